@@ -1,0 +1,88 @@
+"""Block matching: where around each keypoint does the other volume look most alike?"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from deepfeatures.matching.grids import sample
+
+
+def cube(radius: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """All `(x, y, z)` integer offsets of a cube: shape `((2 radius + 1)³, 3)`, z slowest."""
+    axis = torch.arange(-radius, radius + 1, device=device)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack((x, y, z), -1).reshape(-1, 3)
+
+
+def ball(radius: int, step: int = 1, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Integer offsets within `radius` voxels, every `step`-th along each axis: the patch that blocks are compared on."""
+    offsets = cube(radius // step, device) * step
+    return offsets[(offsets**2).sum(-1) <= radius * radius + 1]
+
+
+def block_distances(
+    template: torch.Tensor,
+    target: torch.Tensor,
+    points: torch.Tensor,
+    starts: torch.Tensor,
+    search_radius: int,
+    patch: torch.Tensor,
+    max_bytes: int = 256 << 20,
+) -> torch.Tensor:
+    """Mean squared feature difference of each point's patch to the patches around its start.
+
+    Args:
+        template, target: Features, `(C, D, H, W)`, both on grids of the same spacing.
+        points: Template positions in voxels, `(N, 3)`, sub-voxel.
+        starts: Target positions in voxels, `(N, 3)`; their sub-voxel part is kept by sampling.
+        search_radius: Half the edge of the cube of displacements, in voxels.
+        patch: Offsets on which patches are compared, `(K, 3)` integers.
+
+    Returns:
+        `(N, n, n, n)` with `n = 2 search_radius + 1`, displacement axes z, y, x.
+    """
+    channels, reach = template.shape[0], int(patch.abs().max())
+    width, n = 2 * (search_radius + reach) + 1, 2 * search_radius + 1
+    window = cube(search_radius + reach, points.device).float()
+    chunk = max(1, max_bytes // (4 * channels * width**3))
+    results = []
+    for first in range(0, len(points), chunk):
+        here, there = points[first : first + chunk], starts[first : first + chunk]
+        wanted = sample(template, here[:, None] + patch[None].float())  # (N, K, C)
+        seen = sample(target, there[:, None] + window[None]).reshape(len(here), width, width, width, channels)
+        total = seen.new_zeros(len(here), n, n, n)
+        for k, (x, y, z) in enumerate((patch + reach).tolist()):
+            piece = seen[:, z : z + n, y : y + n, x : x + n]
+            total += ((piece - wanted[:, k, None, None, None]) ** 2).sum(-1)
+        results.append(total / (len(patch) * channels))
+    return torch.cat(results)
+
+
+def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Where the distance is least, refined by a parabola along each axis.
+
+    Args:
+        distances: `(N, n, n, n)`, axes z, y, x.
+
+    Returns:
+        Displacements `(N, 3)` from the middle in voxels, the least distances `(N,)`, and the mean curvature at the
+        minimum `(N,)` (how much the distance grows one voxel away).
+    """
+    count, n = distances.shape[0], distances.shape[1]
+    flat = distances.reshape(count, -1)
+    value, index = flat.min(1)
+    z, y, x = index // (n * n), (index // n) % n, index % n
+    padded = F.pad(distances[:, None], (1,) * 6, mode="replicate")[:, 0]
+    rows = torch.arange(count, device=distances.device)
+    parts, curvature = [], torch.zeros_like(value)
+    for axis, centre in enumerate((x, y, z)):
+        step = [int(axis == a) for a in range(3)]
+        before = padded[rows, z + 1 - step[2], y + 1 - step[1], x + 1 - step[0]]
+        after = padded[rows, z + 1 + step[2], y + 1 + step[1], x + 1 + step[0]]
+        bend = (before + after - 2 * value).clamp(min=1e-12)
+        inside = (centre > 0) & (centre < n - 1)
+        shift = torch.where(inside, (0.5 * (before - after) / bend).clamp(-0.5, 0.5), torch.zeros_like(value))
+        parts.append(centre - n // 2 + shift)
+        curvature += bend / 6
+    return torch.stack(parts, -1), value, curvature

@@ -1,0 +1,62 @@
+"""Sampling on regular grids: tensors run `(channels, z, y, x)`, points run `(x, y, z)` in voxels of the grid."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> torch.Tensor:
+    """Gaussian smoothing with replicated borders.
+
+    Args:
+        image: Shape `(C, D, H, W)`.
+        sigma: Standard deviation in voxels, one for all axes or one each for x, y, z.
+    """
+    sigmas = (sigma,) * 3 if isinstance(sigma, (int, float)) else sigma
+    result = image[:, None]
+    for axis, sigma_axis in zip((4, 3, 2), sigmas, strict=True):  # x is the last axis
+        if sigma_axis <= 0:
+            continue
+        radius = max(1, math.ceil(2.5 * sigma_axis))
+        offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+        kernel = torch.exp(-(offsets**2) / (2 * sigma_axis**2))
+        shape, padding = [1, 1, 1, 1, 1], [0] * 6
+        shape[axis] = 2 * radius + 1
+        padding[2 * (4 - axis)] = padding[2 * (4 - axis) + 1] = radius
+        result = F.conv3d(F.pad(result, padding, mode="replicate"), (kernel / kernel.sum()).view(shape))
+    return result[:, 0]
+
+
+def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
+    """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` wants them: -1 to 1 between voxel centres."""
+    size = torch.tensor(tuple(shape)[-3:][::-1], device=points.device, dtype=points.dtype)
+    return 2 * points / (size - 1).clamp(min=1) - 1
+
+
+def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Trilinear values of `image` `(C, D, H, W)` at `points` `(..., 3)`: shape `(..., C)`; borders are replicated."""
+    grid = normalised(points, image.shape).reshape(1, 1, 1, -1, 3)
+    values = F.grid_sample(image[None], grid, align_corners=True, padding_mode="border")
+    return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
+
+
+def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """The `(x, y, z)` coordinates of each voxel of a `(D, H, W)` grid: shape `(D, H, W, 3)`."""
+    axes = [torch.arange(n, device=device, dtype=torch.float32) for n in shape]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack((x, y, z), -1)
+
+
+def warp(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """`image` `(C, D, H, W)` sampled at `points` `(d, h, w, 3)`: shape `(C, d, h, w)`; borders are replicated."""
+    return F.grid_sample(
+        image[None], normalised(points, image.shape)[None], align_corners=True, padding_mode="border"
+    )[0]
+
+
+def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """`points` `(..., 3)` through a homogeneous `(4, 4)` matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -1,0 +1,33 @@
+"""Auxiliary keypoints: places in the template that block matching can hold on to."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from deepfeatures.matching.grids import smooth
+
+
+def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> torch.Tensor:
+    """Up to `count` places spread over the volume where structure is strongest.
+
+    Local maxima of the smallest eigenvalue-like corner measure would be sparse in smooth anatomy; local maxima of the
+    gradient's strength are plentiful, lie on boundaries, and never in air.
+
+    Args:
+        image: One level of the template, `(D, H, W)`.
+
+    Returns:
+        Voxel coordinates `(n, 3)` in x, y, z, n ≤ count, evenly thinned from all maxima.
+    """
+    strength = torch.stack(torch.gradient(smooth(image[None], 1.0)[0])).norm(dim=0)
+    inside = torch.zeros_like(strength, dtype=torch.bool)
+    inside[border:-border, border:-border, border:-border] = True
+    peaks = strength == F.max_pool3d(strength[None, None], 3, 1, 1)[0, 0]
+    high = strength[strength > 0.05 * strength.max()]
+    if high.numel() == 0:
+        return torch.zeros(0, 3, device=image.device)
+    threshold = 0.2 * high.sort().values[int(0.9 * (high.numel() - 1))]
+    found = (peaks & inside & (strength > threshold)).nonzero()
+    order = torch.linspace(0, len(found) - 1, min(count, len(found)), device=image.device).round().long()
+    return found[order].flip(-1).float()
