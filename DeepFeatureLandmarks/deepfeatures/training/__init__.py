@@ -1,0 +1,1 @@
+"""Training networks from synthetic volumes and from unlabelled scans."""

@@ -1,0 +1,74 @@
+"""How well features find corresponding places in synthetic pairs that training never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from deepfeatures.training.losses import features_at
+from deepfeatures.training.synthetic import Pairs
+
+TOLERANCE = 2.0  # voxels
+
+
+@torch.no_grad()
+def matching_accuracy(
+    pairs: Pairs, encode: Callable[[torch.Tensor], torch.Tensor], stride: int = 1, points: int = 128
+) -> float:
+    """Share of points whose most similar entry in the whole other view lies within `TOLERANCE` voxels (half a stride more
+    where the map is strided).
+
+    Args:
+        encode: maps views `(batch, 1, size, size, size)` to feature maps `(batch, channels, d, h, w)`.
+        points: Points tried a pair.
+    """
+    hits = tries = 0
+    for k in range(len(pairs.first)):
+        kept = torch.nonzero(pairs.valid[k])[:, 0][:points]
+        wanted, source = pairs.second_points[k, kept], pairs.first_points[k, kept]
+        query = features_at(encode(pairs.first[k : k + 1]).float(), source[None], stride)[0]
+        found = encode(pairs.second[k : k + 1]).float()[0]
+        candidates = found.flatten(1)
+        candidates = candidates / candidates.norm(dim=0).clamp_min(1e-6)
+        best = (query @ candidates).argmax(1)
+        place = torch.stack(torch.unravel_index(best, found.shape[1:]), 1) * stride + (stride - 1) / 2
+        error = (place - wanted).norm(dim=1)
+        hits += int((error <= TOLERANCE + (stride - 1) / 2).sum())
+        tries += len(kept)
+    return hits / max(tries, 1)
+
+
+def raw_patches(views: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Centred intensities of the cube around each voxel: what the features have to beat first."""
+    edge = 2 * radius + 1
+    padded = torch.nn.functional.pad(views, (radius,) * 6, mode="replicate")
+    cubes = padded.unfold(2, edge, 1).unfold(3, edge, 1).unfold(4, edge, 1).flatten(5).movedim(5, 2)[:, 0]
+    return cubes - cubes.mean(1, keepdim=True)
+
+
+def self_similarity(views: torch.Tensor, step: int = 2) -> torch.Tensor:
+    """Self-similarity context after MIND (Heinrich et al. 2012), 12 channels: how like each other neighbours' patches are."""
+    offsets = [(step, 0, 0), (-step, 0, 0), (0, step, 0), (0, -step, 0), (0, 0, step), (0, 0, -step)]
+    size = views.shape[2:]
+    padded = torch.nn.functional.pad(views, (step,) * 6, mode="replicate")
+
+    def shifted(offset: tuple[int, int, int]) -> torch.Tensor:
+        box = tuple(slice(step + o, step + o + n) for o, n in zip(offset, size, strict=True))
+        return padded[(slice(None), slice(None), *box)]
+
+    distances = []
+    for i, a in enumerate(offsets):
+        for b in offsets[i + 1 :]:
+            if sum(x * y for x, y in zip(a, b, strict=True)) == 0:
+                square = (shifted(a) - shifted(b)) ** 2
+                distances.append(
+                    torch.nn.functional.avg_pool3d(
+                        torch.nn.functional.pad(square, (1,) * 6, mode="replicate"), 3, stride=1
+                    )
+                )
+    distance = torch.cat(distances, 1)
+    distance = distance - distance.amin(1, keepdim=True)
+    variance = distance.mean(1, keepdim=True)
+    typical = variance.mean((2, 3, 4), keepdim=True)
+    return torch.exp(-distance / variance.clamp(min=0.001 * typical, max=1000 * typical).clamp_min(1e-8))
