@@ -169,7 +169,7 @@ class Trainer:
 
 
 def train(trainer: Trainer, out: Path, seconds: float) -> None:
-    """Run until the last step or until `seconds` are over, whatever comes first, and leave checkpoint and weights in `out`."""
+    """Run to the last step or until `seconds` are over, and leave the checkpoint and the averaged weights in `out`."""
     settings = trainer.settings
     started = last_saved = time.monotonic()
     before = trainer.seconds
