@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from deepfeatures.training.warps import sample
 
 
-def features_at(features: torch.Tensor, points: torch.Tensor, stride: int) -> torch.Tensor:
+def interpolate(features: torch.Tensor, points: torch.Tensor, stride: int) -> torch.Tensor:
     """Feature vectors at voxel positions, interpolated linearly.
 
     Args:

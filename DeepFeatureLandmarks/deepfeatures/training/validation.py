@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.training.losses import features_at
+from deepfeatures.training.losses import interpolate
 from deepfeatures.training.synthetic import Pairs
 
 TOLERANCE = 2.0  # voxels
@@ -29,7 +29,7 @@ def matching_accuracy(
     for k in range(len(pairs.first)):
         kept = torch.nonzero(pairs.valid[k])[:, 0][:points]
         wanted, source = pairs.second_points[k, kept], pairs.first_points[k, kept]
-        query = features_at(encode(pairs.first[k : k + 1]).float(), source[None], stride)[0]
+        query = interpolate(encode(pairs.first[k : k + 1]).float(), source[None], stride)[0]
         found = encode(pairs.second[k : k + 1]).float()[0]
         candidates = found.flatten(1)
         # The nearest in Euclidean distance; the query's own length plays no part.
