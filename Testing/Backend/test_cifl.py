@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from deepfeatures.errors import InputError
 from deepfeatures.networks.cifl import COARSE_STRIDE, HALO, Cifl, _Double, _ReplicatePad, build_cifl, normalise
 

@@ -5,6 +5,9 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
 from deepfeatures.errors import InputError
 from deepfeatures.networks.cifl import build_cifl
 from deepfeatures.training import checkpoint
@@ -17,8 +20,6 @@ from deepfeatures.training.shapes import MAX_LABELS, label_maps
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.validation import matching_accuracy, raw_patches, self_similarity
 from deepfeatures.training.warps import WarpSettings
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 CLEAN = ContrastSettings(
     similar_fraction=1, merged_fraction=0, noise=0, blur=0, bias=0, gamma=0, thick_slices=1, ghost=0, distractors=0

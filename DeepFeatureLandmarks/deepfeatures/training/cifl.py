@@ -52,7 +52,7 @@ class CiflSettings:
     weight_decay: float = 1e-4
     averaging: float = 0.998
     temperature: float = 0.07
-    fine_margin: float = 2.5
+    fine_margin: float = 2.0
     coarse_margin: float = 6.0
     coarse_weight: float = 0.5
     validate_every: int = 500
