@@ -1,16 +1,21 @@
 """CIFL: contrast-invariant features, trained on synthetic shapes alone.
 
-A lean 3D U-Net that gives every voxel a unit vector which stays the same when the contrast changes and differs from that
-of other places. After "Contrast Invariant Feature Representations for Segmentation and Registration of Medical Images",
-with a contrast between positions instead of channels (`deepfeatures.training`).
+A lean 3D U-Net that gives every voxel a unit vector which stays the same when the contrast changes and differs from
+that of other places. After "Contrast Invariant Feature Representations for Segmentation and Registration of Medical
+Images", with a contrast between positions instead of channels (`deepfeatures.training.losses`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from deepfeatures.errors import InputError
 from deepfeatures.networks.base import Encoder, Layer
 
 WIDTHS = (16, 32, 64, 96)  # channels at strides 1, 2, 4, 8
@@ -18,14 +23,14 @@ FINE_CHANNELS = 16
 COARSE_CHANNELS = 48
 COARSE_STRIDE = 4
 SIZE_MULTIPLE = 8  # the deepest stride
-_RECEPTIVE_FIELD = {"fine": 151, "coarse": 123}
+HALO = 16  # voxels around a tile after which the rest of the volume hardly matters (the full reach is about 75)
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """Intensities as CIFL wants them: the 1st percentile of each volume becomes 0, the 99th becomes 1.
 
-    Training and inference share this function. Values stay unclipped up to half a range beyond both ends. Percentiles come
-    from at most about 100,000 evenly strided voxels, which is exact enough and fast on any volume.
+    Training and inference share this function. Values are clipped half a range beyond both ends. Percentiles come from
+    at most about 200,000 evenly strided voxels, which is exact enough and fast on any volume.
 
     Args:
         x: shape `(batch, 1, depth, height, width)`, any unit.
@@ -42,8 +47,11 @@ def normalise(x: torch.Tensor) -> torch.Tensor:
 
 
 class _ReplicatePad(torch.autograd.Function):
-    """One voxel of replicated edge on every side. The backward pass of `F.pad` adds up atomically, which is slow and not
-    repeatable on GPUs; this one folds the sides back in slices."""
+    """One voxel of replicated edge on every side.
+
+    The backward pass of `F.pad` adds up atomically, which is slow and not repeatable on GPUs; this one folds the sides
+    back in slices.
+    """
 
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -120,25 +128,28 @@ class _Unit(nn.Sequential):
 
 
 def _units(*channels: int) -> nn.Sequential:
-    return nn.Sequential(*(_Unit(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True)))
+    return nn.Sequential(*(_Unit(a, b) for a, b in pairwise(channels)))
 
 
 class Cifl(Encoder):
-    """The network. `forward` and `dense` give unit vectors a voxel (`fine`) or a 4³ block of voxels (`coarse`).
+    """The network: unit vectors a voxel (`fine`) or a 4³ block of voxels (`coarse`).
 
     Batch norm has fixed statistics at inference, so that, unlike with instance norm, a feature depends on its own
-    surroundings alone and not on what else is in the crop.
+    surroundings alone and not on what else is in the crop. Encode whole volumes with `maps` where memory allows: it
+    repeats no work. The pooling grid starts at the first voxel, so features of a crop that starts elsewhere than at a
+    multiple of 8 voxels are close to those of the whole volume, not equal.
     """
 
-    name = "cifl"
     norm = "frobenius"
+    full_resolution_channels = 5 * WIDTHS[0]
     layers = {  # noqa: RUF012 - read-only by contract
-        "fine": Layer("fine", FINE_CHANNELS, 1, _RECEPTIVE_FIELD["fine"]),
-        "coarse": Layer("coarse", COARSE_CHANNELS, COARSE_STRIDE, _RECEPTIVE_FIELD["coarse"]),
+        "fine": Layer("fine", FINE_CHANNELS, 1, 2 * HALO + 1),
+        "coarse": Layer("coarse", COARSE_CHANNELS, COARSE_STRIDE, 2 * HALO + COARSE_STRIDE),
     }
 
-    def __init__(self):
+    def __init__(self, name: str = "cifl"):
         super().__init__()
+        self.name = name
         a, b, c, d = WIDTHS
         self.down0 = _units(1, a, a)
         self.down1 = _units(a, b, b)
@@ -152,10 +163,10 @@ class Cifl(Encoder):
         self.coarse_head = nn.Conv3d(c, COARSE_CHANNELS, 1)
 
     def maps(self, x: torch.Tensor, *, fine: bool = True, coarse: bool = True) -> dict[str, torch.Tensor]:
-        """Feature maps of the whole input at once, l2-normalised over channels.
+        """Feature maps of the whole input at once, l2-normalised over channels; borders are replicated.
 
         Args:
-            x: `normalise`d volume, shape `(batch, 1, depth, height, width)`.
+            x: `normalise`d volume, shape `(batch, 1, depth, height, width)`, in the type of the weights.
 
         Returns:
             `fine`: `(batch, 16, depth, height, width)`; `coarse`: `(batch, 48, ceil(depth / 4), …)`, whose entry k is
@@ -172,11 +183,71 @@ class Cifl(Encoder):
         middle = self.up2(skip2 + _double(self.from3(deep)))
         found = {}
         if coarse:
-            d, h, w = (-(-n // COARSE_STRIDE) for n in size)
-            found["coarse"] = F.normalize(self.coarse_head(middle)[..., :d, :h, :w].float(), dim=1)
+            found["coarse"] = _unit_vectors(_crop(self.coarse_head(middle), [-(-n // COARSE_STRIDE) for n in size]))
         if fine:
             shallow = self.up1(skip1 + _double(self.from2(middle)))
             full = self.up0(skip0 + _double(self.from1(shallow)))
-            d, h, w = size
-            found["fine"] = F.normalize(self.fine_head(full)[..., :d, :h, :w].float(), dim=1)
+            found["fine"] = _unit_vectors(_crop(self.fine_head(full), list(size)))
         return found
+
+    def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
+        """The map of `layer`; `"valid"` drops what lies within `HALO` voxels of the border, `"same"` replicates it."""
+        found = self.maps(x, **{other: other == layer for other in self.layers})[layer]
+        if padding == "same":
+            return found
+        stride = self.layers[layer].stride
+        sizes = [(n - self.layers[layer].receptive_field) // stride + 1 for n in x.shape[2:]]
+        return _crop(found, sizes, start=HALO // stride)
+
+    def dense(self, x: torch.Tensor, layer: str) -> torch.Tensor:
+        """Features of every voxel, without those within `HALO` voxels of the border; coarse ones are interpolated."""
+        field = self.layers[layer].receptive_field
+        found = self.forward(x, layer)
+        if layer == "coarse":
+            found = F.interpolate(found, scale_factor=COARSE_STRIDE, mode="trilinear", align_corners=False)
+        return _crop(found, [n - field + 1 for n in x.shape[2:]], start=(field - 1) // 2)
+
+    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str) -> None:
+        """Write `dense(x, layer)` to views, one `(channels, d, h, w)` for each batch entry."""
+        for view, features in zip(views, self.dense(x, layer), strict=True):
+            view.copy_(features)
+
+    def fuse(self) -> Cifl:
+        """Fold batch norm into the convolutions, for inference only; returns the network itself."""
+        for unit in [module for module in self.modules() if isinstance(module, _Unit)]:
+            convolution, norm = unit[0], unit[1]
+            if isinstance(norm, nn.BatchNorm3d):
+                convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                    convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                )
+                unit[1] = nn.Identity()
+        return self
+
+
+def build_cifl(name: str, tensors: Mapping[str, torch.Tensor]) -> Cifl:
+    """The network with trained weights as `deepfeatures.training.cifl` saves them, ready for inference.
+
+    Raises:
+        InputError: where names or shapes are not those of CIFL.
+    """
+    network = Cifl(name)
+    wanted = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
+    for key, value in wanted.items():
+        if key not in tensors or tensors[key].shape != value.shape:
+            found = tuple(tensors[key].shape) if key in tensors else "nothing"
+            raise InputError(
+                f"These are no weights of CIFL: {key} should have shape {tuple(value.shape)}, found {found};"
+                " give a file that `python -m deepfeatures.training.cifl` wrote."
+            )
+    network.load_state_dict({key: tensors[key].float() for key in wanted}, strict=False)
+    return network.eval().requires_grad_(False).fuse().to(memory_format=torch.channels_last_3d)
+
+
+def _crop(x: torch.Tensor, sizes: list[int], *, start: int = 0) -> torch.Tensor:
+    for axis, size in enumerate(sizes, 2):
+        x = x.narrow(axis, start, max(size, 0))
+    return x
+
+
+def _unit_vectors(x: torch.Tensor) -> torch.Tensor:
+    return F.normalize(x, dim=1)

@@ -15,8 +15,8 @@ _INDEX = "checkpoint.json"
 def save(state: dict[str, dict], folder: Path) -> None:
     """Write each part of `state` to a file of its own and then, in one move, the index that makes them count.
 
-    Parts are kept apart, so that no file grows large. Two generations alternate: the older one stays whole until the newer
-    one is complete.
+    Parts are kept apart, so that no file grows large. Two generations alternate: the older one stays whole until the
+    newer one is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / _INDEX

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from deepfeatures.errors import InputError
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl
 from deepfeatures.training import checkpoint
-from deepfeatures.training.losses import features_at, position_contrast
+from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.settings import read_settings
 from deepfeatures.training.synthetic import Pairs, PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.validation import matching_accuracy, raw_patches, self_similarity
@@ -52,7 +52,7 @@ class CiflSettings:
     weight_decay: float = 1e-4
     averaging: float = 0.998
     temperature: float = 0.07
-    fine_margin: float = 2.5
+    fine_margin: float = 2.0
     coarse_margin: float = 6.0
     coarse_weight: float = 0.5
     validate_every: int = 500
@@ -93,8 +93,8 @@ class Trainer:
         for name, stride, margin in (("fine", 1, s.fine_margin), ("coarse", COARSE_STRIDE, s.coarse_margin)):
             first, second = maps[name].chunk(2)
             losses[name] = position_contrast(
-                features_at(first, pairs.first_points, stride),
-                features_at(second, pairs.second_points, stride),
+                interpolate(first, pairs.first_points, stride),
+                interpolate(second, pairs.second_points, stride),
                 pairs.second_points,
                 pairs.valid,
                 margin=margin,
@@ -169,7 +169,7 @@ class Trainer:
 
 
 def train(trainer: Trainer, out: Path, seconds: float) -> None:
-    """Run until the last step or until `seconds` are over, whatever comes first, and leave checkpoint and weights in `out`."""
+    """Run to the last step or until `seconds` are over, and leave the checkpoint and the averaged weights in `out`."""
     settings = trainer.settings
     started = last_saved = time.monotonic()
     before = trainer.seconds

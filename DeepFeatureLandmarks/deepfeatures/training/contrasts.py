@@ -77,7 +77,7 @@ def render(labels: torch.Tensor, texture: torch.Tensor, contrast: Contrast) -> t
 
     Args:
         labels: uint8, shape `(batch, size, size, size)`.
-        texture: noise of unit variance, shape `(batch, size, size, size)`; shared by both contrasts, which weight it anew.
+        texture: noise of unit variance, shape `(batch, size, size, size)`, which every contrast weights anew.
     """
     index = labels.flatten(1).long()
     means = contrast.means.gather(1, index).view_as(texture)
@@ -110,7 +110,12 @@ def blur(x: torch.Tensor, sigma: torch.Tensor, radius: int = 4) -> torch.Tensor:
 
 
 def thicken(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Keep every n-th slice only and fill in between linearly, `factors` (any n from 1 up) a volume and axis, `(batch, 3)`."""
+    """Keep every n-th slice only and fill in between linearly.
+
+    Args:
+        x: shape `(batch, 1, size, size, size)`.
+        factors: n, any number from 1 up, a volume and axis, shape `(batch, 3)`.
+    """
     rows = torch.arange(len(x), device=x.device)[:, None]
     for axis in range(3):
         x = x.movedim(2 + axis, 2)
@@ -131,7 +136,8 @@ def degrade(draw: Random, x: torch.Tensor, body: torch.Tensor, settings: Contras
 
     Args:
         x: clean image, about 0 to 1, shape `(batch, 1, size, size, size)`.
-        body: share of each voxel that is not background, same shape; some views are exactly zero outside, as skull-stripped ones.
+        body: share of each voxel that is not background, same shape; some views are cut to zero outside, like
+            skull-stripped ones.
     """
     batch, size = len(x), x.shape[-1]
 

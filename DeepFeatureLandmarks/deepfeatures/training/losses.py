@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from deepfeatures.training.warps import sample
 
 
-def features_at(features: torch.Tensor, points: torch.Tensor, stride: int) -> torch.Tensor:
-    """Unit feature vectors at voxel positions, interpolated linearly.
+def interpolate(features: torch.Tensor, points: torch.Tensor, stride: int) -> torch.Tensor:
+    """Feature vectors at voxel positions, interpolated linearly.
 
     Args:
         features: map of the whole view, shape `(batch, channels, d, h, w)`; entry k is centred on voxel
@@ -21,7 +21,7 @@ def features_at(features: torch.Tensor, points: torch.Tensor, stride: int) -> to
     """
     size = torch.tensor(features.shape[2:], device=points.device)
     entries = (points - (stride - 1) / 2) / stride - (size - 1) / 2
-    return F.normalize(sample(features, entries.mT), dim=1).mT
+    return sample(features.float(), entries.mT).mT
 
 
 def position_contrast(
@@ -35,11 +35,11 @@ def position_contrast(
 ) -> torch.Tensor:
     """InfoNCE between positions: a place in one view agrees with itself in the other, against all other places.
 
-    Other places are the other points of the same volume (close ones and far look-alikes) and of the other volumes of the
-    batch. Both directions count.
+    Other places are the other points of the same volume (close ones and far look-alikes) and of the other volumes of
+    the batch. Both directions count.
 
     Args:
-        first, second: unit features of corresponding points, shape `(batch, N, channels)`.
+        first, second: features of corresponding points, shape `(batch, N, channels)`; only their directions count.
         points: voxel indices of the points in the second view, shape `(batch, N, 3)`.
         valid: which points count, shape `(batch, N)`.
         margin: Points of the same volume closer than this, in voxels, are no negatives: they are nearly the same place.
@@ -48,7 +48,8 @@ def position_contrast(
     close = torch.cdist(points, points) < margin
     close.diagonal(dim1=1, dim2=2).fill_(False)
     ignored = torch.block_diag(*close.float()).bool() | ~valid.flatten()[None]
-    logits = first.flatten(0, 1) @ second.flatten(0, 1).mT / temperature
+    first, second = F.normalize(first.flatten(0, 1), dim=1), F.normalize(second.flatten(0, 1), dim=1)
+    logits = first @ second.mT / temperature
     target = torch.arange(batch * n, device=valid.device)
     total = torch.zeros((), device=valid.device)
     for scores in (logits, logits.mT):

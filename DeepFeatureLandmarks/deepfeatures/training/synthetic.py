@@ -49,8 +49,8 @@ class Pairs:
 
     Args:
         first, second: what the network sees, shape `(batch, 1, size, size, size)`.
-        first_points, second_points: voxel indices `(z, y, x)` of the same places, shape `(batch, points, 3)`; those of the
-            second view are whole numbers.
+        first_points, second_points: voxel indices `(z, y, x)` of the same places, shape `(batch, points, 3)`; those of
+            the second view are whole numbers.
         valid: whether a point lies inside of both views, shape `(batch, points)`.
     """
 

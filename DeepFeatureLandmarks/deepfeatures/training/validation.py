@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
-from deepfeatures.training.losses import features_at
+from deepfeatures.training.losses import interpolate
 from deepfeatures.training.synthetic import Pairs
 
 TOLERANCE = 2.0  # voxels
@@ -16,8 +17,9 @@ TOLERANCE = 2.0  # voxels
 def matching_accuracy(
     pairs: Pairs, encode: Callable[[torch.Tensor], torch.Tensor], stride: int = 1, points: int = 128
 ) -> float:
-    """Share of points whose most similar entry in the whole other view lies within `TOLERANCE` voxels (half a stride more
-    where the map is strided).
+    """Share of points whose nearest entry in the whole other view lies within `TOLERANCE` voxels.
+
+    Half a stride more is granted where the map is strided.
 
     Args:
         encode: maps views `(batch, 1, size, size, size)` to feature maps `(batch, channels, d, h, w)`.
@@ -27,11 +29,11 @@ def matching_accuracy(
     for k in range(len(pairs.first)):
         kept = torch.nonzero(pairs.valid[k])[:, 0][:points]
         wanted, source = pairs.second_points[k, kept], pairs.first_points[k, kept]
-        query = features_at(encode(pairs.first[k : k + 1]).float(), source[None], stride)[0]
+        query = interpolate(encode(pairs.first[k : k + 1]).float(), source[None], stride)[0]
         found = encode(pairs.second[k : k + 1]).float()[0]
         candidates = found.flatten(1)
-        candidates = candidates / candidates.norm(dim=0).clamp_min(1e-6)
-        best = (query @ candidates).argmax(1)
+        # The nearest in Euclidean distance; the query's own length plays no part.
+        best = (query @ candidates - candidates.square().sum(0) / 2).argmax(1)
         place = torch.stack(torch.unravel_index(best, found.shape[1:]), 1) * stride + (stride - 1) / 2
         error = (place - wanted).norm(dim=1)
         hits += int((error <= TOLERANCE + (stride - 1) / 2).sum())
@@ -42,16 +44,16 @@ def matching_accuracy(
 def raw_patches(views: torch.Tensor, radius: int = 2) -> torch.Tensor:
     """Centred intensities of the cube around each voxel: what the features have to beat first."""
     edge = 2 * radius + 1
-    padded = torch.nn.functional.pad(views, (radius,) * 6, mode="replicate")
+    padded = F.pad(views, (radius,) * 6, mode="replicate")
     cubes = padded.unfold(2, edge, 1).unfold(3, edge, 1).unfold(4, edge, 1).flatten(5).movedim(5, 2)[:, 0]
-    return cubes - cubes.mean(1, keepdim=True)
+    return F.normalize(cubes - cubes.mean(1, keepdim=True), dim=1)
 
 
 def self_similarity(views: torch.Tensor, step: int = 2) -> torch.Tensor:
-    """Self-similarity context after MIND (Heinrich et al. 2012), 12 channels: how like each other neighbours' patches are."""
+    """Self-similarity context (Heinrich et al. 2013), 12 channels: how alike the patches of neighbours are."""
     offsets = [(step, 0, 0), (-step, 0, 0), (0, step, 0), (0, -step, 0), (0, 0, step), (0, 0, -step)]
     size = views.shape[2:]
-    padded = torch.nn.functional.pad(views, (step,) * 6, mode="replicate")
+    padded = F.pad(views, (step,) * 6, mode="replicate")
 
     def shifted(offset: tuple[int, int, int]) -> torch.Tensor:
         box = tuple(slice(step + o, step + o + n) for o, n in zip(offset, size, strict=True))
@@ -62,11 +64,7 @@ def self_similarity(views: torch.Tensor, step: int = 2) -> torch.Tensor:
         for b in offsets[i + 1 :]:
             if sum(x * y for x, y in zip(a, b, strict=True)) == 0:
                 square = (shifted(a) - shifted(b)) ** 2
-                distances.append(
-                    torch.nn.functional.avg_pool3d(
-                        torch.nn.functional.pad(square, (1,) * 6, mode="replicate"), 3, stride=1
-                    )
-                )
+                distances.append(F.avg_pool3d(F.pad(square, (1,) * 6, mode="replicate"), 3, stride=1))
     distance = torch.cat(distances, 1)
     distance = distance - distance.amin(1, keepdim=True)
     variance = distance.mean(1, keepdim=True)

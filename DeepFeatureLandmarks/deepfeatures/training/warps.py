@@ -39,8 +39,8 @@ class Geometry:
     Args:
         matrix: shape `(batch, 3, 3)`.
         offset: shape `(batch, 3)`.
-        displacement: added after the affine part, canonical voxels on the view's grid, `(batch, 3, size, size, size)`, or
-            `None` for an affine view.
+        displacement: added after the affine part, canonical voxels on the view's grid, shape
+            `(batch, 3, size, size, size)`, or `None` for an affine view.
     """
 
     matrix: torch.Tensor

@@ -1,0 +1,249 @@
+"""Training: synthetic pairs with true correspondence, losses, settings, and runs that go on where they stopped."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from deepfeatures.errors import InputError
+from deepfeatures.networks.cifl import build_cifl
+from deepfeatures.training import checkpoint
+from deepfeatures.training.cifl import CiflSettings, Trainer, main
+from deepfeatures.training.contrasts import ContrastSettings, blur, thicken
+from deepfeatures.training.losses import interpolate, position_contrast
+from deepfeatures.training.noise import Random, smooth_noise
+from deepfeatures.training.settings import read_settings
+from deepfeatures.training.shapes import MAX_LABELS, label_maps
+from deepfeatures.training.synthetic import PairStream, SyntheticSettings, draw_picture
+from deepfeatures.training.validation import matching_accuracy, raw_patches, self_similarity
+from deepfeatures.training.warps import WarpSettings
+
+CLEAN = ContrastSettings(
+    similar_fraction=1, merged_fraction=0, noise=0, blur=0, bias=0, gamma=0, thick_slices=1, ghost=0, distractors=0
+)
+SMALL = SyntheticSettings(batch=2, size=24, canonical_size=32, pool=4, new_maps=2, objects=4, points=64)
+TINY = CiflSettings(steps=6, warmup_steps=2, cooldown_steps=2, validate_every=100, data=SMALL)
+TINY_TOML = """
+steps = 6
+warmup_steps = 2
+cooldown_steps = 2
+validate_every = 100
+[data]
+batch = 2
+size = 24
+canonical_size = 32
+pool = 4
+new_maps = 2
+objects = 4
+points = 64
+"""
+
+
+def correlation(pairs, shift=(0.0, 0.0, 0.0)):
+    """How well intensities agree at points that are said to correspond."""
+    first = interpolate(pairs.first, pairs.first_points + torch.tensor(shift), 1)[pairs.valid][:, 0]
+    second = interpolate(pairs.second, pairs.second_points, 1)[pairs.valid][:, 0]
+    return float(torch.corrcoef(torch.stack([first, second]))[0, 1])
+
+
+def test_corresponding_points_show_the_same_place():
+    settings = dataclasses.replace(SMALL, size=32, canonical_size=48, points=256, contrast=CLEAN)
+    pairs = PairStream(settings, 0, "cpu").batch(0)
+    assert pairs.valid.float().mean() > 0.2
+    exact = correlation(pairs)
+    assert exact > 0.9
+    for axis in range(3):
+        for way in (-1.0, 1.0):
+            shift = [0.0] * 3
+            shift[axis] = way
+            assert correlation(pairs, shift) < exact
+
+
+def test_points_have_close_neighbours_and_lie_apart_in_the_two_views():
+    pairs = PairStream(SMALL, 0, "cpu").batch(0)
+    gaps = torch.cdist(pairs.second_points, pairs.second_points) + 1e3 * torch.eye(SMALL.points)
+    assert gaps.amin(1).median() < 6
+    # The same offset in both views would let a network learn positions instead of places.
+    assert (pairs.first_points - pairs.second_points)[pairs.valid].std(0).min() > 1
+
+
+def test_a_step_gives_the_same_pairs_in_every_run_and_others_give_others():
+    stream = PairStream(SMALL, 3, "cpu")
+    for step in range(3):
+        last = stream.batch(step)
+    again = PairStream(SMALL, 3, "cpu").batch(2)
+    for field in dataclasses.fields(again):
+        assert torch.equal(getattr(again, field.name), getattr(last, field.name))
+    assert not torch.equal(again.first, PairStream(SMALL, 4, "cpu").batch(2).first)
+    assert not torch.equal(again.first, stream.batch(3).first)
+
+
+def test_views_are_finite_and_in_the_range_of_the_network():
+    stream = PairStream(SMALL, 1, "cpu")
+    for step in range(4):
+        pairs = stream.batch(step)
+        for view in (pairs.first, pairs.second):
+            assert torch.isfinite(view).all()
+            assert view.min() >= -0.5
+            assert view.max() <= 1.5
+            assert (view.flatten(1).std(1) > 0).all()
+
+
+def test_label_maps_hold_many_labels_of_many_sizes():
+    maps = label_maps(Random("cpu", 0), 4, 40, objects=24)
+    assert int(maps.max()) < MAX_LABELS
+    for labels in maps:
+        sizes = torch.bincount(labels.flatten().long())
+        sizes = sizes[sizes > 0]
+        assert len(sizes) >= 8
+        assert sizes.max() > 20 * sizes.min()
+
+
+def test_smooth_noise_has_its_wavelength_and_unit_size():
+    fine, coarse = (smooth_noise(Random("cpu", 0), 2, 1, 48, wavelength) for wavelength in (4.0, 24.0))
+    assert 0.7 < fine.std() < 1.4
+    steps = [field.diff(dim=-1).std() / field.std() for field in (fine, coarse)]
+    assert steps[0] > 3 * steps[1]
+
+
+def test_artefacts_of_strength_zero_change_nothing():
+    x = torch.rand(2, 1, 12, 12, 12)
+    torch.testing.assert_close(blur(x, torch.zeros(2, 3)), x)
+    torch.testing.assert_close(thicken(x, torch.ones(2, 3)), x)
+
+
+def test_thick_slices_keep_ramps_and_lose_detail():
+    ramp = torch.arange(13.0).expand(1, 1, 13, 13, 13)
+    factors = torch.tensor([[1.0, 1.0, 3.0]])
+    torch.testing.assert_close(thicken(ramp, factors), ramp)
+    stripes = (torch.arange(13) % 2).float().expand(1, 1, 13, 13, 13)
+    assert thicken(stripes, factors).diff(dim=-1).abs().mean() < 0.5
+    assert torch.equal(thicken(stripes.mT, factors), stripes.mT)
+
+
+def test_contrast_between_positions_rewards_agreement_and_forgives_neighbours():
+    torch.manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(2, 32, 16), dim=-1)
+    points = 20 * torch.rand(2, 32, 3)
+    valid = torch.ones(2, 32, dtype=torch.bool)
+
+    def loss(second, where=points, counted=valid):
+        return position_contrast(features, second, where, counted, margin=2.5, temperature=0.07)
+
+    assert loss(features) < 0.1
+    assert loss(features.flip(1)) > 3
+    # When all points of a volume are nearly one place, only the other volume can be confused with it.
+    alike = features[:, :1].expand_as(features)
+    together = position_contrast(alike, alike, torch.zeros_like(points), valid, margin=2.5, temperature=0.07)
+    apart = position_contrast(alike, alike, 100 * points, valid, margin=2.5, temperature=0.07)
+    assert together < 0.1 < 3 < apart
+    wrong = features.clone()
+    wrong[:, 5] = -wrong[:, 5]
+    counted = valid.clone()
+    counted[:, 5] = False
+    assert loss(wrong, counted=counted) < 0.1 < loss(wrong)
+
+
+def test_interpolation_knows_where_entries_of_a_strided_map_lie():
+    fine = torch.arange(16.0).expand(1, 1, 16, 16, 16)
+    coarse = torch.nn.functional.avg_pool3d(fine, 4)
+    points = torch.tensor([[[3.0, 9.5, 5.0], [8.0, 4.0, 9.25]]])
+    for features, stride in ((fine, 1), (coarse, 4)):
+        assert interpolate(features, points, stride).flatten().tolist() == pytest.approx([5.0, 9.25])
+
+
+@pytest.mark.parametrize("encode", [raw_patches, self_similarity])
+def test_matching_accuracy_is_perfect_for_a_view_and_itself(encode):
+    pairs = PairStream(dataclasses.replace(SMALL, contrast=CLEAN), 0, "cpu").batch(0)
+    pairs = dataclasses.replace(pairs, first=torch.rand_like(pairs.first))
+    same = dataclasses.replace(pairs, second=pairs.first, first_points=pairs.second_points)
+    assert matching_accuracy(same, encode) == 1
+    assert matching_accuracy(pairs, encode) < 0.2
+
+
+def test_going_on_after_a_stop_gives_the_same_weights_as_one_run(tmp_path):
+    whole = Trainer(TINY, "cpu")
+    for _ in range(4):
+        whole.advance()
+    first = Trainer(TINY, "cpu")
+    for _ in range(2):
+        first.advance()
+    checkpoint.save(first.state(), tmp_path)
+    second = Trainer(TINY, "cpu")
+    second.restore(checkpoint.load(tmp_path, "cpu"))
+    for _ in range(2):
+        second.advance()
+    for name in ("network", "averaged"):
+        wanted, found = (trainer.state()["weights"][name] for trainer in (whole, second))
+        assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_the_loss_falls_on_a_batch_seen_again():
+    trainer = Trainer(dataclasses.replace(TINY, steps=1000, warmup_steps=1), "cpu")
+    pairs = trainer.stream.batch(0)
+    trainer.stream.batch = lambda step: pairs
+    losses = [float(trainer.advance()["fine"]) for _ in range(16)]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+def test_a_checkpoint_counts_only_when_it_is_complete(tmp_path, monkeypatch):
+    checkpoint.save({"a": {"value": 1}, "b": {"value": 1}}, tmp_path)
+    monkeypatch.setattr(torch, "save", lambda values, path: path.write_bytes(b"cut off"))
+    monkeypatch.setattr(checkpoint.json, "dumps", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({"a": {"value": 2}, "b": {"value": 2}}, tmp_path)
+    assert checkpoint.load(tmp_path, "cpu") == {"a": {"value": 1}, "b": {"value": 1}}
+
+
+def test_the_command_trains_resumes_and_writes_weights_that_the_network_takes(tmp_path, capsys):
+    settings = tmp_path / "run.toml"
+    settings.write_text(TINY_TOML)
+    out = tmp_path / "out"
+    command = ["--settings", str(settings), "--out", str(out), "--device", "cpu"]
+    assert main([*command, "--seconds", "0"]) == 0
+    assert main([*command, "--resume"]) == 0
+    assert "step 6 of 6" in capsys.readouterr().out
+    build_cifl("cifl", load_file(out / "cifl.safetensors"))
+    with safe_open(out / "cifl.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["settings"])["data"]["points"] == 64
+        assert file.metadata()["step"] == "6"
+
+
+def test_a_picture_of_a_batch_can_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw_picture(PairStream(SMALL, 0, "cpu").batch(0), tmp_path / "batch.png")
+    assert (tmp_path / "batch.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz = 3", "stepz is unknown"),
+        ("steps = 3.5", "steps must be of type int"),
+        ("[data]\nsize = '80'", r"data\.size must be of type int"),
+        ("[data.warp]\nzoom = [1.0]", r"data\.warp\.zoom needs 2 numbers"),
+        ("steps = ", "cannot be read"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_settings(path, CiflSettings)
+
+
+def test_settings_in_a_file_replace_defaults(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("learning_rate = 1\n[data.warp]\nzoom = [0.5, 2]")
+    settings = read_settings(path, CiflSettings)
+    assert settings.learning_rate == 1.0
+    assert settings.data.warp == dataclasses.replace(WarpSettings(), zoom=(0.5, 2.0))
+    assert settings.steps == CiflSettings().steps
+
+
+def test_going_on_without_a_checkpoint_says_so(tmp_path, capsys):
+    assert main(["--out", str(tmp_path), "--device", "cpu", "--resume"]) == 2
+    assert "There is no checkpoint" in capsys.readouterr().err
