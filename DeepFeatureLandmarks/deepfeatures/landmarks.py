@@ -22,7 +22,8 @@ class Landmark:
         distance: Feature distance of the best match, in the network's own units; `None` for a point placed by a person.
         expected_error: Predicted distance in mm from the true place; `None` where it is not known.
         within_3mm: Chance from 0 to 1 to lie within 3 mm of the true place; `None` where it is not known.
-        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not measured.
+        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not
+            measured.
         locked: Whether a person has locked the point.
     """
 

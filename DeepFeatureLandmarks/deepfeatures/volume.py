@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
+from deepfeatures.errors import InputError, damaged, sheared
+from deepfeatures.files import whole_file
+from deepfeatures.intact import check_metaimage, check_nifti
+from deepfeatures.resampling import resample_axis
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, so that it can appear whole
+READERS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
+
+NIFTI_TYPE = "nifti_type"
+SAME_SPACING_MM = 1e-3
+ORTHOGONAL = 1e-3  # largest cosine between two axes that is still a rounding error
+SHEAR_VOXELS = 0.1  # a corner may move by this much when a nearly rigid matrix is made rigid
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +41,8 @@ class Volume:
         voxels: float32 tensor of shape `(depth, height, width)`: the last axis is the file's first (x) axis.
         origin: LPS position in mm of the centre of the first voxel, shape `(3,)`.
         spacing: Distance in mm between voxel centres along x, y, z, shape `(3,)`.
-        direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; it may be oblique and left-handed.
+        direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; oblique and left-handed
+            ones are welcome.
         name: What messages call this volume.
         modality: DICOM modality such as `"CT"` or `"MR"` where the file tells, else `None`.
     """
@@ -56,6 +81,15 @@ class Volume:
         """Continuous `(x, y, z)` indices, shape `(N, 3)`, of LPS mm positions, shape `(N, 3)`."""
         return np.asarray(points, float) @ self.world_to_index[:3, :3].T + self.world_to_index[:3, 3]
 
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Which of the LPS mm positions, shape `(N, 3)`, lie within a voxel, its edges included: bools, shape `(N,)`.
+
+        NaN rows, as undefined landmarks have them, do not.
+        """
+        edge = 0.5 + 1e-6  # a point on the face of the outermost voxel belongs to it in spite of rounding
+        indices = self.to_index(points).reshape(-1, 3)
+        return ((indices >= -edge) & (indices <= np.array(self.size) - 1 + edge)).all(axis=1)
+
     @property
     def centre(self) -> np.ndarray:
         """LPS mm position of the middle of the voxel grid."""
@@ -64,3 +98,251 @@ class Volume:
     def with_voxels(self, voxels: torch.Tensor) -> Volume:
         """The same grid with other voxels of the same shape."""
         return replace(self, voxels=voxels)
+
+    def canonical(self) -> Volume:
+        """The same voxels at the same places, stored so that x, y and z run as closely as possible along L, P and S.
+
+        Axes are permuted and flipped; nothing is interpolated.
+        """
+        axes = max(
+            itertools.permutations(range(3)),
+            key=lambda order: sum(abs(self.direction[world, axis]) for world, axis in enumerate(order)),
+        )
+        flipped = [self.direction[world, axis] < 0 for world, axis in enumerate(axes)]
+        if axes == (0, 1, 2) and not any(flipped):
+            return self
+        first = np.zeros(3)  # index, in the old order, of the voxel that comes first in the new one
+        for axis, flip in zip(axes, flipped, strict=True):
+            first[axis] = self.size[axis] - 1 if flip else 0
+        # tensor dimension 2 - k holds axis k
+        voxels = self.voxels.permute(*(2 - axes[2 - dimension] for dimension in range(3)))
+        voxels = voxels.flip([2 - axis for axis in range(3) if flipped[axis]])
+        return replace(
+            self,
+            voxels=voxels.contiguous(),
+            origin=self.to_world(first[None])[0],
+            spacing=self.spacing[list(axes)],
+            direction=self.direction[:, list(axes)] * np.where(flipped, -1.0, 1.0),
+        )
+
+    def resampled(self, spacing_mm: float) -> Volume:
+        """The volume on an isotropic grid around the same centre, along the same directions, covering the same extent.
+
+        Trilinear, and smoothed first along the axes that get coarser. A volume that already has this spacing is
+        returned as it is.
+        """
+        if np.abs(self.spacing - spacing_mm).max() < SAME_SPACING_MM:
+            return self
+        step = spacing_mm / self.spacing  # in old voxels
+        old_size = np.array(self.size)
+        size = np.maximum(np.ceil(old_size / step - SAME_SPACING_MM).astype(int), 1)
+        first = (old_size - 1) / 2 - (size - 1) / 2 * step
+        voxels = self.voxels
+        for axis in np.argsort(size / old_size):  # the axis that shrinks most first: less left to do for the others
+            positions = first[axis] + step[axis] * torch.arange(size[axis], dtype=torch.float64, device=voxels.device)
+            voxels = resample_axis(voxels, 2 - int(axis), positions, float(step[axis]))
+        voxels = voxels.contiguous()
+        return replace(self, voxels=voxels, origin=self.to_world(first[None])[0], spacing=np.full(3, float(spacing_mm)))
+
+
+def image_stem(path: str | Path) -> str:
+    """The file name of an image without its image suffix: `"scan.v2"` for `"data/scan.v2.nii.gz"`.
+
+    Folders and names without a known suffix, as DICOM files often have them, stay whole.
+    """
+    name = Path(path).name or Path(path).resolve().name
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a NIfTI, NRRD or MetaImage file, or a DICOM series: its folder, or any one of its files.
+
+    Of a NIfTI file's two matrices the sform counts; where it is sheared and the qform is not, the qform, as in Slicer.
+
+    Raises:
+        InputError: Where there is no such volume, or it is damaged, not three-dimensional, empty, a single slice, in
+            colour, sheared, unevenly sliced, or holds voxels that are not finite.
+    """
+    path = Path(path)
+    series = dicom_series(path)
+    image, modality = _read_series(path, series) if series else _read_file(path)
+    return _to_volume(image, path, modality)
+
+
+def check_volume(path: str | Path) -> None:
+    """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
+    path = Path(path)
+    series = dicom_series(path)
+    if not series:
+        with _opened(path):
+            pass
+
+
+def write_volume(volume: Volume, path: str | Path) -> None:
+    """Write `volume` as `.nii.gz`, `.nii`, `.nrrd` or `.mha`, float32, whole or not at all.
+
+    Raises:
+        InputError: Where the suffix is another or the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.name.lower().endswith(WRITABLE_SUFFIXES):
+        raise InputError(f"cannot write {path}: give a name that ends in one of {', '.join(WRITABLE_SUFFIXES)}")
+    image = sitk.GetImageFromArray(volume.voxels.detach().cpu().to(torch.float32).numpy())
+    image.SetOrigin([float(value) for value in volume.origin])
+    image.SetSpacing([float(value) for value in volume.spacing])
+    image.SetDirection([float(value) for value in np.asarray(volume.direction).ravel()])
+    with whole_file(path) as draft:
+        try:
+            sitk.WriteImage(image, str(draft), useCompression=path.suffix != ".nii")
+        except RuntimeError as error:
+            raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
+
+
+def _to_volume(image: sitk.Image, path: Path, modality: str | None) -> Volume:
+    import SimpleITK as sitk
+
+    voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
+    wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
+    if wrong:
+        raise InputError(
+            f"{path} holds {wrong} voxels that are not finite float32 numbers; "
+            "replace NaN and infinity, for example by the background's value"
+        )
+    return Volume(
+        voxels=voxels,
+        origin=np.array(image.GetOrigin()),
+        spacing=np.array(image.GetSpacing()),
+        direction=np.array(image.GetDirection()).reshape(3, 3),
+        name=image_stem(path),
+        modality=modality,
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sitk.ImageFileReader]:
+    """A reader of one file whose header is read and found good."""
+    import SimpleITK as sitk
+
+    if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) not in READERS:
+        raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage or a DICOM series, undamaged")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "orthonormal" not in str(error):
+            raise damaged(path) from error
+        with _nearest_rotation():
+            reader.ReadImageInformation()
+            _require_small_shear(reader, path)
+            _check_header(reader, path)
+            yield reader
+        return
+    _check_header(reader, path)
+    yield reader
+
+
+def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
+    import SimpleITK as sitk
+
+    with _opened(path) as reader:
+        if reader.HasMetaDataKey(NIFTI_TYPE):
+            check_nifti(path, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
+        elif path.suffix.lower() in (".mha", ".mhd"):
+            check_metaimage(path)
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = _execute(reader, path)
+        modality = dicom_tag(reader, MODALITY)
+    surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
+    return sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus)) if surplus else image, modality
+
+
+def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
+    size = reader.GetSize()
+    if reader.HasMetaDataKey(NIFTI_TYPE) and reader.GetMetaData(NIFTI_TYPE) != "1":
+        raise InputError(f"{path} keeps header and voxels in two files or is Analyze; save it as .nii.gz")
+    if any(length > 1 for length in size[3:]):
+        raise InputError(f"{path} has {len(size)} axes ({_times(size)}); give one of its 3D volumes, saved on its own")
+    if reader.GetNumberOfComponents() > 1:
+        raise InputError(
+            f"{path} has {reader.GetNumberOfComponents()} values a voxel (colour, vector or complex); "
+            "give a scalar volume"
+        )
+    if 0 in size:
+        raise InputError(f"{path} is empty ({_times(size)} voxels); give a volume with voxels")
+    if len(size) < 3 or 1 in size[:3]:
+        raise InputError(f"{path} is a single slice ({_times(size)} voxels); give a 3D volume")
+    spacing = np.array(reader.GetSpacing()[:3])
+    direction = np.array(reader.GetDirection()).reshape(len(size), len(size))[:3, :3]
+    _check_geometry(spacing, direction, np.array(reader.GetOrigin()[:3]), path)
+
+
+def _check_geometry(spacing: np.ndarray, direction: np.ndarray, origin: np.ndarray, path: Path) -> None:
+    finite = all(np.isfinite(values).all() for values in (spacing, direction, origin))
+    if not finite or (spacing <= 0).any():
+        raise InputError(
+            f"{path} has no usable voxel size or position (spacing {_times(spacing)} mm); "
+            "export it again with its geometry"
+        )
+    if np.abs(direction.T @ direction - np.eye(3)).max() > ORTHOGONAL:
+        raise sheared(path)
+
+
+@contextmanager
+def _nearest_rotation() -> Iterator[None]:
+    """Let ITK replace a NIfTI matrix that is not quite a rotation by the nearest one, in place of refusing it."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "ON"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _require_small_shear(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raise `InputError` unless making the NIfTI sform rigid moved every corner by less than `SHEAR_VOXELS` voxels."""
+    stated = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
+    stated[:2] *= -1  # RAS to LPS
+    spacing = np.array(reader.GetSpacing()[:3])
+    used = np.column_stack([np.array(reader.GetDirection()[:9]).reshape(3, 3) * spacing, reader.GetOrigin()[:3]])
+    corners = np.array(
+        [[*corner, 1] for corner in itertools.product(*((0, length - 1) for length in reader.GetSize()[:3]))]
+    )
+    moved = np.linalg.norm(corners @ (stated - used).T, axis=1).max()
+    if not moved <= SHEAR_VOXELS * spacing.min():
+        raise sheared(path)
+
+
+def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        if "allocate" in str(error):
+            raise MemoryError(str(path)) from error
+        raise damaged(path) from error
+
+
+def _read_series(path: Path, files: Sequence[str]) -> tuple[sitk.Image, str | None]:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames(files)
+    reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
+    image = _execute(reader, path)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    _check_geometry(np.array(image.GetSpacing()), direction, np.array(image.GetOrigin()), path)
+    return image, dicom_tag(dicom_header(Path(files[0])), MODALITY)
+
+
+def _times(values: Iterable[float]) -> str:
+    return " × ".join(f"{value:g}" for value in values)
