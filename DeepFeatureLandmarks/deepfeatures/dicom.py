@@ -22,7 +22,13 @@ SLICE_VOXELS = 0.1  # a slice may lie this far from where even spacing puts it
 
 
 def dicom_series(path: Path) -> list[str]:
-    """The slices of the DICOM series that `path` means, first to last; empty where `path` is a volume in one file."""
+    """The files of the DICOM series that `path`, a folder or one of the files, means: first slice to last.
+
+    One file where it holds all slices; none where `path` is no DICOM.
+
+    Raises:
+        InputError: Where `path` does not exist, is a folder without exactly one volume, or the slices are no grid.
+    """
     import SimpleITK as sitk
 
     if not path.exists():
@@ -30,40 +36,55 @@ def dicom_series(path: Path) -> list[str]:
     if path.is_dir():
         files = _only_series(path)
     elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
-        header = dicom_header(path)
-        if header.GetSize()[2] > 1:  # all slices in one file
-            return []
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path.parent), dicom_tag(header, SERIES) or "")
+        files = _series_around(path)
     else:
         return []
-    if len(files) < 2:
-        return []
-    _check_slices(path, [dicom_header(Path(file)) for file in files])
+    if len(files) > 1:
+        _check_slices(path, [dicom_header(Path(file)) for file in files])
     return list(files)
 
 
-def _only_series(folder: Path) -> Sequence[str]:
-    """The files of the one DICOM volume in `folder`; series of a single slice, such as scouts, do not count."""
+def _series_around(file: Path) -> Sequence[str]:
     import SimpleITK as sitk
 
-    volumes = []
-    for series in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)
-        if len(files) > 1 or dicom_header(Path(files[0])).GetSize()[2] > 1:
-            volumes.append(files)
+    header = dicom_header(file)
+    series = dicom_tag(header, SERIES)
+    if _slice_count(header) > 1 or not series:
+        return [str(file)]
+    return sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(file.parent), series) or [str(file)]
+
+
+def _only_series(folder: Path) -> Sequence[str]:
+    """The files of the one DICOM volume in `folder`; scouts, reports and other single slices do not count."""
+    import SimpleITK as sitk
+
+    every = [
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)
+        for series in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    ]
+    volumes = [files for files in every if len(files) > 1 or _is_volume(Path(files[0]))]
     if not volumes:
         raise InputError(
             f"the folder {folder} holds no DICOM volume; give the folder in which the slices themselves lie"
         )
     if len(volumes) > 1:
-        named = ", ".join(
-            f"{Path(files[0]).name}: {dicom_tag(dicom_header(Path(files[0])), SERIES_DESCRIPTION) or 'unnamed'}"
-            for files in volumes
-        )
+        first = [Path(files[0]) for files in volumes]
+        named = ", ".join(f"{file.name}: {dicom_tag(dicom_header(file), SERIES_DESCRIPTION) or '?'}" for file in first)
         raise InputError(
             f"the folder {folder} holds {len(volumes)} DICOM volumes; give one file of the right one ({named})"
         )
     return volumes[0]
+
+
+def _is_volume(file: Path) -> bool:
+    try:
+        return _slice_count(dicom_header(file)) > 1
+    except InputError:  # DICOM holds reports and contours too
+        return False
+
+
+def _slice_count(header: sitk.ImageFileReader) -> int:
+    return header.GetSize()[2] if header.GetDimension() > 2 else 1
 
 
 def dicom_header(path: Path) -> sitk.ImageFileReader:

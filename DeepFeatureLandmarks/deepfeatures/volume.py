@@ -168,7 +168,7 @@ def read_volume(path: str | Path) -> Volume:
     """
     path = Path(path)
     series = dicom_series(path)
-    image, modality = _read_series(path, series) if series else _read_file(path)
+    image, modality = _read_series(path, series) if len(series) > 1 else _read_file(Path(*series) if series else path)
     return _to_volume(image, path, modality)
 
 
@@ -176,8 +176,8 @@ def check_volume(path: str | Path) -> None:
     """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
     path = Path(path)
     series = dicom_series(path)
-    if not series:
-        with _opened(path):
+    if len(series) < 2:
+        with _opened(Path(*series) if series else path):
             pass
 
 
