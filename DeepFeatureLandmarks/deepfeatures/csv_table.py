@@ -1,8 +1,8 @@
 """Landmarks as a plain table, one row a landmark, for spreadsheets and scripts.
 
 Columns that must be there: `name` (or `label`) and `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables.
-A column or a comment line `# coordinate_system = RAS` says what x, y, z mean; without either they are LPS, as everywhere
-in this package. All positions are in mm.
+A column or a first comment line `# coordinate_system = RAS` says what x, y, z mean; without either they are LPS, as
+everywhere in this package. All positions are in mm.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ TRUE = ("1", "true", "yes")
 
 
 def parse(text: str, path: Path) -> LandmarkSet:
-    comments = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
-    body = text
+    comments, body = [], text
     while body.startswith("#"):
-        body = body.partition("\n")[2]
+        comment, _, body = body.partition("\n")
+        comments.append(comment.lstrip("# "))
     try:
-        rows = [row for row in csv.reader(io.StringIO(body), strict=True) if any(field.strip() for field in row)]
+        lines = csv.reader(io.StringIO(body, newline=""), strict=True)
+        rows = [row for row in lines if any(field.strip() for field in row)]
     except csv.Error as error:
         raise InputError(f"{path} is not a table of comma separated values; save it as CSV again") from error
     columns = [column.strip().lower().replace(" ", "_") for column in rows[0]] if rows else []

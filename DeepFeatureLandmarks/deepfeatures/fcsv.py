@@ -45,13 +45,11 @@ def render(landmarks: LandmarkSet) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     for index, landmark in enumerate(landmarks):
         position = landmark.position if landmark.is_defined else (0.0, 0.0, 0.0)
-        texts = (" ".join(text.splitlines()) for text in (landmark.name, describe(landmark)))
-        status = STATUSES.index(landmark.status)
-        orientation, visible, selected = (0, 0, 0, 1), 1, 1
-        writer.writerow(
-            [index + 1, *map(float, position), *orientation, visible, selected, int(landmark.locked), *texts]
-            + ["", status, 0]
-        )
+        label, description = (" ".join(text.splitlines()) for text in (landmark.name, describe(landmark)))
+        pose = [*map(float, position), 0, 0, 0, 1]  # a quaternion that turns nothing
+        visible = selected = 1
+        row = [index + 1, *pose, visible, selected, int(landmark.locked), label, description, ""]
+        writer.writerow([*row, STATUSES.index(landmark.status), 0])
     return buffer.getvalue()
 
 

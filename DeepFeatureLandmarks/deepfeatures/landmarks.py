@@ -102,7 +102,7 @@ def read_landmarks(path: str | Path) -> LandmarkSet:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark first
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a readable text file; give landmarks as .mrk.json, .fcsv or .csv") from error
     landmarks = _format_of(path).parse(text, path)

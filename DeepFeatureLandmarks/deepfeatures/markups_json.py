@@ -67,9 +67,10 @@ def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
     if status not in STATUSES:
         raise InputError(f"{path} has the unknown position status {status!r} at {name!r}; give {', '.join(STATUSES)}")
     position = point.get("position") or ()
+    known = status == "defined" or (status == "preview" and position)
     landmark = Landmark(
         name=name,
-        position=to_lps(position, system, name, path) if status in HAVE_POSITION else None,
+        position=to_lps(position, system, name, path) if known else None,
         status=status,
         locked=bool(point.get("locked", False)),
     )

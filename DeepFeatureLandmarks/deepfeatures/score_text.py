@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -26,9 +27,9 @@ END = " |"  # closes a description that would otherwise read as scores
 def describe(landmark: Landmark) -> str:
     """The landmark's description with its scores, if it has any, at the end: to six significant digits."""
     scores = "; ".join(
-        phrase.format(f"{getattr(landmark, name) * factor:.6g}")
+        phrase.format(f"{score * factor:.6g}")
         for name, (phrase, factor) in PHRASES.items()
-        if getattr(landmark, name) is not None
+        if (score := getattr(landmark, name)) is not None and math.isfinite(score)
     )
     if scores:
         return f"{landmark.description} | {scores}" if landmark.description else scores
