@@ -79,7 +79,7 @@ def _root(
 @app.command()
 def place(
     context: typer.Context,
-    targets: Annotated[list[Path], typer.Argument(metavar="TARGET...", help="Volumes to find the landmarks in.")],
+    targets: Annotated[list[Path], typer.Argument(metavar="TARGET", help="Volumes to find the landmarks in.")],
     template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
     landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target.")],
@@ -112,7 +112,7 @@ def place(
     """Find the landmarks of a template in other volumes.
 
     Volumes are NIfTI, NRRD, MetaImage, or a DICOM series: its folder or one of its files. Writes
-    OUTPUT_DIR/<target>.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
+    OUTPUT_DIR/TARGET.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
     found; they are named, and have no position in the output.
     """
     if search_radius is not None and not 0 < search_radius < math.inf:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
 from deepfeatures.errors import InputError, damaged, sheared
 from deepfeatures.files import whole_file
 from deepfeatures.intact import check_metaimage, check_nifti
+from deepfeatures.nifti import read_sform
 from deepfeatures.resampling import resample_axis
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, so that it can appear whole
-READERS = ("NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
+NIFTI = "NiftiImageIO"
+READERS = (NIFTI, "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
 
 NIFTI_TYPE = "nifti_type"
 SAME_SPACING_MM = 1e-3
-ORTHOGONAL = 1e-3  # largest cosine between two axes that is still a rounding error
-SHEAR_VOXELS = 0.1  # a corner may move by this much when a nearly rigid matrix is made rigid
+LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,18 +167,31 @@ def read_volume(path: str | Path) -> Volume:
         InputError: Where there is no such volume, or it is damaged, not three-dimensional, empty, a single slice, in
             colour, sheared, unevenly sliced, or holds voxels that are not finite.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
-    series = dicom_series(path)
-    image, modality = _read_series(path, series) if len(series) > 1 else _read_file(Path(*series) if series else path)
-    return _to_volume(image, path, modality)
+    files = dicom_series(path)
+    if len(files) > 1:
+        image, affine, modality = _read_series(path, files)
+    else:
+        image, affine, modality = _read_file(Path(*files) if files else path)
+    voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
+    wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
+    if wrong:
+        raise InputError(
+            f"{path} holds {wrong} voxels that are not finite float32 numbers; "
+            "replace NaN and infinity, for example by the background's value"
+        )
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    return Volume(voxels, affine[:, 3], spacing, affine[:, :3] / spacing, name=image_stem(path), modality=modality)
 
 
 def check_volume(path: str | Path) -> None:
     """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
     path = Path(path)
-    series = dicom_series(path)
-    if len(series) < 2:
-        with _opened(Path(*series) if series else path):
+    files = dicom_series(path)
+    if len(files) < 2:
+        with _opened(Path(*files) if files else path):
             pass
 
 
@@ -203,123 +217,58 @@ def write_volume(volume: Volume, path: str | Path) -> None:
             raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
 
 
-def _to_volume(image: sitk.Image, path: Path, modality: str | None) -> Volume:
-    import SimpleITK as sitk
-
-    voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
-    wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
-    if wrong:
-        raise InputError(
-            f"{path} holds {wrong} voxels that are not finite float32 numbers; "
-            "replace NaN and infinity, for example by the background's value"
-        )
-    return Volume(
-        voxels=voxels,
-        origin=np.array(image.GetOrigin()),
-        spacing=np.array(image.GetSpacing()),
-        direction=np.array(image.GetDirection()).reshape(3, 3),
-        name=image_stem(path),
-        modality=modality,
-    )
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[sitk.ImageFileReader]:
-    """A reader of one file whose header is read and found good."""
+def _opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
+    """A reader of one file whose header is found good, and its `(3, 4)` matrix from voxel index to LPS mm."""
     import SimpleITK as sitk
 
-    if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) not in READERS:
+    format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    if format_reader not in READERS:
         raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage or a DICOM series, undamaged")
+    sform = read_sform(path) if format_reader == NIFTI else None
+    if sform is not None and not _is_rectangular(sform):
+        sform = None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        if "orthonormal" not in str(error):
-            raise damaged(path) from error
-        with _nearest_rotation():
+    with _any_sform() if sform is not None else nullcontext():
+        try:
             reader.ReadImageInformation()
-            _require_small_shear(reader, path)
-            _check_header(reader, path)
-            yield reader
-        return
-    _check_header(reader, path)
-    yield reader
+        except RuntimeError as error:
+            raise (sheared(path) if "orthonormal" in str(error) else damaged(path)) from error
+        _check_header(reader, path)
+        affine = _affine(reader) if sform is None else sform
+        _check_affine(affine, path)
+        yield reader, affine
 
 
-def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
+def _read_file(path: Path) -> tuple[sitk.Image, np.ndarray, str | None]:
     import SimpleITK as sitk
 
-    with _opened(path) as reader:
+    with _opened(path) as (reader, affine):
         if reader.HasMetaDataKey(NIFTI_TYPE):
             check_nifti(path, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
-        elif path.suffix.lower() in (".mha", ".mhd"):
+        elif path.suffix.lower() == ".mha":
             check_metaimage(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
         image = _execute(reader, path)
         modality = dicom_tag(reader, MODALITY)
     surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
-    return sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus)) if surplus else image, modality
+    if surplus:
+        image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
+    return image, affine, modality
 
 
-def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
-    size = reader.GetSize()
-    if reader.HasMetaDataKey(NIFTI_TYPE) and reader.GetMetaData(NIFTI_TYPE) != "1":
-        raise InputError(f"{path} keeps header and voxels in two files or is Analyze; save it as .nii.gz")
-    if any(length > 1 for length in size[3:]):
-        raise InputError(f"{path} has {len(size)} axes ({_times(size)}); give one of its 3D volumes, saved on its own")
-    if reader.GetNumberOfComponents() > 1:
-        raise InputError(
-            f"{path} has {reader.GetNumberOfComponents()} values a voxel (colour, vector or complex); "
-            "give a scalar volume"
-        )
-    if 0 in size:
-        raise InputError(f"{path} is empty ({_times(size)} voxels); give a volume with voxels")
-    if len(size) < 3 or 1 in size[:3]:
-        raise InputError(f"{path} is a single slice ({_times(size)} voxels); give a 3D volume")
-    spacing = np.array(reader.GetSpacing()[:3])
-    direction = np.array(reader.GetDirection()).reshape(len(size), len(size))[:3, :3]
-    _check_geometry(spacing, direction, np.array(reader.GetOrigin()[:3]), path)
+def _read_series(path: Path, files: Sequence[str]) -> tuple[sitk.Image, np.ndarray, str | None]:
+    import SimpleITK as sitk
 
-
-def _check_geometry(spacing: np.ndarray, direction: np.ndarray, origin: np.ndarray, path: Path) -> None:
-    finite = all(np.isfinite(values).all() for values in (spacing, direction, origin))
-    if not finite or (spacing <= 0).any():
-        raise InputError(
-            f"{path} has no usable voxel size or position (spacing {_times(spacing)} mm); "
-            "export it again with its geometry"
-        )
-    if np.abs(direction.T @ direction - np.eye(3)).max() > ORTHOGONAL:
-        raise sheared(path)
-
-
-@contextmanager
-def _nearest_rotation() -> Iterator[None]:
-    """Let ITK replace a NIfTI matrix that is not quite a rotation by the nearest one, in place of refusing it."""
-    name = "ITK_NIFTI_SFORM_PERMISSIVE"
-    before = os.environ.get(name)
-    os.environ[name] = "ON"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _require_small_shear(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Raise `InputError` unless making the NIfTI sform rigid moved every corner by less than `SHEAR_VOXELS` voxels."""
-    stated = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], float)
-    stated[:2] *= -1  # RAS to LPS
-    spacing = np.array(reader.GetSpacing()[:3])
-    used = np.column_stack([np.array(reader.GetDirection()[:9]).reshape(3, 3) * spacing, reader.GetOrigin()[:3]])
-    corners = np.array(
-        [[*corner, 1] for corner in itertools.product(*((0, length - 1) for length in reader.GetSize()[:3]))]
-    )
-    moved = np.linalg.norm(corners @ (stated - used).T, axis=1).max()
-    if not moved <= SHEAR_VOXELS * spacing.min():
-        raise sheared(path)
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames(files)
+    reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
+    image = _execute(reader, path)
+    affine = _affine(image)
+    _check_affine(affine, path)
+    return image, affine, dicom_tag(dicom_header(Path(files[0])), MODALITY)
 
 
 def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
@@ -331,18 +280,55 @@ def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) 
         raise damaged(path) from error
 
 
-def _read_series(path: Path, files: Sequence[str]) -> tuple[sitk.Image, str | None]:
-    import SimpleITK as sitk
+def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
+    size = reader.GetSize()
+    shape = " × ".join(map(str, size))
+    if reader.HasMetaDataKey(NIFTI_TYPE) and reader.GetMetaData(NIFTI_TYPE) != "1":
+        raise InputError(f"{path} keeps header and voxels in two files or is Analyze; save it as .nii.gz")
+    if any(length > 1 for length in size[3:]):
+        raise InputError(f"{path} has {len(size)} axes ({shape}); give one of its 3D volumes, saved on its own")
+    components = reader.GetNumberOfComponents()
+    if components > 1:
+        raise InputError(f"{path} has {components} values a voxel (colour, vector or complex); give a scalar volume")
+    if 0 in size:
+        raise InputError(f"{path} is empty ({shape} voxels); give a volume with voxels")
+    if len(size) < 3 or 1 in size[:3]:
+        raise InputError(f"{path} is a single slice ({shape} voxels); give a 3D volume")
 
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames(files)
-    reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
-    image = _execute(reader, path)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    _check_geometry(np.array(image.GetSpacing()), direction, np.array(image.GetOrigin()), path)
-    return image, dicom_tag(dicom_header(Path(files[0])), MODALITY)
+
+def _affine(source: sitk.ImageFileReader | sitk.Image) -> np.ndarray:
+    """The `(3, 4)` matrix from voxel index to LPS mm of the first three axes."""
+    axes = len(source.GetSpacing())
+    direction = np.array(source.GetDirection()).reshape(axes, axes)[:3, :3]
+    return np.column_stack([direction * source.GetSpacing()[:3], source.GetOrigin()[:3]])
 
 
-def _times(values: Iterable[float]) -> str:
-    return " × ".join(f"{value:g}" for value in values)
+def _check_affine(affine: np.ndarray, path: Path) -> None:
+    if not np.isfinite(affine).all() or not np.linalg.norm(affine[:, :3], axis=0).all():
+        raise InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
+    if not _is_rectangular(affine):
+        raise sheared(path)
+
+
+def _is_rectangular(affine: np.ndarray) -> bool:
+    """Whether the axes are at right angles, but for rounding, and none of them is nought."""
+    lengths = np.linalg.norm(affine[:, :3], axis=0)
+    if not np.isfinite(affine).all() or not lengths.all():
+        return False
+    axes = affine[:, :3] / lengths
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_COSINE)
+
+
+@contextmanager
+def _any_sform() -> Iterator[None]:
+    """Let ITK read the voxels of a NIfTI file whose sform it would refuse, for us to make use of the sform."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "ON"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
