@@ -168,7 +168,7 @@ def activations(
     written = activation_files.write_activations(
         volume, landmarks, landmark, output, network=network, layer=layer, patch_size=patch_size, seed=seed
     )
-    typer.echo(f"{written[0]}" if len(written) == 1 else f"{written[0]} … {written[-1].name}: {len(written)} channels")
+    typer.echo(f"{written[0]}" if len(written) == 1 else f"{written[0]} to {written[-1].name}")
 
 
 @app.command()

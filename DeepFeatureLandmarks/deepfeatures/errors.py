@@ -18,3 +18,10 @@ def sheared(path: Path) -> InputError:
     return InputError(
         f"{path} has axes that are not at right angles; resample it to a rectangular grid, for example in 3D Slicer"
     )
+
+
+def not_finite(path: Path, voxels: int) -> InputError:
+    return InputError(
+        f"{path} holds {voxels} voxels that are not finite float32 numbers; "
+        "replace NaN and infinity, for example by the background's value"
+    )

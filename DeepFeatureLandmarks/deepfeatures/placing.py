@@ -112,7 +112,7 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
         )
     ensure_folder(job.output_dir)
     if job.report:
-        ensure_folder(job.report.absolute().parent)
+        ensure_folder(job.report.parent)
     return template, landmarks, mask
 
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from deepfeatures import metaimage, nifti
 from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
-from deepfeatures.errors import InputError, damaged, sheared
+from deepfeatures.errors import InputError, damaged, not_finite, sheared
 from deepfeatures.files import whole_file
-from deepfeatures.intact import check_metaimage, check_nifti
-from deepfeatures.nifti import read_sform
 from deepfeatures.resampling import resample_axis
 
 if TYPE_CHECKING:
@@ -178,10 +177,7 @@ def read_volume(path: str | Path) -> Volume:
     voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
     wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
     if wrong:
-        raise InputError(
-            f"{path} holds {wrong} voxels that are not finite float32 numbers; "
-            "replace NaN and infinity, for example by the background's value"
-        )
+        raise not_finite(path, wrong)
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     return Volume(voxels, affine[:, 3], spacing, affine[:, :3] / spacing, name=image_stem(path), modality=modality)
 
@@ -225,7 +221,8 @@ def _opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
     format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if format_reader not in READERS:
         raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage or a DICOM series, undamaged")
-    sform = read_sform(path) if format_reader == NIFTI else None
+    header = nifti.read_header(path) if format_reader == NIFTI else None
+    sform = header.sform if header else None
     if sform is not None and not _is_rectangular(sform):
         sform = None
     reader = sitk.ImageFileReader()
@@ -245,10 +242,10 @@ def _read_file(path: Path) -> tuple[sitk.Image, np.ndarray, str | None]:
     import SimpleITK as sitk
 
     with _opened(path) as (reader, affine):
-        if reader.HasMetaDataKey(NIFTI_TYPE):
-            check_nifti(path, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
+        if header := nifti.read_header(path):
+            nifti.check_voxels(path, header)
         elif path.suffix.lower() == ".mha":
-            check_metaimage(path)
+            metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
         image = _execute(reader, path)
         modality = dicom_tag(reader, MODALITY)

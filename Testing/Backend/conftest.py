@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from deepfeatures.volume import Volume
+from deepfeatures.cli import main
+from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.volume import Volume, write_volume
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -76,3 +80,68 @@ def dicom_series(tmp_path):
         return folder
 
     return write
+
+
+class FakeMatcher:
+    """Moves every landmark by 1 mm along x; what it was given is kept for tests to look at."""
+
+    made: ClassVar[list[FakeMatcher]] = []
+    missing: ClassVar[tuple[str, ...]] = ()
+    failures: ClassVar[dict[str, BaseException]] = {}  # by name of the target
+
+    def __init__(self, **settings):
+        self.settings = settings
+        self.calls = []
+        self.last_report = {}
+        FakeMatcher.made.append(self)
+
+    def match(self, template, landmarks, target, *, mask=None, progress=None):
+        self.calls.append((template, landmarks, target, mask))
+        if target.name in self.failures:
+            raise self.failures[target.name]
+        progress(0.5)
+        self.last_report = {"network": "fake", "seconds": {"match": 0.0}}
+        return LandmarkSet(
+            tuple(
+                replace(landmark, position=None, status="missing")
+                if landmark.name in self.missing or not landmark.is_defined
+                else replace(landmark, position=tuple(np.add(landmark.position, (1, 0, 0))), distance=2.0)
+                for landmark in landmarks
+            ),
+            target.name,
+        )
+
+
+@pytest.fixture
+def fake_matcher(monkeypatch):
+    """The command line with a matcher that needs no network and no time."""
+    import deepfeatures.matching
+
+    monkeypatch.setattr(deepfeatures.matching, "Matcher", FakeMatcher, raising=False)
+    for name, value in (("made", []), ("missing", ()), ("failures", {})):
+        monkeypatch.setattr(FakeMatcher, name, value)
+    return FakeMatcher
+
+
+@pytest.fixture
+def case(tmp_path, scan) -> Path:
+    """A folder with `template.nii.gz`, `template.mrk.json` (AC, PC) and the targets `a.nii.gz` and `b.nrrd`."""
+    for name in ("template.nii.gz", "a.nii.gz", "b.nrrd"):
+        write_volume(scan, tmp_path / name)
+    first, second = scan.to_world(np.array([[2, 3, 3], [4.5, 2.25, 1]]))
+    points = LandmarkSet((Landmark("AC", tuple(first), description="expert"), Landmark("PC", tuple(second))))
+    write_landmarks(points, tmp_path / "template.mrk.json")
+    return tmp_path
+
+
+@pytest.fixture
+def place(case, monkeypatch):
+    """A function that runs `deepfeatures place` in the folder of `case` and returns the exit code."""
+    monkeypatch.chdir(case)
+
+    def run(*arguments: str) -> int:
+        given = {"--template": "template.nii.gz", "--landmarks": "template.mrk.json", "--output-dir": "out"}
+        given = {option: value for option, value in given.items() if option not in arguments}
+        return main(["place", *(word for pair in given.items() for word in pair), *arguments])
+
+    return run

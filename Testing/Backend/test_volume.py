@@ -266,6 +266,18 @@ def test_a_volume_of_air_is_read(tmp_path):
     assert read_volume(tmp_path / "air.nii.gz").voxels.abs().max() == 0
 
 
+@pytest.mark.parametrize("pixel", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_voxel_that_is_not_finite_is_refused_wherever_it_is(tmp_path, suffix, pixel, value):
+    for place in (0, 12345, -1):
+        voxels = np.zeros((60, 70, 80), pixel)
+        voxels.flat[place] = value
+        sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / f"a{suffix}"))
+        with pytest.raises(InputError, match="1 voxels that are not finite"):
+            read_volume(tmp_path / f"a{suffix}")
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.95])
