@@ -131,7 +131,8 @@ def place(
         "precision": precision.value,
         "seed": seed,
     }
-    matcher = Matcher(**settings)
+    # what the user leaves open is the matcher's choice
+    matcher = Matcher(**{name: value for name, value in settings.items() if value is not None})
     job = placing.Job(template, landmarks, tuple(targets), output_dir, mask, report)
     template_volume, template_landmarks, mask_volume = placing.prepare(job)
     outcomes = []
@@ -195,11 +196,11 @@ def demo(
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for volumes, landmarks and picture.")] = Path(
         "demo-output"
     ),
-) -> None:
+) -> int:
     """Make a head and a deformed one, place landmarks, and print how far they are from the truth."""
     from deepfeatures import demo as demonstration
 
-    demonstration.run(output_dir)
+    return demonstration.run(output_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

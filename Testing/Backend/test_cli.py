@@ -31,16 +31,7 @@ def test_place_writes_one_file_a_target(place, fake_matcher, capfd):
 
 def test_options_reach_the_matcher_and_absent_ones_leave_it_the_choice(place, fake_matcher, case):
     assert place("a.nii.gz") == 0
-    assert fake_matcher.made[-1].settings == {
-        "network": None,
-        "layer": None,
-        "patch_size": None,
-        "search": None,
-        "search_radius_mm": None,
-        "device": "auto",
-        "precision": "auto",
-        "seed": 0,
-    }
+    assert fake_matcher.made[-1].settings == {"device": "auto", "precision": "auto", "seed": 0}
     options = "--network n --layer l --patch-size 12 --search patch --search-radius 7.5 --device cpu"
     assert place("a.nii.gz", *options.split(), "--precision", "bfloat16", "--seed", "3", "--mask", "b.nrrd") == 0
     matcher = fake_matcher.made[-1]
