@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,7 @@ def dicom_series(tmp_path):
     ) -> Path:
         import SimpleITK as sitk
 
+        before = locale.setlocale(locale.LC_ALL)
         folder = folder or tmp_path / name
         folder.mkdir(exist_ok=True)
         writer = sitk.ImageFileWriter()
@@ -77,6 +79,7 @@ def dicom_series(tmp_path):
             # file names in another order than the slices lie
             writer.SetFileName(str(folder / f"{name}{(number * 7) % 11:02d}.dcm"))
             writer.Execute(image)
+        locale.setlocale(locale.LC_ALL, before)  # ITK's DICOM writer changes it, and with it how Python reads text
         return folder
 
     return write
