@@ -11,21 +11,27 @@ from pathlib import Path
 
 from deepfeatures.errors import InputError
 
+PREFIX = ".deepfeatures-"
+
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """Yield a path to write to that becomes `path` in one step when the block ends well, and vanishes when it does not.
 
-    The yielded file lies in a hidden folder beside `path` (the same file system, or the last step could not be atomic)
-    and bears the same name, so that writers which choose a format by suffix choose the right one.
+    The yielded file lies in a hidden folder beside `path`: on the same file system, or the last step could not be
+    atomic, and out of the way of whoever lists files of some kind while it is being written.
+
+    Args:
+        path: The file to be.
+        suffix: What the yielded name must end in, for writers that choose a format by it.
 
     Raises:
         InputError: Where the folder does not exist, may not be written to, or is full.
     """
     path = Path(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
+        with tempfile.TemporaryDirectory(prefix=PREFIX, suffix=".tmp", dir=path.parent) as folder:
+            draft = Path(folder) / f"draft{suffix}"
             yield draft
             _flush_to_disk(draft)
             draft.replace(path)
@@ -50,7 +56,7 @@ def ensure_folder(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=path)
+        probe = tempfile.mkdtemp(prefix=PREFIX, suffix=".tmp", dir=path)
         shutil.rmtree(probe)
     except OSError as error:
         raise _cannot_write(path, error) from error

@@ -200,16 +200,19 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     import SimpleITK as sitk
 
     path = Path(path)
-    if not path.name.lower().endswith(WRITABLE_SUFFIXES):
+    suffix = next((suffix for suffix in WRITABLE_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
         raise InputError(f"cannot write {path}: give a name that ends in one of {', '.join(WRITABLE_SUFFIXES)}")
     image = sitk.GetImageFromArray(volume.voxels.detach().cpu().to(torch.float32).numpy())
     image.SetOrigin([float(value) for value in volume.origin])
     image.SetSpacing([float(value) for value in volume.spacing])
     image.SetDirection([float(value) for value in np.asarray(volume.direction).ravel()])
-    with whole_file(path) as draft:
+    with whole_file(path, suffix) as draft:
         try:
-            sitk.WriteImage(image, str(draft), useCompression=path.suffix != ".nii")
-        except RuntimeError as error:
+            sitk.WriteImage(image, str(draft), useCompression=suffix != ".nii")
+            if suffix.startswith(".nii"):  # of a full disk ITK says nothing here
+                nifti.check_voxels(draft, nifti.read_header(draft))
+        except (RuntimeError, InputError) as error:
             raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
 
 

@@ -401,6 +401,21 @@ def test_writing_where_nothing_can_be_written_says_so(tmp_path, scan):
             write_volume(scan, folder / "a.nii.gz")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX matter")
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_full_disk_is_noticed_and_leaves_nothing(tmp_path, suffix):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*room"):
+            write_volume(Volume(torch.rand(32, 32, 32)), tmp_path / f"a{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX matter")
 def test_a_kill_while_writing_leaves_only_whole_files(tmp_path):
     """Files of two kinds are written over and over and the writer is killed at odd moments."""
