@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from deepfeatures.errors import damaged, not_finite
+from deepfeatures.errors import damaged
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 SINGLE_FILE = b"n+1"
@@ -71,8 +71,12 @@ def read_header(path: Path) -> NiftiHeader | None:
     )
 
 
-def check_voxels(path: Path, header: NiftiHeader) -> None:
-    """Raise `InputError` unless all voxels that the header promises are in the file, intact and finite."""
+def count_not_finite(path: Path, header: NiftiHeader) -> int:
+    """How many voxels are NaN or infinite.
+
+    Raises:
+        InputError: Where not all voxels that the header promises are in the file, intact.
+    """
     left, wrong = header.voxel_bytes, 0
     try:
         with _open(path) as file:
@@ -88,8 +92,7 @@ def check_voxels(path: Path, header: NiftiHeader) -> None:
                 pass
     except (EOFError, OSError, zlib.error) as error:
         raise damaged(path) from error
-    if wrong:
-        raise not_finite(path, wrong)
+    return wrong
 
 
 def _open(path: Path) -> BinaryIO:

@@ -211,7 +211,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         try:
             sitk.WriteImage(image, str(draft), useCompression=suffix != ".nii")
             if suffix.startswith(".nii"):  # of a full disk ITK says nothing here
-                nifti.check_voxels(draft, nifti.read_header(draft))
+                nifti.count_not_finite(draft, nifti.read_header(draft))
         except (RuntimeError, InputError) as error:
             raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
 
@@ -245,9 +245,9 @@ def _read_file(path: Path) -> tuple[sitk.Image, np.ndarray, str | None]:
     import SimpleITK as sitk
 
     with _opened(path) as (reader, affine):
-        if header := nifti.read_header(path):
-            nifti.check_voxels(path, header)
-        elif path.suffix.lower() == ".mha":
+        if (header := nifti.read_header(path)) and (wrong := nifti.count_not_finite(path, header)):
+            raise not_finite(path, wrong)
+        if path.suffix.lower() == ".mha":
             metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
         image = _execute(reader, path)
