@@ -95,6 +95,14 @@ def count_not_finite(path: Path, header: NiftiHeader) -> int:
     return wrong
 
 
+def require_whole(path: Path) -> None:
+    """Raise `InputError` unless `path` is a NIfTI file with all its voxels."""
+    header = read_header(path)
+    if header is None:
+        raise damaged(path)
+    count_not_finite(path, header)
+
+
 def _open(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"

@@ -211,7 +211,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         try:
             sitk.WriteImage(image, str(draft), useCompression=suffix != ".nii")
             if suffix.startswith(".nii"):  # of a full disk ITK says nothing here
-                nifti.count_not_finite(draft, nifti.read_header(draft))
+                nifti.require_whole(draft)
         except (RuntimeError, InputError) as error:
             raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
 

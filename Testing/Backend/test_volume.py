@@ -403,11 +403,12 @@ def test_writing_where_nothing_can_be_written_says_so(tmp_path, scan):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX matter")
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
-def test_a_full_disk_is_noticed_and_leaves_nothing(tmp_path, suffix):
+@pytest.mark.parametrize("room", [0, 100, 20_000])
+def test_a_full_disk_is_noticed_and_leaves_nothing(tmp_path, suffix, room):
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         with pytest.raises(InputError, match=r"cannot write .*room"):
             write_volume(Volume(torch.rand(32, 32, 32)), tmp_path / f"a{suffix}")
