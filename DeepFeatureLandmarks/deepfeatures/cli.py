@@ -140,7 +140,7 @@ def place(
         for outcome in placing.place(job, template_volume, template_landmarks, mask_volume, matcher, progress):
             outcomes.append(outcome)
             if outcome.output:
-                typer.echo(f"{outcome.output}: {outcome.placed} of {len(template_landmarks)} landmarks")
+                print(f"{outcome.output}: {outcome.placed} of {len(template_landmarks)} landmarks", flush=True)
     if report:
         write_report(report, context.obj, settings, outcomes)
     return _conclude(outcomes)
@@ -258,10 +258,16 @@ def _progress_bar(targets: int) -> Iterator[Callable[[int, float], None]]:
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    # no refreshing in the background: a frame must not fall into the moment when native output is silenced
-    with Progress(
-        *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
-    ) as bar:
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        auto_refresh=False,  # a frame must not fall into the moment when native output is silenced
+        redirect_stdout=sys.stdout.isatty(),  # print above the bar, but never from a pipe to the terminal
+        redirect_stderr=False,
+    )
+    with bar:
         task = bar.add_task("", total=targets)
 
         def update(index: int, done: float) -> None:
