@@ -1,1 +1,36 @@
 """Find landmarks of a template volume in other volumes by deep feature matching."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from deepfeatures.errors import InputError
+
+try:
+    __version__ = version("deep-feature-landmarks")
+except PackageNotFoundError:  # in Slicer the package lies on the path without being installed
+    __version__ = "0.1.0"
+
+# Loaded on first use: torch takes seconds, `import deepfeatures` should not.
+_HOMES = {
+    "Landmark": "deepfeatures.landmarks",
+    "LandmarkSet": "deepfeatures.landmarks",
+    "Matcher": "deepfeatures.matching",
+    "Volume": "deepfeatures.volume",
+    "read_landmarks": "deepfeatures.landmarks",
+    "read_volume": "deepfeatures.volume",
+    "write_landmarks": "deepfeatures.landmarks",
+    "write_volume": "deepfeatures.volume",
+}
+__all__ = ["InputError", "__version__", *_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.errors import InputError
+
 STATUSES = ("undefined", "preview", "defined", "missing")
+LANDMARK_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv")
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Landmark:
         distance: Feature distance of the best match, in the network's own units; `None` for a point placed by a person.
         expected_error: Predicted distance in mm from the true place; `None` where it is not known.
         within_3mm: Chance from 0 to 1 to lie within 3 mm of the true place; `None` where it is not known.
-        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not measured.
+        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not
+            measured.
         locked: Whether a person has locked the point.
     """
 
@@ -62,3 +68,66 @@ class LandmarkSet:
         """LPS mm, shape `(N, 3)`; NaN rows for landmarks that are not defined."""
         rows = [landmark.position if landmark.is_defined else (np.nan,) * 3 for landmark in self.landmarks]
         return np.array(rows, float).reshape(-1, 3)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the landmarks that are not defined."""
+        return tuple(landmark.name for landmark in self.landmarks if not landmark.is_defined)
+
+    @property
+    def duplicate_names(self) -> tuple[str, ...]:
+        """Names that more than one landmark bears."""
+        counts = Counter(landmark.name for landmark in self.landmarks)
+        return tuple(name for name, count in counts.items() if count > 1)
+
+
+def landmark_stem(path: str | Path) -> str:
+    """The file name of a landmark file without its suffix: `"brain"` for `"data/brain.mrk.json"`."""
+    name = Path(path).name
+    for suffix in LANDMARK_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_landmarks(path: str | Path) -> LandmarkSet:
+    """Read Slicer's `.mrk.json` (markups of any type: their control points) or `.fcsv`, or a `.csv` table.
+
+    Names may repeat, as they do in Slicer. See `markups_json`, `fcsv` and `csv_table` for what each format holds.
+
+    Raises:
+        InputError: Where there is no such file, or it is not what its suffix says, or it holds no landmark.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark first
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a readable text file; give landmarks as .mrk.json, .fcsv or .csv") from error
+    landmarks = _format_of(path).parse(text, path)
+    if not landmarks.landmarks:
+        raise InputError(f"{path} holds no landmarks; place at least one point and save again")
+    return landmarks
+
+
+def write_landmarks(landmarks: LandmarkSet, path: str | Path) -> None:
+    """Write `landmarks` as `.mrk.json` (today's Slicer schema), `.fcsv` or `.csv`, in LPS mm, whole or not at all.
+
+    Raises:
+        InputError: Where the suffix is another or the file cannot be written.
+    """
+    from deepfeatures.files import write_text
+
+    path = Path(path)
+    write_text(path, _format_of(path).render(landmarks))
+
+
+def _format_of(path: Path):
+    """The module that reads and writes files of this suffix."""
+    from deepfeatures import csv_table, fcsv, markups_json  # they need the classes above
+
+    formats = {".json": markups_json, ".fcsv": fcsv, ".csv": csv_table}
+    if path.suffix.lower() not in formats:
+        raise InputError(f"{path} is not a kind of landmark file that is known; give .mrk.json, .fcsv or .csv")
+    return formats[path.suffix.lower()]

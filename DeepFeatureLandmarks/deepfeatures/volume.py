@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from deepfeatures import metaimage, nifti
+from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
+from deepfeatures.errors import InputError, damaged, not_finite, sheared
+from deepfeatures.files import whole_file
+from deepfeatures.resampling import resample_axis
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, so that it can appear whole
+NIFTI = "NiftiImageIO"
+READERS = (NIFTI, "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
+
+NIFTI_TYPE = "nifti_type"
+SAME_SPACING_MM = 1e-3
+LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +41,8 @@ class Volume:
         voxels: float32 tensor of shape `(depth, height, width)`: the last axis is the file's first (x) axis.
         origin: LPS position in mm of the centre of the first voxel, shape `(3,)`.
         spacing: Distance in mm between voxel centres along x, y, z, shape `(3,)`.
-        direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; it may be oblique and left-handed.
+        direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; oblique and left-handed
+            ones are welcome.
         name: What messages call this volume.
         modality: DICOM modality such as `"CT"` or `"MR"` where the file tells, else `None`.
     """
@@ -56,6 +81,15 @@ class Volume:
         """Continuous `(x, y, z)` indices, shape `(N, 3)`, of LPS mm positions, shape `(N, 3)`."""
         return np.asarray(points, float) @ self.world_to_index[:3, :3].T + self.world_to_index[:3, 3]
 
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Which of the LPS mm positions, shape `(N, 3)`, lie within a voxel, its edges included: bools, shape `(N,)`.
+
+        NaN rows, as undefined landmarks have them, do not.
+        """
+        edge = 0.5 + 1e-6  # a point on the face of the outermost voxel belongs to it in spite of rounding
+        indices = self.to_index(points).reshape(-1, 3)
+        return ((indices >= -edge) & (indices <= np.array(self.size) - 1 + edge)).all(axis=1)
+
     @property
     def centre(self) -> np.ndarray:
         """LPS mm position of the middle of the voxel grid."""
@@ -64,3 +98,237 @@ class Volume:
     def with_voxels(self, voxels: torch.Tensor) -> Volume:
         """The same grid with other voxels of the same shape."""
         return replace(self, voxels=voxels)
+
+    def canonical(self) -> Volume:
+        """The same voxels at the same places, stored so that x, y and z run as closely as possible along L, P and S.
+
+        Axes are permuted and flipped; nothing is interpolated.
+        """
+        axes = max(
+            itertools.permutations(range(3)),
+            key=lambda order: sum(abs(self.direction[world, axis]) for world, axis in enumerate(order)),
+        )
+        flipped = [self.direction[world, axis] < 0 for world, axis in enumerate(axes)]
+        if axes == (0, 1, 2) and not any(flipped):
+            return self
+        first = np.zeros(3)  # index, in the old order, of the voxel that comes first in the new one
+        for axis, flip in zip(axes, flipped, strict=True):
+            first[axis] = self.size[axis] - 1 if flip else 0
+        # tensor dimension 2 - k holds axis k
+        voxels = self.voxels.permute(*(2 - axes[2 - dimension] for dimension in range(3)))
+        voxels = voxels.flip([2 - axis for axis in range(3) if flipped[axis]])
+        return replace(
+            self,
+            voxels=voxels.contiguous(),
+            origin=self.to_world(first[None])[0],
+            spacing=self.spacing[list(axes)],
+            direction=self.direction[:, list(axes)] * np.where(flipped, -1.0, 1.0),
+        )
+
+    def resampled(self, spacing_mm: float) -> Volume:
+        """The volume on an isotropic grid around the same centre, along the same directions, covering the same extent.
+
+        Trilinear, and smoothed first along the axes that get coarser. A volume that already has this spacing is
+        returned as it is.
+        """
+        if np.abs(self.spacing - spacing_mm).max() < SAME_SPACING_MM:
+            return self
+        step = spacing_mm / self.spacing  # in old voxels
+        old_size = np.array(self.size)
+        size = np.maximum(np.ceil(old_size / step - SAME_SPACING_MM).astype(int), 1)
+        first = (old_size - 1) / 2 - (size - 1) / 2 * step
+        voxels = self.voxels
+        for axis in np.argsort(size / old_size):  # the axis that shrinks most first: less left to do for the others
+            positions = first[axis] + step[axis] * torch.arange(size[axis], dtype=torch.float64, device=voxels.device)
+            voxels = resample_axis(voxels, 2 - int(axis), positions, float(step[axis]))
+        voxels = voxels.contiguous()
+        return replace(self, voxels=voxels, origin=self.to_world(first[None])[0], spacing=np.full(3, float(spacing_mm)))
+
+
+def image_stem(path: str | Path) -> str:
+    """The file name of an image without its image suffix: `"scan.v2"` for `"data/scan.v2.nii.gz"`.
+
+    Folders and names without a known suffix, as DICOM files often have them, stay whole.
+    """
+    name = Path(path).name or Path(path).resolve().name
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a NIfTI, NRRD or MetaImage file, or a DICOM series: its folder, or any one of its files.
+
+    Of a NIfTI file's two matrices the sform counts; where it is sheared and the qform is not, the qform, as in Slicer.
+
+    Raises:
+        InputError: Where there is no such volume, or it is damaged, not three-dimensional, empty, a single slice, in
+            colour, sheared, unevenly sliced, or holds voxels that are not finite.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    files = dicom_series(path)
+    if len(files) > 1:
+        image, affine, modality = _read_series(path, files)
+    else:
+        image, affine, modality = _read_file(Path(*files) if files else path)
+    voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
+    wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
+    if wrong:
+        raise not_finite(path, wrong)
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    return Volume(voxels, affine[:, 3], spacing, affine[:, :3] / spacing, name=image_stem(path), modality=modality)
+
+
+def check_volume(path: str | Path) -> None:
+    """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
+    path = Path(path)
+    files = dicom_series(path)
+    if len(files) < 2:
+        with _opened(Path(*files) if files else path):
+            pass
+
+
+def write_volume(volume: Volume, path: str | Path) -> None:
+    """Write `volume` as `.nii.gz`, `.nii`, `.nrrd` or `.mha`, float32, whole or not at all.
+
+    Raises:
+        InputError: Where the suffix is another or the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    suffix = next((suffix for suffix in WRITABLE_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise InputError(f"cannot write {path}: give a name that ends in one of {', '.join(WRITABLE_SUFFIXES)}")
+    image = sitk.GetImageFromArray(volume.voxels.detach().cpu().to(torch.float32).numpy())
+    image.SetOrigin([float(value) for value in volume.origin])
+    image.SetSpacing([float(value) for value in volume.spacing])
+    image.SetDirection([float(value) for value in np.asarray(volume.direction).ravel()])
+    with whole_file(path, suffix) as draft:
+        try:
+            sitk.WriteImage(image, str(draft), useCompression=suffix != ".nii")
+            if suffix.startswith(".nii"):  # of a full disk ITK says nothing here
+                nifti.require_whole(draft)
+        except (RuntimeError, InputError) as error:
+            raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
+    """A reader of one file whose header is found good, and its `(3, 4)` matrix from voxel index to LPS mm."""
+    import SimpleITK as sitk
+
+    format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    if format_reader not in READERS:
+        raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage or a DICOM series, undamaged")
+    header = nifti.read_header(path) if format_reader == NIFTI else None
+    sform = header.sform if header else None
+    if sform is not None and not _is_rectangular(sform):
+        sform = None
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _any_sform() if sform is not None else nullcontext():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise (sheared(path) if "orthonormal" in str(error) else damaged(path)) from error
+        _check_header(reader, path)
+        affine = _affine(reader) if sform is None else sform
+        _check_affine(affine, path)
+        yield reader, affine
+
+
+def _read_file(path: Path) -> tuple[sitk.Image, np.ndarray, str | None]:
+    import SimpleITK as sitk
+
+    with _opened(path) as (reader, affine):
+        if (header := nifti.read_header(path)) and (wrong := nifti.count_not_finite(path, header)):
+            raise not_finite(path, wrong)
+        if path.suffix.lower() == ".mha":
+            metaimage.check_voxels(path)
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = _execute(reader, path)
+        modality = dicom_tag(reader, MODALITY)
+    surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
+    if surplus:
+        image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
+    return image, affine, modality
+
+
+def _read_series(path: Path, files: Sequence[str]) -> tuple[sitk.Image, np.ndarray, str | None]:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames(files)
+    reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
+    image = _execute(reader, path)
+    affine = _affine(image)
+    _check_affine(affine, path)
+    return image, affine, dicom_tag(dicom_header(Path(files[0])), MODALITY)
+
+
+def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        if "allocate" in str(error):
+            raise MemoryError(str(path)) from error
+        raise damaged(path) from error
+
+
+def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
+    size = reader.GetSize()
+    shape = " × ".join(map(str, size))
+    if reader.HasMetaDataKey(NIFTI_TYPE) and reader.GetMetaData(NIFTI_TYPE) != "1":
+        raise InputError(f"{path} keeps header and voxels in two files or is Analyze; save it as .nii.gz")
+    if any(length > 1 for length in size[3:]):
+        raise InputError(f"{path} has {len(size)} axes ({shape}); give one of its 3D volumes, saved on its own")
+    components = reader.GetNumberOfComponents()
+    if components > 1:
+        raise InputError(f"{path} has {components} values a voxel (colour, vector or complex); give a scalar volume")
+    if 0 in size:
+        raise InputError(f"{path} is empty ({shape} voxels); give a volume with voxels")
+    if len(size) < 3 or 1 in size[:3]:
+        raise InputError(f"{path} is a single slice ({shape} voxels); give a 3D volume")
+
+
+def _affine(source: sitk.ImageFileReader | sitk.Image) -> np.ndarray:
+    """The `(3, 4)` matrix from voxel index to LPS mm of the first three axes."""
+    axes = len(source.GetSpacing())
+    direction = np.array(source.GetDirection()).reshape(axes, axes)[:3, :3]
+    return np.column_stack([direction * source.GetSpacing()[:3], source.GetOrigin()[:3]])
+
+
+def _check_affine(affine: np.ndarray, path: Path) -> None:
+    if not np.isfinite(affine).all() or not np.linalg.norm(affine[:, :3], axis=0).all():
+        raise InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
+    if not _is_rectangular(affine):
+        raise sheared(path)
+
+
+def _is_rectangular(affine: np.ndarray) -> bool:
+    """Whether the axes are at right angles, but for rounding, and none of them is nought."""
+    lengths = np.linalg.norm(affine[:, :3], axis=0)
+    if not np.isfinite(affine).all() or not lengths.all():
+        return False
+    axes = affine[:, :3] / lengths
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_COSINE)
+
+
+@contextmanager
+def _any_sform() -> Iterator[None]:
+    """Let ITK read the voxels of a NIfTI file whose sform it would refuse, for us to make use of the sform."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "ON"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,196 @@
+"""Places the landmarks of one template in many targets: everything checked first, every result written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from deepfeatures.errors import InputError
+from deepfeatures.files import ensure_folder
+from deepfeatures.landmarks import LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.quiet import native_silence
+from deepfeatures.volume import Volume, check_volume, image_stem, read_volume
+
+OUTPUT_SUFFIX = ".mrk.json"
+NAMES_SHOWN = 5
+
+
+class LandmarkMatcher(Protocol):
+    """What placing asks of a matcher; `deepfeatures.Matcher` is one."""
+
+    last_report: dict
+
+    def match(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        *,
+        mask: Volume | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> LandmarkSet: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for.
+
+    Args:
+        template: Volume in which the landmarks lie.
+        landmarks: Landmark file of the template.
+        targets: Volumes in which to find them.
+        output_dir: Folder for one landmark file a target.
+        mask: Volume that is not zero where the target may be searched; only with a single target.
+        report: JSON file to write about the run, `None` for none.
+    """
+
+    template: Path
+    landmarks: Path
+    targets: tuple[Path, ...]
+    output_dir: Path
+    mask: Path | None = None
+    report: Path | None = None
+
+    def output_of(self, target: Path) -> Path:
+        return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target.
+
+    Args:
+        target: The volume.
+        output: The landmark file written, `None` where the target failed.
+        placed: Number of landmarks found.
+        missing: Names of those that were not.
+        report: The matcher's own report.
+        failure: Why the target failed, one sentence, `None` where it did not.
+    """
+
+    target: Path
+    output: Path | None = None
+    placed: int = 0
+    missing: tuple[str, ...] = ()
+    report: dict | None = None
+    failure: str | None = None
+
+    @property
+    def status(self) -> str:
+        if self.failure:
+            return "failed"
+        return "some landmarks missing" if self.missing else "placed"
+
+
+def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
+    """The template, its landmarks and the mask, after everything that can be checked quickly was found good.
+
+    Landmark names must be unique: results are told apart, and compared, by name.
+
+    Raises:
+        InputError: Where anything in the job cannot be used.
+    """
+    _check_paths(job)
+    landmarks = read_landmarks(job.landmarks)
+    if landmarks.duplicate_names:
+        raise InputError(f"{job.landmarks} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
+    if len(landmarks.missing) == len(landmarks):
+        raise InputError(f"{job.landmarks} has no landmark with a position; place at least one in the template")
+    with native_silence():
+        for path in (job.template, *job.targets, *([job.mask] if job.mask else [])):
+            check_volume(path)
+        template = read_volume(job.template)
+        mask = read_volume(job.mask) if job.mask else None
+    inside = template.contains(landmarks.positions)
+    outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
+    if outside:
+        raise InputError(
+            f"{_listed(outside)} of {job.landmarks} lie outside the template {job.template}; give the volume in which "
+            "the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
+        )
+    ensure_folder(job.output_dir)
+    if job.report:
+        ensure_folder(job.report.parent)
+    return template, landmarks, mask
+
+
+def place(
+    job: Job,
+    template: Volume,
+    landmarks: LandmarkSet,
+    mask: Volume | None,
+    matcher: LandmarkMatcher,
+    progress: Callable[[int, float], None],
+) -> Iterator[Outcome]:
+    """Place the landmarks in one target after another and write each result before the next begins.
+
+    A target that fails only now, by its voxels or for want of memory, does not keep the others from being placed.
+
+    Args:
+        job: What `prepare` has checked.
+        template: What `prepare` returned, as are `landmarks` and `mask`.
+        landmarks: In the template.
+        mask: Of the only target.
+        matcher: Finds the landmarks.
+        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1.
+    """
+    for index, path in enumerate(job.targets):
+        progress(index, 0.0)
+        try:
+            with native_silence():
+                target = read_volume(path)
+            placed = matcher.match(
+                template, landmarks, target, mask=mask, progress=lambda done, index=index: progress(index, done)
+            )
+            output = job.output_of(path)
+            write_landmarks(placed, output)
+        except InputError as error:
+            yield Outcome(path, failure=str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            yield Outcome(path, failure=out_of_memory(path))
+        else:
+            missing = placed.missing
+            yield Outcome(path, output, len(placed) - len(missing), missing, matcher.last_report)
+        progress(index, 1.0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch on any device, or ITK ran out of memory: each says so in its own way."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def out_of_memory(path: Path | str) -> str:
+    return f"not enough memory for {path}; give --search-radius, a layer with fewer channels or a smaller volume"
+
+
+def _check_paths(job: Job) -> None:
+    """Raise `InputError` where two results would bear one name, or a result would replace something that was given."""
+    taken: dict[str, Path] = {}
+    for target in job.targets:
+        other = taken.setdefault(image_stem(target).casefold(), target)  # some file systems ignore case
+        if other is not target:
+            raise InputError(
+                f"{other} and {target} would both be written to {job.output_of(target)}; "
+                "rename one or place them into different folders"
+            )
+    if job.mask and len(job.targets) > 1:
+        raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
+    given = {path.resolve() for path in (job.template, job.landmarks, *job.targets, *([job.mask] if job.mask else []))}
+    outputs = [job.output_of(target) for target in job.targets]
+    for path in (*outputs, *([job.report] if job.report else [])):
+        if path.resolve() in given:
+            raise InputError(f"the result {path} would replace a file that was given; choose another --output-dir")
+    if job.report and job.report.resolve() in {path.resolve() for path in outputs}:
+        raise InputError(f"--report {job.report} would replace a result; choose another name")
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

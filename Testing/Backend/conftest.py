@@ -1,0 +1,150 @@
+"""What several tests need: the development volumes, small volumes with awkward geometry, DICOM series."""
+
+from __future__ import annotations
+
+import locale
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from deepfeatures.cli import main
+from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.volume import Volume, write_volume
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the development volumes; skips where it is absent."""
+    folder = Path(os.environ.get("DEEPFEATURES_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no development volumes in {folder}; set DEEPFEATURES_DATA")
+    return folder
+
+
+@pytest.fixture
+def scan() -> Volume:
+    """A small oblique, left-handed volume in which every voxel has a value of its own."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    rotation[:, 0] *= -np.sign(np.linalg.det(rotation))
+    voxels = torch.arange(6 * 7 * 8, dtype=torch.float32).reshape(6, 7, 8)
+    return Volume(voxels, np.array([-12.5, 30.25, 7.0]), np.array([0.9, 1.1, 2.5]), rotation, name="scan")
+
+
+@pytest.fixture
+def dicom_series(tmp_path):
+    """A function that writes slices as DICOM files into a new folder and returns it."""
+
+    def write(
+        name: str = "series",
+        positions=tuple((0.0, 0.0, 2.5 * k) for k in range(5)),
+        orientation=(1, 0, 0, 0, 1, 0),
+        uid: str = "1.2.826.0.1.3680043.2.1125.1",
+        folder: Path | None = None,
+        size: int = 8,
+        components: int = 1,
+        **tags: str,
+    ) -> Path:
+        import SimpleITK as sitk
+
+        before = locale.setlocale(locale.LC_ALL)
+        folder = folder or tmp_path / name
+        folder.mkdir(exist_ok=True)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        for number, position in enumerate(positions):
+            shape = (size, size, 3)[: 2 + (components > 1)]
+            voxels = np.full(shape, number, np.uint8 if components > 1 else np.int16)
+            image = sitk.GetImageFromArray(voxels[None], isVector=components > 1)
+            image.SetSpacing((0.5, 0.5, 1.0))
+            values = {
+                "0008|0060": "CT",
+                "0008|103e": name,
+                "0008|0018": f"{uid}.{number + 1}",
+                "0020|000d": "1.2.826.0.1.3680043.2.1125.9",
+                "0020|000e": uid,
+                "0020|0013": str(number),
+                "0020|0032": "\\".join(str(value) for value in position),
+                "0020|0037": "\\".join(str(value) for value in orientation),
+                **tags,
+            }
+            for key, value in values.items():
+                image.SetMetaData(key, value)
+            # file names in another order than the slices lie
+            writer.SetFileName(str(folder / f"{name}{(number * 7) % 11:02d}.dcm"))
+            writer.Execute(image)
+        locale.setlocale(locale.LC_ALL, before)  # ITK's DICOM writer changes it, and with it how Python reads text
+        return folder
+
+    return write
+
+
+class FakeMatcher:
+    """Moves every landmark by 1 mm along x; what it was given is kept for tests to look at."""
+
+    made: ClassVar[list[FakeMatcher]] = []
+    missing: ClassVar[tuple[str, ...]] = ()
+    failures: ClassVar[dict[str, BaseException]] = {}  # by name of the target
+
+    def __init__(self, **settings):
+        self.settings = settings
+        self.calls = []
+        self.last_report = {}
+        FakeMatcher.made.append(self)
+
+    def match(self, template, landmarks, target, *, mask=None, progress=None):
+        self.calls.append((template, landmarks, target, mask))
+        if target.name in self.failures:
+            raise self.failures[target.name]
+        progress(0.5)
+        self.last_report = {"network": "fake", "seconds": {"match": 0.0}}
+        return LandmarkSet(
+            tuple(
+                replace(landmark, position=None, status="missing")
+                if landmark.name in self.missing or not landmark.is_defined
+                else replace(landmark, position=tuple(np.add(landmark.position, (1, 0, 0))), distance=2.0)
+                for landmark in landmarks
+            ),
+            target.name,
+        )
+
+
+@pytest.fixture
+def fake_matcher(monkeypatch):
+    """The command line with a matcher that needs no network and no time."""
+    import deepfeatures.matching
+
+    monkeypatch.setattr(deepfeatures.matching, "Matcher", FakeMatcher, raising=False)
+    for name, value in (("made", []), ("missing", ()), ("failures", {})):
+        monkeypatch.setattr(FakeMatcher, name, value)
+    return FakeMatcher
+
+
+@pytest.fixture
+def case(tmp_path, scan) -> Path:
+    """A folder with `template.nii.gz`, `template.mrk.json` (AC, PC) and the targets `a.nii.gz` and `b.nrrd`."""
+    for name in ("template.nii.gz", "a.nii.gz", "b.nrrd"):
+        write_volume(scan, tmp_path / name)
+    first, second = scan.to_world(np.array([[2, 3, 3], [4.5, 2.25, 1]]))
+    points = LandmarkSet((Landmark("AC", tuple(first), description="expert"), Landmark("PC", tuple(second))))
+    write_landmarks(points, tmp_path / "template.mrk.json")
+    return tmp_path
+
+
+@pytest.fixture
+def place(case, monkeypatch):
+    """A function that runs `deepfeatures place` in the folder of `case` and returns the exit code."""
+    monkeypatch.chdir(case)
+
+    def run(*arguments: str) -> int:
+        given = {"--template": "template.nii.gz", "--landmarks": "template.mrk.json", "--output-dir": "out"}
+        given = {option: value for option, value in given.items() if option not in arguments}
+        return main(["place", *(word for pair in given.items() for word in pair), *arguments])
+
+    return run
