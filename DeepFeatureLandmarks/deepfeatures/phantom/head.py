@@ -76,7 +76,7 @@ class Head:
         self._folds = {side: Waves(21.0, 8 * seed + k, count=20) for k, (side, _) in enumerate(_SIDES)}
         self._bend = [Waves(26.0, 100 + 8 * seed + axis, count=8) for axis in range(3)]
         self._wobble = Waves(45.0, 8 * seed + 2, count=10)
-        self._folia = Waves(8.5, 8 * seed + 3, stretch=(0.2, 0.5, 1.0))
+        self._folia = Waves(10.0, 8 * seed + 3, stretch=(0.25, 0.25, 1.0))
         self._fissure = Waves(90.0, 8 * seed + 4, count=6)
         self._tissue = Waves(24.0, 8 * seed + 5, count=12)
         self._mottle = Waves(19.0, 8 * seed + 6, count=12)
@@ -298,7 +298,7 @@ class Head:
             radii = [larger * r for r in (3.2, 4.6, 4.4, 5.5, 7.2, 4.0, 1.8)]
             body = smooth_union(tube(p, front + rear, radii), ellipsoid(p, (s * 5, -5, 10), (4.2, 18, 7)), 4)
             picture.paint(f"{side} lateral ventricle", body, FLUID)
-        picture.paint("white matter", ellipsoid(p, (0, -4, 9), (1.0, 22, 9)), 0.7)  # septum
+        picture.paint("white matter", ellipsoid(p, (0, -4, 9), (0.6, 22, 9)), 0.7)  # septum
         picture.paint("third ventricle", ellipsoid(p, (0, 12, -2), (2.4, 15, 9.5)), FLUID)
         picture.paint("white matter", ellipsoid(p, (0, 14, 5), (3.6, 4, 3)), 0.63)  # where the thalami touch
         picture.paint("fluid", ellipsoid(p, (0, 37, 0), (11, 5, 6)), FLUID)  # quadrigeminal cistern
