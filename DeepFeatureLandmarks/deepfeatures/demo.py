@@ -16,6 +16,8 @@ from deepfeatures.landmarks import LandmarkSet, write_landmarks
 from deepfeatures.phantom import make_pair
 from deepfeatures.volume import Volume, write_volume
 
+SEARCH_RADIUS_MM = 25.0  # around each landmark once the volumes' centres are aligned; the furthest is 19 mm away
+
 
 class Places(Protocol):
     """What the demo needs of a matcher."""
@@ -31,7 +33,7 @@ def run(output_dir: str | Path = "demo-output", size: int = 128, *, matcher: Pla
     Args:
         output_dir: Where to write; made if it is not there.
         size: Voxels of the template from front to back.
-        matcher: What places the landmarks; `None` takes the one that `deepfeatures place` uses, with its defaults.
+        matcher: What places the landmarks; `None` takes that of `deepfeatures place` with its defaults.
 
     Returns:
         Exit code: 0 where all landmarks were placed, 3 where some are missing.
@@ -51,7 +53,7 @@ def run(output_dir: str | Path = "demo-output", size: int = 128, *, matcher: Pla
     if matcher is None:
         from deepfeatures.matching import Matcher
 
-        matcher = Matcher()
+        matcher = Matcher(search_radius_mm=SEARCH_RADIUS_MM)
     started = time.perf_counter()
     with console.status(f"Placing {len(landmarks)} landmarks …"):
         placed = matcher.match(template, landmarks, target)
