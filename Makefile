@@ -1,0 +1,40 @@
+# Everything a newcomer or CI needs. Each target sets up what it needs in .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := DeepFeatureLandmarks Testing
+TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers and a picture in demo-output/
+	$(BIN)/deepfeatures demo
+
+test: lint ## Lint, check the format and run every test
+	$(BIN)/python -m pytest
+
+lint: .venv/has-dev ## Lint and check the format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+format: .venv/has-dev ## Repair what lint can repair
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## Remove the environment and what targets wrote
+	rm -rf .venv build dist demo-output benchmark-output .pytest_cache .ruff_cache
+
+# torch first and alone: resolved together with the rest, pip may look at other builds of several GB.
+.venv/has-torch: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(TORCH)
+	@touch $@
+
+# One rule for every extra of pyproject.toml; the stamp keeps a second call from installing again.
+.venv/has-%: .venv/has-torch
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@

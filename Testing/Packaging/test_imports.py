@@ -1,0 +1,143 @@
+"""Imports point one way: from module and web app to the Lib, to the backend, to torch and numpy at its core."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = ROOT / "DeepFeatureLandmarks"
+
+# What each part may import of the parts; everything not listed here is no part.
+MAY_IMPORT = {
+    "deepfeatures": {"deepfeatures"},
+    "DeepFeatureLandmarksLib": {"DeepFeatureLandmarksLib", "deepfeatures"},
+    "DeepFeatureLandmarksWeb": {"DeepFeatureLandmarksWeb", "DeepFeatureLandmarksLib", "deepfeatures"},
+    "DeepFeatureLandmarks": {"DeepFeatureLandmarksLib", "deepfeatures"},
+}
+CORE = ("networks", "encoding", "matching")
+CORE_PACKAGES = {"torch", "numpy"}
+# Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
+READERS_OF_WEIGHTS = {"networks/weights.py": {"safetensors", "h5py", "pooch", "platformdirs"}}
+NOT_BACKEND = {"slicer", "vtk", "qt", "ctk", "mrml", "trame", "trame_slicer", "qtpy", "PySide6"}
+
+
+def part_of(file):
+    return file.relative_to(CODE).parts[0].removesuffix(".py")
+
+
+def modules_imported(source, package=""):
+    """Dotted names of every import, wherever in the file it stands; relative ones resolved against `package`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            # `from package import name` may name a module.
+            found |= {stem} | {f"{stem}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imports_at_load(source):
+    """Top packages imported when the file is loaded: outside of functions and of `if TYPE_CHECKING`."""
+    found, todo = set(), list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found |= {name.split(".")[0] for name in names}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            todo += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def package_of(file):
+    return ".".join(file.relative_to(CODE).with_suffix("").parts[:-1])
+
+
+def python_files():
+    return sorted(file for file in CODE.rglob("*.py") if not any(part.startswith(".") for part in file.parts))
+
+
+def core_files():
+    return [file for folder in CORE for file in sorted((CODE / "deepfeatures" / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda file: str(file.relative_to(CODE)))
+def test_parts_import_only_what_lies_below_them(file):
+    imported = {name.split(".")[0] for name in modules_imported(file.read_text(), package_of(file))}
+    forbidden = (imported & set(MAY_IMPORT)) - MAY_IMPORT[part_of(file)]
+    assert not forbidden, f"{file.relative_to(ROOT)} imports {sorted(forbidden)}"
+    if part_of(file) == "deepfeatures":
+        assert not imported & NOT_BACKEND, f"{file.relative_to(ROOT)} imports {sorted(imported & NOT_BACKEND)}"
+
+
+def backend_file(module):
+    """The file of a dotted `deepfeatures` module, or None where the name is no module."""
+    path = CODE.joinpath(*module.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+def test_core_needs_only_torch_and_numpy():
+    """Followed through every backend module that the core imports, so that nothing comes in by a detour."""
+    todo, seen, foreign = core_files(), set(), []
+    while todo:
+        file = todo.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        source, name = file.read_text(), file.relative_to(CODE / "deepfeatures").as_posix()
+        allowed = CORE_PACKAGES | set(sys.stdlib_module_names) | {"deepfeatures", ""}
+        in_core = file in core_files()
+        # Outside of the core a function may import more when it is called: files are none of the core's business.
+        packages = {m.split(".")[0] for m in modules_imported(source)} if in_core else imports_at_load(source)
+        foreign += [f"{name}: {p}" for p in packages - allowed - READERS_OF_WEIGHTS.get(name, set())]
+        modules = modules_imported(source, package_of(file))
+        todo += [found for module in modules if module.startswith("deepfeatures") and (found := backend_file(module))]
+    assert seen
+    assert not foreign, f"the core imports {foreign}"
+
+
+def loaded_by(statement):
+    code = f"{statement}; import sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CODE)
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_alone_is_light():
+    heavy = {"torch", "SimpleITK", "scipy", "numpy", "matplotlib", "h5py", "pooch", "rich", "typer"}
+    assert not loaded_by("import deepfeatures") & heavy
+
+
+def test_reading_volumes_waits_for_its_library_until_it_is_used():
+    assert "SimpleITK" not in loaded_by("import deepfeatures.volume, deepfeatures.landmarks")
+
+
+def test_the_demo_needs_matplotlib_only_for_its_picture():
+    assert "matplotlib" not in loaded_by("import deepfeatures.demo")
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "expected"),
+    [
+        ("import a.b", "", {"a.b"}),
+        ("def f():\n    from a import b", "", {"a", "a.b"}),
+        ("from . import c", "a.b", {"a.b", "a.b.c"}),
+        ("from ..c import d", "a.b", {"a.c", "a.c.d"}),
+    ],
+)
+def test_the_reader_of_imports_sees_them_all(source, package, expected):
+    assert modules_imported(source, package) == expected
+
+
+def test_imports_at_load_leaves_out_what_a_function_imports():
+    source = (
+        "import a\nif TYPE_CHECKING:\n    import b\ntry:\n    import c\nexcept E:\n    pass\ndef f():\n    import d"
+    )
+    assert imports_at_load(source) == {"a", "c"}

@@ -1,0 +1,125 @@
+"""What lies in the repository: small files, no machine's paths, and nothing that runs code when it is read."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEGABYTE = 2**20
+# Home and work folders of a machine, on any system. Split, so that this file does not find itself.
+MACHINE_PATHS = re.compile(
+    "|".join(["/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/", r"[A-Z]:\\\\?Us" + "ers"])
+)
+DATA_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".dcm", ".h5", ".pt", ".pth", ".pkl", ".npy", ".npz")
+
+
+def tracked_files():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [file for name in listing.stdout.split("\0") if name and (file := ROOT / name).is_file()]
+
+
+def python_files():
+    return [file for file in tracked_files() if file.suffix == ".py"]
+
+
+def text_of(file):
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def named(files):
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def test_files_stay_small():
+    def limit(file):
+        return 10 * MEGABYTE if "pretrained" in file.parts else 2 * MEGABYTE
+
+    assert not named(file for file in tracked_files() if file.stat().st_size > limit(file))
+
+
+def test_no_volumes_or_unsafe_weights_are_committed():
+    assert not named(file for file in tracked_files() if file.name.lower().endswith(DATA_SUFFIXES))
+
+
+def test_no_path_of_a_machine():
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for file in tracked_files()
+        for number, line in enumerate((text_of(file) or "").splitlines(), 1)
+        if MACHINE_PATHS.search(line)
+    ]
+    assert not found
+
+
+def test_lines_end_as_on_unix():
+    assert not named(file for file in tracked_files() if (text := text_of(file)) and "\r\n" in text)
+
+
+def unsafe_reads(source):
+    """Calls and imports that could run code hidden in a file."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [name for name in names if name.split(".")[0] in {"pickle", "cPickle", "dill", "joblib", "shelve"}]
+        if "torch.load" in names:
+            found.append("torch.load by name")
+        if isinstance(node, ast.Call):
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if ast.unparse(node.func).endswith("torch.load") and keywords.get("weights_only") != "True":
+                found.append("torch.load without weights_only=True")
+            if keywords.get("allow_pickle", "False") != "False":
+                found.append("allow_pickle")
+    return found
+
+
+def test_nothing_that_is_read_can_run_code():
+    unsafe = {str(f.relative_to(ROOT)): found for f in python_files() if (found := unsafe_reads(f.read_text()))}
+    assert not unsafe
+
+
+@pytest.mark.parametrize(
+    ("source", "safe"),
+    [
+        ("torch.load(path)", False),
+        ("torch.load(path, weights_only=False)", False),
+        ("torch.load(path, map_location='cpu', weights_only=True)", True),
+        ("import pickle", False),
+        ("from torch import load", False),
+        ("np.load(path, allow_pickle=True)", False),
+        ("np.load(path)", True),
+    ],
+)
+def test_the_reader_of_unsafe_reads_sees_them(source, safe):
+    assert (not unsafe_reads(source)) == safe
+
+
+def test_one_version_everywhere():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_what_the_readme_points_to_exists():
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r'\]\(([^)#\s]+)[^)]*\)|src="([^"]+)"', text)
+    local = [target for pair in links for target in pair if target and "://" not in target]
+    assert local
+    assert not [target for target in local if not (ROOT / target).exists()]
+
+
+def test_make_targets_named_in_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    named_targets = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
+    assert named_targets
+    assert not [target for target in named_targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
