@@ -11,6 +11,7 @@ from deepfeatures.networks.base import Encoder, Layer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WORKING_BYTES = 2 << 30  # what encoding may hold beside its result unless told otherwise
+SMALLEST_TILE = 16  # voxels: smaller tiles save little memory and compute mostly halo
 FIXED_BYTES = 160 << 20  # slabs and phases on the way, whatever the tile's size
 
 Region = tuple[slice, slice, slice]
@@ -72,7 +73,8 @@ def encode_tiles(
 ) -> Iterator[tuple[Region, torch.Tensor]]:
     """As `encode_dense`, in tiles: pairs of a tile's region in the volume and its features `(channels, d, h, w)`.
 
-    `max_bytes` bounds what is held at a time, a tile's features included, as long as the caller lets go of each tile.
+    `max_bytes` bounds what is held at a time, a tile's features included, as long as the caller lets go of each tile
+    and a tile of 16 voxels along each edge fits.
     """
     bounds = _bounds(voxels, region)
     dtype = DTYPES[precision]
@@ -111,7 +113,7 @@ def _tiles(encoder: Encoder, layer: str, bounds, item: int, max_bytes: int, *, w
         result = known.channels * prod(edges()) if with_result else 0
         return FIXED_BYTES + item * (encoder.full_resolution_channels * seen + result)
 
-    while needed() > max_bytes and max(edges()) > 1:
+    while needed() > max_bytes and max(edges()) > SMALLEST_TILE:
         parts[edges().index(max(edges()))] += 1
     if min(edges()) < 1:
         return

@@ -8,6 +8,7 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 PHASE_BYTES = (
     32 << 20
@@ -27,25 +28,16 @@ class Walk:
     padding: str = "same"
     strided: bool = True
 
-    def conv(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-    ) -> torch.Tensor:
-        """Convolution of `(batch, channels, d, h, w)`; the kernel is cast to the type of `x`."""
-        weight = weight.to(x.dtype)
-        bias = None if bias is None else bias.to(x.dtype)
+    def conv(self, x: torch.Tensor, part: nn.Conv3d, *, stride: int = 1) -> torch.Tensor:
+        """Convolution of `(batch, channels, d, h, w)`, in the type of `x`."""
+        weight, bias = part.weight.to(x.dtype), part.bias.to(x.dtype)
         stride = stride if self.strided else 1
         if self.padding == "valid":
-            return F.conv3d(x, weight, bias, stride=stride, groups=groups)
+            return F.conv3d(x, weight, bias, stride=stride, groups=part.groups)
         pads = [same_padding(n, k, stride) for n, k in zip(x.shape[2:], weight.shape[2:], strict=True)]
         if all(before == after for before, after in pads):
-            return F.conv3d(x, weight, bias, stride=stride, padding=[before for before, _ in pads], groups=groups)
-        return F.conv3d(_pad(x, pads, 0.0), weight, bias, stride=stride, groups=groups)
+            return F.conv3d(x, weight, bias, stride, [before for before, _ in pads], groups=part.groups)
+        return F.conv3d(_pad(x, pads, 0.0), weight, bias, stride=stride, groups=part.groups)
 
     def max_pool(self, x: torch.Tensor, size: int, *, padded: bool) -> torch.Tensor:
         """Maximum over cubes of `size` voxels, two voxels apart.
