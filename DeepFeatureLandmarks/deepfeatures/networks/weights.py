@@ -1,0 +1,68 @@
+"""Where weights lie, and whether they are what was imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from deepfeatures.errors import InputError
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+def weights_folder() -> Path:
+    """The user's folder of weights: `DEEPFEATURES_WEIGHTS` where set, else in the cache folder of the system."""
+    chosen = os.environ.get("DEEPFEATURES_WEIGHTS")
+    return Path(chosen).expanduser() if chosen else user_cache_path("deepfeatures", appauthor=False) / "weights"
+
+
+def find(slot: str) -> Path | None:
+    """The weights file of a slot: the user's own before the one that comes with the package."""
+    for folder in (weights_folder(), PRETRAINED):
+        path = folder / f"{slot}.safetensors"
+        if path.is_file() and path.with_suffix(".json").is_file():
+            return path
+    return None
+
+
+def record(slot: str) -> dict:
+    """What was noted when the weights were imported: sha256, source, tensors; empty where there are none."""
+    path = find(slot)
+    if path is None:
+        return {}
+    try:
+        noted = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {"sha256": str(noted["sha256"]), "tensors": list(noted["tensors"]), **noted}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path.with_suffix('.json')} does not describe the weights beside it: import them again."
+        ) from error
+
+
+def load(slot: str) -> dict[str, torch.Tensor]:
+    """The tensors of a slot, after comparing the file's sha256 with the one noted at import."""
+    path = find(slot)
+    if path is None:
+        raise InputError(f"There are no weights for {slot}: import them with `deepfeatures weights import`.")
+    if sha256(path) != record(slot)["sha256"]:
+        raise InputError(f"The weights file {path} has changed since its import: import the weights again.")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights file {path} cannot be read: import the weights again.") from error
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
