@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from deepfeatures.matching import distance
-from deepfeatures.matching.distance import distance_map, distance_maps, mean_distance_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from deepfeatures.matching import distance
+from deepfeatures.matching.distance import distance_map, distance_maps, mean_distance_maps
 
 
 def windows(features: torch.Tensor, count: int, stride: int) -> torch.Tensor:
@@ -34,9 +35,7 @@ def drawn(seed: int, *shape: int) -> torch.Tensor:
     level=st.sampled_from([0.0, 50.0]),
     channels_last=st.booleans(),
 )
-def test_equals_the_distance_of_patches_cut_one_by_one(
-    landmarks, channels, count, stride, extra, level, channels_last
-):
+def test_equals_the_distance_of_patches_cut_one_by_one(landmarks, channels, count, stride, extra, level, channels_last):
     size = [(count - 1) * stride + 1 + more for more in extra]
     features = drawn(1, *size, channels).movedim(-1, 0) + level
     features = features if channels_last else features.contiguous()

@@ -14,12 +14,12 @@ import torch
 import deepfeatures
 from deepfeatures.encoding.patch import SMALLEST_PATCH
 from deepfeatures.errors import InputError
-from deepfeatures.intensity import scale_volume
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
+from deepfeatures.matching.prepared import on_common_grid, scale_robustly
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
 from deepfeatures.volume import Volume
@@ -260,12 +260,8 @@ class Matcher:
     def _prepared(self, volume: Volume, spacing_mm: float) -> tuple[Volume, torch.Tensor]:
         """The volume on the grid of comparison, and its voxels as the search wants them, on the device."""
         with self._clock.stage("prepare"):
-            if not bool(torch.isfinite(volume.voxels).all()):
-                raise InputError(
-                    f"{volume.name} holds voxels that are not finite; replace them by the background's value."
-                )
-            grid = volume.canonical().resampled(spacing_mm)
-            voxels = scale_volume(grid.voxels) if self.settings.search == "dense" else grid.voxels
+            grid = on_common_grid(volume, spacing_mm)
+            voxels = scale_robustly(grid.voxels) if self.settings.search == "dense" else grid.voxels
             return grid, voxels.to(self._device)
 
     def _candidates(
