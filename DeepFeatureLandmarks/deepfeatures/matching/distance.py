@@ -1,0 +1,148 @@
+"""Distance of template feature maps to every place in a volume, without cutting a single patch.
+
+The squared distance of a template map T to the features F seen from voxel q is ||T||² - 2 <T, F(q)> + ||F(q)||²: a
+constant, a correlation and a box sum. Both sides are first shifted by the features' mean, which changes no distance but
+keeps the three terms small, so that float32 does not lose what is left of them.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+import torch
+
+PRODUCTS_UP_TO = 4  # entries along an edge of a map: matrix products win up to here, Fourier transforms beyond
+BLOCK_BYTES = 64 << 20  # temporaries held at a time
+
+
+def distance_map(template_map: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
+    """Squared Frobenius distance of one template map `(channels, n, n, n)`; see `distance_maps`."""
+    return distance_maps(template_map[None], features, stride)[0]
+
+
+def distance_maps(template_maps: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
+    """Squared Frobenius distance of template maps to the target's map at every voxel.
+
+    Args:
+        template_maps: Shape `(landmarks, channels, n, n, n)`.
+        features: Dense features of the target, shape `(channels, d, h, w)`, of any float type.
+        stride: Voxels between the entries of a map.
+
+    Returns:
+        float32, shape `(landmarks, d - s, h - s, w - s)` with `s = (n - 1) * stride`; entry q compares with the map
+        `features[:, q, q + stride, …]`.
+    """
+    templates, features = _centred(template_maps.float(), features.float())
+    count = templates.shape[-1]
+    by_products = count <= PRODUCTS_UP_TO or features.device.type == "mps"  # Metal has few complex operations
+    correlate = _correlate_by_products if by_products else _correlate_by_fourier
+    squares = torch.linalg.vector_norm(features, dim=0).square_()
+    distances = correlate(templates, features, stride).mul_(-2)
+    distances += _box_sum(squares[None], count, stride)
+    distances += templates.flatten(1).square().sum(1)[:, None, None, None]
+    return distances.clamp_min_(0)
+
+
+def mean_distance_maps(template_means: torch.Tensor, features: torch.Tensor, count: int, stride: int) -> torch.Tensor:
+    """Squared Euclidean distance of mean feature vectors to the mean over the target's map at every voxel.
+
+    Args:
+        template_means: The mean over each template map, shape `(landmarks, channels)`.
+        features: Dense features of the target, shape `(channels, d, h, w)`.
+        count: Entries of a map along each edge (n).
+        stride: Voxels between the entries of a map.
+
+    Returns:
+        float32, of the same shape as from `distance_maps`.
+    """
+    templates, features = _centred(template_means.float(), features.float())
+    channels = max(1, BLOCK_BYTES // (4 * features[0].numel()))
+    correlation, squares = 0.0, 0.0
+    for vectors, part in zip(templates.split(channels, 1), features.split(channels), strict=True):
+        means = _box_sum(part, count, stride) / count**3
+        correlation = correlation + torch.tensordot(vectors, means, 1)
+        squares = squares + means.square_().sum(0)
+    return (templates.square().sum(1)[:, None, None, None] - 2 * correlation + squares).clamp_min_(0)
+
+
+def _centred(templates: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both less the mean feature vector; channels are the second axis of `templates` and the first of `features`."""
+    mean = features.mean((1, 2, 3))
+    return templates - mean.reshape(-1, *(1,) * (templates.ndim - 2)), features - mean[:, None, None, None]
+
+
+def _box_sum(x: torch.Tensor, count: int, stride: int) -> torch.Tensor:
+    """Sum over `count` entries along each of the last three axes, `stride` apart."""
+    for axis in (-3, -2, -1):
+        length = x.shape[axis] - (count - 1) * stride
+        total = x.narrow(axis, 0, length).clone()
+        for k in range(1, count):
+            total += x.narrow(axis, k * stride, length)
+        x = total
+    return x
+
+
+def _correlate_by_products(templates: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
+    """One product for each entry of the maps with all features, added up at shifted places.
+
+    Places are shifted in the flattened volume: a whole run at once, of which the part that crosses an edge is cut off.
+    """
+    landmarks, channels, count = templates.shape[:3]
+    _, height, width = features.shape[1:]
+    flat = features.reshape(channels, -1)
+    voxels = flat.shape[1]
+    run = voxels - (count - 1) * stride * (height * width + width + 1)
+    shifts = [stride * ((i * height + j) * width + k) for i, j, k in product(range(count), repeat=3)]
+    entries = templates.flatten(2).permute(2, 0, 1)
+    block = max(1, BLOCK_BYTES // (4 * landmarks * voxels))
+    total = features.new_zeros((landmarks, voxels))
+    for start in range(0, len(shifts), block):
+        part = entries[start : start + block]
+        products = (part.reshape(-1, channels) @ flat).reshape(len(part), landmarks, voxels)
+        for values, shift in zip(products, shifts[start : start + block], strict=True):
+            total[:, :run] += values[:, shift : shift + run]
+    size = [n - (count - 1) * stride for n in features.shape[1:]]
+    return total.reshape(landmarks, *features.shape[1:])[:, : size[0], : size[1], : size[2]].contiguous()
+
+
+def _correlate_by_fourier(templates: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
+    """Correlation at stride 1 within each of the `stride³` phases, which the entries of a map never mix."""
+    landmarks = len(templates)
+    phases = stride**3
+    lengths = [-(-n // stride) for n in features.shape[1:]]
+    sizes = [_fast_length(n) for n in lengths]
+    axes = (-3, -2, -1)
+    frequencies = (sizes[0], sizes[1], sizes[2] // 2 + 1)
+    spectrum = torch.zeros((prod(frequencies), landmarks, phases), dtype=torch.complex64, device=features.device)
+    block = max(1, BLOCK_BYTES // (4 * phases * prod(sizes)))
+    for maps, part in zip(templates.split(block, 1), features.split(block), strict=True):
+        seen = torch.fft.rfftn(_phases(part, stride, lengths), s=sizes, dim=axes).flatten(2)
+        sought = torch.fft.rfftn(maps, s=sizes, dim=axes).conj().flatten(2)
+        spectrum += torch.bmm(sought.permute(2, 0, 1), seen.permute(2, 0, 1))
+    spectrum = spectrum.permute(1, 2, 0).reshape(landmarks, phases, *frequencies)
+    result = torch.fft.irfftn(spectrum, s=sizes, dim=axes)[..., : lengths[0], : lengths[1], : lengths[2]]
+    result = result.reshape(landmarks, stride, stride, stride, *lengths).permute(0, 4, 1, 5, 2, 6, 3)
+    result = result.reshape(landmarks, *(n * stride for n in lengths))
+    size = [n - (templates.shape[-1] - 1) * stride for n in features.shape[1:]]
+    return result[:, : size[0], : size[1], : size[2]].contiguous()
+
+
+def _phases(x: torch.Tensor, stride: int, lengths: list[int]) -> torch.Tensor:
+    """`(channels, d, h, w)` dealt out to `(channels, stride³, *lengths)`, zeros where the last voxels are missing."""
+    missing = [length * stride - n for length, n in zip(lengths, x.shape[1:], strict=True)]
+    x = torch.nn.functional.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]))
+    x = x.reshape(len(x), lengths[0], stride, lengths[1], stride, lengths[2], stride)
+    return x.permute(0, 2, 4, 6, 1, 3, 5).reshape(len(x), stride**3, *lengths)
+
+
+def _fast_length(n: int) -> int:
+    """The next length without prime factors above 5."""
+    while True:
+        rest = n
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return n
+        n += 1

@@ -1,0 +1,337 @@
+"""The matcher: landmarks of a template found in a target."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+import deepfeatures
+from deepfeatures.encoding.patch import SMALLEST_PATCH
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import devices
+from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
+from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
+from deepfeatures.matching.prepared import on_common_grid, scale_robustly
+from deepfeatures.matching.template import Features, dense_templates, patch_templates
+from deepfeatures.networks import catalog
+from deepfeatures.volume import Volume
+
+NETWORK, LAYER, PATCH_SIZE = "vgg19-3d-random", "conv2_2", 20
+SEARCHES = ("dense", "patch")
+ATTEMPTS = 4  # each with a quarter of the memory of the one before
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """How landmarks are searched, everything chosen.
+
+    Args:
+        network: A name of the catalog.
+        layer: One of its layers.
+        patch_size: Edge length in voxels of the cube around a landmark that is compared.
+        search: `"dense"` encodes the target once; `"patch"` encodes a patch at every candidate, as the paper does.
+        search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
+            start is where the landmark would be if the two volumes had their centres in one place.
+        device: Where to compute.
+        precision: `"float32"` or `"bfloat16"`, in which the network computes; distances are always added up in float32.
+        seed: Draws the kernels of random networks.
+    """
+
+    network: str
+    layer: str
+    patch_size: int
+    search: str
+    search_radius_mm: float | None
+    device: str
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Template:
+    """What is kept of a template between targets.
+
+    Args:
+        volume: As given, to recognise it.
+        landmarks: As given, to recognise them.
+        spacing_mm: Of the grid on which template and targets are compared.
+        centre: LPS mm.
+        defined: Places in `landmarks` of those that have a position.
+        positions: Their LPS mm, shape `(D, 3)`.
+        offsets: Voxels `(x, y, z)` from the landmark's voxel to the landmark itself, shape `(D, 3)`.
+        maps: Feature maps, one a defined landmark.
+    """
+
+    volume: Volume
+    landmarks: LandmarkSet
+    spacing_mm: float
+    centre: np.ndarray
+    defined: tuple[int, ...]
+    positions: np.ndarray
+    offsets: np.ndarray
+    maps: torch.Tensor
+
+
+class Matcher:
+    """Finds the landmarks of a template in other volumes.
+
+    Both volumes are brought to the same axis order and, by linear interpolation where they differ, to cubic voxels as
+    small as the template's smallest voxel edge. The result is in the target's own millimetres.
+
+    Args:
+        network: A name of the catalog; `None` for the one that did best on the development data.
+        layer: One of its layers or an alias; `None` for the network's own default.
+        patch_size: Voxels along each edge of the compared cube, 4 or more.
+        search: `"dense"` or `"patch"`; see `MatchSettings`, as for what follows.
+        search_radius_mm: More than 0.
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
+        precision: `"auto"`, `"float32"` or `"bfloat16"`.
+        seed: Of random networks.
+
+    Raises:
+        InputError: An argument cannot be used.
+
+    Example:
+        >>> matcher = Matcher(network="vgg19-3d-random", layer="conv2_2", patch_size=20)
+        >>> placed = matcher.match(template, landmarks, target)
+    """
+
+    def __init__(
+        self,
+        network: str | None = None,
+        layer: str | None = None,
+        patch_size: int | None = None,
+        search: str = "dense",
+        search_radius_mm: float | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        seed: int = 0,
+    ):
+        if network is None:
+            network, layer = NETWORK, layer or LAYER
+        patch_size = PATCH_SIZE if patch_size is None else patch_size
+        if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < SMALLEST_PATCH:
+            raise InputError(
+                f"A patch size of {patch_size} cannot be used; give {SMALLEST_PATCH} or more whole voxels."
+            )
+        if search not in SEARCHES:
+            raise InputError(f"There is no search {search!r}; choose one of {', '.join(SEARCHES)}.")
+        if search_radius_mm is not None and not 0 < search_radius_mm < math.inf:
+            raise InputError(f"A search radius of {search_radius_mm} mm cannot be used; give more than 0, or none.")
+        self._device = devices.choose_device(device)
+        layer = catalog.resolve_layer(network, layer)
+        encoder = catalog.build(network, seed=seed, layer=layer, device=self._device)
+        precision = devices.choose_precision(precision, self._device, encoder)
+        self._features = Features(encoder, layer, patch_size, precision)
+        self.settings = MatchSettings(
+            network, layer, patch_size, search, search_radius_mm, str(self._device), precision, seed
+        )
+        self.last_report: dict = {}
+        self._template: _Template | None = None
+        self._clock = Clock(self._device)
+
+    def match(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        *,
+        mask: Volume | None = None,
+        progress: Progress | None = None,
+    ) -> LandmarkSet:
+        """Place the landmarks of the template in the target.
+
+        What is known of the template is kept: with the same volume and landmarks, the next target takes less time.
+
+        Args:
+            template: Where the landmarks lie.
+            landmarks: Those without a position stay without one.
+            target: Where to place them.
+            mask: Not zero where the target may be searched; any grid in the target's space.
+            progress: Called with the fraction done, from 0 to 1.
+
+        Returns:
+            A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
+            with its feature distance, or `"missing"` where there was no position or no candidate.
+
+        Raises:
+            InputError: A landmark lies outside the template, the mask is empty, or memory is too short.
+        """
+        progress = progress or (lambda _: None)
+        with self._reported(template, target) as found:
+            known = self._known(template, landmarks)
+            grid, voxels = self._prepared(target, known.spacing_mm)
+            candidates, starts = self._candidates(known, grid, mask)
+            best = self._with_less_memory(
+                target,
+                lambda memory_bytes: nearest(
+                    self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts
+                ),
+            )
+            placed = [_missing(landmark) for landmark in landmarks]
+            for place, offset, result in zip(known.defined, known.offsets, best, strict=True):
+                if result.voxel is not None:
+                    position = grid.to_world(np.array(result.voxel[::-1])[None] + offset)[0]
+                    placed[place] = replace(
+                        _missing(landmarks[place]),
+                        position=tuple(position.tolist()),
+                        status="defined",
+                        distance=math.sqrt(result.squared),
+                    )
+            found.extend(placed)
+        progress(1.0)
+        return replace(landmarks, landmarks=tuple(placed))
+
+    def distance_volume(
+        self, template: Volume, landmark: Landmark, target: Volume, *, mask: Volume | None = None
+    ) -> Volume:
+        """Feature distance of a template's landmark to every candidate in the target.
+
+        Args:
+            template: Where the landmark lies.
+            landmark: One with a position.
+            target: Where it is searched.
+            mask: As for `match`.
+
+        Returns:
+            Distances on the grid of candidates: the centre of a voxel is where the landmark would be placed if that
+            voxel were the best. NaN where nothing was searched.
+        """
+        if not landmark.is_defined:
+            raise InputError(f"The landmark {landmark.name} has no position in {template.name}; place it first.")
+        known = self._known(template, LandmarkSet((landmark,)))
+        grid, voxels = self._prepared(target, known.spacing_mm)
+        candidates, _ = self._candidates(known, grid, mask)
+
+        def paint(memory_bytes: int) -> torch.Tensor:
+            distances = torch.full(tuple(grid.voxels.shape), math.nan)
+            for scores in self._scores(known, voxels, candidates, memory_bytes, lambda _: None):
+                distances[scores.voxels.unbind(1)] = scores.squared.sqrt()
+            return distances
+
+        distances = self._with_less_memory(target, paint)
+        return replace(grid.with_voxels(distances), origin=grid.to_world(known.offsets)[0], name=landmark.name)
+
+    def _known(self, template: Volume, landmarks: LandmarkSet) -> _Template:
+        """The template's features: those of the last call where it had the same template and landmarks."""
+        last = self._template
+        if last is not None and last.volume is template and last.landmarks == landmarks:
+            return last
+        defined = tuple(place for place, landmark in enumerate(landmarks) if landmark.is_defined)
+        positions = landmarks.positions[list(defined)]
+        outside = [
+            landmarks[place].name
+            for place, inside in zip(defined, template.contains(positions), strict=True)
+            if not inside
+        ]
+        if outside:
+            raise InputError(
+                f"{', '.join(outside[:3])} lie outside the template {template.name}; give the volume in which the"
+                " landmarks were placed."
+            )
+        spacing_mm = float(np.min(template.spacing))
+        grid, voxels = self._prepared(template, spacing_mm)
+        indices = grid.to_index(positions)
+        nearest_voxels = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
+        with self._clock.stage("encode"):
+            encode = dense_templates if self.settings.search == "dense" else patch_templates
+            wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
+            maps = encode(self._features, voxels, wanted) if defined else torch.empty(0)
+        self._template = _Template(
+            volume=template,
+            landmarks=landmarks,
+            spacing_mm=spacing_mm,
+            centre=template.centre,
+            defined=defined,
+            positions=positions,
+            offsets=indices - nearest_voxels,
+            maps=maps,
+        )
+        return self._template
+
+    def _prepared(self, volume: Volume, spacing_mm: float) -> tuple[Volume, torch.Tensor]:
+        """The volume on the grid of comparison, and its voxels as the search wants them, on the device."""
+        with self._clock.stage("prepare"):
+            grid = on_common_grid(volume, spacing_mm)
+            voxels = scale_robustly(grid.voxels) if self.settings.search == "dense" else grid.voxels
+            return grid, voxels.to(self._device)
+
+    def _candidates(
+        self, known: _Template, grid: Volume, mask: Volume | None
+    ) -> tuple[list[Candidates | None], np.ndarray]:
+        """Candidates of each defined landmark, and its start as an index (depth, height, width) of the grid."""
+        shape = tuple(grid.voxels.shape)
+        starts = grid.to_index(known.positions - known.centre + grid.centre) - known.offsets
+        starts = np.ascontiguousarray(starts[:, ::-1])
+        common = everywhere(shape) if mask is None else in_mask(mask, grid)
+        if self.settings.search_radius_mm is None:
+            return [common] * len(starts), starts
+        radius = self.settings.search_radius_mm / known.spacing_mm
+        return [both(in_ball(shape, start, radius), common) for start in starts], starts
+
+    def _scores(
+        self,
+        known: _Template,
+        voxels: torch.Tensor,
+        candidates: list[Candidates | None],
+        memory_bytes: int,
+        progress: Progress,
+    ) -> Iterator[Scores]:
+        common = {"clock": self._clock, "progress": progress}
+        if self.settings.search == "patch":
+            return patch_scores(self._features, voxels, known.maps, candidates, **common)
+        return dense_scores(self._features, voxels, known.maps, candidates, memory_bytes=memory_bytes, **common)
+
+    def _with_less_memory(self, target: Volume, search):
+        """`search(memory_bytes)`, tried again with less where the device runs out of memory."""
+        memory_bytes = devices.memory_to_use(self._device)
+        for _ in range(ATTEMPTS):
+            try:
+                return search(memory_bytes)
+            except (RuntimeError, MemoryError) as error:
+                if not devices.is_out_of_memory(error):
+                    raise
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            memory_bytes //= 4
+        raise InputError(
+            f"There is not enough memory on {self._device} to search {target.name}; give a search radius, a layer with"
+            " fewer channels or a smaller volume, or close other programs."
+        )
+
+    @contextmanager
+    def _reported(self, template: Volume, target: Volume) -> Iterator[list[Landmark]]:
+        """Collects the landmarks that are placed and writes `last_report` about them."""
+        self._clock = Clock(self._device)
+        placed: list[Landmark] = []
+        yield placed
+        self.last_report = {
+            "settings": asdict(self.settings),
+            "versions": {
+                "deepfeatures": deepfeatures.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
+            "seed": self.settings.seed,
+            "device": devices.device_name(self._device),
+            "template": template.name,
+            "target": target.name,
+            "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
+            "peak_bytes": devices.peak_bytes(self._device),
+            "landmarks": [
+                {"name": landmark.name, "status": landmark.status, "distance": landmark.distance} for landmark in placed
+            ],
+        }
+
+
+def _missing(landmark: Landmark) -> Landmark:
+    """The same landmark in a target where it has not been found."""
+    return Landmark(landmark.name, None, "missing", landmark.description)
