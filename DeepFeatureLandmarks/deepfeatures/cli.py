@@ -32,6 +32,7 @@ app = typer.Typer(
 
 
 class Search(str, Enum):
+    guided = "guided"
     dense = "dense"
     patch = "patch"
 
@@ -88,7 +89,10 @@ def place(
     patch_size: PatchOption = None,
     search: Annotated[
         Search | None,
-        typer.Option("--search", help="Every voxel in one pass, or patch by patch as in the paper."),
+        typer.Option(
+            "--search",
+            help="From coarse to fine (guided), or the paper's greedy search: every voxel in one pass, or patch by patch.",
+        ),
     ] = None,
     search_radius: Annotated[
         float | None,
@@ -125,7 +129,7 @@ def place(
         "network": network,
         "layer": layer,
         "patch_size": patch_size,
-        "search": search.value if search else None,
+        "search": search.value if search else "dense" if mask else None,
         "search_radius_mm": search_radius,
         "device": device.value,
         "precision": precision.value,

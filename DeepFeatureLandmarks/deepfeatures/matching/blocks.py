@@ -28,7 +28,7 @@ def block_distances(
     starts: torch.Tensor,
     search_radius: int,
     patch: torch.Tensor,
-    max_bytes: int = 256 << 20,
+    chunk_bytes: int = 8 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
 
@@ -38,6 +38,7 @@ def block_distances(
         starts: Target positions in voxels, `(N, 3)`; their sub-voxel part is kept by sampling.
         search_radius: Half the edge of the cube of displacements, in voxels.
         patch: Offsets on which patches are compared, `(K, 3)` integers.
+        chunk_bytes: Target features held at a time; what fits a processor's cache is fastest.
 
     Returns:
         `(N, n, n, n)` with `n = 2 search_radius + 1`, displacement axes z, y, x.
@@ -45,17 +46,24 @@ def block_distances(
     channels, reach = template.shape[0], int(patch.abs().max())
     width, n = 2 * (search_radius + reach) + 1, 2 * search_radius + 1
     window = cube(search_radius + reach, points.device).float()
-    chunk = max(1, max_bytes // (4 * channels * width**3))
+    corners = (patch + reach).tolist()
+    chunk = max(1, chunk_bytes // (4 * channels * width**3))
     results = []
     for first in range(0, len(points), chunk):
         here, there = points[first : first + chunk], starts[first : first + chunk]
         wanted = sample(template, here[:, None] + patch[None].float())  # (N, K, C)
-        seen = sample(target, there[:, None] + window[None]).reshape(len(here), width, width, width, channels)
-        total = seen.new_zeros(len(here), n, n, n)
-        for k, (x, y, z) in enumerate((patch + reach).tolist()):
-            piece = seen[:, z : z + n, y : y + n, x : x + n]
-            total += ((piece - wanted[:, k, None, None, None]) ** 2).sum(-1)
-        results.append(total / (len(patch) * channels))
+        seen = sample(target, there[:, None] + window[None])
+        seen = seen.movedim(-1, 0).reshape(channels, len(here), width, width, width)
+        # |t - s|² = |t|² + |s|² - 2 t·s, summed over the patch without ever holding the patches.
+        squares = seen.square().sum(0)
+        total = wanted.square().sum((1, 2))[:, None, None, None].expand(-1, n, n, n).contiguous()
+        factors = -2 * wanted.permute(1, 2, 0)[..., None, None, None]  # (K, C, N, 1, 1, 1)
+        for k, (x, y, z) in enumerate(corners):
+            piece = seen[:, :, z : z + n, y : y + n, x : x + n]
+            for channel in range(channels):
+                total.addcmul_(piece[channel], factors[k, channel])
+            total += squares[:, z : z + n, y : y + n, x : x + n]
+        results.append(total.clamp_(min=0) / (len(patch) * channels))
     return torch.cat(results)
 
 

@@ -6,7 +6,12 @@ import torch
 
 
 def robust_affine(
-    points: torch.Tensor, matches: torch.Tensor, *, weights: torch.Tensor | None = None, kind: str = "affine", iterations: int = 15
+    points: torch.Tensor,
+    matches: torch.Tensor,
+    *,
+    weights: torch.Tensor | None = None,
+    kind: str = "affine",
+    iterations: int = 15,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The transform from `points` to `matches`, both `(N, 3)`, by iteratively reweighted least squares (Geman-McClure).
 

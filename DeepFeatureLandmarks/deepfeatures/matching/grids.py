@@ -52,9 +52,9 @@ def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> 
 
 def warp(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """`image` `(C, D, H, W)` sampled at `points` `(d, h, w, 3)`: shape `(C, d, h, w)`; borders are replicated."""
-    return F.grid_sample(
-        image[None], normalised(points, image.shape)[None], align_corners=True, padding_mode="border"
-    )[0]
+    return F.grid_sample(image[None], normalised(points, image.shape)[None], align_corners=True, padding_mode="border")[
+        0
+    ]
 
 
 def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

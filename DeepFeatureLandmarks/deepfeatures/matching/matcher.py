@@ -19,13 +19,16 @@ from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
+from deepfeatures.matching.guided import GuidedSettings, with_patch
+from deepfeatures.matching.guided_search import GuidedSearch, Place
 from deepfeatures.matching.prepared import on_common_grid, scale_robustly
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
 from deepfeatures.volume import Volume
 
-NETWORK, LAYER, PATCH_SIZE = "vgg19-3d-random", "conv2_2", 20
-SEARCHES = ("dense", "patch")
+GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
+GREEDY = ("vgg19-3d-random", "conv2_2", 20)  # the best of the paper's networks there
+SEARCHES = ("guided", "dense", "patch")
 ATTEMPTS = 4  # each with a quarter of the memory of the one before
 
 
@@ -36,8 +39,10 @@ class MatchSettings:
     Args:
         network: A name of the catalog.
         layer: One of its layers.
-        patch_size: Edge length in voxels of the cube around a landmark that is compared.
-        search: `"dense"` encodes the target once; `"patch"` encodes a patch at every candidate, as the paper does.
+        patch_size: Edge length in voxels of the cube around a landmark that is compared; guided, the diameter of the ball
+            at the finest level.
+        search: `"guided"` goes from coarse to fine with keypoints beside the landmarks; the others are the paper's greedy
+            search: `"dense"` encodes the target once, `"patch"` encodes a patch at every candidate.
         search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
             start is where the landmark would be if the two volumes had their centres in one place.
         device: Where to compute.
@@ -83,14 +88,15 @@ class _Template:
 class Matcher:
     """Finds the landmarks of a template in other volumes.
 
-    Both volumes are brought to the same axis order and, by linear interpolation where they differ, to cubic voxels as
-    small as the template's smallest voxel edge. The result is in the target's own millimetres.
+    Both volumes are brought to the same axis order and, by linear interpolation where they differ, to cubic voxels (a
+    greedy search: as small as the template's smallest voxel edge). The result is in the target's own millimetres.
 
     Args:
         network: A name of the catalog; `None` for the one that did best on the development data.
         layer: One of its layers or an alias; `None` for the network's own default.
         patch_size: Voxels along each edge of the compared cube, 4 or more.
-        search: `"dense"` or `"patch"`; see `MatchSettings`, as for what follows.
+        search: See `MatchSettings`, as for what follows; `None` for `"guided"`, or `"dense"` where anything is given that
+            belongs to the paper's greedy search: network, layer, patch size or search radius.
         search_radius_mm: More than 0.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
         precision: `"auto"`, `"float32"` or `"bfloat16"`.
@@ -109,15 +115,19 @@ class Matcher:
         network: str | None = None,
         layer: str | None = None,
         patch_size: int | None = None,
-        search: str = "dense",
+        search: str | None = None,
         search_radius_mm: float | None = None,
         device: str = "auto",
         precision: str = "auto",
         seed: int = 0,
     ):
+        if search is None:
+            greedy = any(given is not None for given in (network, layer, patch_size, search_radius_mm))
+            search = "dense" if greedy else "guided"
+        best_network, best_layer, best_size = GUIDED if search == "guided" else GREEDY
         if network is None:
-            network, layer = NETWORK, layer or LAYER
-        patch_size = PATCH_SIZE if patch_size is None else patch_size
+            network, layer = best_network, layer or best_layer
+        patch_size = best_size if patch_size is None else patch_size
         if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < SMALLEST_PATCH:
             raise InputError(
                 f"A patch size of {patch_size} cannot be used; give {SMALLEST_PATCH} or more whole voxels."
@@ -126,6 +136,8 @@ class Matcher:
             raise InputError(f"There is no search {search!r}; choose one of {', '.join(SEARCHES)}.")
         if search_radius_mm is not None and not 0 < search_radius_mm < math.inf:
             raise InputError(f"A search radius of {search_radius_mm} mm cannot be used; give more than 0, or none.")
+        if search == "guided" and search_radius_mm is not None:
+            raise InputError("A guided search finds its own way; leave out the search radius, or search dense.")
         self._device = devices.choose_device(device)
         layer = catalog.resolve_layer(network, layer)
         encoder = catalog.build(network, seed=seed, layer=layer, device=self._device)
@@ -134,6 +146,7 @@ class Matcher:
         self.settings = MatchSettings(
             network, layer, patch_size, search, search_radius_mm, str(self._device), precision, seed
         )
+        self._guided = GuidedSearch(self._features, self._device, with_patch(GuidedSettings(), patch_size))
         self.last_report: dict = {}
         self._template: _Template | None = None
         self._clock = Clock(self._device)
@@ -166,29 +179,61 @@ class Matcher:
             InputError: A landmark lies outside the template, the mask is empty, or memory is too short.
         """
         progress = progress or (lambda _: None)
+        defined = self._defined_inside(template, landmarks)
         with self._reported(template, target) as found:
-            known = self._known(template, landmarks)
-            grid, voxels = self._prepared(target, known.spacing_mm)
-            candidates, starts = self._candidates(known, grid, mask)
-            best = self._with_less_memory(
-                target,
-                lambda memory_bytes: nearest(
-                    self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts
-                ),
-            )
+            if self.settings.search == "guided":
+                places = self._guided_places(template, landmarks.positions[list(defined)], target, mask, progress)
+            else:
+                places = self._greedy_places(template, landmarks, target, mask, progress)
             placed = [_missing(landmark) for landmark in landmarks]
-            for place, offset, result in zip(known.defined, known.offsets, best, strict=True):
-                if result.voxel is not None:
-                    position = grid.to_world(np.array(result.voxel[::-1])[None] + offset)[0]
-                    placed[place] = replace(
-                        _missing(landmarks[place]),
-                        position=tuple(position.tolist()),
+            for index, place in zip(defined, places, strict=True):
+                if place.position is not None:
+                    placed[index] = replace(
+                        placed[index],
+                        position=place.position,
                         status="defined",
-                        distance=math.sqrt(result.squared),
+                        distance=place.distance,
+                        round_trip=place.round_trip_mm,
                     )
             found.extend(placed)
         progress(1.0)
         return replace(landmarks, landmarks=tuple(placed))
+
+    def _guided_places(
+        self, template: Volume, positions: np.ndarray, target: Volume, mask: Volume | None, progress: Progress
+    ) -> list[Place]:
+        if mask is not None:
+            raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
+        try:
+            return self._guided.find(template, positions, target, self._clock, progress)
+        except (RuntimeError, MemoryError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"There is not enough memory on {self._device} to place landmarks in {target.name}; choose the cpu, crop "
+                "the volume, or close other programs."
+            ) from error
+
+    def _greedy_places(
+        self, template: Volume, landmarks: LandmarkSet, target: Volume, mask: Volume | None, progress: Progress
+    ) -> list[Place]:
+        known = self._known(template, landmarks)
+        grid, voxels = self._prepared(target, known.spacing_mm)
+        candidates, starts = self._candidates(known, grid, mask)
+        best = self._with_less_memory(
+            target,
+            lambda memory_bytes: nearest(
+                self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts
+            ),
+        )
+        places = []
+        for offset, result in zip(known.offsets, best, strict=True):
+            if result.voxel is None:
+                places.append(Place(None, math.inf))
+            else:
+                position = grid.to_world(np.array(result.voxel[::-1])[None] + offset)[0]
+                places.append(Place(tuple(position.tolist()), math.sqrt(result.squared)))
+        return places
 
     def distance_volume(
         self, template: Volume, landmark: Landmark, target: Volume, *, mask: Volume | None = None
@@ -225,24 +270,14 @@ class Matcher:
         last = self._template
         if last is not None and last.volume is template and last.landmarks == landmarks:
             return last
-        defined = tuple(place for place, landmark in enumerate(landmarks) if landmark.is_defined)
+        defined = self._defined_inside(template, landmarks)
         positions = landmarks.positions[list(defined)]
-        outside = [
-            landmarks[place].name
-            for place, inside in zip(defined, template.contains(positions), strict=True)
-            if not inside
-        ]
-        if outside:
-            raise InputError(
-                f"{', '.join(outside[:3])} lie outside the template {template.name}; give the volume in which the"
-                " landmarks were placed."
-            )
         spacing_mm = float(np.min(template.spacing))
         grid, voxels = self._prepared(template, spacing_mm)
         indices = grid.to_index(positions)
         nearest_voxels = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
         with self._clock.stage("encode"):
-            encode = dense_templates if self.settings.search == "dense" else patch_templates
+            encode = patch_templates if self.settings.search == "patch" else dense_templates
             wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
             maps = encode(self._features, voxels, wanted) if defined else torch.empty(0)
         self._template = _Template(
@@ -257,11 +292,24 @@ class Matcher:
         )
         return self._template
 
+    @staticmethod
+    def _defined_inside(template: Volume, landmarks: LandmarkSet) -> tuple[int, ...]:
+        """Places in the set of landmarks that have a position; it must lie in the template."""
+        defined = tuple(place for place, landmark in enumerate(landmarks) if landmark.is_defined)
+        inside = template.contains(landmarks.positions[list(defined)])
+        outside = [landmarks[place].name for place, is_in in zip(defined, inside, strict=True) if not is_in]
+        if outside:
+            raise InputError(
+                f"{', '.join(outside[:3])} lie outside the template {template.name}; give the volume in which the"
+                " landmarks were placed."
+            )
+        return defined
+
     def _prepared(self, volume: Volume, spacing_mm: float) -> tuple[Volume, torch.Tensor]:
         """The volume on the grid of comparison, and its voxels as the search wants them, on the device."""
         with self._clock.stage("prepare"):
             grid = on_common_grid(volume, spacing_mm)
-            voxels = scale_robustly(grid.voxels) if self.settings.search == "dense" else grid.voxels
+            voxels = scale_robustly(grid.voxels) if self.settings.search != "patch" else grid.voxels
             return grid, voxels.to(self._device)
 
     def _candidates(

@@ -18,9 +18,18 @@ def on_common_grid(volume: Volume, spacing_mm: float) -> Volume:
     Raises:
         InputError: It holds voxels that are not finite.
     """
+    return in_canonical_order(volume).resampled(spacing_mm)
+
+
+def in_canonical_order(volume: Volume) -> Volume:
+    """The volume with its axes along L, P and S, no voxel changed.
+
+    Raises:
+        InputError: It holds voxels that are not finite.
+    """
     if not bool(torch.isfinite(volume.voxels).all()):
         raise InputError(f"{volume.name} holds voxels that are not finite; replace them by the background's value.")
-    return volume.canonical().resampled(spacing_mm)
+    return volume.canonical()
 
 
 def scale_robustly(voxels: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,100 @@
+"""One frame for both volumes: millimetres along the template's axes, in which every level of resolution is sampled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepfeatures.matching.grids import apply_affine, lattice, smooth, warp
+from deepfeatures.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume made ready for sampling.
+
+    Its own millimetres run along its axes from its first voxel.
+
+    Args:
+        grid: In canonical axis order.
+        voxels: Its intensities, scaled, on the computing device, `(D, H, W)`.
+    """
+
+    grid: Volume
+    voxels: torch.Tensor
+
+    @property
+    def spacing(self) -> torch.Tensor:
+        return torch.tensor(self.grid.spacing, dtype=torch.float32, device=self.voxels.device)
+
+    @property
+    def extent(self) -> torch.Tensor:
+        """Millimetres along x, y, z that the voxels cover."""
+        return self.spacing * torch.tensor(self.grid.size, device=self.voxels.device)
+
+    def from_world(self, points: np.ndarray) -> torch.Tensor:
+        """Own millimetres of LPS positions, `(N, 3)`."""
+        return torch.from_numpy(self.grid.to_index(points)).float().to(self.voxels.device) * self.spacing
+
+    def to_world(self, points: torch.Tensor) -> np.ndarray:
+        """LPS positions of own millimetres, `(N, 3)`."""
+        return self.grid.to_world((points / self.spacing).double().cpu().numpy())
+
+    def covers(self, points: torch.Tensor, margin_mm: float = 0.0) -> torch.Tensor:
+        """Which of the points, in own millimetres, lie inside the voxels grown by a margin."""
+        inside = (points >= -self.spacing / 2 - margin_mm) & (points <= self.extent - self.spacing / 2 + margin_mm)
+        return inside.all(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """A box of cubic voxels in the template's millimetres.
+
+    Args:
+        spacing_mm: Edge of a voxel.
+        origin: Millimetres of the centre of the first voxel, `(3,)`.
+        shape: Voxels along z, y, x.
+    """
+
+    spacing_mm: float
+    origin: torch.Tensor
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def around(cls, template: Scan, spacing_mm: float, points: torch.Tensor | None = None, margin_mm: float = 0.0):
+        """The lattice over the whole template, or over the part of it that lies near the points."""
+        first = (spacing_mm - template.spacing) / 2
+        count = (template.extent / spacing_mm).floor().clamp(min=1)
+        low, high = torch.zeros_like(first), count - 1
+        if points is not None:
+            low = torch.maximum(((points.amin(0) - margin_mm - first) / spacing_mm).floor(), low).minimum(high)
+            high = torch.minimum(((points.amax(0) + margin_mm - first) / spacing_mm).ceil(), high).maximum(low)
+        x, y, z = (high - low + 1).long().tolist()
+        return cls(spacing_mm, first + low * spacing_mm, (z, y, x))
+
+    def to_voxels(self, points: torch.Tensor) -> torch.Tensor:
+        return (points - self.origin) / self.spacing_mm
+
+    def to_mm(self, voxels: torch.Tensor) -> torch.Tensor:
+        return voxels * self.spacing_mm + self.origin
+
+
+class Pyramid:
+    """A scan smoothed once for each spacing at which it is sampled."""
+
+    def __init__(self, scan: Scan):
+        self.scan = scan
+        self._smoothed: dict[float, torch.Tensor] = {}
+
+    def view(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
+        """Intensities `(D, H, W)` on a lattice of the template, seen through `pose` `(4, 4)`: template mm to own mm."""
+        if on.spacing_mm not in self._smoothed:
+            ratios = (on.spacing_mm / self.scan.spacing).tolist()
+            # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
+            sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
+            self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
+        places = on.to_mm(lattice(on.shape, self.scan.voxels.device))
+        return warp(self._smoothed[on.spacing_mm], apply_affine(pose, places) / self.scan.spacing)[0]

@@ -1,0 +1,102 @@
+"""Guided matching of volumes: what is kept of a template between targets, and what makes a landmark missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.frame import Pyramid, Scan
+from deepfeatures.matching.guided import GuidedSettings, Located, locate
+from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
+from deepfeatures.matching.template import Features
+from deepfeatures.volume import Volume
+
+
+@dataclass(frozen=True)
+class Place:
+    """One landmark in the target.
+
+    Args:
+        position: LPS mm, `None` where it was not found.
+        distance: Feature distance of its surroundings.
+        round_trip_mm: How far from the landmark its place is matched back in the template, `None` where not tried.
+    """
+
+    position: tuple[float, float, float] | None
+    distance: float
+    round_trip_mm: float | None = None
+
+
+class GuidedSearch:
+    """Places landmarks by `locate`; keeps the template's pyramid between targets.
+
+    Args:
+        features: Network, layer and precision.
+        device: Where to compute.
+        settings: The way from coarse to fine.
+    """
+
+    def __init__(self, features: Features, device: torch.device, settings: GuidedSettings):
+        self._features, self._device, self._settings = features, device, settings
+        self._template: tuple[Volume, Pyramid] | None = None
+
+    def find(
+        self,
+        template: Volume,
+        positions: np.ndarray,
+        target: Volume,
+        clock: Clock,
+        progress: Callable[[float], None],
+    ) -> list[Place]:
+        """Places of template positions, LPS mm `(N, 3)`, in the target."""
+        if len(positions) == 0:
+            return []
+        with clock.stage("prepare"), torch.inference_mode():
+            if self._template is None or self._template[0] is not template:
+                self._template = template, self._pyramid(template)
+            known, seen = self._template[1], self._pyramid(target)
+        with clock.stage("match"), torch.inference_mode():
+            located = locate(
+                known,
+                known.scan.from_world(positions),
+                seen,
+                centres_aligned(known.scan, seen.scan),
+                self._encode,
+                self._settings,
+                progress,
+            )
+        return _places(located, seen.scan)
+
+    def _pyramid(self, volume: Volume) -> Pyramid:
+        grid = in_canonical_order(volume)
+        return Pyramid(Scan(grid, scale_robustly(grid.voxels).to(self._device)))
+
+    def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
+        features = self._features
+        return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
+
+
+def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
+    """Template millimetres to target millimetres `(4, 4)`: same directions in the world, centres in one place."""
+    turn = torch.from_numpy(target.grid.direction.T @ template.grid.direction).float().to(template.voxels.device)
+    pose = torch.eye(4, device=turn.device)
+    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
+    pose[:3, :3], pose[:3, 3] = turn, there - turn @ here
+    return pose
+
+
+def _places(located: Located, target: Scan) -> list[Place]:
+    inside = target.covers(located.positions).tolist()
+    positions = target.to_world(located.positions)
+    distances = located.settled.distances.clamp(min=0).sqrt().tolist()
+    return [
+        Place(tuple(position.tolist()) if is_in else None, distance, round_trip)
+        for position, is_in, distance, round_trip in zip(
+            positions, inside, distances, located.round_trip_mm.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,75 @@
+"""Neighbouring points move alike: a smooth prior over block matches, by alternating between the two.
+
+After coupled convex optimisation (Heinrich et al. 2014), on a graph of points instead of a grid: each point takes the
+displacement that is best for its own block and near the mean of its neighbours', then the means are taken anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from deepfeatures.matching.blocks import cube, sub_voxel_minimum
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """Where each point went.
+
+    Args:
+        displacements: In voxels, sub-voxel, `(N, 3)`.
+        expected: What the neighbours suggest, `(N, 3)`.
+        distances: Feature distance of the block there, without the prior, `(N,)`.
+        typical: Mean feature distance over all displacements tried, `(N,)`.
+        curvature: How much the cost grows one voxel away, `(N,)`.
+    """
+
+    displacements: torch.Tensor
+    expected: torch.Tensor
+    distances: torch.Tensor
+    typical: torch.Tensor
+    curvature: torch.Tensor
+
+
+def relax(
+    distances: torch.Tensor,
+    points: torch.Tensor,
+    starts: torch.Tensor,
+    *,
+    tensions: tuple[float, ...],
+    reach: float,
+) -> Relaxed:
+    """Block matches that agree with their neighbours.
+
+    Args:
+        distances: Of each point's block to those around its start, `(N, n, n, n)`.
+        points: Template positions in voxels, `(N, 3)`.
+        starts: Displacements in voxels about which the blocks were searched, `(N, 3)`.
+        tensions: Feature distance that one voxel away from the neighbours' mean costs, one an iteration.
+        reach: Standard deviation in voxels of the Gaussian that makes points neighbours.
+    """
+    count, n = distances.shape[0], distances.shape[1]
+    steps = cube(n // 2, points.device).float()
+    flat = distances.reshape(count, -1)
+    typical = flat.mean(1)
+    distinct = (typical - flat.amin(1)) / typical.clamp(min=1e-9)
+    near = torch.exp(-(torch.cdist(points, points) ** 2) / (2 * reach**2)) * distinct[None] ** 2
+    near.fill_diagonal_(0)
+    moved, cost = starts + steps[flat.argmin(1)], flat
+    expected = moved
+    for tension in tensions:
+        expected = _mean(near, moved, starts)
+        agreement = 1 / (1 + ((moved - expected).norm(dim=1) / 2) ** 2)
+        expected = _mean(near * agreement[None], moved, starts)
+        candidates = starts[:, None] + steps[None]
+        cost = flat + tension * ((candidates - expected[:, None]) ** 2).sum(-1)
+        moved = starts + steps[cost.argmin(1)]
+    best = cost.argmin(1, keepdim=True)
+    shift, _, curvature = sub_voxel_minimum(cost.reshape(count, n, n, n))
+    return Relaxed(starts + shift, expected, flat.gather(1, best)[:, 0], typical, curvature)
+
+
+def _mean(weights: torch.Tensor, values: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+    total = weights.sum(1, keepdim=True)
+    return torch.where(total > 1e-12, weights @ values / total.clamp(min=1e-12), otherwise)
