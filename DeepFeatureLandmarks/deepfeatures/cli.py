@@ -91,7 +91,7 @@ def place(
         Search | None,
         typer.Option(
             "--search",
-            help="From coarse to fine (guided), or the paper's greedy search: every voxel in one pass, or patch by patch.",
+            help="From coarse to fine, or the paper's greedy search: every voxel in one pass, or patch by patch.",
         ),
     ] = None,
     search_radius: Annotated[

@@ -16,7 +16,7 @@ def cube(radius: int, device: torch.device | str = "cpu") -> torch.Tensor:
 
 
 def ball(radius: int, step: int = 1, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Integer offsets within `radius` voxels, every `step`-th along each axis: the patch that blocks are compared on."""
+    """Integer offsets within `radius` voxels, every `step`-th along each axis: where blocks are compared."""
     offsets = cube(radius // step, device) * step
     return offsets[(offsets**2).sum(-1) <= radius * radius + 1]
 

@@ -31,7 +31,7 @@ def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> to
 
 
 def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` wants them: -1 to 1 between voxel centres."""
+    """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` has them: -1 to 1 between centres."""
     size = torch.tensor(tuple(shape)[-3:][::-1], device=points.device, dtype=points.dtype)
     return 2 * points / (size - 1).clamp(min=1) - 1
 

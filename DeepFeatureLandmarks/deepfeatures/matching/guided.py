@@ -162,7 +162,7 @@ def _agreed(here: torch.Tensor, there: torch.Tensor, kind: str, prior: float) ->
     corners = low + choice * (high - low)
     weights = torch.ones(len(here) + 8, device=here.device)
     weights[-8:] = prior * len(here) / 8
-    matrix, _ = robust_affine(torch.cat([here, corners]), torch.cat([there, corners]), weights=weights)
+    matrix, _ = robust_affine(torch.cat([here, corners]), torch.cat([there, corners]), weights)
     return matrix
 
 

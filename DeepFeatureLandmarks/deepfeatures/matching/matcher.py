@@ -39,10 +39,10 @@ class MatchSettings:
     Args:
         network: A name of the catalog.
         layer: One of its layers.
-        patch_size: Edge length in voxels of the cube around a landmark that is compared; guided, the diameter of the ball
-            at the finest level.
-        search: `"guided"` goes from coarse to fine with keypoints beside the landmarks; the others are the paper's greedy
-            search: `"dense"` encodes the target once, `"patch"` encodes a patch at every candidate.
+        patch_size: Edge length in voxels of the cube around a landmark that is compared; guided, the diameter of
+            the ball at the finest level.
+        search: `"guided"` goes from coarse to fine with keypoints beside the landmarks; the others are the paper's
+            greedy search: `"dense"` encodes the target once, `"patch"` encodes a patch at every candidate.
         search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
             start is where the landmark would be if the two volumes had their centres in one place.
         device: Where to compute.
@@ -95,8 +95,8 @@ class Matcher:
         network: A name of the catalog; `None` for the one that did best on the development data.
         layer: One of its layers or an alias; `None` for the network's own default.
         patch_size: Voxels along each edge of the compared cube, 4 or more.
-        search: See `MatchSettings`, as for what follows; `None` for `"guided"`, or `"dense"` where anything is given that
-            belongs to the paper's greedy search: network, layer, patch size or search radius.
+        search: See `MatchSettings`, as for what follows; `None` for `"guided"`, or `"dense"` where anything is
+            given that belongs to the paper's greedy search: network, layer, patch size or search radius.
         search_radius_mm: More than 0.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
         precision: `"auto"`, `"float32"` or `"bfloat16"`.
@@ -210,8 +210,8 @@ class Matcher:
             if not devices.is_out_of_memory(error):
                 raise
             raise InputError(
-                f"There is not enough memory on {self._device} to place landmarks in {target.name}; choose the cpu, crop "
-                "the volume, or close other programs."
+                f"There is not enough memory on {self._device} to place landmarks in {target.name}; choose the cpu,"
+                " crop the volume, or close other programs."
             ) from error
 
     def _greedy_places(
