@@ -75,15 +75,20 @@ def test_patch_features_do_not_depend_on_the_batch(vgg, volume):
 
 
 @pytest.mark.parametrize(
-    ("network", "layer"), [("vgg19-3d-random", "conv1_2"), ("vgg19-3d-random", "conv2_1"), ("mind", "ssc_r1_d2")]
+    ("network", "layer", "voxels"),
+    [
+        ("vgg19-3d-random", "conv1_2", [(2, 2, 2), (12, 16, 14)]),
+        ("vgg19-3d-random", "conv2_1", [(7, 8, 9), (4, 4, 4), (9, 13, 11)]),
+        ("mind", "ssc_r1_d2", [(7, 8, 9), (0, 0, 0), (14, 18, 16), (3, 18, 5)]),
+    ],
 )
-def test_a_voxels_dense_feature_is_that_of_the_patch_around_it(network, layer, volume):
+def test_a_voxels_dense_feature_is_that_of_the_patch_around_it(network, layer, voxels, volume):
     encoder = catalog.build(network, layer=layer)
     known = encoder.layers[layer]
     dense = encode_dense(encoder, layer, volume)
     assert dense.shape == (known.channels, *volume.shape)
     assert receptive_offset(known) == anchor(known.receptive_field)
-    for x, y, z in ((7, 8, 9), (0, 0, 0), (14, 18, 16), (3, 18, 5)):
+    for x, y, z in voxels:
         patch = cut_patches(volume, np.array([[x, y, z]]), known.receptive_field)
         alone = patch_features(encoder, layer, patch, padding="valid")[0, :, 0, 0, 0]
         assert torch.allclose(dense[:, z, y, x], alone, atol=1e-4 * dense.abs().mean())

@@ -79,6 +79,50 @@ def test_dense_equals_dilated_convolutions():
     assert torch.allclose(encoder.dense(volume, "conv3_1"), x, atol=1e-4 * x.abs().mean())
 
 
+@pytest.mark.parametrize(
+    ("layer", "corner"), [("conv2_1", (0, 0, 0)), ("conv3_1", (10, 1, 12)), ("conv3_2", (3, 8, 5))]
+)
+@torch.no_grad()
+def test_views_of_any_part_of_a_volume_agree(layer, corner, monkeypatch):
+    encoder = Vgg19("random", layer).eval()
+    volume = torch.randn(1, 1, 19, 18, 17, generator=torch.Generator().manual_seed(2)) * 60
+    before = (encoder.layers[layer].receptive_field - 1) // 2
+    whole = torch.full((1, encoder.layers[layer].channels, 19, 18, 17), torch.nan)
+    encoder.dense_into(list(whole), volume, layer, [-before] * 3)
+    assert whole.isfinite().all()
+    part = torch.full((1, whole.shape[1], 9, 10, 5), torch.nan)
+    monkeypatch.setattr(walk, "SLAB_BYTES", 1)
+    encoder.dense_into(list(part), volume, layer, [at - before for at in corner])
+    window = tuple(slice(at, at + n) for at, n in zip(corner, part.shape[2:], strict=True))
+    assert torch.allclose(part, whole[(..., *window)], atol=1e-4 * whole.abs().mean())
+
+
+@torch.no_grad()
+def test_beyond_the_border_every_operation_repeats_the_border_of_its_input():
+    encoder = Vgg19("random", "conv2_1").eval()
+    volume = torch.randn(1, 1, 12, 14, 16) * 60
+    x = volume
+    for name in ("conv1_1", "conv1_2"):
+        x = F.relu(F.conv3d(F.pad(x, (1,) * 6, mode="replicate"), encoder.parts[name].weight, encoder.parts[name].bias))
+    x = F.max_pool3d(F.pad(x, (0, 1) * 3, mode="replicate"), 2, stride=1)
+    for axis in (2, 3, 4):  # even and odd positions repeat their own outermost entry
+        n = x.shape[axis]
+        x = x.index_select(axis, torch.tensor([0, 1, *range(n), n - 2, n - 1]))
+    part = encoder.parts["conv2_1"]
+    expected = F.relu(F.conv3d(x, part.weight, part.bias, dilation=2))
+    found = torch.empty(expected.shape)
+    encoder.dense_into(list(found), volume, "conv2_1", (-4, -4, -4))
+    assert torch.allclose(found, expected, atol=1e-4 * expected.abs().mean())
+
+
+@torch.no_grad()
+def test_deep_layers_compute_little_more_than_the_volume():
+    encoder = Vgg19("random", "conv4_2")
+    seen = encoder.layers["conv4_2"].receptive_field
+    ranges = walk.dense_ranges(encoder.stages("conv4_2"), [-(seen - 1) // 2] * 3, (40, 40, 40), (40, 40, 40))
+    assert all(40 <= high - low <= 48 for axes in ranges for low, high in axes)
+
+
 @torch.no_grad()
 def test_dense_does_not_depend_on_slabs_and_chunks_of_phases(monkeypatch):
     encoder = Vgg19("random", "conv3_1").eval()

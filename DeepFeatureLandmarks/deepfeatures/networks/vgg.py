@@ -142,6 +142,10 @@ class PseudoVgg19(Encoder):
         copies = len(ORIENTATIONS) if combine == "concatenated" else 1
         self.layers = {known: vgg_layers(copies=copies)[known] for known in up_to(layer)}
 
+    def stages(self, layer: str) -> list[Stage]:
+        """The operations of one orientation."""
+        return self.network.stages(layer)
+
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
         maps = []
         for axes in ORIENTATIONS.values():
@@ -149,18 +153,20 @@ class PseudoVgg19(Encoder):
             maps.append(_permute(rotated, np.argsort(axes)))
         return torch.cat(maps, 1) if self.combine == "concatenated" else torch.stack(maps).mean(0)
 
-    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str) -> None:
+    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
         channels = self.network.layers[layer].channels
         for i, axes in enumerate(ORIENTATIONS.values()):
-            rotated = _permute(x, axes)
+            rotated, rotated_start = _permute(x, axes), [start[axis] for axis in axes]
             if self.combine == "concatenated":
                 parts_of = [
                     view[i * channels : (i + 1) * channels].permute(0, *(a + 1 for a in axes)) for view in views
                 ]
-                self.network.dense_into(parts_of, rotated, layer)
+                self.network.dense_into(parts_of, rotated, layer, rotated_start)
             else:
-                features = _permute(self.network.dense(rotated, layer), np.argsort(axes))
-                for view, part in zip(views, features, strict=True):
+                size = [views[0].shape[1 + axis] for axis in axes]
+                features = views[0].new_empty((len(views), *size, channels)).movedim(-1, 1)
+                self.network.dense_into(list(features), rotated, layer, rotated_start)
+                for view, part in zip(views, _permute(features, np.argsort(axes)), strict=True):
                     _ = view.copy_(part) if i == 0 else view.add_(part)
         if self.combine == "averaged":
             for view in views:
