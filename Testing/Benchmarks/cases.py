@@ -1,4 +1,4 @@
-"""Volumes with known landmarks for the benchmarks: from a data folder, or from one file for a machine without readers."""
+"""Volumes with known landmarks for the benchmarks: from a data folder, or from one file that needs no reader."""
 
 from __future__ import annotations
 
