@@ -50,6 +50,7 @@ def test_equals_the_distance_of_patches_cut_one_by_one(landmarks, channels, coun
 @pytest.mark.parametrize(("count", "stride"), [(1, 1), (1, 8), (3, 8), (5, 2), (9, 1)])
 def test_both_ways_to_correlate_agree_when_work_is_done_in_many_blocks(correlate, count, stride, monkeypatch):
     monkeypatch.setattr(distance, "BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(distance, "FOURIER_BYTES", 1 << 14)
     size = [(count - 1) * stride + 4 + k for k in range(3)]
     features, templates = drawn(3, 10, *size) - 0.5, drawn(4, 2, 10, count, count, count) - 0.5
     cut = windows(features.double(), count, stride)

@@ -13,7 +13,8 @@ from math import prod
 import torch
 
 PRODUCTS_UP_TO = 4  # entries along an edge of a map: matrix products win up to here, Fourier transforms beyond
-BLOCK_BYTES = 64 << 20  # temporaries held at a time
+BLOCK_BYTES = 64 << 20  # temporaries of products held at a time
+FOURIER_BYTES = 8 << 20  # of features transformed at a time: what stays in the cache
 
 
 def distance_map(template_map: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
@@ -33,7 +34,7 @@ def distance_maps(template_maps: torch.Tensor, features: torch.Tensor, stride: i
         float32, shape `(landmarks, d - s, h - s, w - s)` with `s = (n - 1) * stride`; entry q compares with the map
         `features[:, q, q + stride, …]`.
     """
-    templates, features = _centred(template_maps.float(), features.float())
+    templates, features = _centred(template_maps, features)
     count = templates.shape[-1]
     by_products = count <= PRODUCTS_UP_TO or features.device.type == "mps"  # Metal has few complex operations
     correlate = _correlate_by_products if by_products else _correlate_by_fourier
@@ -56,7 +57,7 @@ def mean_distance_maps(template_means: torch.Tensor, features: torch.Tensor, cou
     Returns:
         float32, of the same shape as from `distance_maps`.
     """
-    templates, features = _centred(template_means.float(), features.float())
+    templates, features = _centred(template_means, features)
     channels = max(1, BLOCK_BYTES // (4 * features[0].numel()))
     correlation, squares = 0.0, 0.0
     for vectors, part in zip(templates.split(channels, 1), features.split(channels), strict=True):
@@ -67,9 +68,15 @@ def mean_distance_maps(template_means: torch.Tensor, features: torch.Tensor, cou
 
 
 def _centred(templates: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both less the mean feature vector; channels are the second axis of `templates` and the first of `features`."""
-    mean = features.mean((1, 2, 3))
-    return templates - mean.reshape(-1, *(1,) * (templates.ndim - 2)), features - mean[:, None, None, None]
+    """Both less the mean feature vector, in float32; channels are the second axis of one and the first of the other.
+
+    Dense features have their channels last in memory: as a matrix they are transposed several times faster than in 4D.
+    """
+    channels, *size = features.shape
+    vectors = features.movedim(0, -1).reshape(-1, channels).float()
+    mean = vectors.mean(0)
+    features = (vectors - mean).t().contiguous().reshape(channels, *size)
+    return templates.float() - mean.reshape(-1, *(1,) * (templates.ndim - 2)), features
 
 
 def _box_sum(x: torch.Tensor, count: int, stride: int) -> torch.Tensor:
@@ -115,11 +122,11 @@ def _correlate_by_fourier(templates: torch.Tensor, features: torch.Tensor, strid
     axes = (-3, -2, -1)
     frequencies = (sizes[0], sizes[1], sizes[2] // 2 + 1)
     spectrum = torch.zeros((prod(frequencies), landmarks, phases), dtype=torch.complex64, device=features.device)
-    block = max(1, BLOCK_BYTES // (4 * phases * prod(sizes)))
+    block = max(1, FOURIER_BYTES // (4 * phases * prod(sizes)))
     for maps, part in zip(templates.split(block, 1), features.split(block), strict=True):
-        seen = torch.fft.rfftn(_phases(part, stride, lengths), s=sizes, dim=axes).flatten(2)
-        sought = torch.fft.rfftn(maps, s=sizes, dim=axes).conj().flatten(2)
-        spectrum += torch.bmm(sought.permute(2, 0, 1), seen.permute(2, 0, 1))
+        seen = torch.fft.rfftn(_phases(part, stride, sizes), dim=axes).flatten(2)
+        sought = torch.fft.rfftn(maps, s=sizes, dim=axes).conj_physical().flatten(2)
+        spectrum += torch.bmm(sought.permute(2, 0, 1).contiguous(), seen.permute(2, 0, 1).contiguous())
     spectrum = spectrum.permute(1, 2, 0).reshape(landmarks, phases, *frequencies)
     result = torch.fft.irfftn(spectrum, s=sizes, dim=axes)[..., : lengths[0], : lengths[1], : lengths[2]]
     result = result.reshape(landmarks, stride, stride, stride, *lengths).permute(0, 4, 1, 5, 2, 6, 3)
@@ -128,12 +135,14 @@ def _correlate_by_fourier(templates: torch.Tensor, features: torch.Tensor, strid
     return result[:, : size[0], : size[1], : size[2]].contiguous()
 
 
-def _phases(x: torch.Tensor, stride: int, lengths: list[int]) -> torch.Tensor:
-    """`(channels, d, h, w)` dealt out to `(channels, stride³, *lengths)`, zeros where the last voxels are missing."""
-    missing = [length * stride - n for length, n in zip(lengths, x.shape[1:], strict=True)]
-    x = torch.nn.functional.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]))
-    x = x.reshape(len(x), lengths[0], stride, lengths[1], stride, lengths[2], stride)
-    return x.permute(0, 2, 4, 6, 1, 3, 5).reshape(len(x), stride**3, *lengths)
+def _phases(x: torch.Tensor, stride: int, sizes: list[int]) -> torch.Tensor:
+    """`(channels, d, h, w)` dealt out to `(channels, stride³, *sizes)`, zeros beyond."""
+    phases = x.new_zeros((len(x), stride**3, *sizes))
+    for k, (a, b, c) in enumerate(product(range(stride), repeat=3)):
+        phase = x[:, a::stride, b::stride, c::stride]
+        depth, height, width = phase.shape[1:]
+        phases[:, k, :depth, :height, :width] = phase
+    return phases
 
 
 def _fast_length(n: int) -> int:
