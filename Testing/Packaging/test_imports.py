@@ -20,7 +20,10 @@ MAY_IMPORT = {
 CORE = ("networks", "encoding", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
-READERS_OF_WEIGHTS = {"networks/weights.py": {"safetensors", "h5py", "pooch", "platformdirs"}}
+READERS_OF_WEIGHTS = {
+    "networks/weights.py": {"safetensors", "platformdirs"},
+    "networks/importers.py": {"safetensors", "h5py"},
+}
 NOT_BACKEND = {"slicer", "vtk", "qt", "ctk", "mrml", "trame", "trame_slicer", "qtpy", "PySide6"}
 
 
