@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfeatures.encoding import activation_maps
+from deepfeatures.encoding.activations import activation_maps
 from deepfeatures.encoding.patch import cut_patches
 from deepfeatures.errors import InputError
 from deepfeatures.files import ensure_folder
@@ -57,7 +57,7 @@ def write_activations(
     point = _choose(read_landmarks(landmarks), landmark, landmarks)
     if not scan.contains(np.array([point.position]))[0]:
         raise InputError(f"{point.name} of {landmarks} lies outside {volume}; give the volume in which it was placed")
-    maps = activation_maps(encoder, scan, point.position, layer, patch_size)
+    maps = activation_maps(encoder, layer, scan, point=np.array(point.position), patch_size=patch_size).channels
     ensure_folder(output.parent if output.suffix else output)
     if output.suffix.lower() == ".png":
         index = int(np.argmax([float(channel.voxels.std()) for channel in maps]))

@@ -193,9 +193,6 @@ def test_bad_commands_are_one_line_and_code_2(arguments, words, capfd):
     ],
 )
 def test_bad_input_of_activations_is_one_line_and_code_2(case, monkeypatch, arguments, words, capfd):
-    pytest.importorskip("deepfeatures.networks.catalog")
-    if not hasattr(pytest.importorskip("deepfeatures.encoding"), "activation_maps"):
-        pytest.skip("needs deepfeatures.encoding.activation_maps")
     monkeypatch.chdir(case)
     given = {"--volume": "template.nii.gz", "--landmarks": "template.mrk.json", "--patch-size": "8"}
     typed = arguments.split()

@@ -218,10 +218,6 @@ def test_place_finds_moved_blobs(place, case, blobs, real_matcher):
 
 @pytest.mark.parametrize("output", ["map.nrrd", "maps", "picture.png"])
 def test_activations_are_written(case, blobs, output, capsys):
-    pytest.importorskip("deepfeatures.networks.catalog")
-    encoding = pytest.importorskip("deepfeatures.encoding")
-    if not hasattr(encoding, "activation_maps"):
-        pytest.skip("needs deepfeatures.encoding.activation_maps")
     target = case / "new" / output
     arguments = ["--volume", f"{case}/template.nii.gz", "--landmarks", f"{case}/template.mrk.json"]
     arguments += ["--landmark", "two", "--layer", "conv1_2", "--patch-size", "12", "--output", str(target)]
