@@ -1,4 +1,4 @@
-"""The command line: `deepfeatures place | activations | networks | demo`.
+"""The command line: `deepfeatures place | activations | networks | weights | demo`.
 
 Exit codes: 0 all done, 3 some landmarks missing, 2 bad input (one line says which), 130 interrupted. Heavy imports wait
 until a command runs, so that `--help` is quick.
@@ -193,6 +193,21 @@ def networks(
     if not console.is_terminal:  # a file or a pipe has no width to fit into
         console = Console(width=PIPE_WIDTH)
     console.print(table)
+
+
+weights = typer.Typer(help="Weights of networks that do not come with the package.")
+app.add_typer(weights, name="weights")
+
+
+@weights.command("import")
+def import_weights(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="A name that `deepfeatures networks` lists.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Keras .h5, torchvision .pth, .npz or .safetensors.")],
+) -> None:
+    """Check weights layer by layer and keep them for a network; nothing is downloaded."""
+    from deepfeatures.networks.importers import import_weights as keep
+
+    typer.echo(keep(network, file))
 
 
 @app.command()

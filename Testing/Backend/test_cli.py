@@ -229,3 +229,28 @@ def test_activations_are_written(case, blobs, output, capsys):
     else:
         assert len(files) == 64
         assert files[0].name == ("map_000.nrrd" if output == "map.nrrd" else "conv1_2_000.nrrd")
+
+
+def test_imported_weights_make_layers_available(case, monkeypatch, capsys):
+    from deepfeatures.networks import catalog
+
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, colours, filters in (("block1_conv1", 3, 64), ("block1_conv2", 64, 64)):
+        arrays[f"{name}.kernel"] = rng.normal(size=(3, 3, colours, filters)).astype(np.float32)
+        arrays[f"{name}.bias"] = np.zeros(filters, np.float32)
+    np.savez(case / "vgg.npz", **arrays)
+    monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(case / "weights"))
+    assert main(["weights", "import", "vgg19-3d-pseudo", f"{case}/vgg.npz"]) == 0
+    assert capsys.readouterr().out.strip().endswith(".safetensors")
+    layers = catalog.describe("vgg19-3d-pseudo").layers
+    assert layers["conv1_2"].available and not layers["conv2_1"].available
+
+
+def test_weights_of_the_wrong_shape_name_the_layer(case, monkeypatch, capsys):
+    monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(case / "weights"))
+    wrong = {"block1_conv1.kernel": np.zeros((3, 3, 3, 32), np.float32), "block1_conv1.bias": np.zeros(32, np.float32)}
+    np.savez(case / "wrong.npz", **wrong)
+    assert main(["weights", "import", "vgg19-3d-pseudo", f"{case}/wrong.npz"]) == 2
+    assert "conv1_1" in capsys.readouterr().err
+    assert not list((case / "weights").glob("*.safetensors"))
