@@ -77,7 +77,7 @@ def encode_tiles(
 ) -> Iterator[tuple[Region, torch.Tensor]]:
     """As `encode_dense`, in tiles: pairs of a tile's region in the volume and its features `(channels, d, h, w)`.
 
-    `max_bytes` bounds what is held at a time beside the volume in that precision, a tile's features included, as long as
+    `max_bytes` bounds what is held beside the volume in that precision, a tile's features included, as long as
     the caller lets go of each tile and a tile of 16 voxels along each edge fits.
     """
     bounds = _bounds(voxels, region)
