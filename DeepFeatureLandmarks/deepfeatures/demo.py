@@ -16,8 +16,6 @@ from deepfeatures.landmarks import LandmarkSet, write_landmarks
 from deepfeatures.phantom import make_pair
 from deepfeatures.volume import Volume, write_volume
 
-SEARCH_RADIUS_MM = 25.0  # around each landmark once the volumes' centres are aligned; the furthest is 19 mm away
-
 
 class Places(Protocol):
     """What the demo needs of a matcher."""
@@ -53,7 +51,7 @@ def run(output_dir: str | Path = "demo-output", size: int = 128, *, matcher: Pla
     if matcher is None:
         from deepfeatures.matching import Matcher
 
-        matcher = Matcher(search_radius_mm=SEARCH_RADIUS_MM)
+        matcher = Matcher()
     started = time.perf_counter()
     with console.status(f"Placing {len(landmarks)} landmarks …"):
         placed = matcher.match(template, landmarks, target)
