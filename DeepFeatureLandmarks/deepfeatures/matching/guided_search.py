@@ -16,6 +16,8 @@ from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
+LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
+
 
 @dataclass(frozen=True)
 class Place:
@@ -91,12 +93,14 @@ def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
 
 
 def _places(located: Located, target: Scan) -> list[Place]:
-    inside = target.covers(located.positions).tolist()
+    settled = located.settled
+    telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
+    found = (target.covers(located.positions) & telling).tolist()
     positions = target.to_world(located.positions)
-    distances = located.settled.distances.clamp(min=0).sqrt().tolist()
+    distances = settled.distances.clamp(min=0).sqrt().tolist()
     return [
-        Place(tuple(position.tolist()) if is_in else None, distance, round_trip)
-        for position, is_in, distance, round_trip in zip(
-            positions, inside, distances, located.round_trip_mm.tolist(), strict=True
+        Place(tuple(position.tolist()) if is_found else None, distance, round_trip)
+        for position, is_found, distance, round_trip in zip(
+            positions, found, distances, located.round_trip_mm.tolist(), strict=True
         )
     ]

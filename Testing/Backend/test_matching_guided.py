@@ -1,0 +1,188 @@
+"""Guided matching: its parts against what they must compute, the whole on volumes whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.blocks import ball, block_distances, cube, sub_voxel_minimum
+from deepfeatures.matching.consensus import robust_affine
+from deepfeatures.matching.frame import Lattice, Pyramid, Scan
+from deepfeatures.matching.grids import apply_affine, sample
+from deepfeatures.matching.relaxation import relax
+from deepfeatures.phantom import make_pair
+from deepfeatures.volume import Volume
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 2), st.integers(1, 3), st.integers(1, 2))
+def test_block_distances_are_mean_squared_differences(seed, search_radius, patch_radius, step):
+    template, target = noise(3, 14, 15, 16, seed=seed), noise(3, 14, 15, 16, seed=seed + 1)
+    points, starts = 4 + 6 * noise(5, 3, seed=seed + 2), 4 + 6 * noise(5, 3, seed=seed + 3)
+    patch = ball(patch_radius, step)
+    found = block_distances(template, target, points, starts, search_radius, patch, chunk_bytes=1 << 15)
+    wanted = sample(template, points[:, None] + patch[None].float())
+    moves = cube(search_radius).float()
+    seen = sample(target, starts[:, None, None] + moves[None, :, None] + patch[None, None].float())
+    naive = ((seen - wanted[:, None]) ** 2).mean((2, 3)).reshape(found.shape)
+    torch.testing.assert_close(found, naive, atol=2e-5, rtol=1e-4)
+
+
+@given(st.lists(st.floats(-0.45, 0.45), min_size=3, max_size=3), st.tuples(*[st.integers(-1, 1)] * 3))
+def test_the_bottom_of_a_bowl_is_found_between_voxels(shift, voxel):
+    centre = torch.tensor(shift) + torch.tensor(voxel)
+    bowl = ((cube(2).float() - centre) ** 2).sum(1).reshape(1, 5, 5, 5) + 0.3
+    moved, value, curvature = sub_voxel_minimum(bowl)
+    torch.testing.assert_close(moved[0], centre.float(), atol=1e-4, rtol=0)
+    assert value >= 0.3 - 1e-6
+    torch.testing.assert_close(curvature, torch.tensor([1.0]), atol=1e-4, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999))
+def test_a_third_of_wrong_matches_does_not_sway_the_consensus(seed):
+    points = 100 * noise(90, 3, seed=seed)
+    truth = torch.eye(4)
+    truth[:3, :3] += 0.3 * (noise(3, 3, seed=seed + 1) - 0.5)
+    truth[:3, 3] = 30 * noise(3, seed=seed + 2)
+    matches = apply_affine(truth, points)
+    matches[:30] += 60 * (noise(30, 3, seed=seed + 3) - 0.5)
+    found, residuals = robust_affine(points, matches, torch.ones(90))
+    torch.testing.assert_close(apply_affine(found, points), apply_affine(truth, points), atol=0.5, rtol=0)
+    assert residuals[30:].max() < 0.5
+
+
+def test_neighbours_overrule_a_point_that_cannot_tell():
+    points = 2.0 * torch.stack(torch.meshgrid(*[torch.arange(3.0)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    bowl = ((cube(3).float() - torch.tensor([1.0, 0.0, 0.0])) ** 2).sum(1).reshape(7, 7, 7)
+    distances = bowl.repeat(27, 1, 1, 1)
+    flat = torch.full((7, 7, 7), 5.0)
+    flat[6, 6, 6] = 4.99  # a meaningless best
+    distances[13] = flat
+    settled = relax(distances, points, torch.zeros(27, 3), tensions=(0.1, 0.1), reach=3.0)
+    torch.testing.assert_close(settled.displacements, torch.tensor([[1.0, 0.0, 0.0]]).expand(27, 3), atol=0.1, rtol=0)
+
+
+def test_a_point_alone_goes_where_its_block_fits():
+    bowl = ((cube(3).float() - torch.tensor([2.0, -1.0, 0.0])) ** 2).sum(1).reshape(1, 7, 7, 7)
+    settled = relax(bowl, torch.zeros(1, 3), torch.zeros(1, 3), tensions=(0.01,), reach=5.0)
+    torch.testing.assert_close(settled.displacements, torch.tensor([[2.0, -1.0, 0.0]]), atol=0.1, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.floats(0.5, 2.0)] * 3), st.sampled_from([1.0, 2.0, 4.0]))
+def test_every_level_sees_the_same_millimetres(spacing, level):
+    """A ramp of millimetres reads the same on every lattice, whatever the voxels' edges: no half voxel is lost."""
+    spacing = np.array(spacing)
+    x = torch.arange(64).float() * float(spacing[0])
+    scan = Scan(Volume(torch.zeros(8, 8, 64), spacing=spacing), x.expand(8, 8, 64).contiguous())
+    on = Lattice.around(scan, level * float(spacing.max()))
+    view = Pyramid(scan).view(on, torch.eye(4))
+    middle = [n // 2 for n in on.shape]
+    place = on.to_mm(torch.tensor([float(middle[2]), float(middle[1]), float(middle[0])]))
+    assert abs(float(view[tuple(middle)]) - float(place[0])) < 0.02 * float(spacing[0])
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return make_pair(72, seed=3)
+
+
+@pytest.fixture(scope="module")
+def placed(heads):
+    template, landmarks, target, _ = heads
+    return Matcher(device="cpu").match(template, landmarks, target)
+
+
+def errors(placed: LandmarkSet, truth: LandmarkSet) -> np.ndarray:
+    return np.linalg.norm(placed.positions - truth.positions, axis=1)
+
+
+def test_a_deformed_head_is_landmarked_far_better_than_by_its_centre(heads, placed):
+    template, landmarks, target, truth = heads
+    initial = np.linalg.norm(landmarks.positions - template.centre + target.centre - truth.positions, axis=1)
+    assert not placed.missing
+    assert errors(placed, truth).mean() < 0.4 * initial.mean()
+    assert all(landmark.round_trip is not None and landmark.distance >= 0 for landmark in placed)
+
+
+def test_storage_order_does_not_matter(heads, placed):
+    template, landmarks, target, _ = heads
+    turned = replace(
+        target,
+        voxels=target.voxels.permute(2, 0, 1).flip(2).contiguous(),
+        spacing=target.spacing[[1, 2, 0]],
+        direction=np.stack([-target.direction[:, 1], target.direction[:, 2], target.direction[:, 0]], 1),
+        origin=target.to_world(np.array([[0.0, target.size[1] - 1, 0.0]]))[0],
+    )
+    again = Matcher(device="cpu").match(template, landmarks, turned)
+    np.testing.assert_allclose(again.positions, placed.positions, atol=1e-3)
+
+
+def test_a_volume_finds_its_own_landmarks(heads):
+    template, landmarks, _, _ = heads
+    same = Matcher(device="cpu").match(template, landmarks, replace(template, name="copy"))
+    assert errors(same, landmarks).max() < 0.15 * template.spacing.mean()
+    assert max(landmark.round_trip for landmark in same) < 0.15 * template.spacing.mean()
+
+
+def test_a_shift_of_part_of_a_voxel_is_seen(heads):
+    template, landmarks, _, _ = heads
+    shift = torch.tensor([0.3, -0.4, 0.2])  # voxels x, y, z
+    grid = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in template.voxels.shape], indexing="ij"), -1)
+    moved = sample(template.voxels[None], grid.flip(-1) - shift)[..., 0]
+    found = Matcher(device="cpu").match(template, landmarks, replace(template, voxels=moved, name="moved"))
+    truth = landmarks.positions + template.direction @ (shift.numpy() * template.spacing)
+    assert np.linalg.norm(found.positions - truth, axis=1).mean() / template.spacing.mean() < 0.15
+
+
+def test_nothing_is_placed_in_air(heads):
+    template, landmarks, target, _ = heads
+    air = replace(target, voxels=torch.zeros_like(target.voxels), name="air")
+    placed = Matcher(device="cpu").match(template, landmarks, air)
+    assert len(placed.missing) == len(landmarks)
+
+
+def test_one_landmark_and_many_at_one_place_are_placed_alike(heads):
+    template, landmarks, target, truth = heads
+    one = Matcher(device="cpu").match(template, LandmarkSet(landmarks.landmarks[:1]), target)
+    many = tuple(replace(landmarks[0], name=f"{k}") for k in range(40))
+    crowd = Matcher(device="cpu").match(template, LandmarkSet(many), target)
+    assert np.linalg.norm(one.positions - truth.positions[:1]) < 5
+    assert np.ptp(crowd.positions, axis=0).max() < 1e-3
+    assert np.linalg.norm(crowd.positions[0] - truth.positions[0]) < 5
+
+
+@pytest.mark.parametrize("size", [(3, 4, 5), (40, 6, 40)])
+def test_tiny_and_thin_targets_give_a_result_or_missing(heads, size):
+    template, landmarks, _, _ = heads
+    placed = Matcher(device="cpu").match(template, landmarks, Volume(noise(*size) * 100, name="odd"))
+    assert len(placed) == len(landmarks)
+
+
+def test_a_guided_search_refuses_what_it_does_not_use(heads):
+    template, landmarks, target, _ = heads
+    with pytest.raises(InputError, match="search dense"):
+        Matcher(search="guided", search_radius_mm=10.0)
+    with pytest.raises(InputError, match="search dense"):
+        Matcher(search="guided", device="cpu").match(template, landmarks, target, mask=target)
+
+
+def test_missing_landmarks_of_the_template_stay_missing(heads):
+    template, landmarks, target, _ = heads
+    gone = replace(landmarks[1], position=None, status="missing")
+    placed = Matcher(device="cpu").match(template, LandmarkSet((landmarks[0], gone)), target)
+    assert [landmark.status for landmark in placed] == ["defined", "missing"]
+    assert isinstance(placed[0], Landmark)
