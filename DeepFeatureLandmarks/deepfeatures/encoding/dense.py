@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from math import prod
 
 import torch
@@ -11,9 +12,11 @@ from deepfeatures.networks.base import Encoder, Layer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WORKING_BYTES = 2 << 30  # what encoding may hold beside its result unless told otherwise
+SMALLEST_TILE = 16  # voxels: smaller tiles save little memory and compute mostly halo
 FIXED_BYTES = 160 << 20  # slabs and phases on the way, whatever the tile's size
 
 Region = tuple[slice, slice, slice]
+Tile = list[tuple[int, int]]  # start and stop along depth, height and width
 
 
 def receptive_offset(layer: Layer) -> int:
@@ -35,7 +38,10 @@ def encode_dense(
     precision: str = "float32",
     working_bytes: int = WORKING_BYTES,
 ) -> torch.Tensor:
-    """Features of every voxel of a region, each centred on its voxel; beyond the volume its border is repeated.
+    """Features of every voxel of a region, each centred on its voxel (`receptive_offset`).
+
+    Near the border of the volume, every operation of the network repeats the border of what it is given; further
+    inside, a voxel's feature is exactly that of the patch around it with `"valid"` padding.
 
     Args:
         encoder: Any network.
@@ -52,11 +58,10 @@ def encode_dense(
     size = [stop - start for start, stop in bounds]
     features = torch.empty((*size, encoder.layers[layer].channels), dtype=DTYPES[precision], device=encoder.device)
     features = features.movedim(-1, 0)
-    for tile in _tiles(encoder, layer, bounds, features.element_size(), working_bytes, with_result=False):
+    volume = voxels[None, None].to(encoder.device, features.dtype)
+    for tile in _tiles(encoder, layer, volume, bounds, working_bytes, with_result=False):
         window = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(tile, bounds, strict=True))
-        encoder.dense_into(
-            [features[(slice(None), *window)]], _with_halo(encoder, layer, voxels, tile, features.dtype), layer
-        )
+        encoder.dense_into([features[(slice(None), *window)]], volume, layer, _first_seen(encoder, layer, tile))
     return features
 
 
@@ -72,52 +77,52 @@ def encode_tiles(
 ) -> Iterator[tuple[Region, torch.Tensor]]:
     """As `encode_dense`, in tiles: pairs of a tile's region in the volume and its features `(channels, d, h, w)`.
 
-    `max_bytes` bounds what is held at a time, a tile's features included, as long as the caller lets go of each tile.
+    `max_bytes` bounds what is held at a time, a tile's features included, as long as the caller lets go of each tile
+    and a tile of 16 voxels along each edge fits.
     """
     bounds = _bounds(voxels, region)
-    dtype = DTYPES[precision]
-    for tile in _tiles(encoder, layer, bounds, dtype.itemsize, max_bytes, with_result=True):
-        features = encoder.dense(_with_halo(encoder, layer, voxels, tile, dtype), layer)[0]
+    volume = voxels[None, None].to(encoder.device, DTYPES[precision])
+    for tile in _tiles(encoder, layer, volume, bounds, max_bytes, with_result=True):
+        size = [stop - start for start, stop in tile]
+        features = volume.new_empty((*size, encoder.layers[layer].channels)).movedim(-1, 0)
+        encoder.dense_into([features], volume, layer, _first_seen(encoder, layer, tile))
         yield tuple(slice(a, b) for a, b in tile), features
 
 
-def _bounds(voxels: torch.Tensor, region: Region | None) -> list[tuple[int, int]]:
+def _bounds(voxels: torch.Tensor, region: Region | None) -> Tile:
     """Start and stop along each axis."""
     region = region or (slice(None),) * 3
     return [part.indices(n)[:2] for part, n in zip(region, voxels.shape, strict=True)]
 
 
-def _with_halo(encoder: Encoder, layer: str, voxels: torch.Tensor, tile, dtype: torch.dtype) -> torch.Tensor:
-    """The tile and all that its features see, shape `(1, 1, d, h, w)`, on the encoder's device."""
-    known = encoder.layers[layer]
-    before = receptive_offset(known)
-    after = known.receptive_field - 1 - before
-    for axis, (start, stop) in enumerate(tile):
-        index = torch.arange(start - before, stop + after, device=voxels.device).clamp_(0, voxels.shape[axis] - 1)
-        voxels = voxels.index_select(axis, index)
-    return voxels[None, None].to(encoder.device, dtype)
+def _first_seen(encoder: Encoder, layer: str, tile: Tile) -> list[int]:
+    """Where the receptive field of the tile's first voxel starts."""
+    return [start - receptive_offset(encoder.layers[layer]) for start, _ in tile]
 
 
-def _tiles(encoder: Encoder, layer: str, bounds, item: int, max_bytes: int, *, with_result: bool):
-    """Tiles of nearly equal edges that keep within `max_bytes`, as lists of (start, stop)."""
-    known = encoder.layers[layer]
+def _tiles(
+    encoder: Encoder, layer: str, volume: torch.Tensor, bounds: Tile, max_bytes: int, *, with_result: bool
+) -> Iterator[Tile]:
+    """Tiles of nearly equal edges that keep within `max_bytes`."""
+    if any(start >= stop for start, stop in bounds):
+        return
+    channels = encoder.layers[layer].channels if with_result else 0
+    middle = [n // 2 for n in volume.shape[2:]]
     parts = [1, 1, 1]
 
     def edges() -> list[int]:
         return [-(-(stop - start) // n) for (start, stop), n in zip(bounds, parts, strict=True)]
 
     def needed() -> int:
-        seen = prod(edge + known.receptive_field - 1 for edge in edges())
-        result = known.channels * prod(edges()) if with_result else 0
-        return FIXED_BYTES + item * (encoder.full_resolution_channels * seen + result)
+        first = [centre - edge // 2 for centre, edge in zip(middle, edges(), strict=True)]
+        seen_from = _first_seen(encoder, layer, [(start, start) for start in first])
+        seen = encoder.dense_voxels(layer, seen_from, edges(), volume.shape[2:])
+        return FIXED_BYTES + volume.element_size() * (
+            encoder.full_resolution_channels * seen + channels * prod(edges())
+        )
 
-    while needed() > max_bytes and max(edges()) > 1:
+    while needed() > max_bytes and max(edges()) > SMALLEST_TILE:
         parts[edges().index(max(edges()))] += 1
-    if min(edges()) < 1:
-        return
     steps = edges()
-    for z in range(*bounds[0], steps[0]):
-        for y in range(*bounds[1], steps[1]):
-            for x in range(*bounds[2], steps[2]):
-                starts = (z, y, x)
-                yield [(s, min(s + step, stop)) for s, step, (_, stop) in zip(starts, steps, bounds, strict=True)]
+    for corner in product(*(range(start, stop, step) for (start, stop), step in zip(bounds, steps, strict=True))):
+        yield [(a, min(a + step, stop)) for a, step, (_, stop) in zip(corner, steps, bounds, strict=True)]

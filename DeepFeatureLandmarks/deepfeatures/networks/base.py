@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import nn
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks.walk import Stage, Walk, encode_every_voxel, same_padding
+from deepfeatures.networks.walk import Stage, Walk, dense_ranges, encode_every_voxel, same_padding
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,20 @@ class Encoder(nn.Module):
         known = self.layers[layer]
         size = [n - known.receptive_field + 1 for n in x.shape[2:]]
         features = x.new_empty((x.shape[0], *size, known.channels)).movedim(-1, 1)
-        self.dense_into(list(features), x, layer)
+        self.dense_into(list(features), x, layer, (0, 0, 0))
         return features
 
-    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str) -> None:
-        """Write `dense(x, layer)` to views, one `(channels, d, h, w)` for each batch entry."""
-        encode_every_voxel(x, self.stages(layer), views)
+    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
+        """Write features to views, one `(channels, d, h, w)` for each batch entry, of any size.
+
+        The feature at index q of a view sees the voxels from `start + q` on; `start` is `(depth, height, width)`, such
+        that features are centred within `x`. Beyond its border, every operation repeats the border of its own input.
+        """
+        encode_every_voxel(x, self.stages(layer), views, start)
+
+    def dense_voxels(self, layer: str, start: Sequence[int], size: Sequence[int], volume: Sequence[int]) -> int:
+        """Voxels at which `dense_into` holds `full_resolution_channels` to fill a view of `size`."""
+        return prod(high - low for low, high in dense_ranges(self.stages(layer), start, size, volume)[0])
 
     def _require_room(self, x: torch.Tensor, layer: str) -> None:
         needed = self.layers[layer].receptive_field

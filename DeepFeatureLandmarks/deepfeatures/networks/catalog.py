@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import vgg, weights
+from deepfeatures.networks import parts, resnext, vgg, weights
 from deepfeatures.networks.base import Encoder, Layer
 from deepfeatures.networks.mind import Mind, mind_layers
 
@@ -62,19 +62,15 @@ class Entry:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
 
-def _vgg_layers(available: Collection[str] | None, *, copies: int = 1) -> dict[str, Layer]:
-    return vgg.vgg_layers(vgg.CONVOLUTIONS if available is None else available, copies=copies)
-
-
 def _pseudo(combine: str, summary: str) -> Entry:
     copies = len(vgg.ORIENTATIONS) if combine == "concatenated" else 1
     return Entry(
         summary=summary,
-        layers=lambda available: _vgg_layers(available, copies=copies),
+        layers=lambda available: vgg.vgg_layers(available, copies=copies),
         build=lambda name, layer, _, tensors: vgg.PseudoVgg19(name, layer, weights=tensors, combine=combine),
         default_layer="conv2_2",
         licence="VGG, CC BY 4.0",
-        parameters=vgg.parameter_count(),
+        parameters=parts.count(vgg.PLAN),
         paper_number=2,
         slot="vgg19-2d",
     )
@@ -83,11 +79,11 @@ def _pseudo(combine: str, summary: str) -> Entry:
 ENTRIES: dict[str, Entry] = {
     "vgg19-3d-random": Entry(
         summary="VGG-19 in 3D with random kernels drawn from the seed; needs no training.",
-        layers=_vgg_layers,
+        layers=vgg.vgg_layers,
         build=lambda name, layer, seed, _: vgg.Vgg19(name, layer, seed=seed),
         default_layer="conv2_2",
         licence="Apache-2.0",
-        parameters=vgg.parameter_count(),
+        parameters=parts.count(vgg.PLAN),
         paper_number=1,
     ),
     "vgg19-3d-pseudo": _pseudo(
@@ -96,13 +92,35 @@ ENTRIES: dict[str, Entry] = {
     "vgg19-3d-pseudo-mean": _pseudo("averaged", "ImageNet's 2D VGG-19 expanded to 3D, the mean of three orientations."),
     "vgg19-3d-student": Entry(
         summary="VGG-19 in 3D trained to predict the maps of the three pseudo-3D networks.",
-        layers=_vgg_layers,
+        layers=vgg.vgg_layers,
         build=lambda name, layer, _, tensors: vgg.Vgg19(name, layer, weights=tensors),
         default_layer="conv2_2",
         licence="that of the imported weights",
-        parameters=vgg.parameter_count(),
+        parameters=parts.count(vgg.PLAN),
         paper_number=3,
         slot="vgg19-3d-student",
+    ),
+    "resnet-3d-student": Entry(
+        summary="ResNeXt-50 in 3D trained to predict the mean features of the three pseudo-3D networks.",
+        layers=resnext.resnext_layers,
+        build=lambda name, layer, _, tensors: resnext.ResNext50(name, layer, weights=tensors),
+        default_layer="stage1_block1_conv3",
+        licence="that of the imported weights",
+        parameters=resnext.parameter_count(),
+        paper_number=4,
+        slot="resnet-3d-student",
+        aliases=resnext.ALIASES,
+    ),
+    "brainage-resnet-3d": Entry(
+        summary="ResNeXt-50 in 3D trained by the paper's authors to tell age, sex and site from T1-weighted brains.",
+        layers=resnext.resnext_layers,
+        build=lambda name, layer, _, tensors: resnext.ResNext50(name, layer, weights=tensors),
+        default_layer="stage1_block1_conv3",
+        licence="that of the imported weights",
+        parameters=resnext.parameter_count(),
+        paper_number=5,
+        slot="brainage-resnet-3d",
+        aliases=resnext.ALIASES,
     ),
     "mind": Entry(
         summary="Self-similarity descriptors (MIND and MIND-SSC), the untrained yardstick of multi-modal matching.",
@@ -179,6 +197,11 @@ def build(
         )
     tensors = None if entry.slot is None else weights.load(entry.slot)
     return entry.build(name, layer, seed, tensors).to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def slot_of(name: str) -> str | None:
+    """The name under which the network's weights are kept; `None` where it needs none."""
+    return _entry(name).slot
 
 
 def _entry(name: str) -> Entry:

@@ -1,4 +1,4 @@
-"""Self-similarity descriptors, the untrained yardstick: MIND (Heinrich et al. 2012), MIND-SSC (Heinrich et al. 2013)."""
+"""Self-similarity descriptors, an untrained yardstick: MIND (Heinrich et al. 2012), MIND-SSC (Heinrich et al. 2013)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,93 +10,63 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deepfeatures.networks import parts
 from deepfeatures.networks.base import Encoder, Layer, Step
+from deepfeatures.networks.parts import Convolution
 from deepfeatures.networks.walk import Stage, Walk
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # filters, convolutions
-CONVOLUTIONS = tuple(f"conv{block}_{i}" for block, (_, count) in enumerate(BLOCKS, 1) for i in range(1, count + 1))
-KERNEL = 3
 ORIENTATIONS = {
     "xy": (0, 1, 2),
     "yz": (2, 0, 1),
     "xz": (1, 0, 2),
-}  # for each axis (depth, height, width) of the rotated volume, the axis of the volume that becomes it
+}  # where depth, height and width of the rotated volume lie in the volume; the kernels' plane is height and width
 
 
-def channels_of(name: str) -> tuple[int, int]:
-    """Input and output channels of a convolution."""
-    filters = [filters for filters, count in BLOCKS for _ in range(count)]
-    index = CONVOLUTIONS.index(name)
-    return (filters[index - 1] if index else 1), filters[index]
+def vgg_plan(kernel: tuple[int, ...] = (3, 3, 3)) -> dict[str, Convolution]:
+    """All convolutions by name, in order: 60,058,688 numbers in 3D."""
+    plan, before = {}, 1
+    for block, (filters, count) in enumerate(BLOCKS, 1):
+        for i in range(1, count + 1):
+            plan[f"conv{block}_{i}"] = Convolution(before, filters, kernel)
+            before = filters
+    return plan
 
 
-def parameter_count() -> int:
-    """Kernels and biases of all convolutions in 3D: 60,058,688."""
-    return sum(i * o * KERNEL**3 + o for i, o in map(channels_of, CONVOLUTIONS))
-
-
-def vgg_layers(available: Collection[str] = CONVOLUTIONS, *, copies: int = 1) -> dict[str, Layer]:
-    """All convolutions by name; one is available where its weights and those of all before it are."""
-    layers, steps, usable = {}, [], True
-    for name in CONVOLUTIONS:
-        if steps and name.endswith("_1"):
-            steps.append(Step(2, 2, padded=False))
-        steps.append(Step(KERNEL))
-        usable = usable and name in available
-        layers[name] = Layer.after(steps, name, channels_of(name)[1] * copies, available=usable)
-    return layers
+PLAN = vgg_plan()
 
 
 def up_to(layer: str) -> tuple[str, ...]:
     """The convolutions that `layer` needs, itself included."""
-    return CONVOLUTIONS[: CONVOLUTIONS.index(layer) + 1]
+    return tuple(PLAN)[: list(PLAN).index(layer) + 1]
 
 
-def glorot_uniform(shape: Sequence[int], seed: int, index: int) -> torch.Tensor:
-    """A kernel as Keras draws it by default, uniform within ±sqrt(6 / (fan in + fan out)).
+def vgg_layers(available: Collection[str] | None = None, *, copies: int = 1) -> dict[str, Layer]:
+    """All convolutions; one is available where its weights and those of all before it are (`None`: all).
 
-    Every kernel has a generator of its own, made of the seed and the kernel's place, so that its numbers depend neither
-    on how deep a network is built nor on the global random state.
+    `copies` tells how many orientations lie one after the other in a feature vector.
     """
-    state = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    voxels = int(np.prod(shape[2:]))
-    limit = (6 / (voxels * (shape[0] + shape[1]))) ** 0.5
-    return torch.empty(tuple(shape)).uniform_(-limit, limit, generator=generator)
+    layers, steps, usable = {}, [], True
+    for name, convolution in PLAN.items():
+        if steps and name.endswith("_1"):
+            steps.append(Step(2, 2, padded=False))
+        steps.append(Step(3))
+        usable = usable and (available is None or name in available)
+        layers[name] = Layer.after(steps, name, convolution.after * copies, available=usable)
+    return layers
 
 
-class _Vgg(Encoder):
-    """The sequence of convolutions and poolings that all VGG-19 share."""
-
-    norm = "frobenius"
-    convolve: Mapping[str, Callable[[torch.Tensor, Walk], torch.Tensor]]
-
-    def stages(self, layer: str) -> list[Stage]:
-        stages = []
-        for name in up_to(layer):
-            before, after = channels_of(name)
-            if stages and name.endswith("_1"):
-                stages.append(Stage(_pool, before, shrink=1, stride=2))
-            stages.append(Stage(partial(self._convolve, name), max(before, after), shrink=KERNEL - 1))
-        return stages
-
-    def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
-        raise NotImplementedError
-
-
-def _pool(x: torch.Tensor, walk: Walk) -> torch.Tensor:
-    return walk.max_pool(x, 2, padded=False)
-
-
-class Vgg19(_Vgg):
-    """VGG-19 with 3³ kernels and one input channel (networks 1 and 3 of the paper).
+class Vgg19(Encoder):
+    """VGG-19 with one input channel; a layer is a convolution after its ReLU (networks 1 and 3 of the paper).
 
     Args:
         name: Name in the catalog.
         layer: The deepest layer to build.
-        seed: Draws the kernels, as Keras does by default; biases are zero.
+        seed: Draws the kernels, as Keras does by default.
         weights: `"conv1_1.weight"` of shape `(64, 1, 3, 3, 3)`, `"conv1_1.bias"`, … in place of drawn ones.
     """
+
+    norm = "frobenius"
 
     def __init__(
         self, name: str, layer: str = "conv5_4", *, seed: int = 0, weights: Mapping[str, torch.Tensor] | None = None
@@ -104,50 +74,50 @@ class Vgg19(_Vgg):
         super().__init__()
         self.name = name
         self.layers = {known: vgg_layers()[known] for known in up_to(layer)}
-        self.kernels, self.biases = nn.ParameterDict(), nn.ParameterDict()
-        for index, convolution in enumerate(up_to(layer)):
-            before, after = channels_of(convolution)
-            if weights is None:
-                kernel = glorot_uniform((after, before, *(KERNEL,) * 3), seed, index)
-                bias = torch.zeros(after)
-            else:
-                kernel, bias = weights[f"{convolution}.weight"], weights[f"{convolution}.bias"]
-            self.kernels[convolution] = nn.Parameter(kernel.contiguous(memory_format=torch.channels_last_3d))
-            self.biases[convolution] = nn.Parameter(bias)
+        self.parts = self._make_parts(layer, seed, weights)
+
+    def _make_parts(self, layer: str, seed: int, weights: Mapping[str, torch.Tensor] | None) -> nn.ModuleDict:
+        return parts.make({name: PLAN[name] for name in up_to(layer)}, seed=seed, weights=weights)
+
+    def stages(self, layer: str) -> list[Stage]:
+        stages = []
+        for name in up_to(layer):
+            before, after = PLAN[name].before, PLAN[name].after
+            if stages and name.endswith("_1"):
+                stages.append(Stage(_pool, before, shrink=1, stride=2))
+            stages.append(Stage(partial(self._convolve, name), max(before, after), shrink=2))
+        return stages
 
     def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
-        return F.relu_(walk.conv(x, self.kernels[name], self.biases[name]))
+        return F.relu_(walk.conv(x, self.parts[name]))
 
 
-class _PseudoVgg19(_Vgg):
-    """2D kernels as 3D ones, the third axis of the kernel along the depth of the volume.
+def _pool(x: torch.Tensor, walk: Walk) -> torch.Tensor:
+    return walk.max_pool(x, 2, padded=False)
+
+
+class _OneOrientation(Vgg19):
+    """2D kernels as 3D ones, their third axis along the depth of the volume.
 
     A later layer's kernel, copied to three positions and divided by 3, is a mean over three planes followed by the 2D
     convolution: the same numbers for a third of the operations.
     """
 
-    def __init__(self, layer: str, weights: Mapping[str, torch.Tensor]):
-        super().__init__()
-        self.name = "vgg19-3d-pseudo"
-        self.layers = {known: vgg_layers()[known] for known in up_to(layer)}
-        self.kernels, self.biases = nn.ParameterDict(), nn.ParameterDict()
-        for convolution in up_to(layer):
-            kernel = weights[f"{convolution}.weight"]  # (out, in, height, width); the first layer's input is colour
+    def _make_parts(self, layer: str, seed: int, weights: Mapping[str, torch.Tensor]) -> nn.ModuleDict:
+        flat = vgg_plan((1, 3, 3))
+        plan = {name: PLAN[name] if name == "conv1_1" else flat[name] for name in up_to(layer)}
+        oriented = dict(weights)
+        for name in plan:
+            kernel = weights[f"{name}.weight"]  # (out, in, height, width); the first layer's input is colour
             kernel = kernel.transpose(2, 3)  # the kernel's first axis goes with x, as in arrays of the authors' code
-            kernel = kernel[:, None] if convolution == "conv1_1" else kernel[:, :, None]
-            self.kernels[convolution] = nn.Parameter(kernel.contiguous(memory_format=torch.channels_last_3d))
-            self.biases[convolution] = nn.Parameter(weights[f"{convolution}.bias"])
+            oriented[f"{name}.weight"] = kernel[:, None] if name == "conv1_1" else kernel[:, :, None]
+        return parts.make(plan, weights=oriented)
 
     def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
         if name != "conv1_1":
-            x = _mean_of_three_planes(x, walk)
-        return F.relu_(walk.conv(x, self.kernels[name], self.biases[name]))
-
-
-def _mean_of_three_planes(x: torch.Tensor, walk: Walk) -> torch.Tensor:
-    if walk.padding == "same":
-        x = F.pad(x, (0, 0, 0, 0, 1, 1))
-    return (x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]) * (1 / 3)
+            x = F.pad(x, (0, 0, 0, 0, 1, 1)) if walk.padding == "same" else x
+            x = (x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]) * (1 / 3)
+        return super()._convolve(name, x, walk)
 
 
 class PseudoVgg19(Encoder):
@@ -168,12 +138,12 @@ class PseudoVgg19(Encoder):
     def __init__(self, name: str, layer: str, *, weights: Mapping[str, torch.Tensor], combine: str = "concatenated"):
         super().__init__()
         self.name, self.combine = name, combine
-        self.network = _PseudoVgg19(layer, weights)
+        self.network = _OneOrientation(name, layer, weights=weights)
         copies = len(ORIENTATIONS) if combine == "concatenated" else 1
         self.layers = {known: vgg_layers(copies=copies)[known] for known in up_to(layer)}
 
     def stages(self, layer: str) -> list[Stage]:
-        """The stages of one orientation."""
+        """The operations of one orientation."""
         return self.network.stages(layer)
 
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
@@ -183,17 +153,21 @@ class PseudoVgg19(Encoder):
             maps.append(_permute(rotated, np.argsort(axes)))
         return torch.cat(maps, 1) if self.combine == "concatenated" else torch.stack(maps).mean(0)
 
-    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str) -> None:
+    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
         channels = self.network.layers[layer].channels
         for i, axes in enumerate(ORIENTATIONS.values()):
-            rotated = _permute(x, axes)
+            rotated, rotated_start = _permute(x, axes), [start[axis] for axis in axes]
             if self.combine == "concatenated":
-                parts = [view[i * channels : (i + 1) * channels].permute(0, *(a + 1 for a in axes)) for view in views]
-                self.network.dense_into(parts, rotated, layer)
+                parts_of = [
+                    view[i * channels : (i + 1) * channels].permute(0, *(a + 1 for a in axes)) for view in views
+                ]
+                self.network.dense_into(parts_of, rotated, layer, rotated_start)
             else:
-                features = _permute(self.network.dense(rotated, layer), np.argsort(axes))
-                for view, part in zip(views, features, strict=True):
-                    view.copy_(part) if i == 0 else view.add_(part)
+                size = [views[0].shape[1 + axis] for axis in axes]
+                features = views[0].new_empty((len(views), *size, channels)).movedim(-1, 1)
+                self.network.dense_into(list(features), rotated, layer, rotated_start)
+                for view, part in zip(views, _permute(features, np.argsort(axes)), strict=True):
+                    _ = view.copy_(part) if i == 0 else view.add_(part)
         if self.combine == "averaged":
             for view in views:
                 view.mul_(1 / len(ORIENTATIONS))

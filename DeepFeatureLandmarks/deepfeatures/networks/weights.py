@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from deepfeatures.errors import InputError
 
@@ -57,6 +59,27 @@ def load(slot: str) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The weights file {path} cannot be read: import the weights again.") from error
+
+
+def save(slot: str, tensors: Mapping[str, torch.Tensor], *, source: Path) -> Path:
+    """Keep tensors in the user's folder, with a note of their sha256 and where they came from; whole or not at all."""
+    folder = weights_folder()
+    note = {"source": source.name, "source_sha256": sha256(source), "tensors": sorted(tensors)}
+    path = folder / f"{slot}.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as staging:
+            staged = Path(staging) / path.name
+            save_file(dict(tensors), staged, metadata={"slot": slot, "source": source.name})
+            staged_note = staged.with_suffix(".json")
+            staged_note.write_text(json.dumps({"sha256": sha256(staged), **note}, indent=1), encoding="utf-8")
+            staged.replace(path)
+            staged_note.replace(path.with_suffix(".json"))
+    except OSError as error:
+        raise InputError(
+            f"Weights cannot be written to {folder}: make it writable or set DEEPFEATURES_WEIGHTS to another folder."
+        ) from error
+    return path
 
 
 def sha256(path: Path) -> str:
