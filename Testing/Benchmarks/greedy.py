@@ -76,9 +76,9 @@ def main() -> None:
         row = apart(dense_and_patch, template, target, {**cell, "precision": precision})
         result["search"].append(row)
         print(
-            f"{row['layer']} {row['patch_size']}³ {precision}: dense {row['dense_s']:.2f} s,"
-            f" patch {row['patch_s']:.0f} s (extrapolated from {row['patches']} patches), ratio {row['ratio']:.0f}, error {row['error_mm']:.2f} mm,"
-            f" peak {row['peak_bytes'].get('process', 0) / 2**20:.0f} MiB",
+            f"{title(row)}: dense {row['dense_s']:.2f} s, patch {row['patch_s']:.0f} s"
+            f" (extrapolated from {row['patches']} patches), ratio {row['ratio']:.0f},"
+            f" error {row['error_mm']:.2f} mm, peak {row['peak_bytes'].get('process', 0) / 2**20:.0f} MiB",
             flush=True,
         )
     if find_spec("ants") and not arguments.bundle:
@@ -255,8 +255,8 @@ def plot(result: dict, path: Path) -> None:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     bars = {}
     for row in result["search"]:
-        bars[f"dense {row['layer']} {row['patch_size']}³\n{row['precision']}"] = row["dense_s"], row["error_mm"]
-        bars[f"patch {row['layer']} {row['patch_size']}³\n{row['precision']}*"] = row["patch_s"], None
+        bars[f"dense {title(row)}"] = row["dense_s"], row["error_mm"]
+        bars[f"patch* {title(row)}"] = row["patch_s"], None
     if "syn" in result:
         bars["SyN"] = result["syn"]["seconds"], result["syn"]["error_mm"]
     left.barh(list(bars), [seconds for seconds, _ in bars.values()])
@@ -268,6 +268,10 @@ def plot(result: dict, path: Path) -> None:
         axes.plot([int(k) for k in result[key]], list(result[key].values()), "o-")
         axes.set(xscale="log", yscale="log", xlabel=key, ylabel="seconds a target", title=f"growth with {key}")
     figure.savefig(path, dpi=120)
+
+
+def title(row: dict) -> str:
+    return f"{row['layer']} {row['patch_size']}³ {row['precision']}"
 
 
 def _timed(action: Callable, *arguments, **options) -> tuple:
