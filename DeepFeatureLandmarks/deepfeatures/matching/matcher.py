@@ -24,7 +24,7 @@ from deepfeatures.matching.template import Features, dense_templates, patch_temp
 from deepfeatures.networks import catalog
 from deepfeatures.volume import Volume
 
-NETWORK, LAYER, PATCH_SIZE = "vgg19-3d-random", "conv2_2", 20
+NETWORK, LAYER, PATCH_SIZE = "mind", "ssc_r2_d2", 16  # the best of Testing/Benchmarks/sweep.py on a fifth of the people
 SEARCHES = ("dense", "patch")
 ATTEMPTS = 4  # each with a quarter of the memory of the one before
 
