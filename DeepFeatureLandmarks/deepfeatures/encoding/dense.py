@@ -13,7 +13,7 @@ from deepfeatures.networks.base import Encoder, Layer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WORKING_BYTES = 2 << 30  # what encoding may hold beside its result unless told otherwise
 SMALLEST_TILE = 16  # voxels: smaller tiles save little memory and compute mostly halo
-FIXED_BYTES = 160 << 20  # slabs and phases on the way, whatever the tile's size
+FIXED_BYTES = 256 << 20  # slabs and phases on the way, whatever the tile's size
 
 Region = tuple[slice, slice, slice]
 Tile = list[tuple[int, int]]  # start and stop along depth, height and width
@@ -77,8 +77,8 @@ def encode_tiles(
 ) -> Iterator[tuple[Region, torch.Tensor]]:
     """As `encode_dense`, in tiles: pairs of a tile's region in the volume and its features `(channels, d, h, w)`.
 
-    `max_bytes` bounds what is held at a time, a tile's features included, as long as the caller lets go of each tile
-    and a tile of 16 voxels along each edge fits.
+    `max_bytes` bounds what is held beside the volume in that precision, a tile's features included, as long as
+    the caller lets go of each tile and a tile of 16 voxels along each edge fits.
     """
     bounds = _bounds(voxels, region)
     volume = voxels[None, None].to(encoder.device, DTYPES[precision])

@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-PHASE_BYTES = (
-    32 << 20
-)  # phases walk together up to this size: enough to amortise the kernels' reordering, small for caches
-SLAB_BYTES = 48 << 20  # planes of one segment computed at a time: smaller slabs pay in halo, larger ones in page faults
+PHASE_BYTES = 16 << 20  # phases walk together up to this size: enough to amortise the kernels' reordering
+SLAB_BYTES = 24 << 20  # planes computed at a time: smaller slabs pay in halo, larger ones in page faults
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from deepfeatures.errors import InputError
 
@@ -22,7 +19,11 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 def weights_folder() -> Path:
     """The user's folder of weights: `DEEPFEATURES_WEIGHTS` where set, else in the cache folder of the system."""
     chosen = os.environ.get("DEEPFEATURES_WEIGHTS")
-    return Path(chosen).expanduser() if chosen else user_cache_path("deepfeatures", appauthor=False) / "weights"
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path  # here, as below: networks without weights need torch and numpy alone
+
+    return user_cache_path("deepfeatures", appauthor=False) / "weights"
 
 
 def find(slot: str) -> Path | None:
@@ -50,6 +51,9 @@ def record(slot: str) -> dict:
 
 def load(slot: str) -> dict[str, torch.Tensor]:
     """The tensors of a slot, after comparing the file's sha256 with the one noted at import."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = find(slot)
     if path is None:
         raise InputError(f"There are no weights for {slot}: import them with `deepfeatures weights import`.")
@@ -63,6 +67,8 @@ def load(slot: str) -> dict[str, torch.Tensor]:
 
 def save(slot: str, tensors: Mapping[str, torch.Tensor], *, source: Path) -> Path:
     """Keep tensors in the user's folder, with a note of their sha256 and where they came from; whole or not at all."""
+    from safetensors.torch import save_file
+
     folder = weights_folder()
     note = {"source": source.name, "source_sha256": sha256(source), "tensors": sorted(tensors)}
     path = folder / f"{slot}.safetensors"
