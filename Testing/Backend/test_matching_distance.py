@@ -55,7 +55,21 @@ def test_both_ways_to_correlate_agree_when_work_is_done_in_many_blocks(correlate
     features, templates = drawn(3, 10, *size) - 0.5, drawn(4, 2, 10, count, count, count) - 0.5
     cut = windows(features.double(), count, stride)
     expected = torch.einsum("czyxijk,lcijk->lzyx", cut, templates.double())
-    assert (correlate(templates, features, stride) - expected).abs().max() <= 1e-4 * expected.abs().max()
+    found = correlate(templates, features, stride, distance.NO_MARGINS)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_margins_repeat_the_border_of_the_features(count):
+    features, templates = drawn(10, 6, 9, 10, 11), drawn(11, 2, 6, count, count, count)
+    margins = ((0, 3), (12, 1), (2, 0))
+    extended = torch.nn.functional.pad(features[None], (2, 0, 12, 1, 0, 3), mode="replicate")[0]
+    found, expected = distance_maps(templates, features, 2, margins=margins), distance_maps(templates, extended, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
+    means = templates.mean((2, 3, 4))
+    found = mean_distance_maps(means, features, count, 2, margins=margins)
+    expected = mean_distance_maps(means, extended, count, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
 
 
 def test_bfloat16_features_are_added_up_in_float32():

@@ -30,7 +30,7 @@ from deepfeatures.matching.distance import distance_maps, mean_distance_maps
 from deepfeatures.matching.greedy import Scores, nearest
 from deepfeatures.matching.prepared import on_common_grid, scale_robustly
 from deepfeatures.matching.template import Features, dense_templates
-from deepfeatures.matching.window import crop
+from deepfeatures.matching.window import crop_with_margins
 from deepfeatures.networks import catalog
 
 SETTINGS = (
@@ -110,11 +110,11 @@ def sweep(template: Case, targets: Sequence[Case], network: str, layer: str, arg
         for features, maps in zip(settings, sought, strict=True):
             clock = time.perf_counter()
             window = features.window
-            around = crop(seen, box, window.seen_from(box))
+            around, margins = crop_with_margins(seen, box, window.seen_from(box))
             if features.averaged:
-                distances = mean_distance_maps(maps, around, window.count, window.stride).cpu()
+                distances = mean_distance_maps(maps, around, window.count, window.stride, margins=margins).cpu()
             else:
-                distances = distance_maps(maps, around, window.stride).cpu()
+                distances = distance_maps(maps, around, window.stride, margins=margins).cpu()
             match_s = time.perf_counter() - clock
             for radius in arguments.radii:
                 scores = []

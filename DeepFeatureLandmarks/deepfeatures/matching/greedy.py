@@ -14,7 +14,7 @@ from deepfeatures.matching.candidates import Candidates
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.distance import distance_maps, mean_distance_maps
 from deepfeatures.matching.template import Features, patch_templates
-from deepfeatures.matching.window import Box, crop, within
+from deepfeatures.matching.window import Box, crop_with_margins, within
 
 PATCHES_AT_A_TIME = 64
 MAPS_BYTES = 256 << 20  # distance maps of landmarks that are compared in one go
@@ -119,12 +119,12 @@ def dense_scores(
         groups = list(_alike([part and part.part(block) for part in candidates]))
         for count, (box, members) in enumerate(groups, 1):
             with clock.stage("match"):
-                around = crop(seen, held, window.seen_from(box))
+                around, margins = crop_with_margins(seen, held, window.seen_from(box))
                 sought = templates[list(members)]
                 if features.averaged:
-                    maps = mean_distance_maps(sought, around, window.count, window.stride)
+                    maps = mean_distance_maps(sought, around, window.count, window.stride, margins=margins)
                 else:
-                    maps = distance_maps(sought, around, window.stride)
+                    maps = distance_maps(sought, around, window.stride, margins=margins)
                 maps = maps.cpu()
             for distances, (landmark, part) in zip(maps, members.items(), strict=True):
                 yield Scores(landmark, part.voxels, distances[part.allowed])

@@ -27,7 +27,7 @@ from deepfeatures.networks import catalog
 from deepfeatures.volume import Volume
 
 GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
-GREEDY = ("vgg19-3d-random", "conv2_2", 20)  # the best of the paper's networks there
+GREEDY = ("mind", "ssc_r2_d2", 16)  # the best greedy setting of Testing/Benchmarks/sweep.py, on a fifth of the people
 SEARCHES = ("guided", "dense", "patch")
 ATTEMPTS = 4  # each with a quarter of the memory of the one before
 

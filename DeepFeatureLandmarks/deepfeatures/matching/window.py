@@ -57,6 +57,18 @@ def within(box: Box, shape: tuple[int, int, int]) -> Box:
     return tuple((min(max(a, 0), n - 1), min(max(b, 1), n)) for (a, b), n in zip(box, shape, strict=True))
 
 
+def crop_with_margins(features: torch.Tensor, held: Box, wanted: Box) -> tuple[torch.Tensor, Box]:
+    """What is held of the box `wanted`, and by how many voxels its border is to be repeated before and after each axis.
+
+    Arguments are those of `crop`.
+    """
+    inner = tuple((max(a, low), min(b, high)) for (a, b), (low, high) in zip(wanted, held, strict=True))
+    if any(a >= b for a, b in inner):
+        return crop(features, held, wanted), ((0, 0), (0, 0), (0, 0))
+    margins = tuple((a - start, stop - b) for (a, b), (start, stop) in zip(inner, wanted, strict=True))
+    return crop(features, held, inner), margins
+
+
 def crop(features: torch.Tensor, held: Box, wanted: Box) -> torch.Tensor:
     """Features of the box `wanted` out of those of the box `held`; beyond it, its border is repeated.
 
