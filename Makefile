@@ -5,7 +5,7 @@ CODE := DeepFeatureLandmarks Testing
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bench lint format clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -16,6 +16,9 @@ demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers
 
 test: lint ## Lint, check the format and run every test
 	$(BIN)/python -m pytest
+
+bench: .venv/has-evaluation ## Measure greedy search: modes, precisions, SyN, growth; needs the development volumes
+	$(BIN)/python Testing/Benchmarks/greedy.py --output benchmark-output
 
 lint: .venv/has-dev ## Lint and check the format
 	$(BIN)/ruff check $(CODE)
