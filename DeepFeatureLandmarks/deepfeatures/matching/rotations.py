@@ -11,7 +11,8 @@ from deepfeatures.matching.frame import Lattice
 from deepfeatures.matching.grids import lattice, smooth
 
 TOGETHER = 32  # rotations whose correlations are held in memory at a time
-ROOM = 1.2  # edge of the box of the correlation, in diagonals of the larger volume; the rest wraps around into air
+ROOM = 1.2  # edge of the box of the correlation, in that of the larger volume; what wraps around meets air
+AIR = 0.05  # of the strongest edge: less than this is air, or noise in it
 
 
 def candidate_rotations(step_deg: float) -> torch.Tensor:
@@ -58,35 +59,45 @@ def correlated_poses(
     Returns:
         Poses `(n, 4, 4)`, template to target millimetres, and the correlation of each, at most 1.
     """
-    device = template.device
-    diagonal = max(math.dist(image.shape, (0, 0, 0)) for image in (template, target))
-    size = 4 * math.ceil(ROOM * diagonal / 4)
-    offsets = (lattice((size, size, size), device) - (size - 1) / 2).reshape(-1, 3)  # voxels from the box's middle
-    known = F.pad(template, [n for edge in reversed(template.shape) for n in (0, size - edge)])
-    known = torch.fft.rfftn(known)
-    middle, seen_middle = ((_size(image) - 1) / 2 for image in (template, target))
-    poses = torch.eye(4, device=device).repeat(len(turns), 1, 1)
+    template, on = _without_air(template, on)
+    target, seen_on = _without_air(target, seen_on)
+    box = math.ceil(math.dist(target.shape, (0, 0, 0)))  # holds the target however it is turned
+    size = 4 * math.ceil(ROOM * max(box, *template.shape) / 4)
+    whole = (size,) * 3
+    known = torch.fft.rfftn(template, s=whole)
+    offsets = (lattice((box, box, box), target.device) - (box - 1) / 2).reshape(-1, 3)  # voxels from the box's middle
+    seen_middle = seen_on.to_mm((_size(target) - 1) / 2)
+    poses = torch.eye(4, device=target.device).repeat(len(turns), 1, 1)
     scores = []
     for first in range(0, len(turns), TOGETHER):
         some = turns[first : first + TOGETHER]
         places = offsets @ some.transpose(1, 2) * (2 / _size(target))  # -1 to 1 between the outer faces
         turned = F.grid_sample(
             target.expand(len(some), 1, *target.shape),
-            places.view(len(some), size, size, size, 3),
+            places.view(len(some), box, box, box, 3),
             padding_mode="zeros",
             align_corners=False,
         )[:, 0]
-        overlap = torch.fft.irfftn(known * torch.fft.rfftn(turned, dim=(1, 2, 3)).conj(), s=(size,) * 3, dim=(1, 2, 3))
-        best, index = overlap.flatten(1).max(1)
-        scores.append(best / (template.norm() * turned.flatten(1).norm(dim=1)).clamp(min=1e-12))
-        shift = torch.stack((index % size, index // size % size, index // size**2), -1).float()
-        # Voxel q of the turned target lies over voxel q + shift of the template; far shifts come around from behind.
-        over = (size - 1) / 2 + shift
-        over = torch.where(over - middle > size / 2, over - size, over)
-        here = on.to_mm(over)
+        seen = torch.fft.rfftn(turned, s=whole, dim=(1, 2, 3))
+        together, index = torch.fft.irfftn(known * seen.conj(), s=whole, dim=(1, 2, 3)).flatten(1).max(1)
+        scores.append(together / (template.norm() * turned.flatten(1).norm(dim=1)).clamp(min=1e-12))
+        # Voxel q of the turned target lies over voxel q + shift of the template, shifts taken around the box.
+        shift = torch.stack((index % size, index // size % size, index // size**2), -1)
+        over = shift + (box - 1) / 2
+        over = torch.where(over - (_size(template) - 1) / 2 > size / 2, over - size, over)
         poses[first : first + TOGETHER, :3, :3] = some
-        poses[first : first + TOGETHER, :3, 3] = seen_on.to_mm(seen_middle) - (some @ here[:, :, None])[:, :, 0]
+        poses[first : first + TOGETHER, :3, 3] = seen_middle - (some @ on.to_mm(over)[:, :, None])[:, :, 0]
     return poses, torch.cat(scores)
+
+
+def _without_air(image: torch.Tensor, on: Lattice) -> tuple[torch.Tensor, Lattice]:
+    """The box of an image, and of its lattice, that holds its structure."""
+    found = (image > AIR * image.max()).nonzero()
+    if len(found) == 0:
+        return image, on
+    low, high = found.amin(0), found.amax(0) + 1
+    inside = image[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
+    return inside, Lattice(on.spacing_mm, on.to_mm(low.flip(0)), tuple(inside.shape))
 
 
 def _size(image: torch.Tensor) -> torch.Tensor:
