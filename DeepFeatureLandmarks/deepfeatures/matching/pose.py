@@ -135,10 +135,7 @@ def find_pose(
 
 def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
     """Template millimetres to target millimetres `(4, 4)`: same directions in the world, centres in one place."""
-    pose = world_aligned(template, target)
-    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
-    pose[:3, 3] = there - pose[:3, :3] @ here
-    return pose
+    return _with_centres_aligned(world_aligned(template, target)[None], template, target)[0]
 
 
 def world_aligned(template: Scan, target: Scan) -> torch.Tensor:
@@ -265,6 +262,7 @@ def _search(
     structures = structure(small.view(on, identity)), structure(seen.view(seen_on, identity))
     poses, scores = correlated_poses(structures[0], on, structures[1], seen_on, turns)
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
+    poses = torch.cat([poses, _with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
 
     def alike(pose: torch.Tensor) -> float:
         return likeness(small, seen, pose, encode, spacing)
@@ -276,6 +274,14 @@ def _search(
         refined.append(pose)
     best = max(refined, key=lambda pose: likeness(small, seen, pose, encode, source_mm))
     return _moved(seen_offset) @ best @ _moved(-offset)
+
+
+def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> torch.Tensor:
+    """The same rotations, `(n, 4, 4)`, with the volumes' centres in one place."""
+    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
+    aligned = poses.clone()
+    aligned[:, :3, 3] = there - poses[:, :3, :3] @ here
+    return aligned
 
 
 def _thumbnail(pyramid: Pyramid, spacing: float) -> tuple[Pyramid, torch.Tensor]:
