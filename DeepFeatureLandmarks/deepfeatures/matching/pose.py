@@ -61,7 +61,8 @@ class PoseSettings:
         search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
         correlated: So many rotations, those whose structure fits best, are compared by features.
         refined: So many of them, the most alike, are refined by keypoints.
-        search: One of the rounds of that, at the spacing of the search.
+        finished: So many of those, the most alike, are refined again at the spacing of the last coarse round.
+        search: One of the rounds of a refinement, at whatever spacing.
         search_rounds: So many of them.
         search_prior: As `prior`, for a start that may be half a step of rotation off.
     """
@@ -75,7 +76,8 @@ class PoseSettings:
     step_deg: float = 30.0
     search_size: int = 16
     correlated: int = 48
-    refined: int = 6
+    refined: int = 12
+    finished: int = 3
     search: PoseLevel = PoseLevel(0, 3, 2, 120, "affine")
     search_rounds: int = 3
     search_prior: float = 0.1
@@ -264,15 +266,17 @@ def _search(
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
     poses = torch.cat([poses, _with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
 
-    def alike(pose: torch.Tensor) -> float:
-        return likeness(small, seen, pose, encode, spacing)
+    def most_alike(poses: list[torch.Tensor], spacing: float, count: int) -> list[torch.Tensor]:
+        return sorted(poses, key=lambda pose: -likeness(small, seen, pose, encode, spacing))[:count]
 
-    refined = []
-    for pose in sorted(poses, key=alike, reverse=True)[: settings.refined]:
+    def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
         for _ in range(settings.search_rounds):
             pose = _round(small, seen, pose, encode, settings.search, spacing, 1, settings.search_prior)
-        refined.append(pose)
-    best = max(refined, key=lambda pose: likeness(small, seen, pose, encode, source_mm))
+        return pose
+
+    found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
+    found = [refined(pose, source_mm) for pose in most_alike(found, source_mm, settings.finished)]
+    (best,) = most_alike(found, source_mm, 1)
     return _moved(seen_offset) @ best @ _moved(-offset)
 
 
