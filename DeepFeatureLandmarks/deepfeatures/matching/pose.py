@@ -230,11 +230,14 @@ def _round(
     spacing: float,
     patch_step: int,
     prior: float,
+    covered_only: bool = False,
 ) -> torch.Tensor:
-    """The pose after keypoints have been matched once."""
+    """The pose after keypoints have been matched once, all or those that lie a voxel inside the target."""
     on = Lattice.around(template.scan, spacing)
     image = template.view(on, torch.eye(4, device=pose.device))
     keypoints = strong_keypoints(image, level.keypoints)
+    if covered_only:
+        keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), -spacing)]
     if len(keypoints) < 4:
         return pose
     distances = block_distances(
@@ -271,7 +274,7 @@ def _search(
 
     def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
         for _ in range(settings.search_rounds):
-            pose = _round(small, seen, pose, encode, settings.search, spacing, 1, settings.search_prior)
+            pose = _round(small, seen, pose, encode, settings.search, spacing, 1, settings.search_prior, True)
         return pose
 
     found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
