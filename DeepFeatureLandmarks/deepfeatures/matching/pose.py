@@ -55,7 +55,8 @@ class PoseSettings:
         fine: Rounds after that.
         patch_step: Every so many voxels of a larger block are compared, along each axis.
         prior: Weight of "the pose changes little" against all matches of a round.
-        alike: Likeness, at the spacing of the last coarse round, from which a start may be right.
+        alike: A start may be right where the pose found from it lies this share of the way from the likeness of upside
+            down to that of the same; at the spacing of the last coarse round.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
         search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
@@ -71,7 +72,7 @@ class PoseSettings:
     fine: tuple[PoseLevel, ...] = (PoseLevel(2, 4, 4, 500, "affine"),)
     patch_step: int = 2
     prior: float = 0.3
-    alike: float = 0.4
+    alike: float = 0.35
     tilt_deg: float = 12.0
     step_deg: float = 30.0
     search_size: int = 16
@@ -182,12 +183,14 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
 def _is_right(
     template: Pyramid, target: Pyramid, pose: Pose, encode: Encode, spacing: float, settings: PoseSettings
 ) -> bool:
-    if pose.likeness < settings.alike:
+    def most(tilts: list[torch.Tensor]) -> float:
+        return max(likeness(template, target, pose.matrix @ tilt, encode, spacing) for tilt in tilts)
+
+    # Coarse or smooth volumes look alike upside down too.
+    chance = most(_tilts(template.scan, 180)[::2])  # both ways are one
+    if pose.likeness - chance < settings.alike * (1 - chance):
         return False
-    return all(
-        likeness(template, target, pose.matrix @ tilt, encode, spacing) < pose.likeness
-        for tilt in _tilts(template.scan, settings.tilt_deg)
-    )
+    return most(_tilts(template.scan, settings.tilt_deg)) < pose.likeness
 
 
 def _tilts(scan: Scan, angle_deg: float) -> list[torch.Tensor]:
