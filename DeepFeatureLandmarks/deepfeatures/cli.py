@@ -37,6 +37,13 @@ class Search(str, Enum):
     patch = "patch"
 
 
+class Pose(str, Enum):
+    auto = "auto"
+    centres = "centres"
+    world = "world"
+    any = "any"
+
+
 class Device(str, Enum):
     auto = "auto"
     cpu = "cpu"
@@ -101,6 +108,14 @@ def place(
             help="Look within this many mm of where the landmark lies once the volumes' centres are aligned.",
         ),
     ] = None,
+    pose: Annotated[
+        Pose | None,
+        typer.Option(
+            "--pose",
+            help="Where the search from coarse to fine starts: with the volumes' centres aligned, at equal world"
+            " coordinates, or at any rotation; auto, the default: centres, and any where that is not right.",
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
@@ -131,6 +146,7 @@ def place(
         "patch_size": patch_size,
         "search": search.value if search else "dense" if mask else None,
         "search_radius_mm": search_radius,
+        "pose": pose.value if pose else None,
         "device": device.value,
         "precision": precision.value,
         "seed": seed,

@@ -145,6 +145,7 @@ def test_the_report_says_how_the_result_came_about(template, landmarks):
         **FAST,
         "search": "dense",
         "search_radius_mm": None,
+        "pose": "auto",
         "precision": "float32",
         "seed": 3,
     }

@@ -11,7 +11,8 @@ import torch
 from deepfeatures.encoding.dense import encode_dense
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.frame import Pyramid, Scan
-from deepfeatures.matching.guided import GuidedSettings, Located, locate
+from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
+from deepfeatures.matching.pose import Pose, find_pose
 from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
@@ -41,10 +42,15 @@ class GuidedSearch:
         features: Network, layer and precision.
         device: Where to compute.
         settings: The way from coarse to fine.
+        way: How the pose is found, see `find_pose`.
+
+    Attributes:
+        pose: Of the last target, `None` where no landmark was searched.
     """
 
-    def __init__(self, features: Features, device: torch.device, settings: GuidedSettings):
-        self._features, self._device, self._settings = features, device, settings
+    def __init__(self, features: Features, device: torch.device, settings: GuidedSettings, way: str):
+        self._features, self._device, self._settings, self._way = features, device, settings, way
+        self.pose: Pose | None = None
         self._template: tuple[Volume, Pyramid] | None = None
 
     def find(
@@ -56,21 +62,26 @@ class GuidedSearch:
         progress: Callable[[float], None],
     ) -> list[Place]:
         """Places of template positions, LPS mm `(N, 3)`, in the target."""
+        self.pose = None
         if len(positions) == 0:
             return []
         with clock.stage("prepare"), torch.inference_mode():
             if self._template is None or self._template[0] is not template:
                 self._template = template, self._pyramid(template)
             known, seen = self._template[1], self._pyramid(target)
+        with clock.stage("pose"), torch.inference_mode():
+            unit = finest_spacing(known.scan, seen.scan, self._settings)
+            self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+        progress(0.4)
         with clock.stage("match"), torch.inference_mode():
             located = locate(
                 known,
                 known.scan.from_world(positions),
                 seen,
-                centres_aligned(known.scan, seen.scan),
+                self.pose.matrix,
                 self._encode,
                 self._settings,
-                progress,
+                lambda done: progress(0.4 + 0.6 * done),
             )
         return _places(located, seen.scan)
 
@@ -81,15 +92,6 @@ class GuidedSearch:
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features
         return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
-
-
-def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
-    """Template millimetres to target millimetres `(4, 4)`: same directions in the world, centres in one place."""
-    turn = torch.from_numpy(target.grid.direction.T @ template.grid.direction).float().to(template.voxels.device)
-    pose = torch.eye(4, device=turn.device)
-    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
-    pose[:3, :3], pose[:3, 3] = turn, there - turn @ here
-    return pose
 
 
 def _places(located: Located, target: Scan) -> list[Place]:

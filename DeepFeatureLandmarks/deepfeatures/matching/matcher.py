@@ -21,6 +21,7 @@ from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
 from deepfeatures.matching.guided import GuidedSettings, with_patch
 from deepfeatures.matching.guided_search import GuidedSearch, Place
+from deepfeatures.matching.pose import WAYS
 from deepfeatures.matching.prepared import on_common_grid, scale_robustly
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
@@ -45,6 +46,9 @@ class MatchSettings:
             greedy search: `"dense"` encodes the target once, `"patch"` encodes a patch at every candidate.
         search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
             start is where the landmark would be if the two volumes had their centres in one place.
+        pose: Where a guided search starts. `"centres"`: equal directions in the world, centres in one place; `"world"`:
+            equal places in the world; `"any"`: whatever rotation fits best; `"auto"`: centres, or any where that is
+            not right.
         device: Where to compute.
         precision: `"float32"` or `"bfloat16"`, in which the network computes; distances are always added up in float32.
         seed: Draws the kernels of random networks.
@@ -55,6 +59,7 @@ class MatchSettings:
     patch_size: int
     search: str
     search_radius_mm: float | None
+    pose: str
     device: str
     precision: str
     seed: int
@@ -98,6 +103,7 @@ class Matcher:
         search: See `MatchSettings`, as for what follows; `None` for `"guided"`, or `"dense"` where anything is
             given that belongs to the paper's greedy search: network, layer, patch size or search radius.
         search_radius_mm: More than 0.
+        pose: `"auto"`, `"centres"`, `"world"` or `"any"`.
         device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
         precision: `"auto"`, `"float32"` or `"bfloat16"`.
         seed: Of random networks.
@@ -120,6 +126,7 @@ class Matcher:
         device: str = "auto",
         precision: str = "auto",
         seed: int = 0,
+        pose: str = "auto",
     ):
         if search is None:
             greedy = any(given is not None for given in (network, layer, patch_size, search_radius_mm))
@@ -136,6 +143,10 @@ class Matcher:
             raise InputError(f"There is no search {search!r}; choose one of {', '.join(SEARCHES)}.")
         if search_radius_mm is not None and not 0 < search_radius_mm < math.inf:
             raise InputError(f"A search radius of {search_radius_mm} mm cannot be used; give more than 0, or none.")
+        if pose not in WAYS:
+            raise InputError(f"There is no pose {pose!r}; choose one of {', '.join(WAYS)}.")
+        if search != "guided" and pose != "auto":
+            raise InputError("Only a guided search finds a pose; leave out the pose, or search guided.")
         if search == "guided" and search_radius_mm is not None:
             raise InputError("A guided search finds its own way; leave out the search radius, or search dense.")
         self._device = devices.choose_device(device)
@@ -144,9 +155,9 @@ class Matcher:
         precision = devices.choose_precision(precision, self._device, encoder)
         self._features = Features(encoder, layer, patch_size, precision)
         self.settings = MatchSettings(
-            network, layer, patch_size, search, search_radius_mm, str(self._device), precision, seed
+            network, layer, patch_size, search, search_radius_mm, pose, str(self._device), precision, seed
         )
-        self._guided = GuidedSearch(self._features, self._device, with_patch(GuidedSettings(), patch_size))
+        self._guided = GuidedSearch(self._features, self._device, with_patch(GuidedSettings(), patch_size), pose)
         self.last_report: dict = {}
         self._template: _Template | None = None
         self._clock = Clock(self._device)
@@ -361,6 +372,7 @@ class Matcher:
         self._clock = Clock(self._device)
         placed: list[Landmark] = []
         yield placed
+        pose = self._guided.pose
         self.last_report = {
             "settings": asdict(self.settings),
             "versions": {
@@ -372,6 +384,7 @@ class Matcher:
             "device": devices.device_name(self._device),
             "template": template.name,
             "target": target.name,
+            "pose": {"way": pose.way, "likeness": round(pose.likeness, 4)} if pose else None,
             "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
             "peak_bytes": devices.peak_bytes(self._device),
             "landmarks": [

@@ -1,0 +1,333 @@
+"""The pose of a target: the affine transform that most keypoints of the template agree on.
+
+Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, and
+whether they were is seen from the features, once the pose is found: they must be alike, and more alike than a little
+further turned. Else all rotations are tried on a coarse level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
+from deepfeatures.matching.consensus import robust_affine
+from deepfeatures.matching.frame import Lattice, Pyramid, Scan
+from deepfeatures.matching.grids import apply_affine, lattice
+from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
+
+Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
+
+WAYS = ("auto", "centres", "world", "any")
+SMALLEST_LEVEL = 16  # voxels along the shortest axis below which a level holds too little
+
+
+@dataclass(frozen=True)
+class PoseLevel:
+    """One round of the pose.
+
+    Args:
+        spacing: Of the level, in units of the finest spacing.
+        search_radius: Voxels.
+        patch_radius: Voxels.
+        keypoints: At most so many.
+        kind: `"translation"` or `"affine"`.
+    """
+
+    spacing: float
+    search_radius: int
+    patch_radius: int
+    keypoints: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """How the pose is found.
+
+    Args:
+        coarse: Rounds after which it is known whether the start was right; with too few voxels for their search they
+            are done at the next finer spacing.
+        fine: Rounds after that.
+        patch_step: Every so many voxels of a larger block are compared, along each axis.
+        prior: Weight of "the pose changes little" against all matches of a round.
+        alike: A start may be right where the pose found from it lies this share of the way from the likeness of upside
+            down to that of the same; at the spacing of the last coarse round.
+        tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
+        step_deg: Between neighbours of all rotations.
+        search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
+        correlated: So many rotations, those whose structure fits best, are compared by features.
+        refined: So many of them, the most alike, are refined by keypoints.
+        finished: So many of those, the most alike, are refined again at the spacing of the last coarse round.
+        search: One of the rounds of a refinement, at whatever spacing.
+        search_rounds: So many of them.
+        search_prior: As `prior`, for a start that may be half a step of rotation off.
+    """
+
+    coarse: tuple[PoseLevel, ...] = (PoseLevel(4, 5, 3, 400, "translation"), PoseLevel(4, 4, 3, 500, "affine"))
+    fine: tuple[PoseLevel, ...] = (PoseLevel(2, 4, 4, 500, "affine"),)
+    patch_step: int = 2
+    prior: float = 0.3
+    alike: float = 0.35
+    tilt_deg: float = 12.0
+    step_deg: float = 30.0
+    search_size: int = 16
+    correlated: int = 48
+    refined: int = 12
+    finished: int = 3
+    search: PoseLevel = PoseLevel(0, 3, 2, 120, "affine")
+    search_rounds: int = 3
+    search_prior: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """Where the target lies.
+
+    Args:
+        matrix: Template millimetres to target millimetres, `(4, 4)`.
+        way: What it was found from: `"centres"`, `"world"` or `"any"`.
+        likeness: See `likeness`, at the spacing of the last coarse round.
+    """
+
+    matrix: torch.Tensor
+    way: str
+    likeness: float
+
+
+def find_pose(
+    template: Pyramid, target: Pyramid, way: str, encode: Encode, unit: float, settings: PoseSettings
+) -> Pose:
+    """The pose of the target.
+
+    Args:
+        way: `"centres"` starts from equal directions in the world and centres in one place, `"world"` from equal
+            places in the world, `"any"` from whatever rotation fits best; `"auto"` from centres, and where that is
+            not right from any.
+        encode: Features of a view.
+        unit: The finest spacing, mm.
+    """
+    spacing = usable_spacing(template.scan, settings.coarse[-1].spacing, unit)
+    pose = None
+    if way != "any":
+        start = world_aligned if way == "world" else centres_aligned
+        name = "world" if way == "world" else "centres"
+        pose = _coarse(template, target, start(template.scan, target.scan), name, encode, unit, settings)
+    if way == "any" or (way == "auto" and not _is_right(template, target, pose, encode, spacing, settings)):
+        start = _search(template, target, encode, spacing, settings)
+        found = _coarse(template, target, start, "any", encode, unit, settings)
+        pose = found if pose is None or found.likeness > pose.likeness else pose
+    matrix = pose.matrix
+    for level in settings.fine:
+        matrix = _round(
+            template,
+            target,
+            matrix,
+            encode,
+            level,
+            usable_spacing(template.scan, level.spacing, unit),
+            settings.patch_step,
+            settings.prior,
+        )
+    return replace(pose, matrix=matrix)
+
+
+def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
+    """Template millimetres to target millimetres `(4, 4)`: same directions in the world, centres in one place."""
+    return _with_centres_aligned(world_aligned(template, target)[None], template, target)[0]
+
+
+def world_aligned(template: Scan, target: Scan) -> torch.Tensor:
+    """Template millimetres to target millimetres `(4, 4)` of the same places in the world."""
+    turn = target.grid.direction.T @ template.grid.direction
+    shift = target.grid.direction.T @ (template.grid.origin - target.grid.origin)
+    pose = torch.eye(4, device=template.voxels.device)
+    pose[:3, :3], pose[:3, 3] = torch.from_numpy(turn), torch.from_numpy(shift)
+    return pose
+
+
+def usable_spacing(template: Scan, wanted: float, unit: float) -> float:
+    """Millimetres: `wanted` units, halved until the template has enough voxels, but not below one unit."""
+    spacing = wanted * unit
+    while spacing > unit and min(Lattice.around(template, spacing).shape) < SMALLEST_LEVEL:
+        spacing /= 2
+    return spacing
+
+
+def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Encode, spacing: float) -> float:
+    """How alike the two volumes look where the template has structure: 1 the same, 0 by chance.
+
+    The correlation of the features, times the root of the share of the structure that the target covers: without it a
+    sliver that happens to look alike would win over a half that does.
+    """
+    on = Lattice.around(template.scan, spacing)
+    image = template.view(on, torch.eye(4, device=pose.device))
+    strength = structure(image)
+    places = apply_affine(pose, on.to_mm(lattice(on.shape, pose.device)))
+    edges = strength > 0.1 * strength.max()
+    covered = edges & target.scan.covers(places)
+    if not covered.any():
+        return 0.0
+    here, there = (
+        features - features.mean(1, keepdim=True)
+        for features in (encode(image)[:, covered], encode(target.view(on, pose))[:, covered])
+    )
+    correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
+    return float(correlation * (covered.sum() / edges.sum()).sqrt())
+
+
+def _is_right(
+    template: Pyramid, target: Pyramid, pose: Pose, encode: Encode, spacing: float, settings: PoseSettings
+) -> bool:
+    def most(tilts: list[torch.Tensor]) -> float:
+        return max(likeness(template, target, pose.matrix @ tilt, encode, spacing) for tilt in tilts)
+
+    # Coarse or smooth volumes look alike upside down too.
+    chance = most(_tilts(template.scan, 180)[::2])  # both ways are one
+    if pose.likeness - chance < settings.alike * (1 - chance):
+        return False
+    return most(_tilts(template.scan, settings.tilt_deg)) < pose.likeness
+
+
+def _tilts(scan: Scan, angle_deg: float) -> list[torch.Tensor]:
+    """Rotations about the middle of the scan, both ways about each axis, `(4, 4)`."""
+    middle, angle = (scan.extent - scan.spacing) / 2, math.radians(angle_deg)
+    tilts = []
+    for axis in range(3):
+        for sine in (math.sin(angle), -math.sin(angle)):
+            tilt = torch.eye(4, device=middle.device)
+            a, b = (axis + 1) % 3, (axis + 2) % 3
+            tilt[a, a] = tilt[b, b] = math.cos(angle)
+            tilt[a, b], tilt[b, a] = -sine, sine
+            tilt[:3, 3] = middle - tilt[:3, :3] @ middle
+            tilts.append(tilt)
+    return tilts
+
+
+def _coarse(
+    template: Pyramid,
+    target: Pyramid,
+    start: torch.Tensor,
+    way: str,
+    encode: Encode,
+    unit: float,
+    settings: PoseSettings,
+) -> Pose:
+    matrix = start
+    for level in settings.coarse:
+        spacing = usable_spacing(template.scan, level.spacing, unit)
+        matrix = _round(template, target, matrix, encode, level, spacing, settings.patch_step, settings.prior)
+    return Pose(matrix, way, likeness(template, target, matrix, encode, spacing))
+
+
+def _round(
+    template: Pyramid,
+    target: Pyramid,
+    pose: torch.Tensor,
+    encode: Encode,
+    level: PoseLevel,
+    spacing: float,
+    patch_step: int,
+    prior: float,
+    covered_only: bool = False,
+) -> torch.Tensor:
+    """The pose after keypoints have been matched once, all or those that lie a voxel inside the target."""
+    on = Lattice.around(template.scan, spacing)
+    image = template.view(on, torch.eye(4, device=pose.device))
+    keypoints = strong_keypoints(image, level.keypoints)
+    if covered_only:
+        keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), -spacing)]
+    if len(keypoints) < 4:
+        return pose
+    distances = block_distances(
+        encode(image),
+        encode(target.view(on, pose)),
+        keypoints,
+        keypoints,
+        level.search_radius,
+        ball(level.patch_radius, patch_step if level.patch_radius > 3 else 1, keypoints.device),
+    )
+    displacements, _, _ = sub_voxel_minimum(distances)
+    return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
+
+
+def _search(
+    template: Pyramid, target: Pyramid, encode: Encode, source_mm: float, settings: PoseSettings
+) -> torch.Tensor:
+    """The best of all rotations, on thumbnails of both volumes that are made from the level of `source_mm`."""
+    spacing = max(source_mm, float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size)
+    small, offset = _thumbnail(template, source_mm)
+    seen, seen_offset = _thumbnail(target, source_mm)
+    # In the world only rotations are tried; both volumes' own axes may be left-handed.
+    turns = torch.from_numpy(target.scan.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
+    turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
+    identity = torch.eye(4, device=offset.device)
+    on, seen_on = Lattice.around(small.scan, spacing), Lattice.around(seen.scan, spacing)
+    structures = structure(small.view(on, identity)), structure(seen.view(seen_on, identity))
+    poses, scores = correlated_poses(structures[0], on, structures[1], seen_on, turns)
+    poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
+    poses = torch.cat([poses, _with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
+
+    def most_alike(poses: list[torch.Tensor], spacing: float, count: int) -> list[torch.Tensor]:
+        return sorted(poses, key=lambda pose: -likeness(small, seen, pose, encode, spacing))[:count]
+
+    def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
+        for _ in range(settings.search_rounds):
+            pose = _round(small, seen, pose, encode, settings.search, spacing, 1, settings.search_prior, True)
+        return pose
+
+    found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
+    found = [refined(pose, source_mm) for pose in most_alike(found, source_mm, settings.finished)]
+    (best,) = most_alike(found, source_mm, 1)
+    return _moved(seen_offset) @ best @ _moved(-offset)
+
+
+def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> torch.Tensor:
+    """The same rotations, `(n, 4, 4)`, with the volumes' centres in one place."""
+    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
+    aligned = poses.clone()
+    aligned[:, :3, 3] = there - poses[:, :3, :3] @ here
+    return aligned
+
+
+def _thumbnail(pyramid: Pyramid, spacing: float) -> tuple[Pyramid, torch.Tensor]:
+    """The scan with cubic voxels of `spacing` mm, and where its first voxel lies in the scan's millimetres."""
+    on = Lattice.around(pyramid.scan, spacing)
+    voxels = pyramid.view(on, torch.eye(4, device=on.origin.device))
+    grid = pyramid.scan.grid
+    spacings = grid.spacing * 0 + spacing
+    origin = pyramid.scan.to_world(on.origin[None])[0]
+    return Pyramid(Scan(replace(grid, voxels=voxels, origin=origin, spacing=spacings), voxels)), on.origin
+
+
+def _moved(shift: torch.Tensor) -> torch.Tensor:
+    matrix = torch.eye(4, device=shift.device)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def _agreed(here: torch.Tensor, there: torch.Tensor, kind: str, prior: float) -> torch.Tensor:
+    """The transform that most matches agree on, held back by the corners of their box, which would rather stay."""
+    if kind == "translation":
+        return _translation(here, there)
+    low, high = here.amin(0), here.amax(0)
+    choice = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], device=here.device)
+    corners = low + choice * (high - low)
+    weights = torch.ones(len(here) + 8, device=here.device)
+    weights[-8:] = prior * len(here) / 8
+    matrix, _ = robust_affine(torch.cat([here, corners]), torch.cat([there, corners]), weights)
+    return matrix
+
+
+def _translation(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    moves = there - here
+    mean = moves.median(0).values
+    for _ in range(10):
+        lengths = (moves - mean).norm(dim=1)
+        weights = 1 / (1 + (lengths / lengths.median().clamp(min=1e-6)) ** 2) ** 2
+        mean = weights @ moves / weights.sum()
+    return _moved(mean)

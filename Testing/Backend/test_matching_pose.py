@@ -1,0 +1,194 @@
+"""The pose of a target: found whatever its frame, its rotation and its crop."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.grids import smooth
+from deepfeatures.matching.rotations import candidate_rotations
+from deepfeatures.volume import Volume, read_volume
+
+
+def about(axis, degrees: float) -> np.ndarray:
+    """The rotation about an axis (Rodrigues)."""
+    x, y, z = np.asarray(axis, float) / np.linalg.norm(axis)
+    cross, angle = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]), np.radians(degrees)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+ROTATIONS = [about((1, 2, -1), 70), about((0, 0, 1), 180), about((1, 0.3, 0.2), 180), about((-1, 1, 0.5), 130)]
+
+
+@pytest.fixture(scope="module")
+def body() -> Volume:
+    """A body like no mirror image or rotation of itself, with structure inside, in air; 2 mm voxels."""
+    shape = (34, 40, 36)
+    noise = smooth(torch.randn(1, *shape, generator=torch.Generator().manual_seed(4)), 2.0)[0]
+    z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
+    egg = ((x / 0.6) ** 2 + (y / 0.75) ** 2 + (z / 0.62) ** 2 < 1) | (
+        ((x - 0.35) ** 2 + (y + 0.4) ** 2 + (z - 0.3) ** 2) < 0.12
+    )
+    voxels = smooth((egg * (100 + 40 * noise / noise.std()))[None], 0.6)[0]
+    return Volume(voxels, np.array([-30.0, 12.0, 5.0]), np.full(3, 2.0), name="body")
+
+
+@pytest.fixture(scope="module")
+def landmarks(body) -> LandmarkSet:
+    places = np.array([[17.2, 19.4, 16.1], [12.3, 15.2, 14.4], [22.4, 25.1, 18.3], [19.5, 13.2, 21.0], [15, 26, 19.2]])
+    return LandmarkSet(tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(body.to_world(places))))
+
+
+@pytest.fixture(scope="module")
+def matchers():
+    """One matcher for each way."""
+    return {way: Matcher(pose=way, device="cpu") for way in ("auto", "centres", "world", "any")}
+
+
+def resampled_turned(volume: Volume, turn: np.ndarray, shift=(7.0, -5.0, 3.0)) -> tuple[Volume, np.ndarray]:
+    """The content turned about the volume's centre and moved, on a grid that says nothing of it; and where the centre
+    went."""
+    size = int(np.ceil(np.linalg.norm(volume.size)))
+    centre = np.array([50.0, -20.0, 80.0])
+    grid = Volume(torch.zeros((size,) * 3), centre - (size - 1) / 2 * volume.spacing, volume.spacing, name="turned")
+    places = grid.to_world(np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1).reshape(-1, 3)[:, ::-1])
+    there = volume.to_index((places - centre - shift) @ turn + volume.centre)
+    ends = np.array(volume.size) - 1
+    points = torch.from_numpy(2 * there / ends - 1).float().view(1, size, size, size, 3)
+    voxels = torch.nn.functional.grid_sample(volume.voxels[None, None], points, align_corners=True)[0, 0]
+    return grid.with_voxels(voxels), centre + shift
+
+
+def turned_in_the_world(volume: Volume, turn: np.ndarray, shift: np.ndarray) -> Volume:
+    """The same voxels in another place of the world."""
+    return replace(volume, direction=turn @ volume.direction, origin=turn @ volume.origin + shift)
+
+
+def errors(placed: LandmarkSet, truth: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(placed.positions - truth, axis=1)
+
+
+@pytest.mark.parametrize("turn", ROTATIONS)
+def test_a_body_turned_by_any_angle_is_found(body, landmarks, matchers, turn):
+    target, centre = resampled_turned(body, turn)
+    truth = (landmarks.positions - body.centre) @ turn.T + centre
+    placed = matchers["auto"].match(body, landmarks, target)
+    assert errors(placed, truth).max() < 1.5  # of voxels of 2 mm, interpolated
+    assert matchers["auto"].last_report["pose"]["way"] == "any"
+    assert errors(matchers["centres"].match(body, landmarks, target), truth).mean() > 5
+
+
+@pytest.mark.parametrize("flips", [(), (1,)])
+def test_another_frame_of_the_same_voxels_changes_nothing(body, landmarks, matchers, flips):
+    turn, shift = about((1, 2, -1), 25), np.array([200.0, -70.0, 15.0])
+    target = turned_in_the_world(body, turn, shift)
+    for axis in flips:  # stored the other way around: a left-handed volume
+        first = np.zeros(3)
+        first[axis] = target.size[axis] - 1
+        flip = np.where(np.arange(3) == axis, -1.0, 1.0)
+        target = replace(
+            target,
+            voxels=target.voxels.flip(2 - axis),
+            origin=target.to_world(first[None])[0],
+            direction=target.direction * flip,
+        )
+    placed = matchers["any"].match(body, landmarks, target)
+    assert errors(placed, landmarks.positions @ turn.T + shift).max() < 0.6
+
+
+def test_what_is_turned_together_is_placed_together(body, landmarks, matchers):
+    other = replace(body, voxels=torch.roll(body.voxels, (1, -2, 1), (0, 1, 2)).clamp(min=0) ** 0.8, name="other")
+    plain = matchers["auto"].match(body, landmarks, other).positions
+    assert matchers["auto"].last_report["pose"]["way"] == "centres"
+    turn, shift = about((1, -1, 0.4), 33), np.array([-40.0, 8.0, 90.0])
+    both = [turned_in_the_world(volume, turn, shift) for volume in (body, other)]
+    carried = replace(
+        landmarks,
+        landmarks=tuple(replace(mark, position=tuple(turn @ mark.position + shift)) for mark in landmarks),
+    )
+    turned = matchers["auto"].match(both[0], carried, both[1]).positions
+    np.testing.assert_allclose(turned, plain @ turn.T + shift, atol=1e-3)
+
+
+def test_a_part_of_a_turned_body_is_found(body, landmarks, matchers):
+    turn = about((1, 0, 0.4), 120)
+    target, centre = resampled_turned(body, turn)
+    truth = (landmarks.positions - body.centre) @ turn.T + centre
+    cut = target.size[2] // 2
+    part = replace(target, voxels=target.voxels[cut - 4 :], origin=target.to_world(np.array([[0, 0, cut - 4.0]]))[0])
+    inside = (part.to_index(truth) > 3).all(axis=1)
+    assert 2 <= inside.sum() < len(truth)
+    assert errors(matchers["auto"].match(body, landmarks, part), truth)[inside].max() < 1.5
+
+
+def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
+    first, count = np.array([0.0, 0.0, 13.0]), 21  # cut so that centres say something else
+    part = replace(body, voxels=body.voxels[13 : 13 + count], origin=body.to_world(first[None])[0], name="part")
+    inside = (part.to_index(landmarks.positions)[:, 2] > 1) & (part.to_index(landmarks.positions)[:, 2] < count - 2)
+    placed = matchers["world"].match(body, landmarks, part)
+    assert inside.sum() >= 3
+    assert errors(placed, landmarks.positions)[inside].max() < 1.0
+    assert matchers["world"].last_report["pose"]["way"] == "world"
+
+
+def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
+    matchers["auto"].match(body, landmarks, body)
+    pose = json.loads(json.dumps(matchers["auto"].last_report))["pose"]
+    assert pose["way"] == "centres" and pose["likeness"] > 0.95
+    assert matchers["auto"].settings.pose == "auto"
+
+
+def test_a_volume_without_structure_has_some_pose(body, landmarks, matchers):
+    air = body.with_voxels(torch.zeros_like(body.voxels))
+    for template, target in ((body, air), (air, body), (air, air)):
+        assert len(matchers["any"].match(template, landmarks, target)) == len(landmarks)
+
+
+def test_rotations_leave_no_gap_and_none_is_a_mirror():
+    turns = candidate_rotations(30)
+    torch.testing.assert_close(turns[0], torch.eye(3))
+    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(len(turns)))
+    torch.testing.assert_close(turns @ turns.transpose(1, 2), torch.eye(3).expand_as(turns), atol=1e-5, rtol=0)
+    assert 400 < len(turns) < 700
+    some, _ = torch.linalg.qr(torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(0)))
+    some = some * torch.linalg.det(some)[:, None, None]
+    traces = torch.einsum("aij,bij->ab", some, turns)
+    apart = torch.rad2deg(((traces.amax(1) - 1) / 2).clamp(-1, 1).acos())
+    assert apart.max() < 28 and apart.mean() < 18
+
+
+@pytest.mark.parametrize("settings", [{"pose": "nowhere"}, {"pose": "any", "search": "dense"}])
+def test_a_pose_that_cannot_be_is_refused(settings):
+    with pytest.raises(InputError, match="pose"):
+        Matcher(**settings)
+
+
+def test_the_command_line_takes_a_pose_and_refuses_what_is_none(place, fake_matcher, capfd):
+    assert place("a.nii.gz", "--pose", "any") == 0
+    assert fake_matcher.made[-1].settings["pose"] == "any"
+    capfd.readouterr()
+    assert place("a.nii.gz", "--pose", "upside-down") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "upside-down" in line and "centres" in line
+
+
+def test_turned_brains_are_found_as_well_as_upright_ones(data, matchers):
+    template, points = (
+        read_volume(data / "brain/1000.nii.gz").resampled(2.0),
+        read_landmarks(data / "brain/1000.mrk.json"),
+    )
+    target, truth = (
+        read_volume(data / "brain/1007.nii.gz").resampled(2.0),
+        read_landmarks(data / "brain/1007.mrk.json").positions,
+    )
+    turn, shift = about((1, -2, 0.5), 160), np.array([30.0, 100.0, -60.0])
+    turned = turned_in_the_world(target, turn, shift)
+    placed = matchers["auto"].match(template, points, turned)
+    assert errors(placed, truth @ turn.T + shift).mean() < 2.5
