@@ -8,7 +8,7 @@ from deepfeatures.matching import Matcher
 from deepfeatures.volume import read_volume
 
 pytestmark = pytest.mark.data
-TARGETS = (3, 4, 6, 11, 14)
+TARGETS = (3, 4, 6, 11, 14, 17, 19, 20, 25, 26)
 
 
 def test_the_default_places_hippocampus_landmarks_far_better_than_aligned_centres(data):

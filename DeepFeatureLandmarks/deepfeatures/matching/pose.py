@@ -57,6 +57,8 @@ class PoseSettings:
         prior: Weight of "the pose changes little" against all matches of a round.
         alike: A start may be right where the pose found from it lies this share of the way from the likeness of upside
             down to that of the same; at the spacing of the last coarse round.
+        advantage: A searched pose takes the place of that from a start where its likeness is higher by more than this:
+            small crops allow many poses that are nearly as like, and scans are rarely turned by accident.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
         search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
@@ -73,6 +75,7 @@ class PoseSettings:
     patch_step: int = 2
     prior: float = 0.3
     alike: float = 0.35
+    advantage: float = 0.1
     tilt_deg: float = 12.0
     step_deg: float = 30.0
     search_size: int = 16
@@ -120,7 +123,7 @@ def find_pose(
     if way == "any" or (way == "auto" and not _is_right(template, target, pose, encode, spacing, settings)):
         start = _search(template, target, encode, spacing, settings)
         found = _coarse(template, target, start, "any", encode, unit, settings)
-        pose = found if pose is None or found.likeness > pose.likeness else pose
+        pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
     matrix = pose.matrix
     for level in settings.fine:
         matrix = _round(
@@ -267,6 +270,8 @@ def _search(
     turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
     identity = torch.eye(4, device=offset.device)
     on, seen_on = Lattice.around(small.scan, spacing), Lattice.around(seen.scan, spacing)
+    if min(*on.shape, *seen_on.shape) < 2:  # too thin to tell one rotation from another
+        return centres_aligned(template.scan, target.scan)
     structures = structure(small.view(on, identity)), structure(seen.view(seen_on, identity))
     poses, scores = correlated_poses(structures[0], on, structures[1], seen_on, turns)
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
