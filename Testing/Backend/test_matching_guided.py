@@ -44,10 +44,9 @@ def test_block_distances_are_mean_squared_differences(seed, search_radius, patch
 def test_the_bottom_of_a_bowl_is_found_between_voxels(shift, voxel):
     centre = torch.tensor(shift) + torch.tensor(voxel)
     bowl = ((cube(2).float() - centre) ** 2).sum(1).reshape(1, 5, 5, 5) + 0.3
-    moved, value, curvature = sub_voxel_minimum(bowl)
+    moved, value = sub_voxel_minimum(bowl)
     torch.testing.assert_close(moved[0], centre.float(), atol=1e-4, rtol=0)
     assert value >= 0.3 - 1e-6
-    torch.testing.assert_close(curvature, torch.tensor([1.0]), atol=1e-4, rtol=0)
 
 
 @settings(max_examples=20, deadline=None)

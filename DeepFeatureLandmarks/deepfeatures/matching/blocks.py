@@ -67,15 +67,14 @@ def block_distances(
     return torch.cat(results)
 
 
-def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Where the distance is least, refined by a parabola along each axis.
 
     Args:
         distances: `(N, n, n, n)`, axes z, y, x.
 
     Returns:
-        Displacements `(N, 3)` from the middle in voxels, the least distances `(N,)`, and the mean curvature at the
-        minimum `(N,)` (how much the distance grows one voxel away).
+        Displacements `(N, 3)` from the middle in voxels, and the least distances `(N,)`.
     """
     count, n = distances.shape[0], distances.shape[1]
     flat = distances.reshape(count, -1)
@@ -83,7 +82,7 @@ def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     z, y, x = index // (n * n), (index // n) % n, index % n
     padded = F.pad(distances[:, None], (1,) * 6, mode="replicate")[:, 0]
     rows = torch.arange(count, device=distances.device)
-    parts, curvature = [], torch.zeros_like(value)
+    parts = []
     for axis, centre in enumerate((x, y, z)):
         step = [int(axis == a) for a in range(3)]
         before = padded[rows, z + 1 - step[2], y + 1 - step[1], x + 1 - step[0]]
@@ -92,5 +91,4 @@ def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         inside = (centre > 0) & (centre < n - 1)
         shift = torch.where(inside, (0.5 * (before - after) / bend).clamp(-0.5, 0.5), torch.zeros_like(value))
         parts.append(centre - n // 2 + shift)
-        curvature += bend / 6
-    return torch.stack(parts, -1), value, curvature
+    return torch.stack(parts, -1), value

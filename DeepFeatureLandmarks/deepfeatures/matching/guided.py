@@ -78,13 +78,11 @@ class Located:
         positions: Target's own millimetres, `(N, 3)`.
         settled: Of the finest level.
         round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
-        spacing_mm: The finest spacing.
     """
 
     positions: torch.Tensor
     settled: Relaxed
     round_trip_mm: torch.Tensor
-    spacing_mm: float
 
 
 def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings) -> float:
@@ -126,13 +124,12 @@ def locate(
     back = block_distances(
         seen, features, (here + settled.displacements)[:count], here[:count], level.search_radius, patch
     )
-    returned, _, _ = sub_voxel_minimum(back)
+    returned, _ = sub_voxel_minimum(back)
     progress(1.0)
     return Located(
         apply_affine(pose, (every + displacements)[:count]),
         Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__)),
         returned.norm(dim=1) * spacing,
-        unit,
     )
 
 

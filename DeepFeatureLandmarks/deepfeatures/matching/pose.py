@@ -254,7 +254,7 @@ def _round(
         level.search_radius,
         ball(level.patch_radius, patch_step if level.patch_radius > 3 else 1, keypoints.device),
     )
-    displacements, _, _ = sub_voxel_minimum(distances)
+    displacements, _ = sub_voxel_minimum(distances)
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
 
 

@@ -19,17 +19,13 @@ class Relaxed:
 
     Args:
         displacements: In voxels, sub-voxel, `(N, 3)`.
-        expected: What the neighbours suggest, `(N, 3)`.
         distances: Feature distance of the block there, without the prior, `(N,)`.
         typical: Mean feature distance over all displacements tried, `(N,)`.
-        curvature: How much the cost grows one voxel away, `(N,)`.
     """
 
     displacements: torch.Tensor
-    expected: torch.Tensor
     distances: torch.Tensor
     typical: torch.Tensor
-    curvature: torch.Tensor
 
 
 def relax(
@@ -66,8 +62,8 @@ def relax(
         cost = flat + tension * ((candidates - expected[:, None]) ** 2).sum(-1)
         moved = starts + steps[cost.argmin(1)]
     best = cost.argmin(1, keepdim=True)
-    shift, _, curvature = sub_voxel_minimum(cost.reshape(count, n, n, n))
-    return Relaxed(starts + shift, expected, flat.gather(1, best)[:, 0], typical, curvature)
+    shift, _ = sub_voxel_minimum(cost.reshape(count, n, n, n))
+    return Relaxed(starts + shift, flat.gather(1, best)[:, 0], typical)
 
 
 def _mean(weights: torch.Tensor, values: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,74 @@
+"""What `place` does by default on a set of scans with known landmarks, upright or turned.
+
+    python Testing/Benchmarks/defaults.py brain 1000
+    python Testing/Benchmarks/defaults.py brain 1000 --turned      # each target turned at random, up to 180 degrees
+    python Testing/Benchmarks/defaults.py hippocampus hippocampus_001 --search dense
+
+A turned target keeps its voxels: its header and its true landmarks are rotated and shifted together, so that nothing is
+lost by interpolation. Prints errors in mm over all landmarks, then those of each landmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+from cases import Case, aligned_centres, data_folder, errors, read_case
+
+from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.matching import Matcher
+
+SHIFT_MM = 100.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", help="folder of the development data")
+    parser.add_argument("template")
+    parser.add_argument("--search", choices=("guided", "dense"), default="guided")
+    parser.add_argument("--turned", action="store_true")
+    arguments = parser.parse_args()
+    folder, random = data_folder() / arguments.set, np.random.default_rng(0)
+    template, matcher = read_case(folder / f"{arguments.template}.nii.gz"), Matcher(search=arguments.search)
+    initial, found, seconds = [], [], []
+    for path in sorted(folder.glob("*.nii.gz")):
+        if path.name == f"{arguments.template}.nii.gz":
+            continue
+        target = read_case(path)
+        initial.append(errors(aligned_centres(template, target), target))
+        if arguments.turned:
+            target = turned(target, random)
+        started = time.perf_counter()
+        placed = matcher.match(template.volume, template.landmarks, target.volume)
+        seconds.append(time.perf_counter() - started)
+        found.append(errors(placed.positions, target))
+    distances = np.array(found)
+    missing, known = int(np.isnan(distances).sum()), distances[~np.isnan(distances)]
+    print(
+        f"{arguments.set} {arguments.template}: {len(found)} targets, centres aligned {np.mean(initial):.2f} mm;"
+        f" mean {known.mean():.2f}, median {np.median(known):.2f}, 95th percentile {np.percentile(known, 95):.2f} mm,"
+        f" {missing} missing, {np.median(seconds):.1f} s a target"
+    )
+    for landmark, values in zip(template.landmarks, distances.T, strict=True):
+        print(f"  {landmark.name}: {np.nanmean(values):.2f} mm")
+
+
+def turned(case: Case, random: np.random.Generator) -> Case:
+    """The same scan in another place and direction of the world."""
+    rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    rotation *= np.sign(np.linalg.det(rotation))
+    shift = random.uniform(-SHIFT_MM, SHIFT_MM, 3)
+    volume = replace(
+        case.volume, direction=rotation @ case.volume.direction, origin=rotation @ case.volume.origin + shift
+    )
+    moved = [
+        replace(landmark, position=tuple(rotation @ landmark.position + shift)) if landmark.is_defined else landmark
+        for landmark in case.landmarks
+    ]
+    return replace(case, volume=volume, landmarks=LandmarkSet(tuple(moved)))
+
+
+if __name__ == "__main__":
+    main()
