@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from deepfeatures.errors import InputError
+from deepfeatures.matching.devices import multiplies_bfloat16
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl
 from deepfeatures.training import checkpoint
 from deepfeatures.training.losses import interpolate, position_contrast
@@ -76,6 +77,9 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
 
+    def _mixed_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device))
+
     def learning_rate(self) -> float:
         """Warm-up, plateau, linear cool-down: the plateau may be prolonged without breaking the schedule."""
         s = self.settings
@@ -87,7 +91,7 @@ class Trainer:
         """Losses of a batch, by name."""
         s = self.settings
         views = torch.cat([pairs.first, pairs.second]).to(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with self._mixed_precision():
             maps = self.network.maps(views)
         losses = {}
         for name, stride, margin in (("fine", 1, s.fine_margin), ("coarse", COARSE_STRIDE, s.coarse_margin)):
@@ -141,7 +145,7 @@ class Trainer:
 
         def encoder(name: str):
             def encode(views: torch.Tensor) -> torch.Tensor:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                with self._mixed_precision():
                     return self.averaged.maps(views.to(memory_format=torch.channels_last_3d))[name]
 
             return encode
