@@ -48,6 +48,11 @@ class Scan:
         inside = (points >= -self.spacing / 2 - margin_mm) & (points <= self.extent - self.spacing / 2 + margin_mm)
         return inside.all(-1)
 
+    def depth_mm(self, points: torch.Tensor) -> torch.Tensor:
+        """How far inside the voxels points `(N, 3)` in own millimetres lie; negative outside."""
+        first = points + self.spacing / 2
+        return torch.minimum(first, self.extent - first).amin(-1)
+
 
 @dataclass(frozen=True, eq=False)
 class Lattice:

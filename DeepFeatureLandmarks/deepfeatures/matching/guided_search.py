@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from deepfeatures.encoding.dense import encode_dense
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.evidence import NAMES
+from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
 from deepfeatures.matching.pose import Pose, find_pose
@@ -17,6 +19,9 @@ from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
+# A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
+# finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
+EDGE = 2.0
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 
@@ -28,11 +33,16 @@ class Place:
         position: LPS mm, `None` where it was not found.
         distance: Feature distance of its surroundings.
         round_trip_mm: How far from the landmark its place is matched back in the template, `None` where not tried.
+        expected_error_mm, within_3mm: See `expectation`, `None` where not calibrated.
+        evidence: By name, what they were predicted from.
     """
 
     position: tuple[float, float, float] | None
     distance: float
     round_trip_mm: float | None = None
+    expected_error_mm: float | None = None
+    within_3mm: float | None = None
+    evidence: dict[str, float] = field(default_factory=dict)
 
 
 class GuidedSearch:
@@ -43,13 +53,22 @@ class GuidedSearch:
         device: Where to compute.
         settings: The way from coarse to fine.
         way: How the pose is found, see `find_pose`.
+        expectation: Predicts errors, `None` where nobody has calibrated these features.
 
     Attributes:
         pose: Of the last target, `None` where no landmark was searched.
     """
 
-    def __init__(self, features: Features, device: torch.device, settings: GuidedSettings, way: str):
+    def __init__(
+        self,
+        features: Features,
+        device: torch.device,
+        settings: GuidedSettings,
+        way: str,
+        expectation: Expectation | None = None,
+    ):
         self._features, self._device, self._settings, self._way = features, device, settings, way
+        self._expectation = expectation
         self.pose: Pose | None = None
         self._template: tuple[Volume, Pyramid] | None = None
 
@@ -83,7 +102,8 @@ class GuidedSearch:
                 self._settings,
                 lambda done: progress(0.4 + 0.6 * done),
             )
-        return _places(located, seen.scan)
+        depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
+        return _places(located, depths_mm, seen.scan, self._expectation)
 
     def _pyramid(self, volume: Volume) -> Pyramid:
         grid = in_canonical_order(volume)
@@ -94,15 +114,29 @@ class GuidedSearch:
         return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
 
 
-def _places(located: Located, target: Scan) -> list[Place]:
+def _places(located: Located, depths_mm: torch.Tensor, target: Scan, expectation: Expectation | None) -> list[Place]:
+    """What is reported of each landmark; `depths_mm` says how far inside the template it lies."""
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
-    found = (target.covers(located.positions) & telling).tolist()
+    edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
+    found = telling & (target.depth_mm(located.positions) >= edge_mm)
     positions = target.to_world(located.positions)
-    distances = settled.distances.clamp(min=0).sqrt().tolist()
-    return [
-        Place(tuple(position.tolist()) if is_found else None, distance, round_trip)
-        for position, is_found, distance, round_trip in zip(
-            positions, found, distances, located.round_trip_mm.tolist(), strict=True
+    places = []
+    for index in range(len(found)):
+        expected = {}
+        if expectation is not None:
+            row = located.evidence[index : index + 1], located.spacing_mm
+            expected = {
+                "expected_error_mm": float(expectation.errors_mm(*row)),
+                "within_3mm": float(expectation.chances(*row)),
+            }
+        places.append(
+            Place(
+                tuple(positions[index].tolist()) if found[index] else None,
+                float(settled.distances[index].clamp(min=0).sqrt()),
+                float(located.round_trip_mm[index]),
+                evidence=dict(zip(NAMES, located.evidence[index].tolist(), strict=True)),
+                **expected,
+            )
         )
-    ]
+    return places

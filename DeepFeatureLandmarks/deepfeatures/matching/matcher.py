@@ -18,6 +18,7 @@ from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.expectation import calibrated
 from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
 from deepfeatures.matching.guided import GuidedSettings, with_patch
 from deepfeatures.matching.guided_search import GuidedSearch, Place
@@ -157,7 +158,13 @@ class Matcher:
         self.settings = MatchSettings(
             network, layer, patch_size, search, search_radius_mm, pose, str(self._device), precision, seed
         )
-        self._guided = GuidedSearch(self._features, self._device, with_patch(GuidedSettings(), patch_size), pose)
+        self._guided = GuidedSearch(
+            self._features,
+            self._device,
+            with_patch(GuidedSettings(), patch_size),
+            pose,
+            calibrated(network, layer, patch_size),
+        )
         self.last_report: dict = {}
         self._template: _Template | None = None
         self._clock = Clock(self._device)
@@ -205,8 +212,12 @@ class Matcher:
                         status="defined",
                         distance=place.distance,
                         round_trip=place.round_trip_mm,
+                        expected_error=place.expected_error_mm,
+                        within_3mm=place.within_3mm,
                     )
-            found.extend(placed)
+            found.extend(reported(landmark) for landmark in placed)
+            for index, place in zip(defined, places, strict=True):
+                found[index]["evidence"] = place.evidence
         progress(1.0)
         return replace(landmarks, landmarks=tuple(placed))
 
@@ -367,10 +378,10 @@ class Matcher:
         )
 
     @contextmanager
-    def _reported(self, template: Volume, target: Volume) -> Iterator[list[Landmark]]:
+    def _reported(self, template: Volume, target: Volume) -> Iterator[list[dict]]:
         """Collects the landmarks that are placed and writes `last_report` about them."""
         self._clock = Clock(self._device)
-        placed: list[Landmark] = []
+        placed: list[dict] = []
         yield placed
         pose = self._guided.pose
         self.last_report = {
@@ -387,10 +398,18 @@ class Matcher:
             "pose": {"way": pose.way, "likeness": round(pose.likeness, 4)} if pose else None,
             "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
             "peak_bytes": devices.peak_bytes(self._device),
-            "landmarks": [
-                {"name": landmark.name, "status": landmark.status, "distance": landmark.distance} for landmark in placed
-            ],
+            "landmarks": placed,
         }
+
+
+def reported(landmark: Landmark) -> dict:
+    """What the report says of a placed landmark."""
+    scores = ("distance", "round_trip", "expected_error", "within_3mm")
+    return {
+        "name": landmark.name,
+        "status": landmark.status,
+        **{score: value for score in scores if (value := getattr(landmark, score)) is not None},
+    }
 
 
 def _missing(landmark: Landmark) -> Landmark:
