@@ -5,8 +5,8 @@
 
 Half of the people of each set calibrate, with several of them as templates; the other half, with templates of their
 own, check. Both sets weigh the same. The check prints the rank correlation of expected and true error, by how much the
-mean falls when the fifth with the largest expected error is set aside, and, in five groups of rising chance to be within
-3 mm, the mean chance stated and the share that was.
+mean falls when the fifth with the largest expected error is set aside, and, in five groups of rising chance to be
+within 3 mm, the mean chance stated and the share that was.
 """
 
 from __future__ import annotations
