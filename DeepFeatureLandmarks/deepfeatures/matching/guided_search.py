@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.frame import Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
 from deepfeatures.matching.pose import Pose, find_pose
-from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
+from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
@@ -51,7 +52,7 @@ class GuidedSearch:
     def __init__(self, features: Features, device: torch.device, settings: GuidedSettings, way: str):
         self._features, self._device, self._settings, self._way = features, device, settings, way
         self.pose: Pose | None = None
-        self._template: tuple[Volume, Pyramid] | None = None
+        self._template: tuple[Volume, str, Pyramid] | None = None
 
     def find(
         self,
@@ -60,15 +61,17 @@ class GuidedSearch:
         target: Volume,
         clock: Clock,
         progress: Callable[[float], None],
+        intensity: str = "percentile",
     ) -> list[Place]:
-        """Places of template positions, LPS mm `(N, 3)`, in the target."""
+        """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy."""
         self.pose = None
         if len(positions) == 0:
             return []
         with clock.stage("prepare"), torch.inference_mode():
-            if self._template is None or self._template[0] is not template:
-                self._template = template, self._pyramid(template)
-            known, seen = self._template[1], self._pyramid(target)
+            scale = scaling(intensity, template.voxels)
+            if self._template is None or self._template[0] is not template or self._template[1] != intensity:
+                self._template = template, intensity, self._pyramid(template, scale)
+            known, seen = self._template[2], self._pyramid(target, scale)
         with clock.stage("pose"), torch.inference_mode():
             unit = finest_spacing(known.scan, seen.scan, self._settings)
             self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
@@ -85,9 +88,9 @@ class GuidedSearch:
             )
         return _places(located, seen.scan)
 
-    def _pyramid(self, volume: Volume) -> Pyramid:
+    def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
-        return Pyramid(Scan(grid, scale_robustly(grid.voxels).to(self._device)))
+        return Pyramid(Scan(grid, scale(grid.voxels).to(self._device)))
 
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features
