@@ -14,6 +14,7 @@ import torch
 import deepfeatures
 from deepfeatures.encoding.patch import SMALLEST_PATCH
 from deepfeatures.errors import InputError
+from deepfeatures.feature_cache import cached, content_hash, tensors_hash
 from deepfeatures.intensity import check_policy, choose_policy, scaling
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
@@ -321,7 +322,10 @@ class Matcher:
         with self._clock.stage("encode"):
             encode = patch_templates if self.settings.search == "patch" else dense_templates
             wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
-            maps = encode(self._features, voxels, wanted) if defined else torch.empty(0)
+            maps = torch.empty(0)
+            if defined:
+                facts = self._facts(template, policy, nearest_voxels)
+                maps = cached(facts, lambda: encode(self._features, voxels, wanted), self._device)
         self._template = _Template(
             volume=template,
             landmarks=landmarks,
@@ -334,6 +338,20 @@ class Matcher:
             maps=maps,
         )
         return self._template
+
+    def _facts(self, template: Volume, policy: str | None, voxels: np.ndarray) -> dict:
+        """All that the template's features follow from."""
+        settings, encoder = self.settings, self._features.encoder
+        return {
+            "template": content_hash(template),
+            "policy": policy,
+            "voxels": voxels.tolist(),
+            "network": [settings.network, settings.layer, settings.patch_size],
+            "weights": tensors_hash([*encoder.parameters(), *encoder.buffers()]),
+            "search": settings.search,
+            "precision": settings.precision,
+            "device": devices.device_name(self._device),
+        }
 
     @staticmethod
     def _defined_inside(template: Volume, landmarks: LandmarkSet) -> tuple[int, ...]:
