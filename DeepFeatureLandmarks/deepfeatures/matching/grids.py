@@ -34,6 +34,14 @@ def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> to
     return result
 
 
+def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Length of the gradient of an image `(D, H, W)` smoothed by `sigma` voxels; an axis of one voxel has none."""
+    axes = [axis for axis in range(3) if image.shape[axis] > 1]
+    if not axes:
+        return torch.zeros_like(image)
+    return torch.stack(torch.gradient(smooth(image[None], sigma)[0], dim=axes)).norm(dim=0)
+
+
 def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
     """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` has them: -1 to 1 between centres."""
     size = torch.tensor(tuple(shape)[-3:][::-1], device=points.device, dtype=points.dtype)

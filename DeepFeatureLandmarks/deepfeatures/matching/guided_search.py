@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.errors import InputError
 from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.frame import Pyramid, Scan
@@ -18,6 +19,7 @@ from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
+FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 
@@ -63,7 +65,11 @@ class GuidedSearch:
         progress: Callable[[float], None],
         intensity: str = "percentile",
     ) -> list[Place]:
-        """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy."""
+        """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy.
+
+        Raises:
+            InputError: The template is too small for the voxels.
+        """
         self.pose = None
         if len(positions) == 0:
             return []
@@ -74,6 +80,7 @@ class GuidedSearch:
             known, seen = self._template[2], self._pyramid(target, scale)
         with clock.stage("pose"), torch.inference_mode():
             unit = finest_spacing(known.scan, seen.scan, self._settings)
+            _check_detail(template, target, float(known.scan.extent.min()), unit)
             self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
         progress(0.4)
         with clock.stage("match"), torch.inference_mode():
@@ -95,6 +102,14 @@ class GuidedSearch:
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features
         return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
+
+
+def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm: float) -> None:
+    if shortest_mm < FEWEST_VOXELS * unit_mm:
+        raise InputError(
+            f"{template.name} is {shortest_mm:.3g} mm across, too little to be found at {unit_mm:.3g} mm, the coarser"
+            f" voxel size of it and {target.name}; check the voxel sizes, or give a larger or finer volume."
+        )
 
 
 def _places(located: Located, target: Scan) -> list[Place]:

@@ -199,9 +199,11 @@ class Matcher:
             with its feature distance, or `"missing"` where there was no position or no candidate.
 
         Raises:
-            InputError: A landmark lies outside the template, the mask is empty, or memory is too short.
+            InputError: The template is flat or, guided, too small for the voxels, a landmark lies outside it, the mask
+                is empty, or memory is too short.
         """
         progress = progress or (lambda _: None)
+        self._check_template(template)
         defined = self._defined_inside(template, landmarks)
         policy = self._policy(template, target)
         with self._reported(template, target, policy) as found:
@@ -352,6 +354,13 @@ class Matcher:
             "precision": settings.precision,
             "device": devices.device_name(self._device),
         }
+
+    @staticmethod
+    def _check_template(template: Volume) -> None:
+        if bool(template.voxels.min() == template.voxels.max()):
+            raise InputError(
+                f"{template.name} has the same value everywhere; give the volume in which the landmarks were placed."
+            )
 
     @staticmethod
     def _defined_inside(template: Volume, landmarks: LandmarkSet) -> tuple[int, ...]:
