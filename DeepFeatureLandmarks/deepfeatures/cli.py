@@ -45,6 +45,15 @@ class Pose(str, Enum):
     any = "any"
 
 
+class Intensity(str, Enum):
+    auto = "auto"
+    percentile = "percentile"
+    zscore = "zscore"
+    hu = "hu"
+    histogram = "histogram"
+    rank = "rank"
+
+
 class Device(str, Enum):
     auto = "auto"
     cpu = "cpu"
@@ -122,6 +131,14 @@ def place(
             " coordinates, or at any rotation; auto, the default: centres, and any where that is not right.",
         ),
     ] = None,
+    intensity: Annotated[
+        Intensity | None,
+        typer.Option(
+            "--intensity",
+            help="How voxels of template and target are scaled; auto, the default: Hounsfield units where both are CT,"
+            " else percentiles.",
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
@@ -155,6 +172,7 @@ def place(
         "search": search.value if search else "dense" if mask else None,
         "search_radius_mm": search_radius,
         "pose": pose.value if pose else None,
+        "intensity": intensity.value if intensity else None,
         "device": device.value,
         "precision": precision.value,
         "seed": seed,

@@ -15,10 +15,10 @@ import torch
 
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.evidence import Settled, gather
-from deepfeatures.matching.frame import Lattice, Pyramid, Scan
+from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.pose import Encode, PoseSettings
+from deepfeatures.matching.pose import PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
 
 
@@ -111,15 +111,16 @@ def locate(
         pose: Of the target, `(4, 4)`, template to target millimetres.
         encode: Features of a view.
     """
-    unit, identity = finest_spacing(template.scan, target.scan, settings), torch.eye(4, device=points.device)
+    unit = finest_spacing(template.scan, target.scan, settings)
     every = torch.cat([points, _keypoints_near(template, points, unit, settings)])
     displacements = torch.zeros_like(every)  # mm in the template's frame
     for number, level in enumerate(settings.settle):
         spacing = level.spacing * unit
         margin = (level.search_radius + level.patch_radius + 3) * spacing + float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, margin)
-        image, scene = template.view(on, identity), target.view(on, pose)
-        features, seen = encode(image), encode(scene)
+        image, features = template.encoded(on, encode)
+        scene = target.view(on, pose)
+        seen = encode(scene)
         patch = ball(level.patch_radius, settings.patch_step, points.device)
         here, moved = on.to_voxels(every), displacements / spacing
         distances = block_distances(features, seen, here, here + moved, level.search_radius, patch)

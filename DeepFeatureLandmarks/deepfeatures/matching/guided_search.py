@@ -9,19 +9,22 @@ import numpy as np
 import torch
 
 from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.errors import InputError
+from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
 from deepfeatures.matching.pose import Pose, find_pose
-from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
+from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
 # A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
 EDGE = 2.0
+FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 
@@ -70,7 +73,7 @@ class GuidedSearch:
         self._features, self._device, self._settings, self._way = features, device, settings, way
         self._expectation = expectation
         self.pose: Pose | None = None
-        self._template: tuple[Volume, Pyramid] | None = None
+        self._template: tuple[Volume, str, Pyramid] | None = None
 
     def find(
         self,
@@ -79,17 +82,24 @@ class GuidedSearch:
         target: Volume,
         clock: Clock,
         progress: Callable[[float], None],
+        intensity: str = "percentile",
     ) -> list[Place]:
-        """Places of template positions, LPS mm `(N, 3)`, in the target."""
+        """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy.
+
+        Raises:
+            InputError: The template is too small for the voxels.
+        """
         self.pose = None
         if len(positions) == 0:
             return []
         with clock.stage("prepare"), torch.inference_mode():
-            if self._template is None or self._template[0] is not template:
-                self._template = template, self._pyramid(template)
-            known, seen = self._template[1], self._pyramid(target)
+            scale = scaling(intensity, template.voxels)
+            if self._template is None or self._template[0] is not template or self._template[1] != intensity:
+                self._template = template, intensity, self._pyramid(template, scale)
+            known, seen = self._template[2], self._pyramid(target, scale)
         with clock.stage("pose"), torch.inference_mode():
             unit = finest_spacing(known.scan, seen.scan, self._settings)
+            _check_detail(template, target, float(known.scan.extent.min()), unit)
             self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
         progress(0.4)
         with clock.stage("match"), torch.inference_mode():
@@ -105,13 +115,21 @@ class GuidedSearch:
         depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
         return _places(located, depths_mm, seen.scan, self._expectation)
 
-    def _pyramid(self, volume: Volume) -> Pyramid:
+    def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
-        return Pyramid(Scan(grid, scale_robustly(grid.voxels).to(self._device)))
+        return Pyramid(Scan(grid, scale(grid.voxels).to(self._device)))
 
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features
         return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
+
+
+def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm: float) -> None:
+    if shortest_mm < FEWEST_VOXELS * unit_mm:
+        raise InputError(
+            f"{template.name} is {shortest_mm:.3g} mm across, too little to be found at {unit_mm:.3g} mm, the coarser"
+            f" voxel size of it and {target.name}; check the voxel sizes, or give a larger or finer volume."
+        )
 
 
 def _places(located: Located, depths_mm: torch.Tensor, target: Scan, expectation: Expectation | None) -> list[Place]:
