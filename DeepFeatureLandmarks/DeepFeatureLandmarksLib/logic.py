@@ -11,12 +11,12 @@ Whatever cannot work from the start raises `InputError`; what fails later arrive
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from DeepFeatureLandmarksLib.review import ReviewRow
 from deepfeatures.worker_client import WorkerClient
 from deepfeatures.worker_protocol import PlaceSettings, VolumeArray
-from DeepFeatureLandmarksLib.review import ReviewRow
 
 
 @dataclass(frozen=True, eq=False)
