@@ -303,7 +303,8 @@ def _samples(node) -> tuple[np.ndarray, np.ndarray]:
 
 def _modality(node) -> str | None:
     """The DICOM modality that the subject hierarchy has noted."""
-    hierarchy = node.GetScene() and slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    scene = node.GetScene()
+    hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode") if scene else None  # asking must not make one
     item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
     return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None
 

@@ -11,11 +11,11 @@ pytest.importorskip("slicer", reason="needs slicer-core")
 import slicer
 import vtk
 
+from DeepFeatureLandmarksLib import nodes
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.volume import Volume
 from deepfeatures.worker_protocol import VolumeArray
-from DeepFeatureLandmarksLib import nodes
 
 LPS = np.array([-1, -1, 1])
 MM = 1e-6
