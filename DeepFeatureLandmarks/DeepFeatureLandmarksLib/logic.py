@@ -350,8 +350,15 @@ class DeepFeatureLandmarksLogic:
 
     def activationMap(self, maps: ActivationMaps, channel: int):
         """One channel as a scalar volume node beneath its volume in the subject hierarchy; one node is kept and
-        refilled."""
+        refilled.
+
+        Raises:
+            InputError: The volume has left the scene.
+        """
         volume = maps.volume
+        self._require(
+            "" if volume.GetScene() else f"The volume of these maps, {volume.GetName()}, was removed; load it."
+        )
         name = f"{volume.GetName()} {maps.landmark} {maps.layer} channel {channel}"
         known = volume.GetNodeReference(MAPS_NODE)
         node = nodes.mapToNode(maps.channels[channel], self._scene, name, volume, known)

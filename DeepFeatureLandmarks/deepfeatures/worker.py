@@ -101,6 +101,7 @@ class Worker:
         template, target = self._volume(message["template"]), self._volume(message["target"])
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
+        progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
         placed = matcher.match(template, landmarks, target, progress=lambda done: progress(done, text))
         return {"landmarks": landmarks_to_json(placed), "report": matcher.last_report}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 
@@ -67,11 +69,11 @@ def statuses(logic, node):
     return {row.name: row.status for row in logic.reviewRows(node)}
 
 
-def save_and_load(scene, new_scene, folder):
-    """The scene as it comes back from its own files."""
+def through_mrml(scene, new_scene, folder):
+    """The scene as it comes back from a scene file and the files of its nodes."""
     for number in range(scene.GetNumberOfNodes()):
         node = scene.GetNthNode(number)
-        if node.IsA("vtkMRMLStorableNode") and node.GetSaveWithScene() and not node.IsA("vtkMRMLColorNode"):
+        if node.IsA("vtkMRMLStorableNode") and node.GetSaveWithScene():
             node.AddDefaultStorageNode()
             storage = node.GetStorageNode()
             if storage is not None:
@@ -84,6 +86,22 @@ def save_and_load(scene, new_scene, folder):
     loaded.SetURL(scene.GetURL())
     assert loaded.Connect()
     return loaded
+
+
+def through_mrb(scene, new_scene, folder):
+    """The scene as it comes back from a bundle of all its files."""
+    assert scene.WriteToMRB(str(folder / "scene.mrb"), None)
+    with ZipFile(folder / "scene.mrb") as bundle:  # Slicer's own reader of bundles needs its application
+        bundle.extractall(folder / "unpacked")
+    loaded = new_scene()
+    loaded.SetURL(str(next((folder / "unpacked").rglob("*.mrml"))))
+    assert loaded.Connect()
+    return loaded
+
+
+@pytest.fixture(params=[through_mrml, through_mrb], ids=["mrml", "mrb"])
+def save_and_load(request):
+    return request.param
 
 
 def test_points_are_placed_with_what_is_known_of_them(place, logic):
@@ -414,7 +432,9 @@ def test_five_hundred_landmarks(logic, client, heard, add_volume, scene):
     assert len(logic.revertLastRun(run.node)) == 499
 
 
-def test_everything_survives_saving_and_loading(place, logic, client, scene, new_scene, tmp_path, listen):
+def test_everything_survives_saving_and_loading(
+    place, logic, client, scene, new_scene, save_and_load, tmp_path, listen
+):
     client.lost = {"C"}
     node = place().node
     client.step = (0.0, 1.0, 0.0)
@@ -446,7 +466,7 @@ def test_everything_survives_saving_and_loading(place, logic, client, scene, new
     other.close()
 
 
-def test_a_loaded_scene_still_takes_points_along(place, logic, client, scene, new_scene, tmp_path):
+def test_a_loaded_scene_still_takes_points_along(place, logic, client, scene, new_scene, save_and_load, tmp_path):
     place()
     loaded = save_and_load(scene, new_scene, tmp_path)
     other = DeepFeatureLandmarksLogic(loaded, client)
