@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNDEFINED, DEFINED, MISSING = (STATUSES.index(name) for name in ("undefined", "defined", "missing"))
-LARGEST_COSINE = 1e-4  # between two axes of a voxel grid that is called rectangular
+LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular, as where the backend reads files
 SAMPLES = 9  # along each axis, of a grid whose extent in the world is wanted
 
 

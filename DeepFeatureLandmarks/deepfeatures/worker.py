@@ -205,12 +205,14 @@ def main(folder: Path) -> None:
     requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in sys.stdin.buffer:
-            message = json.loads(line)
-            if message["type"] in ("cancel", "shutdown"):
-                os._exit(0)  # PyTorch cannot be interrupted in the middle of an operation, a process can
-            requests.put(message)
-        alone()
+        try:
+            for line in sys.stdin.buffer:
+                message = json.loads(line)
+                if message["type"] in ("cancel", "shutdown"):
+                    os._exit(0)  # PyTorch cannot be interrupted in the middle of an operation, a process can
+                requests.put(message)
+        finally:
+            alone()
 
     threading.Thread(target=read, name="requests", daemon=True).start()
     worker = Worker(folder)
