@@ -1,4 +1,4 @@
-"""Guided matching of volumes: what is kept of a template between targets, and what makes a landmark missing."""
+"""Guided matching of volumes: what is kept between requests, and what makes a landmark missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Place:
 
 
 class GuidedSearch:
-    """Places landmarks by `locate`; keeps the template's pyramid between targets.
+    """Places landmarks by `locate`; keeps the template's pyramid between targets, and all of a pair that comes again.
 
     Args:
         features: Network, layer and precision.
@@ -74,6 +74,7 @@ class GuidedSearch:
         self._expectation = expectation
         self.pose: Pose | None = None
         self._template: tuple[Volume, str, Pyramid] | None = None
+        self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
 
     def find(
         self,
@@ -92,15 +93,7 @@ class GuidedSearch:
         self.pose = None
         if len(positions) == 0:
             return []
-        with clock.stage("prepare"), torch.inference_mode():
-            scale = scaling(intensity, template.voxels)
-            if self._template is None or self._template[0] is not template or self._template[1] != intensity:
-                self._template = template, intensity, self._pyramid(template, scale)
-            known, seen = self._template[2], self._pyramid(target, scale)
-        with clock.stage("pose"), torch.inference_mode():
-            unit = finest_spacing(known.scan, seen.scan, self._settings)
-            _check_detail(template, target, float(known.scan.extent.min()), unit)
-            self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+        known, seen, self.pose = self.prepare(template, target, clock, intensity)
         progress(0.4)
         with clock.stage("match"), torch.inference_mode():
             located = locate(
@@ -114,6 +107,33 @@ class GuidedSearch:
             )
         depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
         return _places(located, depths_mm, seen.scan, self._expectation)
+
+    def prepare(
+        self, template: Volume, target: Volume, clock: Clock, intensity: str = "percentile"
+    ) -> tuple[Pyramid, Pyramid, Pose]:
+        """What does not depend on the landmarks: both pyramids and the pose; at no cost for the pair of the last call.
+
+        Volumes are recognised by identity.
+
+        Raises:
+            InputError: The template is too small for the voxels.
+        """
+        if self._template is None or self._template[0] is not template or self._template[1] != intensity:
+            self._template = self._target = None
+            with clock.stage("prepare"), torch.inference_mode():
+                self._template = template, intensity, self._pyramid(template, scaling(intensity, template.voxels))
+        known = self._template[2]
+        if self._target is None or self._target[0] is not target:
+            self._target = None  # make room before the next one is read
+            with clock.stage("prepare"), torch.inference_mode():
+                seen = self._pyramid(target, scaling(intensity, template.voxels))
+            with clock.stage("pose"), torch.inference_mode():
+                unit = finest_spacing(known.scan, seen.scan, self._settings)
+                _check_detail(template, target, float(known.scan.extent.min()), unit)
+                pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+            self._target = target, seen, pose
+        _, seen, pose = self._target
+        return known, seen, pose
 
     def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
