@@ -19,7 +19,7 @@ class Parameters:
     targetLandmarks - Where the found points go; none for a new list.
     humanLandmarks - A person's points in the target, to measure the found ones against.
     secondRaterLandmarks - A second person's.
-    preset - A name of `features.PRESETS`.
+    preset - A name of `features_section.PRESETS`.
     network - A name of the catalog; empty for the best. `layer` likewise.
     patchSize - Edge of the compared cube in voxels.
     device - "auto", "cpu", "cuda" or "mps".

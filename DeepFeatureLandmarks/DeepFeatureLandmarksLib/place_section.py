@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 
 from deepfeatures.errors import InputError
-from DeepFeatureLandmarksLib.features import settingsOf
+from DeepFeatureLandmarksLib.features_section import settingsOf
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Placement
 from DeepFeatureLandmarksLib.parameters import Parameters
 
@@ -73,8 +73,12 @@ class PlaceSection:
         self._isRunning = True
         self._ui.progressBar.setValue(0)
         self._ui.progressLabel.setText("Starting …")
-        self._timer.start()
+        self.listen()
         self.refresh()
+
+    def listen(self) -> None:
+        """Take in what the worker sends until it has nothing more to do."""
+        self._timer.start()
 
     def cancel(self) -> None:
         self._ui.progressLabel.setText("Cancelling …")

@@ -11,7 +11,7 @@ from DeepFeatureLandmarksLib.layout import SideBySide
 from DeepFeatureLandmarksLib.logic import ActivationMaps, DeepFeatureLandmarksLogic, Run
 from DeepFeatureLandmarksLib.mosaic import pixmap, tiled
 from DeepFeatureLandmarksLib.parameters import Parameters
-from DeepFeatureLandmarksLib.place import placementOf
+from DeepFeatureLandmarksLib.place_section import placementOf
 
 COLOURS = ("Viridis", "Inferno", "Plasma", "Magma", "Grey")  # names of Slicer's colour tables
 WHERE = {"target": "the target, where it was placed", "template": "the template"}

@@ -1,0 +1,104 @@
+"""Stand-ins for slicer.app and slicer.modules: layouts and slices are MRML's own logic, windows are not there."""
+
+from __future__ import annotations
+
+import types
+
+from PySide6 import QtCore, QtWidgets
+
+
+class LayoutManager:
+    """Real layout logic and real slice logics, without views."""
+
+    def __init__(self, slicer):
+        self._slicer = slicer
+        self._logic = slicer.vtkMRMLLayoutLogic()
+        self._logic.SetMRMLScene(slicer.mrmlScene)
+        self._slices = {}
+
+    def layoutLogic(self):
+        return self._logic
+
+    def sliceWidget(self, name):
+        node = self._slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if node is None:
+            return None
+        if name not in self._slices:
+            logic = self._slicer.vtkMRMLSliceLogic()
+            logic.SetMRMLScene(self._slicer.mrmlScene)
+            logic.SetSliceNode(node)
+            self._slices[name] = logic
+        return types.SimpleNamespace(sliceLogic=lambda: self._slices[name])
+
+
+class MarkupsLogic:
+    """Remembers what it was told."""
+
+    def __init__(self, interaction):
+        self._interaction = interaction
+        self.active = None
+
+    def SetActiveList(self, node):
+        self.active = node
+
+    def StartPlaceMode(self, persistent):
+        self._interaction.SwitchToPersistentPlaceMode()
+
+
+class ModuleManager:
+    def connect(self, signal, slot):
+        pass
+
+    disconnect = connect
+
+
+class App:
+    """What our code and Slicer's Python files ask of the application."""
+
+    def __init__(self, slicer):
+        scene = slicer.mrmlScene
+        self._layouts = LayoutManager(slicer)
+        self._interaction = slicer.vtkMRMLInteractionNode()
+        self._interaction.SetSingletonTag("Singleton")
+        scene.AddNode(self._interaction)
+        self._manager = ModuleManager()
+        self.started = []
+        self.window = QtWidgets.QMainWindow()
+
+    def layoutManager(self):
+        return self._layouts
+
+    def applicationLogic(self):
+        return types.SimpleNamespace(GetInteractionNode=lambda: self._interaction)
+
+    def moduleManager(self):
+        return self._manager
+
+    def connect(self, signal, slot):
+        self.started.append((signal, slot))
+
+    def testingEnabled(self):
+        return True
+
+    def translate(self, context, text):
+        return text
+
+    def userSettings(self):
+        return QtCore.QSettings()
+
+    settings = userSettings
+
+    def processEvents(self):
+        QtWidgets.QApplication.processEvents()
+
+
+def install(slicer) -> None:
+    slicer.app = App(slicer)
+    slicer.modules = types.SimpleNamespace(
+        markups=types.SimpleNamespace(logic=lambda logic=MarkupsLogic(slicer.app._interaction): logic)
+    )
+    slicer.util.mainWindow = lambda: slicer.app.window
+    for name in ("Viridis", "Inferno"):
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+        table.SetTypeToGrey()
+        table.SetSingletonTag(name)  # stays when the scene is closed
