@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from deepfeatures.errors import InputError
 from deepfeatures.landmarks import LandmarkSet
+from DeepFeatureLandmarksLib.quality import pointErrors
 
 FIELDS = ("landmark", "error_mm", "second_person_mm")
 
@@ -31,27 +32,24 @@ class ErrorRow:
 
 
 def errorRows(human: LandmarkSet, found: LandmarkSet, second: LandmarkSet | None = None) -> tuple[ErrorRow, ...]:
-    """Distances from each of the person's points, the largest first.
+    """Distances from each of the person's points, the largest first, those not found before them.
 
     Raises:
-        InputError: No name is in both.
+        InputError: As `pointErrors` does.
     """
-    distances = _distances(human, found)
-    if not any(landmark.name in distances for landmark in human):
-        raise InputError("No found point bears the name of one of the person's points; names must be the same in both.")
-    others = _distances(human, second) if second is not None else {}
-    rows = (
-        ErrorRow(landmark.name, distances.get(landmark.name), others.get(landmark.name))
-        for landmark in human
-        if landmark.is_defined
-    )
-    return tuple(sorted(rows, key=lambda row: -row.found if row.found is not None else -np.inf))
+    others = {error.name: error.error_mm for error in pointErrors(human, second)} if second is not None else {}
+    rows = [
+        ErrorRow(error.name, _known(error.error_mm), _known(others.get(error.name, math.nan)))
+        for error in pointErrors(human, found)
+    ]
+    return tuple(sorted(rows, key=lambda row: math.inf if row.found is None else row.found, reverse=True))
 
 
-def summary(rows: tuple[ErrorRow, ...]) -> str:
+def inWords(rows: tuple[ErrorRow, ...]) -> str:
     """One sentence for each comparison."""
     found = [row.found for row in rows if row.found is not None]
-    text = f"{len(found)} of {len(rows)} found: mean {np.mean(found):.2f} mm, largest {np.max(found):.2f} mm."
+    text = f"{len(found)} of {len(rows)} found"
+    text += f": mean {np.mean(found):.2f} mm, largest {np.max(found):.2f} mm." if found else "."
     second = [row.second for row in rows if row.second is not None]
     return f"{text} Two people differ by {np.mean(second):.2f} mm on average." if second else text
 
@@ -77,17 +75,10 @@ def htmlText(rows: tuple[ErrorRow, ...]) -> str:
     style = "body{font:16px sans-serif;margin:2em}td,th{padding:.2em 1em;text-align:right}td:first-child{text-align:left}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmark errors</title><style>{style}</style>'
-        f"<h1>Landmark errors</h1><p>{escape(summary(rows))} For research only.</p>"
+        f"<h1>Landmark errors</h1><p>{escape(inWords(rows))} For research only.</p>"
         f"<table><tr><th>Landmark</th><th>found, mm</th><th>second person, mm</th></tr>{cells}</table></html>\n"
     )
 
 
-def _distances(human: LandmarkSet, other: LandmarkSet) -> dict[str, float]:
-    """mm by name; names that repeat in `other` are left out, as nobody could say which is meant."""
-    repeated = set(other.duplicate_names)
-    places = {mark.name: mark.position for mark in other if mark.is_defined and mark.name not in repeated}
-    return {
-        mark.name: float(np.linalg.norm(np.subtract(mark.position, places[mark.name])))
-        for mark in human
-        if mark.is_defined and mark.name in places
-    }
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -79,7 +79,7 @@ class SideBySide:
         layout = self._layoutNode()
         if layout is None:
             return
-        if not layout.IsLayoutDescription(layoutXml()):
+        if not layout.IsLayoutDescription(LAYOUT_ID):
             layout.AddLayoutDescription(LAYOUT_ID, layoutXml())
         if not self.isShown:
             self._previous = layout.GetViewArrangement()

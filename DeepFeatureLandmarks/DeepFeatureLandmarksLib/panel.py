@@ -202,9 +202,8 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _askForCatalog(self) -> None:
-        if self._logic.catalog is None and not self._logic.isBusy:
+        if self._logic.catalog is None:
             self._logic.requestCatalog()
-            self.place.listen()
 
     def _onSideBySide(self, isWanted: bool) -> None:
         if isWanted:

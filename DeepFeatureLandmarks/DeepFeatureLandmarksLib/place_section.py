@@ -11,7 +11,7 @@ from DeepFeatureLandmarksLib.features_section import settingsOf
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Placement
 from DeepFeatureLandmarksLib.parameters import Parameters
 
-POLL_MS = 50
+POLL_MS = 60
 
 
 def placementOf(parameters: Parameters) -> Placement:
@@ -44,7 +44,8 @@ class PlaceSection:
         self._isRunning = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
+        self._timer.timeout.connect(logic.poll)
+        self._timer.start()
         ui.placeButton.clicked.connect(lambda *_: self.start())
         ui.placeAgainButton.clicked.connect(lambda *_: self.startAgain())
         ui.cancelButton.clicked.connect(lambda *_: self.cancel())
@@ -73,12 +74,7 @@ class PlaceSection:
         self._isRunning = True
         self._ui.progressBar.setValue(0)
         self._ui.progressLabel.setText("Starting …")
-        self.listen()
         self.refresh()
-
-    def listen(self) -> None:
-        """Take in what the worker sends until it has nothing more to do."""
-        self._timer.start()
 
     def cancel(self) -> None:
         self._ui.progressLabel.setText("Cancelling …")
@@ -116,8 +112,3 @@ class PlaceSection:
         if self._parameters is None:
             return "The scene is being closed."
         return self._whyNotReady() or self._logic.whyNot(placementOf(self._parameters))
-
-    def _poll(self) -> None:
-        self._logic.poll()
-        if not self._logic.isBusy:
-            self._timer.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 import qt
 
 from deepfeatures.errors import InputError
-from DeepFeatureLandmarksLib.error_report import ErrorRow, csvText, errorRows, htmlText, summary
+from DeepFeatureLandmarksLib.error_report import ErrorRow, csvText, errorRows, htmlText, inWords
 from DeepFeatureLandmarksLib.nodes import landmarkSetFromNode
 from DeepFeatureLandmarksLib.parameters import Parameters
 
@@ -37,7 +37,7 @@ class QualitySection:
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels(list(COLUMNS))
         table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setSectionResizeMode(table.horizontalHeader().Stretch)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.compareButton.clicked.connect(lambda *_: self.compare())
         ui.exportCsvButton.clicked.connect(lambda *_: self._export(".csv", csvText))
         ui.exportHtmlButton.clicked.connect(lambda *_: self._export(".html", htmlText))
@@ -84,7 +84,7 @@ class QualitySection:
         table.setVisible(bool(rows))
         for button in (self._ui.exportCsvButton, self._ui.exportHtmlButton):
             button.setEnabled(bool(rows))
-        self._ui.qualitySummaryLabel.setText(summary(rows) if rows else "")
+        self._ui.qualitySummaryLabel.setText(inWords(rows) if rows else "")
 
     def _export(self, suffix: str, render: Callable[[tuple[ErrorRow, ...]], str]) -> None:
         if name := self._askFile(suffix):

@@ -65,10 +65,12 @@ class RehearsedClient:
     def __init__(self):
         self.isHeld = False
         self.settings: list[PlaceSettings] = []  # of every match
+        self.hellos = 0
         self._number = 0
         self._waiting: list[Event] = []
 
     def hello(self) -> int:
+        self.hellos += 1
         return self._answer(dict(CATALOG))
 
     def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:

@@ -19,7 +19,6 @@ STATUS = {
     "rejected": ("✗  rejected", "#808080"),
     "missing": ("○  not found", "#D55E00"),
 }
-JUDGED = ("accepted", "corrected", "rejected")
 WITHOUT_POSITION = ("rejected", "missing")
 
 
@@ -46,7 +45,7 @@ class ReviewSection:
         header = table.horizontalHeader()
         for column in range(len(COLUMNS)):
             stretch = column in (0, 3)
-            header.setSectionResizeMode(column, header.Stretch if stretch else header.ResizeToContents)
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch if stretch else qt.QHeaderView.ResizeToContents)
         table.cellClicked.connect(self._onClicked)
         ui.nextButton.clicked.connect(lambda *_: self.next())
         ui.acceptButton.clicked.connect(lambda *_: self.accept())
@@ -93,15 +92,23 @@ class ReviewSection:
         self.select(index if index is not None else self._logic.nextUncertain(self._output))
 
     def accept(self) -> None:
-        self._judge(self._logic.accept)
+        """The selected point is right, or rightly missing."""
+        if self._canAccept():
+            self._judge(self._logic.accept)
 
     def reject(self) -> None:
-        self._judge(self._logic.reject)
+        """The selected point is wrong."""
+        if self._canReject():
+            self._judge(self._logic.reject)
+
+    def _canAccept(self) -> bool:
+        return self.selectedRow is not None and self.selectedRow.status != "rejected"
+
+    def _canReject(self) -> bool:
+        return self.selectedRow is not None and self.selectedRow.status not in WITHOUT_POSITION
 
     def _judge(self, judge: Callable) -> None:
         row = self.selectedRow
-        if row is None or row.status in WITHOUT_POSITION:
-            return
         following = self._logic.nextUncertain(self._output, row.index)
         judge(self._output, row.index)
         self.refresh()
@@ -124,18 +131,17 @@ class ReviewSection:
             if column == 3:
                 item.setForeground(qt.QBrush(qt.QColor(colour)))
             if column in (1, 2):
-                item.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+                item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
             self._ui.reviewTable.setItem(place, column, item)
 
     def _enable(self) -> None:
-        judged = sum(row.status in JUDGED for row in self._rows)
+        judged = sum(not row.isOpen for row in self._rows)
         missing = sum(row.status == "missing" for row in self._rows)
         summary = f"{judged} of {len(self._rows)} looked at" + (f", {missing} not found" if missing else "") + "."
         self._ui.reviewSummaryLabel.setText(summary if self._rows else "Nothing has been placed yet.")
-        row = self.selectedRow
         self._ui.nextButton.setEnabled(judged < len(self._rows))
-        self._ui.acceptButton.setEnabled(row is not None and row.status not in WITHOUT_POSITION)
-        self._ui.rejectButton.setEnabled(row is not None and row.status not in WITHOUT_POSITION)
+        self._ui.acceptButton.setEnabled(self._canAccept())
+        self._ui.rejectButton.setEnabled(self._canReject())
 
 
 def _millimetres(value: float | None) -> str:

@@ -20,4 +20,12 @@ from DeepFeatureLandmarksLib.behaviours import Behaviours
 
 
 class TestPanel(Behaviours, unittest.TestCase):
-    pass
+    def setUp(self):
+        self.raised = []  # in slots and observers, where exceptions are printed only
+        self.hook, sys.excepthook = sys.excepthook, lambda kind, error, trace: self.raised.append(error)
+        super().setUp()
+
+    def tearDown(self):
+        super().tearDown()
+        sys.excepthook = self.hook
+        self.assertEqual(self.raised, [])

@@ -12,9 +12,16 @@ class LayoutManager:
 
     def __init__(self, slicer):
         self._slicer = slicer
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLScene(slicer.mrmlScene)
         self._slices = {}
+        self._logic.GetLayoutNode().AddObserver("ModifiedEvent", lambda *_: self._makeSlices())
+
+    def _makeSlices(self):
+        """Slicer makes a widget, and with it a slice logic, for each view of a layout."""
+        for node in self._slicer.util.getNodesByClass("vtkMRMLSliceNode", self._slicer.mrmlScene):
+            self.sliceWidget(node.GetLayoutName())
 
     def layoutLogic(self):
         return self._logic

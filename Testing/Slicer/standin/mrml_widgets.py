@@ -9,6 +9,8 @@ from PySide6 import QtCore, QtWidgets
 class qMRMLWidget(QtWidgets.QWidget):
     """Hands the scene on to the selectors within it, as the connections of a .ui file do in Slicer."""
 
+    mrmlSceneChanged = QtCore.Signal("vtkMRMLScene*")
+
     def setMRMLScene(self, scene):
         for selector in self.findChildren(qMRMLNodeComboBox):
             selector.setMRMLScene(scene)
@@ -17,7 +19,7 @@ class qMRMLWidget(QtWidgets.QWidget):
 class qMRMLNodeComboBox(QtWidgets.QComboBox):
     """Lists the scene's nodes of some classes."""
 
-    currentNodeChanged = QtCore.Signal("QVariant")
+    currentNodeChanged = QtCore.Signal(object)
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -36,6 +38,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     nodeTypes = QtCore.Property("QStringList", lambda self: self._types, _setTypes)
     noneDisplay = QtCore.Property(str, lambda self: self._noneDisplay, _setNoneDisplay)
 
+    @QtCore.Slot("vtkMRMLScene*")
     def setMRMLScene(self, scene):
         self._scene = scene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
