@@ -7,7 +7,7 @@ from collections.abc import Callable
 import slicer
 
 from DeepFeatureLandmarksLib.choices import Choice, ChoiceConnector
-from DeepFeatureLandmarksLib.layout import SideBySide
+from DeepFeatureLandmarksLib.layout import TARGET, TEMPLATE, SideBySide
 from DeepFeatureLandmarksLib.logic import ActivationMaps, DeepFeatureLandmarksLogic, Run
 from DeepFeatureLandmarksLib.mosaic import pixmap, tiled
 from DeepFeatureLandmarksLib.parameters import Parameters
@@ -35,6 +35,7 @@ class ActivationSection:
         self._parameters: Parameters | None = None
         self._maps: ActivationMaps | None = None
         self._overlay = None
+        self._side = TARGET
         self._landmark = ChoiceConnector(ui.activationLandmarkBox)
         self._where = ChoiceConnector(ui.activationWhereBox)
         self._colour = ChoiceConnector(ui.colourBox)
@@ -83,7 +84,7 @@ class ActivationSection:
             self._ui.mosaicLabel.setPixmap(pixmap(tiled([channel.voxels for channel in run.maps.channels])))
             self._showChannel()
         elif run.kind == "distanceMap":
-            self._lay(run.node)
+            self._lay(run.node, TARGET)
 
     def _askForMaps(self) -> None:
         inTarget = self._where.read() == "target"
@@ -99,18 +100,18 @@ class ActivationSection:
             return
         channel = self._ui.channelSlider.value
         self._ui.channelNumberLabel.setText(f"{channel + 1} of {len(self._maps.channels)}")
-        self._lay(self._logic.activationMap(self._maps, channel))
+        isTemplates = self._maps.volume is self._parameters.templateVolume
+        self._lay(self._logic.activationMap(self._maps, channel), TEMPLATE if isTemplates else TARGET)
 
-    def _lay(self, volume) -> None:
-        self._overlay = volume
+    def _lay(self, volume, side) -> None:
+        self._overlay, self._side = volume, side
         self._restyle()
 
     def _restyle(self) -> None:
         """Colour and opacity of the map that is shown."""
         if self._overlay is None or self._overlay.GetScene() is None:
             return
-        self._overlay.CreateDefaultDisplayNodes()
         colour = slicer.mrmlScene.GetFirstNodeByName(self._colour.read())
         if colour is not None:
             self._overlay.GetDisplayNode().SetAndObserveColorNodeID(colour.GetID())
-        self._layout.overlay(self._overlay, self._ui.opacitySlider.value / 100)
+        self._layout.overlay(self._side, self._overlay, self._ui.opacitySlider.value / 100)

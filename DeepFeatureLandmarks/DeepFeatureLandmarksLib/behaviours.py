@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from DeepFeatureLandmarksLib.install import TORCH
+from DeepFeatureLandmarksLib.layout import TARGET
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
 from DeepFeatureLandmarksLib.parameters import MODULE_NAME, parameterNode
@@ -273,7 +274,8 @@ class Behaviours:
         self.ui.channelSlider.setValue(2)
         self.assertIn(f"3 of {CHANNELS}", self.ui.channelNumberLabel.text)
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        self.assertTrue(any(composite.GetForegroundVolumeID() for composite in composites))
+        over = {node.GetLayoutName() for node in composites if node.GetForegroundVolumeID()}
+        self.assertEqual(over, set(TARGET.viewNames), "a map of the target means nothing over the template")
 
     def test_quality_measures_against_a_persons_points(self):
         self.placed()
@@ -302,12 +304,15 @@ class Behaviours:
         self.assertTrue(self.ui.placeButton.enabled, self.ui.placeReasonLabel.text)
 
     def test_parameters_of_another_version_do_no_harm(self):
-        self.panel.setParameters(None)
-        node = parameterNode(slicer.mrmlScene).parameterNode
+        self.panel.cleanup()
+        slicer.mrmlScene.Clear(0)
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetSingletonTag(MODULE_NAME)
         for name, value in (("patchSize", "huge"), ("preset", "fastest"), ("network", "gone"), ("searchMode", "x")):
             node.SetParameter(name, value)
+        node = slicer.mrmlScene.AddNode(node)
         node.SetNodeReferenceID("templateVolume", makePoints("not a volume").GetID())
-        self.panel.setParameters(parameterNode(slicer.mrmlScene))
+        self.panel = self.makePanel()
         self.panel.enter()
         self.finish()
         self.assertIsNone(self.panel.parameters.templateVolume)

@@ -106,16 +106,17 @@ class SideBySide:
                 for node in self._slices(side) if position is not None and self.isShown else ():
                     node.JumpSliceByCentering(*position)
 
-    def overlay(self, map_, opacity: float) -> None:
-        """Lay a volume over all slices; it shows where it lies.
+    def overlay(self, side: Side, volume, opacity: float) -> None:
+        """Lay a volume over one side's slices, and take away what lay over the other's.
 
         Args:
-            map_: Volume node; `None` takes the overlay away.
+            side: Whose scan the volume was computed from; over the other it would mean nothing.
+            volume: Volume node.
             opacity: From 0 to 1.
         """
-        for side in (TEMPLATE, TARGET):
-            for composite in self._composites(side):
-                composite.SetForegroundVolumeID(map_.GetID() if map_ is not None else None)
+        for each in (TEMPLATE, TARGET):
+            for composite in self._composites(each):
+                composite.SetForegroundVolumeID(volume.GetID() if each is side else None)
                 composite.SetForegroundOpacity(opacity)
 
     def _release(self) -> None:

@@ -42,6 +42,7 @@ class PlaceSection:
         self._selectedName = selectedName
         self._parameters: Parameters | None = None
         self._isRunning = False
+        self._told = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(logic.poll)
@@ -73,22 +74,26 @@ class PlaceSection:
             return
         self._isRunning = True
         self._ui.progressBar.setValue(0)
-        self._ui.progressLabel.setText("Starting …")
+        self._tell("Starting …")
         self.refresh()
 
     def cancel(self) -> None:
-        self._ui.progressLabel.setText("Cancelling …")
+        self._tell("Cancelling …")
         self._logic.cancel()
 
     def showProgress(self, fraction: float, text: str) -> None:
         self._ui.progressBar.setValue(round(100 * fraction))
-        self._ui.progressLabel.setText(text)
+        self._tell(text)
 
     def stop(self, message: str) -> None:
         """Say how it ended."""
         self._isRunning = False
-        self._ui.progressLabel.setText(message)
+        self._tell(message)
         self.refresh()
+
+    def _tell(self, text: str) -> None:
+        self._told = text
+        self._ui.progressLabel.setText(text)
 
     def refresh(self) -> None:
         """Bring buttons and the reason in step with the parameters."""
@@ -101,6 +106,7 @@ class PlaceSection:
         self._ui.placeReasonLabel.setText("" if self._isRunning else reason)
         self._ui.placeReasonLabel.setVisible(bool(reason) and not self._isRunning)
         self._ui.progressBar.setVisible(self._isRunning)
+        self._ui.progressLabel.setVisible(bool(self._told))
         self._ui.cancelButton.setVisible(self._isRunning)
 
     def close(self) -> None:

@@ -10,14 +10,15 @@ from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.review import ReviewRow
 
 COLUMNS = ("Landmark", "Expected error", "Round trip", "Status", "✓", "✗")
-ACCEPT, REJECT = COLUMNS.index("✓"), COLUMNS.index("✗")
+EXPECTED, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
+ROW_HEIGHT = 24  # pixels
 # Blue and orange: told apart by colour-blind people, too. Shapes say the same.
 STATUS = {
-    "proposed": ("●  look at it", "#E69F00"),
-    "accepted": ("✓  accepted", "#0072B2"),
-    "corrected": ("✎  corrected", "#0072B2"),
-    "rejected": ("✗  rejected", "#808080"),
-    "missing": ("○  not found", "#D55E00"),
+    "proposed": ("● to check", "#E69F00"),
+    "accepted": ("✓ accepted", "#0072B2"),
+    "corrected": ("✎ corrected", "#0072B2"),
+    "rejected": ("✗ rejected", "#808080"),
+    "missing": ("○ not found", "#D55E00"),
 }
 WITHOUT_POSITION = ("rejected", "missing")
 
@@ -42,10 +43,11 @@ class ReviewSection:
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels(list(COLUMNS))
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = table.horizontalHeader()
         for column in range(len(COLUMNS)):
-            stretch = column in (0, 3)
-            header.setSectionResizeMode(column, qt.QHeaderView.Stretch if stretch else qt.QHeaderView.ResizeToContents)
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.cellClicked.connect(self._onClicked)
         ui.nextButton.clicked.connect(lambda *_: self.next())
         ui.acceptButton.clicked.connect(lambda *_: self.accept())
@@ -68,6 +70,8 @@ class ReviewSection:
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)
         table.setRowCount(len(self._rows))
+        for column, known in ((EXPECTED, "expectedError"), (TRIP, "roundTrip")):
+            table.setColumnHidden(column, all(getattr(row, known) is None for row in self._rows))
         for place, row in enumerate(self._rows):
             self._fill(place, row)
             if row.index == self._selected:
@@ -128,9 +132,9 @@ class ReviewSection:
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(_explained(row, column))
-            if column == 3:
+            if column == STATE:
                 item.setForeground(qt.QBrush(qt.QColor(colour)))
-            if column in (1, 2):
+            if column in (EXPECTED, TRIP):
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
             self._ui.reviewTable.setItem(place, column, item)
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import types
 
+import numpy as np
 from PySide6 import QtCore, QtWidgets
+
+
+PIXELS = (300, 300)  # of a view
+COLOURS = {  # from dark to bright, red, green, blue; Slicer reads them from files
+    "Viridis": ((0.27, 0.0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14)),
+    "Grey": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 
 
 class LayoutManager:
@@ -34,6 +42,7 @@ class LayoutManager:
             logic = self._slicer.vtkMRMLSliceLogic()
             logic.SetMRMLScene(self._slicer.mrmlScene)
             logic.SetSliceNode(node)
+            node.SetDimensions(*PIXELS, 1)
             self._slices[name] = logic
         return types.SimpleNamespace(sliceLogic=lambda: self._slices[name])
 
@@ -105,7 +114,13 @@ def install(slicer) -> None:
         markups=types.SimpleNamespace(logic=lambda logic=MarkupsLogic(slicer.app._interaction): logic)
     )
     slicer.util.mainWindow = lambda: slicer.app.window
-    for name in ("Viridis", "Inferno"):
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
-        table.SetTypeToGrey()
+    for name, anchors in COLOURS.items():
+        table = slicer.vtkMRMLColorTableNode()
+        table.SetTypeToUser()
+        table.SetNumberOfColors(256)
+        for n in range(256):
+            channels = (np.interp(n, np.linspace(0, 255, len(anchors)), channel) for channel in zip(*anchors, strict=True))
+            table.SetColor(n, str(n), *channels, 1.0)
+        table.SetName(name)
         table.SetSingletonTag(name)  # stays when the scene is closed
+        slicer.mrmlScene.AddNode(table)

@@ -44,14 +44,14 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             self._setCollapsed(not self._collapsed)
 
     def paintEvent(self, event):
-        painter = QtGui.QPainter(self)
-        bar = QtCore.QRect(0, 0, self.geometry().width(), BAR - 2)
-        painter.fillRect(bar, self.palette().button())
-        font = painter.font()
-        font.setBold(True)
-        painter.setFont(font)
-        arrow = "▸" if self._collapsed else "▾"
-        painter.drawText(bar.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, f"{arrow}  {self._text}")
+        with QtGui.QPainter(self) as painter:
+            bar = QtCore.QRect(0, 0, painter.viewport().width(), BAR - 2)
+            painter.fillRect(bar, QtGui.QColor("#2f3a45"))
+            font = painter.font()
+            font.setBold(True)
+            painter.setFont(font)
+            arrow = "▸" if self._collapsed else "▾"
+            painter.drawText(bar.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, f"{arrow}  {self._text}")
 
 
 class Anything(types.ModuleType):

@@ -6,7 +6,8 @@ import types
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-METHODS_IN_PYTHONQT = {"layout", "parent"}  # a property of the same name would hide them
+# Left alone: PythonQt has the first two as methods, and Qt itself calls the others, which our stand-ins override.
+NOT_SHOWN = {"layout", "parent", "sizeHint", "minimumSizeHint", "objectName"}
 
 
 def make_qt() -> types.ModuleType:
@@ -33,7 +34,7 @@ def show_properties(kind: type) -> None:
     meta = kind.staticMetaObject
     for number in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(number).name()
-        if name in METHODS_IN_PYTHONQT or name == "objectName":
+        if name in NOT_SHOWN:
             continue
         setattr(
             kind,
