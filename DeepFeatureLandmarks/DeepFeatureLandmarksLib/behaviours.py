@@ -104,6 +104,18 @@ class Behaviours:
         self.assertTrue(self.ui.placeButton.enabled, self.ui.placeReasonLabel.text)
         self.assertEqual(self.ui.placeReasonLabel.text, "")
 
+    def test_marking_makes_a_list_and_ends_with_the_mode(self):
+        self.panel.parameters.templateVolume = makeVolume("template")
+        self.ui.placePointsButton.setChecked(True)
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        self.assertIsNotNone(self.panel.parameters.templateLandmarks)
+        self.assertEqual(interaction.GetCurrentInteractionMode(), interaction.Place)
+        interaction.SwitchToViewTransformMode()  # as Escape does
+        self.assertFalse(self.ui.placePointsButton.checked)
+        self.ui.placePointsButton.setChecked(True)
+        self.panel.exit()
+        self.assertNotEqual(interaction.GetCurrentInteractionMode(), interaction.Place, "clicks are given back")
+
     def test_the_template_points_cannot_be_the_output(self):
         self.pair()
         self.panel.parameters.targetLandmarks = self.panel.parameters.templateLandmarks
@@ -218,6 +230,27 @@ class Behaviours:
             matrix = view.GetSliceToRAS()
             centre = [matrix.GetElement(axis, 3) for axis in range(3)]
             np.testing.assert_allclose(centre, points.GetNthControlPointPositionWorld(row.index), atol=1e-3)
+
+    def test_a_point_dragged_by_hand_counts_as_corrected(self):
+        found = self.placed()
+        row = self.panel.review.selectedRow
+        found.SetNthControlPointPositionWorld(row.index, 10.0, 11.0, 12.0)
+        self.panel.review.refresh()
+        self.assertEqual(self.panel.review.selectedRow.status, "corrected")
+
+    def test_found_points_move_with_the_target(self):
+        found = self.placed()
+        before = np.array(found.GetNthControlPointPositionWorld(0))
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        slicer.util.updateTransformMatrixFromArray(
+            transform, np.array([[1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+        )
+        self.panel.parameters.targetVolume.SetAndObserveTransformNodeID(transform.GetID())
+        self.logic.poll()
+        np.testing.assert_allclose(found.GetNthControlPointPositionWorld(0), before + np.array([5, 0, 0]), atol=1e-4)
+        self.panel.review.select(0)
+        view = slicer.mrmlScene.GetSingletonNode("TargetAxial", "vtkMRMLSliceNode")
+        self.assertAlmostEqual(view.GetSliceToRAS().GetElement(0, 3), before[0] + 5, places=3)
 
     # Layout
 

@@ -10,8 +10,8 @@ from html import escape
 
 import numpy as np
 
-from deepfeatures.landmarks import LandmarkSet
 from DeepFeatureLandmarksLib.quality import pointErrors
+from deepfeatures.landmarks import LandmarkSet
 
 FIELDS = ("landmark", "error_mm", "second_person_mm")
 
@@ -72,7 +72,9 @@ def htmlText(rows: tuple[ErrorRow, ...]) -> str:
         + "</tr>"
         for row in rows
     )
-    style = "body{font:16px sans-serif;margin:2em}td,th{padding:.2em 1em;text-align:right}td:first-child{text-align:left}"
+    style = (
+        "body{font:16px sans-serif;margin:2em}td,th{padding:.2em 1em;text-align:right}td:first-child{text-align:left}"
+    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmark errors</title><style>{style}</style>'
         f"<h1>Landmark errors</h1><p>{escape(inWords(rows))} For research only.</p>"

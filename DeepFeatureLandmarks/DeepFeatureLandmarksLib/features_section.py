@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepfeatures.worker_protocol import PlaceSettings
 from DeepFeatureLandmarksLib.choices import Choice, ChoiceConnector
 from DeepFeatureLandmarksLib.parameters import Parameters
+from deepfeatures.worker_protocol import PlaceSettings
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ def _networkChoice(network: dict) -> Choice:
     number = f"  (network {network['paper_number']} of the paper)" if network["paper_number"] else ""
     missing = network["weights"] == "missing"
     tip = "Its weights are missing: import them with `deepfeatures weights import`." if missing else network["summary"]
-    return Choice(network["name"], network["name"] + number + ("  – weights missing" if missing else ""), not missing, tip)
+    return Choice(
+        network["name"], network["name"] + number + ("  – weights missing" if missing else ""), not missing, tip
+    )
 
 
 def _layerChoice(layer: dict) -> Choice:

@@ -92,9 +92,7 @@ def _installTorch() -> None:
             " click Install again."
         ) from None
     if (
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(
-            askConfirmation=False, torchVersionRequirement=TORCH.requirement
-        )
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH.requirement)
         is None
     ):
         raise InputError("PyTorch could not be installed; see the Python console, or install it by PyTorch Utils.")

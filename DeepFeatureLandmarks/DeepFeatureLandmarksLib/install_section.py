@@ -7,8 +7,8 @@ from html import escape
 
 import slicer
 
-from deepfeatures.errors import InputError
 from DeepFeatureLandmarksLib.install import Installer
+from deepfeatures.errors import InputError
 
 
 class InstallSection:

@@ -187,7 +187,9 @@ class ViewLink:
         for first, second in pairs:
             for node, partner in ((first, second), (second, first)):
                 self._seen[node] = _view(node)
-                tag = node.AddObserver("ModifiedEvent", lambda caller, _, partner=partner: self._follow(caller, partner))
+                tag = node.AddObserver(
+                    "ModifiedEvent", lambda caller, _, partner=partner: self._follow(caller, partner)
+                )
                 self._observed.append((node, tag))
 
     def disconnect(self) -> None:

@@ -57,9 +57,7 @@ class Panel(VTKObservationMixin):
         self.place = PlaceSection(ui, logic, lambda: self.install.reason, self._selectedName)
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
         self.quality = QualitySection(ui)
-        self.shortcuts = Shortcuts(
-            {"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window
-        )
+        self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onFinished = self._onFinished
         logic.onError = self._onError

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import qt
 
-from deepfeatures.errors import InputError
 from DeepFeatureLandmarksLib.features_section import settingsOf
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Placement
 from DeepFeatureLandmarksLib.parameters import Parameters
+from deepfeatures.errors import InputError
 
 POLL_MS = 60
 

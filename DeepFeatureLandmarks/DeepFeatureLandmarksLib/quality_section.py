@@ -7,10 +7,10 @@ from pathlib import Path
 
 import qt
 
-from deepfeatures.errors import InputError
 from DeepFeatureLandmarksLib.error_report import ErrorRow, csvText, errorRows, htmlText, inWords
 from DeepFeatureLandmarksLib.nodes import landmarkSetFromNode
 from DeepFeatureLandmarksLib.parameters import Parameters
+from deepfeatures.errors import InputError
 
 COLUMNS = ("Landmark", "Found", "Second person")
 

@@ -1,4 +1,4 @@
-"""The Slicer extension: configured by CMake with a stub of Slicer's package, it installs every file and nothing else."""
+"""The Slicer extension: configured with a stub of Slicer's CMake package, it installs every file and nothing else."""
 
 from __future__ import annotations
 

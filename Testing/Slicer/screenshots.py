@@ -13,22 +13,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 import standin
 
 standin.install()
 
 import qt
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
 from DeepFeatureLandmarksLib import nodes
 from DeepFeatureLandmarksLib.behaviours import UI
 from DeepFeatureLandmarksLib.layout import TARGET, TEMPLATE
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
 from DeepFeatureLandmarksLib.rehearsal import RehearsedInstaller
-from vtk.util.numpy_support import vtk_to_numpy
-
 from deepfeatures.phantom import make_pair
 from deepfeatures.worker_client import WorkerClient
 
@@ -190,7 +188,11 @@ def pixels(logic, node) -> qt.QImage:
         alpha = composite.GetForegroundOpacity() * layers[1][..., 3:4] / 255
         shown = shown * (1 - alpha) + layers[1][..., :3] * alpha
     bytes_ = np.ascontiguousarray(shown[::-1].astype(np.uint8))
-    return qt.QImage(bytes_.data, VIEW, VIEW, 3 * VIEW, qt.QImage.Format_RGB888).convertToFormat(qt.QImage.Format_RGB32).copy()
+    return (
+        qt.QImage(bytes_.data, VIEW, VIEW, 3 * VIEW, qt.QImage.Format_RGB888)
+        .convertToFormat(qt.QImage.Format_RGB32)
+        .copy()
+    )
 
 
 def thumbnail(story: Story, path: Path) -> None:

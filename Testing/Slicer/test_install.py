@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6", reason="needs PySide6")
-sys.path.insert(0, str(Path(__file__).parent))
 
 import standin
 
 standin.install()
 
 import slicer
+
 from DeepFeatureLandmarksLib import install
 from DeepFeatureLandmarksLib.install import Installer
-
 from deepfeatures.errors import InputError
 
 

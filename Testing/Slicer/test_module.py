@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6", reason="needs PySide6")
-sys.path.insert(0, str(Path(__file__).parent))
 
 import standin
 

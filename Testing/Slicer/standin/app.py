@@ -7,7 +7,6 @@ import types
 import numpy as np
 from PySide6 import QtCore, QtWidgets
 
-
 PIXELS = (300, 300)  # of a view
 COLOURS = {  # from dark to bright, red, green, blue; Slicer reads them from files
     "Viridis": ((0.27, 0.0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14)),
@@ -110,16 +109,17 @@ class App:
 
 def install(slicer) -> None:
     slicer.app = App(slicer)
-    slicer.modules = types.SimpleNamespace(
-        markups=types.SimpleNamespace(logic=lambda logic=MarkupsLogic(slicer.app._interaction): logic)
-    )
+    markups = MarkupsLogic(slicer.app.applicationLogic().GetInteractionNode())
+    slicer.modules = types.SimpleNamespace(markups=types.SimpleNamespace(logic=lambda: markups))
     slicer.util.mainWindow = lambda: slicer.app.window
     for name, anchors in COLOURS.items():
         table = slicer.vtkMRMLColorTableNode()
         table.SetTypeToUser()
         table.SetNumberOfColors(256)
         for n in range(256):
-            channels = (np.interp(n, np.linspace(0, 255, len(anchors)), channel) for channel in zip(*anchors, strict=True))
+            channels = (
+                np.interp(n, np.linspace(0, 255, len(anchors)), channel) for channel in zip(*anchors, strict=True)
+            )
             table.SetColor(n, str(n), *channels, 1.0)
         table.SetName(name)
         table.SetSingletonTag(name)  # stays when the scene is closed

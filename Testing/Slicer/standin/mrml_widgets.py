@@ -56,7 +56,9 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
 
     def _list(self):
         self._isListing = True
-        found = [] if self._scene is None else [n for t in self._types for n in slicer.util.getNodesByClass(t, self._scene)]
+        found = (
+            [] if self._scene is None else [n for t in self._types for n in slicer.util.getNodesByClass(t, self._scene)]
+        )
         self._nodes = [None, *found]
         self.clear()
         self.addItems([self._noneDisplay, *(node.GetName() for node in found)])

@@ -3,11 +3,9 @@
 Written from what Slicer's own does, which is preferred where it is on the path (see `standin`).
 """
 
-import abc
 import typing
 from dataclasses import dataclass
 
-import qt
 import slicer
 
 
@@ -17,7 +15,7 @@ class WithinRange:
     maximum: float
 
 
-class GuiConnector(abc.ABC):
+class GuiConnector:
     def __init__(self):
         self._callback = None
 
@@ -116,7 +114,9 @@ class _Wrapped:
     def connectGui(self, ui):
         named = {w.property("SlicerParameterName"): w for w in vars(ui).values() if w.property("SlicerParameterName")}
         connectors = {name: (_NodeConnector if self._fields[name].isNode else _NumberConnector) for name in named}
-        return self.connectParametersToGui({name: connectors[name](w, self._fields[name].hint) for name, w in named.items()})
+        return self.connectParametersToGui(
+            {name: connectors[name](w, self._fields[name].hint) for name, w in named.items()}
+        )
 
     def connectParametersToGui(self, mapping):
         for name, connector in mapping.items():
@@ -162,6 +162,3 @@ def parameterNodeWrapper(described):
         for name in fields
     }
     return type(described.__name__, (_Wrapped,), {"__doc__": described.__doc__, "_fields": fields, **properties})
-
-
-assert qt  # as in Slicer's own: bound to Qt
