@@ -37,11 +37,16 @@ def register(thumbnail: Path) -> None:
         category=CATEGORY,
         sampleName=NAME,
         thumbnailFileName=str(thumbnail),
-        uris=["made on this computer"],
+        uris=["made on this computer"] * len(FILES),  # SampleData wants one a file
         fileNames=list(FILES),
-        nodeNames=[Path(name).name.split(".")[0] for name in FILES],
-        customDownloader=lambda source: load(),
+        nodeNames=[name.split(".")[0] for name in FILES],
+        customDownloader=lambda source: _loadOrTell(),
     )
+
+
+def _loadOrTell() -> list:
+    with slicer.util.tryWithErrorDisplay("The sample could not be loaded."):
+        return load()
 
 
 def load(folder: Path | None = None) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import subprocess
 import sys
@@ -75,7 +76,20 @@ def test_sample_data_is_registered_when_slicer_has_started(module, monkeypatch):
     module.registerSampleData()
     (source,) = registered
     assert Path(source["thumbnailFileName"]).read_bytes().startswith(b"\x89PNG")
-    assert len(source["fileNames"]) == len(source["nodeNames"])
+    assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"])
+    assert callable(source["customDownloader"])
+
+
+def test_the_sample_is_made_and_loaded(module, monkeypatch, tmp_path):
+    from DeepFeatureLandmarksLib import sample_data
+
+    monkeypatch.setattr(sample_data, "MAKE", sample_data.MAKE.replace("make_pair()", "make_pair(24)"))
+    monkeypatch.setattr(slicer.util, "WaitCursor", contextlib.nullcontext)
+    for kind in ("loadVolume", "loadMarkups"):
+        monkeypatch.setattr(slicer.util, kind, lambda path: Path(path))
+    loaded = sample_data.load(tmp_path)
+    assert [path.name for path in loaded] == list(sample_data.FILES)
+    assert all(path.stat().st_size for path in loaded)
 
 
 def test_opening_and_leaving_makes_and_removes_keys(module):
