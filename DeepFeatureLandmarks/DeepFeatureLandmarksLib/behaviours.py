@@ -142,6 +142,25 @@ class Behaviours:
         self.assertTrue(self.ui.placeButton.enabled)
         self.assertIn("ancelled", self.ui.progressLabel.text)
 
+    def test_a_second_request_leaves_the_running_one_alone(self):
+        self.placed()
+        self.client.isHeld = True
+        self.panel.place.start()
+        self.ui.activationButton.click()
+        self.assertTrue(self.logic.isBusy)
+        self.assertFalse(self.ui.placeButton.enabled)
+        self.client.isHeld = False
+        self.finish()
+        self.assertIn("placed", self.ui.progressLabel.text)
+
+    def test_a_chosen_pair_is_read_ahead_once(self):
+        self.panel.enter()
+        self.finish()
+        self.pair()
+        self.panel.parameters.patchSize = 20
+        self.panel.parameters.patchSize = 24
+        self.assertEqual(self.client.encodes, 1)
+
     def test_a_target_deleted_during_a_run_ends_in_words(self):
         self.pair()
         self.client.isHeld = True
@@ -355,8 +374,9 @@ class Behaviours:
 
     def test_a_new_panel_takes_over_where_the_old_one_was_cleaned_up(self):
         found = self.placed()
-        self.panel.cleanup()
-        self.assertFalse(found.HasObserver("ModifiedEvent"), "the old panel follows the points still")
+        old = self.panel
+        old.cleanup()
+        self.assertFalse(old.Observations, "the old panel follows the scene still")
         self.panel = self.makePanel()
         self.assertIs(self.panel.parameters.targetLandmarks, found)
         self.assertEqual(self.ui.reviewTable.rowCount, len(NAMES))

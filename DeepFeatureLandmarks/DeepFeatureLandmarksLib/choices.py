@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import qt
 from slicer.parameterNodeWrapper import GuiConnector
 
+FLAGS_ROLE = int(qt.Qt.UserRole) - 1  # under which Qt keeps whether an entry can be chosen
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -58,7 +60,7 @@ class ChoiceConnector(GuiConnector):
             self._comboBox.addItem(choice.label)
             self._comboBox.setItemData(place, choice.tip, qt.Qt.ToolTipRole)
             if not choice.enabled:
-                self._comboBox.model().item(place).setEnabled(False)
+                self._comboBox.setItemData(place, 0, FLAGS_ROLE)
         self._show()
         self._comboBox.blockSignals(wasBlocked)
 
@@ -68,7 +70,8 @@ class ChoiceConnector(GuiConnector):
     def _disconnect(self):
         self._comboBox.currentIndexChanged.disconnect(self._onIndexChanged)
 
-    def _onIndexChanged(self, index: int) -> None:
+    def _onIndexChanged(self, *_) -> None:
+        index = self._comboBox.currentIndex  # older Qt may hand over the text instead
         if 0 <= index < len(self._choices):
             self._value = self._choices[index].value
             self.changed()

@@ -14,7 +14,7 @@ from DeepFeatureLandmarksLib.install_section import InstallSection
 from DeepFeatureLandmarksLib.layout import SideBySide
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Run
 from DeepFeatureLandmarksLib.parameters import Parameters, parameterNode
-from DeepFeatureLandmarksLib.place_section import PlaceSection
+from DeepFeatureLandmarksLib.place_section import PlaceSection, placementOf
 from DeepFeatureLandmarksLib.point_marking import PointMarking
 from DeepFeatureLandmarksLib.quality_section import QualitySection
 from DeepFeatureLandmarksLib.review import ReviewRow
@@ -49,6 +49,8 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._isEntered = False
         self._isRefreshing = False
+        self._prepared: tuple = (None, None)  # volumes that the worker has been told of
+        self._points: set = set()  # markups nodes that are followed
         self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
@@ -131,8 +133,19 @@ class Panel(VTKObservationMixin):
             self._ui.revertButton.setEnabled(self._canRevert())
             if self.layout.isShown:
                 self._showSideBySide()
+            self._prepare()
         finally:
             self._isRefreshing = False
+
+    def _prepare(self) -> None:
+        """Let the worker read a newly chosen pair while the person is still looking at it."""
+        pair = self._node("templateVolume"), self._node("targetVolume")
+        if pair == self._prepared or not self._isEntered or self.install.reason:
+            return
+        placement = placementOf(self._parameters) if self._parameters is not None else None
+        if placement is not None and not self._logic.whyNot(placement):
+            self._prepared = pair
+            self._logic.prepare(placement)
 
     def _observePoints(self) -> None:
         """Follow the points of the two lists: they are set, dragged, renamed and locked in the views."""
@@ -145,7 +158,7 @@ class Panel(VTKObservationMixin):
             markups.LockModifiedEvent,
             "ModifiedEvent",
         )
-        for node in getattr(self, "_points", set()) - wanted:
+        for node in self._points - wanted:
             for event in events:
                 self.removeObserver(node, event, self._onPointsModified)
         for node in wanted:
@@ -234,6 +247,7 @@ class Panel(VTKObservationMixin):
             self._logic.cancel()
         self._ui.placePointsButton.setChecked(False)
         self._ui.sideBySideButton.setChecked(False)
+        self._prepared = None, None
         self.setParameters(None)
 
     def _onSceneChanged(self, *_) -> None:

@@ -64,6 +64,8 @@ class PlaceSection:
 
     def run(self, request: Callable[[], None]) -> None:
         """Send a request to the worker, by any section, and show its progress; a refusal is shown as a reason."""
+        if self._isRunning:
+            return
         if reason := self._whyNotReady():
             self.stop(reason)
             return
@@ -75,6 +77,7 @@ class PlaceSection:
         self._isRunning = True
         self._ui.progressBar.setValue(0)
         self._tell("Starting …")
+        self._ui.placeSection.setProperty("collapsed", False)  # progress and Cancel are there
         self.refresh()
 
     def cancel(self) -> None:

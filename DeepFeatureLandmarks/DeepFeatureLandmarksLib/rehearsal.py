@@ -65,7 +65,7 @@ class RehearsedClient:
     def __init__(self):
         self.isHeld = False
         self.settings: list[PlaceSettings] = []  # of every match
-        self.hellos = 0
+        self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
 
@@ -74,6 +74,7 @@ class RehearsedClient:
         return self._answer(dict(CATALOG))
 
     def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:
+        self.encodes += 1
         return self._answer({})
 
     def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: PlaceSettings) -> int:

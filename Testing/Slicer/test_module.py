@@ -136,3 +136,12 @@ def test_loading_the_module_loads_nothing_heavy_and_starts_nothing():
     modules, threads = run.stdout.strip().splitlines()[-2:]
     assert not {"torch", "SimpleITK", "scipy", "matplotlib", "pandas"} & set(eval(modules))
     assert threads == "1"
+
+
+def test_the_self_test_runs_the_panels_behaviours(module, monkeypatch):
+    test = module.DeepFeatureLandmarksTest()
+    assert len(test.names()) > 20
+    monkeypatch.setattr(
+        module.DeepFeatureLandmarksTest, "names", classmethod(lambda _: ["test_one_parameter_node_a_scene"])
+    )
+    test.runTest()

@@ -27,3 +27,11 @@ class TestPanel(Behaviours, unittest.TestCase):
         super().tearDown()
         sys.excepthook = self.hook
         self.assertEqual(self.raised, [])
+
+    def test_a_network_without_weights_is_listed_and_cannot_be_chosen(self):
+        self.panel.enter()
+        self.finish()
+        entries = self.ui.networkBox.model()
+        enabled = {entries.item(n).text(): entries.item(n).isEnabled() for n in range(entries.rowCount())}
+        assert [can for name, can in enabled.items() if "weights missing" in name] == [False]
+        assert sum(enabled.values()) == len(enabled) - 1
