@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cases import Case, data_folder, errors, person, read_bundle, read_case, scaled_boxes
+from syn import register
 
 from deepfeatures.intensity import scale_percentiles
 from deepfeatures.landmarks import Landmark, LandmarkSet
@@ -83,8 +84,7 @@ def main() -> None:
             flush=True,
         )
     if find_spec("ants") and not arguments.bundle:
-        paths = [arguments.data / f"{case.name}.nii.gz" for case in (template, target)]
-        result["syn"] = apart(syn, template, target, *map(str, paths))
+        result["syn"] = apart(syn, template, target)
         print(f"SyN: {result['syn']['seconds']:.2f} s, error {result['syn']['error_mm']:.2f} mm", flush=True)
     result["landmarks"] = apart(growth_with_landmarks, template, target, cells[0])
     result["voxels"] = apart(growth_with_voxels, template, target, cells[0])
@@ -136,18 +136,12 @@ def dense_and_patch(template: Case, target: Case, setting: dict) -> dict:
     }
 
 
-def syn(template: Case, target: Case, template_path: str, target_path: str) -> dict:
+def syn(template: Case, target: Case) -> dict:
     """antspyx SyN with its defaults."""
-    import ants
-    import pandas as pd
-
-    fixed, moving = ants.image_read(template_path), ants.image_read(target_path)
-    seconds, found = _timed(ants.registration, fixed, moving, "SyN")
-    points = pd.DataFrame(template.landmarks.positions, columns=list("xyz"))
-    moved = ants.apply_transforms_to_points(3, points, found["fwdtransforms"])
+    seconds, moved = _timed(register, template, target)
     return {
         "seconds": seconds,
-        "error_mm": float(errors(moved[["x", "y", "z"]].to_numpy(), target).mean()),
+        "error_mm": float(errors(moved, target).mean()),
         "peak_bytes": peak_bytes(torch.device("cpu")),
     }
 

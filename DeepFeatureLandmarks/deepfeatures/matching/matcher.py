@@ -117,6 +117,7 @@ class Matcher:
         precision: `"auto"`, `"float32"` or `"bfloat16"`.
         seed: Of random networks.
         intensity: `"auto"`, `"percentile"`, `"zscore"`, `"hu"`, `"histogram"` or `"rank"`.
+        guided: The stages of a guided search, for studies; `None` for the best measured, with blocks of `patch_size`.
 
     Raises:
         InputError: An argument cannot be used.
@@ -138,6 +139,7 @@ class Matcher:
         seed: int = 0,
         pose: str = "auto",
         intensity: str = "auto",
+        guided: GuidedSettings | None = None,
     ):
         if search is None:
             greedy = any(given is not None for given in (network, layer, patch_size, search_radius_mm))
@@ -174,7 +176,7 @@ class Matcher:
         self._guided = GuidedSearch(
             self._features,
             self._device,
-            with_patch(GuidedSettings(), patch_size),
+            guided or with_patch(GuidedSettings(), patch_size),
             pose,
             calibrated(network, layer, patch_size),
         )

@@ -1,0 +1,108 @@
+"""What each stage of the default search is worth: error and time with one stage off at a time.
+
+    python Testing/Benchmarks/ablation.py brain 1000 --first 5
+    python Testing/Benchmarks/ablation.py hippocampus hippocampus_001 --first 40
+    python Testing/Benchmarks/ablation.py brain 1000 --first 3 --syn
+
+`--syn` also runs what a user would pick instead, antspyx's SyN with its defaults, on the same targets in the same run.
+Prints a table, and writes it as JSON with `--output`. Times are of the whole call a target, on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from cases import Case, aligned_centres, data_folder, errors, read_case
+from syn import register
+
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.guided import GuidedSettings
+
+Place = Callable[[Case, Case], np.ndarray]  # template and target to LPS mm, (N, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", help="folder of the development data")
+    parser.add_argument("template")
+    parser.add_argument("--first", type=int, help="so many targets")
+    parser.add_argument("--syn", action="store_true", help="only the default and SyN")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    folder = data_folder() / arguments.set
+    template = read_case(folder / f"{arguments.template}.nii.gz")
+    paths = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{arguments.template}.nii.gz"]
+    if arguments.first:
+        paths = paths[:: max(1, len(paths) // arguments.first)][: arguments.first]
+    targets = [read_case(path) for path in paths]
+    table = []
+    for name, place in (rivals() if arguments.syn else stages()).items():
+        found, seconds = [], []
+        for target in targets:
+            started = time.perf_counter()
+            positions = place(template, target)
+            seconds.append(time.perf_counter() - started)
+            found.append(errors(positions, target))
+        values = np.concatenate(found)
+        known = values[~np.isnan(values)]
+        table.append(
+            {
+                "what": name,
+                "mean_mm": round(float(known.mean()), 3),
+                "median_mm": round(float(np.median(known)), 3),
+                "p95_mm": round(float(np.percentile(known, 95)), 2),
+                "missing": int(np.isnan(values).sum()),
+                "seconds": round(float(np.median(seconds)), 2),
+            }
+        )
+        row = table[-1]
+        print(
+            f"| {name} | {row['mean_mm']:.2f} | {row['median_mm']:.2f} | {row['p95_mm']:.2f} | {row['missing']} |"
+            f" {row['seconds']:.1f} |",
+            flush=True,
+        )
+    if arguments.output:
+        arguments.output.write_text(json.dumps({"set": arguments.set, "targets": len(targets), "rows": table}) + "\n")
+
+
+def stages() -> dict[str, Place]:
+    """The default, and the default without one of its stages."""
+    whole = GuidedSettings()
+    coarse, fine = whole.settle
+    alone = {
+        "no prior: each point goes where its block fits best": replace(
+            whole, settle=tuple(replace(level, tensions=tuple(0.0 for _ in level.tensions)) for level in whole.settle)
+        ),
+        "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
+        "no coarse settling": replace(whole, settle=(fine,)),
+        "no fine settling": replace(whole, settle=(coarse,)),
+        "no fine round of the pose": replace(whole, pose=replace(whole.pose, fine=())),
+        "no affine pose: translation only": replace(
+            whole, pose=replace(whole.pose, coarse=whole.pose.coarse[:1], fine=())
+        ),
+    }
+    return {
+        "default": _matching(Matcher()),
+        **{name: _matching(Matcher(guided=settings)) for name, settings in alone.items()},
+        "start at the centres, no test of the pose": _matching(Matcher(pose="centres")),
+        "greedy instead of guided": _matching(Matcher(search="dense")),
+        "centres aligned, nothing else": aligned_centres,
+    }
+
+
+def rivals() -> dict[str, Place]:
+    return {"default": _matching(Matcher()), "antspyx SyN": register, "centres aligned": aligned_centres}
+
+
+def _matching(matcher: Matcher) -> Place:
+    return lambda template, target: matcher.match(template.volume, template.landmarks, target.volume).positions
+
+
+if __name__ == "__main__":
+    main()
