@@ -21,6 +21,8 @@ from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.pose import PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
 
+DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contrasts share
+
 
 @dataclass(frozen=True)
 class SettleLevel:
@@ -47,6 +49,10 @@ class GuidedSettings:
         pose: The way to the pose.
         settle: Rounds of settling.
         patch_step: Every so many voxels of a block are compared, along each axis.
+        same_contrast: Correlation of intensities under the pose from which both volumes count as of one contrast.
+        widening: Factor of the blocks' radius at the finest level where the contrasts differ: what looks alike in both
+            is sparser there, and shared noise is none.
+        wide_step: Step in such blocks.
         keypoints: Auxiliary keypoints that settle beside the landmarks.
         near: Keypoints lie within this distance of a landmark.
         reach: Standard deviation of the Gaussian that makes points neighbours.
@@ -59,6 +65,9 @@ class GuidedSettings:
         SettleLevel(1, 3, 6, (0.0007, 0.002, 0.002)),
     )
     patch_step: int = 2
+    same_contrast: float = 0.2
+    widening: float = 1.6
+    wide_step: int = 3
     keypoints: int = 400
     near: float = 25.0
     reach: float = 8.0
@@ -121,7 +130,10 @@ def locate(
         image, features = template.encoded(on, encode)
         scene = target.view(on, pose)
         seen = encode(scene)
-        patch = ball(level.patch_radius, settings.patch_step, points.device)
+        radius, step = level.patch_radius, settings.patch_step
+        if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
+            radius, step = round(radius * settings.widening), settings.wide_step
+        patch = ball(radius, step, points.device)
         here, moved = on.to_voxels(every), displacements / spacing
         distances = block_distances(features, seen, here, here + moved, level.search_radius, patch)
         settled = relax(distances, here, moved, tensions=level.tensions, reach=settings.reach * unit / spacing)
@@ -141,6 +153,17 @@ def locate(
         gather(Settled(image, scene, here, distances, settled, round_trips, reach)),
         spacing,
     )
+
+
+def correlation(image: torch.Tensor, scene: torch.Tensor) -> float:
+    """Of the intensities of two volumes `(D, H, W)` where neither is dark: near 1 in one contrast, less in two."""
+    there = (image > image.min() + DARK * (image.max() - image.min())) & (
+        scene > scene.min() + DARK * (scene.max() - scene.min())
+    )
+    if there.sum() < 2:
+        return 1.0
+    both = torch.stack([image[there], scene[there]])
+    return float(torch.nan_to_num(torch.corrcoef(both)[0, 1], nan=1.0))
 
 
 def _keypoints_near(template: Pyramid, points: torch.Tensor, unit: float, settings: GuidedSettings) -> torch.Tensor:
