@@ -1,0 +1,28 @@
+"""How points look: readable on dark images, no larger than what they mark."""
+
+from __future__ import annotations
+
+from slicer import vtkMRMLMarkupsDisplayNode
+
+GLYPH_PERCENT = 2.2  # of the view
+TEXT_PERCENT = 2.4
+
+
+def style_markups(node, colour: tuple[float, float, float], view_ids: list[str], *, is_visible: bool = True) -> None:
+    """Colour, size and views of a markups node."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*colour)
+    display.SetColor(*colour)
+    display.SetActiveColor(1.0, 1.0, 1.0)
+    display.SetGlyphType(vtkMRMLMarkupsDisplayNode.CrossDot2D)
+    display.SetUseGlyphScale(True)
+    display.SetGlyphScale(GLYPH_PERCENT)
+    display.SetTextScale(TEXT_PERCENT)
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(True)
+    display.SetViewNodeIDs(view_ids)
+    display.SetVisibility(is_visible)
+    text = display.GetTextProperty()
+    text.SetShadow(True)
+    text.SetBackgroundOpacity(0.0)
