@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -12,8 +14,8 @@ class ReviewRow:
     Args:
         index: Of the control point in its node.
         name: Its label.
-        status: `"proposed"`, `"accepted"` (locked), `"corrected"` (moved or made by a person), `"rejected"` or
-            `"missing"`.
+        status: `"proposed"`, `"accepted"` (locked where it was placed), `"corrected"` (moved or made by a person),
+            `"rejected"` or `"missing"`.
         locked: Whether the point is locked.
         expectedError: mm, `None` where it is not known, as for the others.
         within3mm: Chance from 0 to 1.
@@ -35,3 +37,58 @@ class ReviewRow:
     network: str = ""
     layer: str = ""
     patchSize: int | None = None
+
+    @property
+    def isOpen(self) -> bool:
+        """Whether a person has yet to judge the point: a proposal, or nothing where something should be."""
+        return not self.locked and self.status in ("proposed", "missing")
+
+    @property
+    def isFree(self) -> bool:
+        """Whether a run may move the point."""
+        return not self.locked and self.status != "corrected"
+
+
+def statusOf(*, isDefined: bool, locked: bool, isKnown: bool, moved: bool, rejected: bool) -> str:
+    """The status of a point.
+
+    Args:
+        isDefined: It has a position.
+        locked: A person has locked it.
+        isKnown: A run has placed it.
+        moved: It is not where the last run has put it.
+        rejected: A person has taken its position away.
+    """
+    if not isDefined:
+        return "rejected" if rejected else "missing"
+    if moved or not isKnown:
+        return "corrected"
+    return "accepted" if locked else "proposed"
+
+
+def byDoubt(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
+    """The most doubtful first: those that nobody has judged, then the rejected, the corrected, the accepted.
+
+    Of those that nobody has judged: missing ones, then those of which nothing is known but the feature distance, then
+    by expected error, or by round trip where that is all there is.
+    """
+    return sorted(rows, key=_certainty)
+
+
+def nextOpen(rows: Iterable[ReviewRow], after: int | None) -> int | None:
+    """Index of the most doubtful point that is open; with `after`, of the next one behind that point, or the first."""
+    ranked = byDoubt(rows)
+    opened = [row.index for row in ranked if row.isOpen]
+    if after is not None:
+        order = [row.index for row in ranked]
+        behind = order[order.index(after) + 1 :] if after in order else []
+        opened = [index for index in opened if index in behind] or [index for index in opened if index != after]
+    return opened[0] if opened else None
+
+
+def _certainty(row: ReviewRow) -> tuple[float, ...]:
+    order = ("missing", "proposed", "rejected", "corrected", "accepted")
+    known = row.expectedError if row.expectedError is not None else row.roundTrip
+    if known is None:
+        return (not row.isOpen, order.index(row.status), -math.inf, -(row.distance or 0.0), row.index)
+    return (not row.isOpen, order.index(row.status), -known, 0.0, row.index)

@@ -6,10 +6,17 @@ Events: `progress`, `result`, `error`. Voxels travel as `.npy` files in the clie
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from deepfeatures.landmarks import Landmark, LandmarkSet
+
+VOLUMES_KEPT = 4  # by the worker in memory and by the client on disk: two pairs
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Event:
         kind: `"progress"`, `"result"` or `"error"`.
         fraction: Done, from 0 to 1; of progress.
         text: What is being done, or the sentence of an error: the cause and what a person can do about it.
-        cause: Of an error: `"input"`, `"memory"`, `"crash"`, `"cancelled"` or `"bug"`.
+        cause: Of an error: `"input"`, `"memory"`, `"missing"` (no PyTorch), `"crash"`, `"cancelled"` or `"bug"`.
         content: Of a result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
             (the matcher's). `activations`: `maps` (tuple of `VolumeArray`, one a channel), `source` (`VolumeArray`, the
             patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `encode`: empty.
@@ -87,3 +94,38 @@ class Event:
     text: str = ""
     cause: str = ""
     content: dict[str, Any] = field(default_factory=dict)
+
+
+def volume_to_json(volume: VolumeArray) -> dict[str, Any]:
+    """All but the voxels; `key` names their file and stands for their content."""
+    voxels = np.ascontiguousarray(volume.voxels, np.float32)
+    content = hashlib.blake2b(voxels, digest_size=16)
+    geometry = {name: np.asarray(getattr(volume, name), float).tolist() for name in ("origin", "spacing", "direction")}
+    content.update(repr((voxels.shape, geometry, volume.name, volume.modality)).encode())
+    return {"key": content.hexdigest(), "name": volume.name, "modality": volume.modality, **geometry}
+
+
+def volume_from_json(message: dict[str, Any], folder: Path) -> VolumeArray:
+    """The volume with the voxels that lie in the folder."""
+    geometry = {name: np.array(message[name], float) for name in ("origin", "spacing", "direction")}
+    voxels = np.load(voxel_file(message["key"], folder), allow_pickle=False)
+    return VolumeArray(voxels, **geometry, name=message["name"], modality=message["modality"])
+
+
+def voxel_file(key: str, folder: Path) -> Path:
+    """Where the voxels of a key lie; keys are letters, digits and dashes, so that no file outside can be named."""
+    if not key.replace("-", "").isalnum():
+        raise ValueError(f"{key!r} is no key")
+    return folder / f"{key}.npy"
+
+
+def landmarks_to_json(landmarks: Iterable[Landmark]) -> list[dict[str, Any]]:
+    return [asdict(landmark) for landmark in landmarks]
+
+
+def landmarks_from_json(messages: Iterable[dict[str, Any]]) -> LandmarkSet:
+    landmarks = []
+    for message in messages:
+        position = message["position"]
+        landmarks.append(Landmark(**{**message, "position": None if position is None else tuple(position)}))
+    return LandmarkSet(tuple(landmarks))

@@ -1,4 +1,4 @@
-"""Guided matching of volumes: what is kept of a template between targets, and what makes a landmark missing."""
+"""Guided matching of volumes: what is kept between requests, and what makes a landmark missing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place:
 
 
 class GuidedSearch:
-    """Places landmarks by `locate`; keeps the template's pyramid between targets.
+    """Places landmarks by `locate`; keeps the template's pyramid between targets, and all of a pair that comes again.
 
     Args:
         features: Network, layer and precision.
@@ -52,6 +52,7 @@ class GuidedSearch:
         self._features, self._device, self._settings, self._way = features, device, settings, way
         self.pose: Pose | None = None
         self._template: tuple[Volume, Pyramid] | None = None
+        self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
 
     def find(
         self,
@@ -65,13 +66,7 @@ class GuidedSearch:
         self.pose = None
         if len(positions) == 0:
             return []
-        with clock.stage("prepare"), torch.inference_mode():
-            if self._template is None or self._template[0] is not template:
-                self._template = template, self._pyramid(template)
-            known, seen = self._template[1], self._pyramid(target)
-        with clock.stage("pose"), torch.inference_mode():
-            unit = finest_spacing(known.scan, seen.scan, self._settings)
-            self.pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+        known, seen, self.pose = self.prepare(template, target, clock)
         progress(0.4)
         with clock.stage("match"), torch.inference_mode():
             located = locate(
@@ -84,6 +79,27 @@ class GuidedSearch:
                 lambda done: progress(0.4 + 0.6 * done),
             )
         return _places(located, seen.scan)
+
+    def prepare(self, template: Volume, target: Volume, clock: Clock) -> tuple[Pyramid, Pyramid, Pose]:
+        """What does not depend on the landmarks: both pyramids and the pose; at no cost for the pair of the last call.
+
+        Volumes are recognised by identity.
+        """
+        if self._template is None or self._template[0] is not template:
+            self._template = self._target = None
+            with clock.stage("prepare"), torch.inference_mode():
+                self._template = template, self._pyramid(template)
+        known = self._template[1]
+        if self._target is None or self._target[0] is not target:
+            self._target = None  # make room before the next one is read
+            with clock.stage("prepare"), torch.inference_mode():
+                seen = self._pyramid(target)
+            with clock.stage("pose"), torch.inference_mode():
+                unit = finest_spacing(known.scan, seen.scan, self._settings)
+                pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+            self._target = target, seen, pose
+        _, seen, pose = self._target
+        return known, seen, pose
 
     def _pyramid(self, volume: Volume) -> Pyramid:
         grid = in_canonical_order(volume)

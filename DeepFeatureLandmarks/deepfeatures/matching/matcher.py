@@ -25,6 +25,7 @@ from deepfeatures.matching.pose import WAYS
 from deepfeatures.matching.prepared import on_common_grid, scale_robustly
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
+from deepfeatures.networks.base import Encoder
 from deepfeatures.volume import Volume
 
 GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
@@ -209,6 +210,16 @@ class Matcher:
             found.extend(placed)
         progress(1.0)
         return replace(landmarks, landmarks=tuple(placed))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network, at least up to the layer of the settings."""
+        return self._features.encoder
+
+    def warm_up(self, template: Volume, target: Volume) -> None:
+        """Do ahead what the next `match` of this pair needs, whatever its landmarks: a guided search's pose."""
+        if self.settings.search == "guided":
+            self._guided.prepare(template, target, self._clock)
 
     def _guided_places(
         self, template: Volume, positions: np.ndarray, target: Volume, mask: Volume | None, progress: Progress
