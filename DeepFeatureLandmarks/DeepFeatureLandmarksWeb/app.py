@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
+import slicer
 from aiohttp import web
 from slicer import vtkMRMLInteractionNode
 from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 from trame_slicer.core import SlicerApp
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
-from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
+from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewType
 
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Run
 from DeepFeatureLandmarksWeb.comparing import Comparing
@@ -31,6 +34,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.worker_client import WorkerClient
 
 POLL_S = 0.05
+INTERACTIVE_QUALITY = 70  # of JPEG while something moves; still pictures are sent at 90
 FILE_ROLES = (TEMPLATE, "landmarks", TARGET, "reference")
 
 
@@ -47,14 +51,22 @@ class App:
         self._server, self._folder, self._files = server, folder, files
         self._client = WorkerClient()
         slicer_app = SlicerApp()
+        slicer.mrmlScene = slicer_app.scene  # which slicer.util looks for, as in Slicer
         typed = TypedState(server.state, PageState)
-        register_rca_factories(
-            slicer_app.view_manager,
-            server,
-            slice_view_ui_f=fill_slice_view,
-            three_d_view_ui_f=fill_view,
-            interactive_quality=70,
-        )
+        for kind, view_type, fill in (
+            (SliceView, ViewType.SLICE_VIEW, fill_slice_view),
+            (ThreeDView, ViewType.THREE_D_VIEW, fill_view),
+        ):
+            slicer_app.view_manager.register_factory(
+                # Without a strategy of its own a view is rendered a hundred times while it is being built.
+                RemoteViewFactory(
+                    server,
+                    partial(kind, scheduled_render_strategy=NoScheduleRendering()),
+                    view_type,
+                    populate_view_ui_f=fill,
+                    interactive_quality=INTERACTIVE_QUALITY,
+                )
+            )
         self.desk = desk = Desk(
             server, slicer_app, DeepFeatureLandmarksLogic(slicer_app.scene, self._client), folder, typed
         )

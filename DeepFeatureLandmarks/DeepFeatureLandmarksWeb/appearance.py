@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from slicer import vtkMRMLMarkupsDisplayNode
 
-GLYPH_PERCENT = 2.2  # of the view
-TEXT_PERCENT = 2.4
+GLYPH_PERCENT = 2.6  # of the view
 
 
 def style_markups(node, colour: tuple[float, float, float], view_ids: list[str], *, is_visible: bool = True) -> None:
-    """Colour, size and views of a markups node."""
+    """Colour, size and views of a markups node; without names, which would cover each other."""
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetSelectedColor(*colour)
     display.SetColor(*colour)
     display.SetActiveColor(1.0, 1.0, 1.0)
-    display.SetGlyphType(vtkMRMLMarkupsDisplayNode.CrossDot2D)
+    display.SetGlyphType(vtkMRMLMarkupsDisplayNode.ThickCross2D)
     display.SetUseGlyphScale(True)
     display.SetGlyphScale(GLYPH_PERCENT)
-    display.SetTextScale(TEXT_PERCENT)
     display.SetPropertiesLabelVisibility(False)
-    display.SetPointLabelsVisibility(True)
+    display.SetPointLabelsVisibility(False)
     display.SetViewNodeIDs(view_ids)
     display.SetVisibility(is_visible)
-    text = display.GetTextProperty()
-    text.SetShadow(True)
-    text.SetBackgroundOpacity(0.0)

@@ -62,15 +62,12 @@ class Comparing:
         errors = self._errors()
         rows = "".join(_report_row(row, errors.get(row["name"])) for row in desk.state.rows)
         facts = "".join(f"<li>{html.escape(f'{name} {value}')}</li>" for name, value in versions().items())
-        runs = "".join(
-            f"<li>Run {run['number']}, {html.escape(str(run['time']))}: {html.escape(str(run['network'] or 'guided search'))}"
-            f" {html.escape(str(run['layer'] or ''))}{' (undone)' if run['reverted'] else ''}</li>"
-            for run in desk.logic.history(desk.output)
-        )
+        runs = "".join(f"<li>{html.escape(_run(run))}</li>" for run in desk.logic.history(desk.output))
         note = _summary(np.array(list(errors.values()))) if errors else "No second set was compared."
         write_text(
             path,
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmarks report</title><style>{STYLE}</style>'
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmarks report</title>'
+            f"<style>{STYLE}</style>"
             f"<h1>Landmarks of {html.escape(desk.state.template.title)} in {html.escape(desk.state.target.title)}</h1>"
             f"<p>{html.escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
             "<table><tr><th>Landmark</th><th>Status</th><th>Expected mm</th><th>Round trip mm</th>"
@@ -88,6 +85,11 @@ def _report_row(row: dict, error: float | None) -> str:
         f"<td class=n>{row['trip']}</td><td class=n>{told}</td>"
         f'<td style="width:25%"><div class=bar style="width:{width:.0f}%"></div></td></tr>'
     )
+
+
+def _run(run: dict) -> str:
+    how = " ".join(str(run[name]) for name in ("network", "layer") if run[name]) or "guided search"
+    return f"Run {run['number']}, {run['time']}: {how}{' (undone)' if run['reverted'] else ''}"
 
 
 def _summary(errors: np.ndarray) -> str:

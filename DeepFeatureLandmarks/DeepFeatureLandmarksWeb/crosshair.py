@@ -10,11 +10,12 @@ from trame_slicer.views import SliceView
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAppendPolyData
 from vtkmodules.vtkFiltersSources import vtkLineSource
-from vtkmodules.vtkRenderingCore import vtkActor2D, vtkPolyDataMapper2D
+from vtkmodules.vtkRenderingCore import vtkActor2D, vtkPolyDataMapper2D, vtkTextActor
 
 GAP_PX = 14  # keeps the anatomy at the place itself free
 COLOUR = (1.0, 1.0, 1.0)
 OPACITY = 0.45
+FONT_PX, NAME_PX = 14, 8
 
 
 class Crosshair:
@@ -23,6 +24,7 @@ class Crosshair:
     def __init__(self, view: SliceView):
         self._view = view
         self._ras: np.ndarray | None = None
+        self._name = ""
         self._lines = [vtkLineSource() for _ in range(4)]
         together = vtkAppendPolyData()
         for line in self._lines:
@@ -37,21 +39,30 @@ class Crosshair:
         self._actor.SetVisibility(False)
         self._drawn: tuple | None = None
         view.first_renderer().AddViewProp(self._actor)
+        self._text = vtkTextActor()
+        self._text.SetVisibility(False)
+        letters = self._text.GetTextProperty()
+        letters.SetFontSize(FONT_PX)
+        letters.SetColor(*COLOUR)
+        letters.SetShadow(True)
+        view.first_renderer().AddViewProp(self._text)
         view.modified.connect(lambda *_: self._draw())
 
-    def set_position(self, ras: np.ndarray | None) -> None:
-        """Show the cross at `ras`, mm; `None` hides it."""
+    def set_position(self, ras: np.ndarray | None, name: str = "") -> None:
+        """Show the cross at `ras`, mm, with a name beside it; `None` hides it."""
+        self._name = name
         self._ras = None if ras is None else np.asarray(ras, float)
         self._draw()
 
     def _draw(self) -> None:
         width, height = self._view.render_window().GetSize()
         x, y = (None, None) if self._ras is None else ras_to_pixel(self._view, self._ras)
-        wanted = (x, y, width, height)
+        wanted = (x, y, width, height, self._name)
         if wanted == self._drawn:
             return
         self._drawn = wanted
         self._actor.SetVisibility(x is not None)
+        self._text.SetVisibility(x is not None and bool(self._name))
         if x is not None:
             pieces = (
                 ((0, y), (x - GAP_PX, y)),
@@ -62,6 +73,11 @@ class Crosshair:
             for line, (start, end) in zip(self._lines, pieces, strict=True):
                 line.SetPoint1(*start, 0)
                 line.SetPoint2(*end, 0)
+            is_left = x > width * 0.55  # the name goes to where there is room for it
+            self._text.SetInput(self._name)
+            letters = self._text.GetTextProperty()
+            letters.SetJustificationToRight() if is_left else letters.SetJustificationToLeft()
+            self._text.SetPosition(x - NAME_PX if is_left else x + NAME_PX, y + NAME_PX)
         self._view.schedule_render()
 
 

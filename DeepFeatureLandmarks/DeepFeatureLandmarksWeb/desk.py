@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ TEMPLATE_COLOUR = (0.34, 0.71, 0.91)  # sky blue, orange and green of Okabe and 
 PROPOSED_COLOUR = (0.90, 0.62, 0.00)
 JUDGED_COLOUR = (0.00, 0.75, 0.53)
 REFERENCE_COLOUR = (0.80, 0.47, 0.65)
+
+NOTICE_S = 6
 
 
 @dataclass
@@ -80,8 +83,16 @@ class Desk:
             self.state.message = sentence[:1].upper() + sentence[1:]
 
     def inform(self, sentence: str) -> None:
+        """Say it for a while."""
         with self.server.state:
             self.state.notice = sentence
+
+        def fade() -> None:
+            if self.state.notice == sentence:
+                self.inform("")
+
+        if sentence:
+            asyncio.get_running_loop().call_later(NOTICE_S, fade)
 
     def show_landmark(self, name: str) -> None:
         """Jump to a landmark on both sides; where one side does not have it, to the place that corresponds."""
@@ -93,9 +104,9 @@ class Desk:
         if there is None:
             there = self._to_target(here)
         self.state.current = name
-        self.template.centre_on(here)
+        self.template.centre_on(here, name)
         if self.target.volume is not None:
-            self.target.centre_on(there)
+            self.target.centre_on(there, name)
 
     def _link(self) -> None:
         """Fit the maps between both volumes through the landmarks that both have now."""

@@ -173,7 +173,7 @@ class Launcher:
         key = secrets.token_urlsafe(32)
         environment = {
             **os.environ,
-"PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the child finds what this process finds
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the child finds what this process finds
             "WSLINK_WS_COMPRESS": "0",  # pictures are compressed already
         }
         process = await asyncio.create_subprocess_exec(

@@ -56,7 +56,7 @@ class Loader:
         """Replace the volume of one side; points that belonged to the old one go."""
         desk = self._desk
         side = desk.side(role)
-        node = nodes.mapToNode(volume, desk.scene, volume.name, None)
+        node = nodes.mapToNode(volume, desk.scene, volume.name)
         if side.volume is not None:
             desk.scene.RemoveNode(side.volume)
         self._forget_points(role)
@@ -102,7 +102,7 @@ class Loader:
                 desk.scene.RemoveNode(node)
 
     async def _yield(self) -> None:
-        await self._desk.server.network_completion  # let the page show what is being done before it is done
+        await asyncio.sleep(0.05)  # let the page show what is being done before it is done
 
     def _busy(self, text: str):
         return _Busy(self._desk, text)

@@ -8,17 +8,17 @@ from PIL import Image
 from DeepFeatureLandmarksLib import nodes
 from DeepFeatureLandmarksLib.logic import ActivationMaps, Run
 from DeepFeatureLandmarksWeb.desk import Desk
-from DeepFeatureLandmarksWeb.pictures import cross_hair, data_url, grey, mosaic
+from DeepFeatureLandmarksWeb.pictures import COLUMNS, cross_hair, data_url, grey, mosaic
 from DeepFeatureLandmarksWeb.placing import Placing
 from DeepFeatureLandmarksWeb.sides import positions_of
 from deepfeatures.demo_picture import VIEWS, slice_through
 
-MOST_SHOWN = 64
-COLUMNS, EDGE_PX = 8, 36
+MOST_SHOWN = 64  # channels in one mosaic
+EDGE_PX = 36
 PATCH_MM, PATCH_PX = 50.0, 140
 COLOURS = {"template": "#56B4E9", "target": "#E69F00"}
 MAPS, DISTANCES = "activations", "distances"
-COLOUR_TABLE = "vtkMRMLColorTableNodeFileViridis.txt"
+COLOUR_TABLE = "vtkMRMLColorTableNodeIron"  # grows steadily in lightness: the same for every kind of colour vision
 
 
 class Looking:
@@ -90,15 +90,15 @@ class Looking:
             grey(np.asarray(volume.voxels)[len(volume.voxels) // 2])
             for volume in self._maps.channels[first : first + MOST_SHOWN]
         ]
-        self._desk.state.mosaic = data_url(mosaic(panels, COLUMNS, EDGE_PX, channel - first))
+        self._desk.state.mosaic_first, self._desk.state.mosaic_rows = first, -(-len(panels) // COLUMNS)
+        self._desk.state.mosaic = data_url(mosaic(panels, EDGE_PX, channel - first))
         self._overlay(self._desk.logic.activationMap(self._maps, channel), MAPS)
 
     def _overlay(self, node, kind: str) -> None:
         desk = self._desk
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
-        if desk.scene.GetNodeByID(COLOUR_TABLE):
-            display.SetAndObserveColorNodeID(COLOUR_TABLE)
+        display.SetAndObserveColorNodeID(COLOUR_TABLE)
         display.SetInterpolate(True)
         low, high = node.GetImageData().GetScalarRange()
         display.SetAutoWindowLevel(False)

@@ -160,7 +160,7 @@ class Page:
                 size="small",
                 density="comfortable",
                 v_if=(state.title,),
-                aria_label=f"Brightness and contrast of the {side}",
+                raw_attrs=[f'aria-label="Brightness and contrast of the {side}"'],
             ):
                 VIcon("mdi-brightness-6")
                 with (
@@ -186,7 +186,11 @@ class Page:
                         + " }}"
                     )
             with VBtn(
-                icon=True, variant="text", size="small", density="comfortable", aria_label=f"Open files for the {side}"
+                icon=True,
+                variant="text",
+                size="small",
+                density="comfortable",
+                raw_attrs=[f'aria-label="Open files for the {side}"'],
             ):
                 VIcon("mdi-folder-open-outline")
                 with VMenu(activator="parent"), VList(density="compact"):
@@ -279,7 +283,7 @@ def icon_button(icon: str, title: str, click: Callable, *, active: str = "", dis
     more = {"color": (f"{active} ? '#56B4E9' : undefined",)} if active else {}
     if disabled:
         more["disabled"] = (disabled,)
-    with VBtn(icon=True, variant="text", size="small", click=click, aria_label=title, **more):
+    with VBtn(icon=True, variant="text", size="small", click=click, raw_attrs=[f'aria-label="{title}"'], **more):
         VIcon(icon)
         VTooltip(title, activator="parent", location="bottom")
 
@@ -292,7 +296,8 @@ def _sources(side: str) -> list[tuple[str, str, str]]:
 
 
 ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' "
-    "rx='3' fill='%23111'/%3E%3Ccircle cx='6' cy='9' r='3' fill='none' stroke='%2356B4E9' stroke-width='1.6'/%3E%3Cpath "
-    "d='M11 3v6M8 6h6' stroke='%23E69F00' stroke-width='1.6'/%3E%3C/svg%3E"
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='3' fill='%23111'/%3E"
+    "%3Ccircle cx='6' cy='9' r='3' fill='none' stroke='%2356B4E9' stroke-width='1.6'/%3E"
+    "%3Cpath d='M11 3v6M8 6h6' stroke='%23E69F00' stroke-width='1.6'/%3E%3C/svg%3E"
 )

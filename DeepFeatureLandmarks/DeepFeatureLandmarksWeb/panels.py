@@ -14,6 +14,8 @@ from trame.widgets.vuetify3 import (
     VTooltip,
 )
 
+from DeepFeatureLandmarksWeb.pictures import COLUMNS
+
 
 def place_panel(name, actions) -> None:
     """Landmarks of the template, and how to search."""
@@ -43,16 +45,21 @@ def place_panel(name, actions) -> None:
         classes="hint",
         v_if=(f"!{name.landmarks}.length && !{name.is_marking}",),
     )
-    with html.Div(style="max-height:34vh;overflow-y:auto"), html.Table(), html.Tbody(), html.Tr(
-        v_for=(f"row in {name.landmarks}",),
-        key="row.index",
-        classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
+    with (
+        html.Div(style="max-height:34vh;overflow-y:auto"),
+        html.Table(),
+        html.Tbody(),
+        html.Tr(
+            v_for=(f"row in {name.landmarks}",),
+            key="row.index",
+            classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
+        ),
     ):
         with html.Td():
             html.Input(
                 classes="name-input",
                 value=("row.name",),
-                aria_label="Name of the landmark",
+                raw_attrs=['aria-label="Name of the landmark"'],
                 spellcheck="false",
                 focus=(actions.show, "[row.name]"),
                 change=(actions.rename, "[row.index, $event.target.value]"),
@@ -134,13 +141,13 @@ def review_panel(name, actions) -> None:
         with html.Table(classes="review"):
             with html.Thead(), html.Tr():
                 html.Th("Landmark")
-                with html.Th(classes="n"):
+                with html.Th(classes="n", v_if=(name.has_expected,)):
                     html.Span("± mm")
                     VTooltip(
                         "Expected distance from the true place; drawn as a circle", activator="parent", location="top"
                     )
                 with html.Th(classes="n"):
-                    html.Span("Trip")
+                    html.Span("Trip mm")
                     VTooltip(
                         "mm between the landmark and its place matched back into the template",
                         activator="parent",
@@ -158,7 +165,7 @@ def review_panel(name, actions) -> None:
                 ),
             ):
                 html.Td("{{ row.name }}", classes="name", title=("row.name",))
-                html.Td("{{ row.expected }}", classes="n", title=("row.chance",))
+                html.Td("{{ row.expected }}", classes="n", title=("row.chance",), v_if=(name.has_expected,))
                 html.Td("{{ row.trip }}", classes="n")
                 with html.Td():
                     html.Span("{{ row.status }}", classes=("'status status-' + row.status",))
@@ -168,6 +175,7 @@ def review_panel(name, actions) -> None:
         VCheckbox(
             v_model=(name.are_circles_shown,),
             label="Circle of the expected error",
+            v_if=(name.has_expected,),
             density="compact",
             hide_details=True,
         )
@@ -216,9 +224,8 @@ def inside_panel(name, actions) -> None:
                 density="compact",
                 hide_details=True,
                 color="#56B4E9",
-                aria_label="Opacity of the overlay",
+                raw_attrs=['aria-label="Opacity of the overlay"'],
             )
-            html.P("Dark: unlike the landmark in the template… bright: far from it.", classes="hint", v_if=("false",))
             html.P(
                 "Feature distance to the template's landmark: the darker, the more alike.",
                 classes="hint",
@@ -232,7 +239,7 @@ def inside_panel(name, actions) -> None:
                 alt="Activation maps",
                 click=(
                     actions.pick_channel,
-                    f"[Math.floor({name.channel} / 64) * 64 + window.deepfeatures.tile($event, 8, Math.ceil(Math.min(64, {name.channels} - Math.floor({name.channel} / 64) * 64) / 8))]",
+                    f"[window.deepfeatures.tile($event, {COLUMNS}, {name.mosaic_rows}) + {name.mosaic_first}]",
                 ),
             )
             with html.H3(style="margin-top:8px"):
@@ -245,7 +252,7 @@ def inside_panel(name, actions) -> None:
                 density="compact",
                 hide_details=True,
                 color="#56B4E9",
-                aria_label="Channel",
+                raw_attrs=['aria-label="Channel"'],
             )
 
 
@@ -266,7 +273,7 @@ def quality_panel(name, actions) -> None:
         with html.Thead(), html.Tr():
             html.Th("Landmark")
             html.Th("mm", classes="n")
-            html.Th("± mm", classes="n")
+            html.Th("± mm", classes="n", v_if=(name.has_expected,))
             html.Th("0 to 10 mm", style="width:32%")
         with (
             html.Tbody(),
@@ -279,7 +286,7 @@ def quality_panel(name, actions) -> None:
         ):
             html.Td("{{ row.name }}", classes="name", title=("row.name",))
             html.Td("{{ row.error }}", classes="n")
-            html.Td("{{ row.expected }}", classes="n")
+            html.Td("{{ row.expected }}", classes="n", v_if=(name.has_expected,))
             with html.Td(), html.Div(classes="bar-of"):
                 html.Div(style=("{width: row.percent + '%'}",))
     VCheckbox(
@@ -303,12 +310,14 @@ def quality_panel(name, actions) -> None:
 def small_icon(icon: str, title: str, click, *, disabled: str = "", stop: bool = False) -> None:
     """An icon button of a table's row."""
     more = {"disabled": (disabled,)} if disabled else {}
-    event = {"raw_attrs": []}
-    if stop:
-        event = {"click_stop": click}
-    else:
-        event = {"click": click}
+    attributes = [f'title="{title}"', f'aria-label="{title}"']
     with VBtn(
-        icon=True, variant="text", size="x-small", density="comfortable", title=title, aria_label=title, **event, **more
+        icon=True,
+        variant="text",
+        size="x-small",
+        density="comfortable",
+        raw_attrs=attributes,
+        **{"click_stop" if stop else "click": click},
+        **more,
     ):
         VIcon(icon, size="16")

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 GAP_PX = 2
+COLUMNS = 8  # of a mosaic
 LEVELS = (1.0, 99.0)  # percent that become black and white
 
 
@@ -19,13 +20,13 @@ def grey(values: np.ndarray) -> np.ndarray:
     return (np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
 
 
-def mosaic(panels: Sequence[np.ndarray], columns: int, edge_px: int, marked: int | None = None) -> Image.Image:
+def mosaic(panels: Sequence[np.ndarray], edge_px: int, marked: int | None = None) -> Image.Image:
     """Square panels of grey values in rows; the `marked` one framed in orange."""
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // COLUMNS)
     step = edge_px + GAP_PX
-    sheet = Image.new("RGB", (columns * step + GAP_PX, rows * step + GAP_PX))
+    sheet = Image.new("RGB", (COLUMNS * step + GAP_PX, rows * step + GAP_PX))
     for number, panel in enumerate(panels):
-        left, top = GAP_PX + number % columns * step, GAP_PX + number // columns * step
+        left, top = GAP_PX + number % COLUMNS * step, GAP_PX + number // COLUMNS * step
         sheet.paste(Image.fromarray(panel).resize((edge_px, edge_px), Image.Resampling.NEAREST), (left, top))
         if number == marked:
             ImageDraw.Draw(sheet).rectangle(

@@ -73,6 +73,7 @@ class Reviewing:
         self._watch(desk.output)
         rows = desk.logic.reviewRows(desk.output) if desk.output else []
         state.rows = [_shown(row) for row in rows]
+        state.has_expected = any(row.expectedError is not None for row in rows)
         state.open_rows = sum(row.status == OPEN for row in rows)
         state.judged = len(rows) - state.open_rows - sum(row.status == "missing" for row in rows)
         self._colour(rows)

@@ -31,6 +31,9 @@ def main() -> None:
 def serve(folder: Path, told: dict, answer) -> None:
     """Serve the page until standard input ends; `folder` is private and holds uploads."""
     from trame.app import get_server
+    from vtkmodules.vtkCommonCore import vtkObject
+
+    vtkObject.GlobalWarningDisplayOff()  # each view complains about an event of VTK that trame-slicer listens to
 
     from DeepFeatureLandmarksWeb.app import App
 

@@ -17,6 +17,7 @@ PLANES = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}  # Sl
 THREE_D = "3D"
 STILL_PX = 3  # a press that moves less is a click
 SAME_MM = 1e-3
+MARGIN = 1.06
 
 
 def view_tag(side: str, plane: str) -> str:
@@ -110,21 +111,22 @@ class Side:
         self._follows = False
         for view in self.slices.values():
             view.reset_view()
+            _show_all(view, self.volume)
         if self.three_d:
             self.three_d.reset_view()
         self._follows = True
         self.jump(centre_of(self.volume))
 
-    def jump(self, ras: np.ndarray) -> None:
-        """Show the slices through `ras`, mm, and put the crosshair there."""
+    def jump(self, ras: np.ndarray, name: str = "") -> None:
+        """Show the slices through `ras`, mm, and put the crosshair there, with the name of what lies there."""
         self._follows = False
         for plane, view in self.slices.items():
             view.get_view_node().JumpSliceByOffsetting(*ras)
             self._offsets[plane] = view.get_slice_value()
         self._follows = True
-        self.set_crosshair(ras)
+        self.set_crosshair(ras, name)
 
-    def centre_on(self, ras: np.ndarray) -> None:
+    def centre_on(self, ras: np.ndarray, name: str) -> None:
         """As `jump`, and move `ras` to the middle of a view where it would lie outside of it."""
         for view in self.slices.values():
             node: vtkMRMLSliceNode = view.get_view_node()
@@ -134,12 +136,12 @@ class Side:
             origin = np.array([to_ras.GetElement(row, 3) for row in range(3)])
             if (np.abs(axes @ (ras - origin)) > 0.9 * half).any():
                 node.JumpSliceByCentering(*ras)
-        self.jump(ras)
+        self.jump(ras, name)
 
-    def set_crosshair(self, ras: np.ndarray | None) -> None:
+    def set_crosshair(self, ras: np.ndarray | None, name: str = "") -> None:
         self.position = None if ras is None else np.asarray(ras, float)
         for crosshair in self._crosshairs:
-            crosshair.set_position(self.position)
+            crosshair.set_position(self.position, name)
 
     def set_overlay(self, node, opacity: float) -> None:
         """Lay a volume node over the slices; `None` takes it away."""
@@ -177,6 +179,18 @@ class Side:
         normal = np.array([view.get_view_node().GetSliceToRAS().GetElement(row, 2) for row in range(3)])
         self.set_crosshair(self.position + normal * (offset - normal @ self.position))
         self._on_moved(self)
+
+
+def _show_all(view: SliceView, volume) -> None:
+    """Widen the field of view to the whole volume: Slicer's own fit cuts what is wider than the view is."""
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    node = view.get_view_node()
+    axes = np.array([[node.GetSliceToRAS().GetElement(row, column) for row in range(3)] for column in range(2)])
+    extent = np.abs(axes) @ (bounds[1::2] - bounds[::2])
+    width, height = (max(pixels, 1) for pixels in view.render_window().GetSize())
+    mm_per_pixel = MARGIN * max(extent[0] / width, extent[1] / height)
+    node.SetFieldOfView(width * mm_per_pixel, height * mm_per_pixel, node.GetFieldOfView()[2])
 
 
 def centre_of(volume) -> np.ndarray:

@@ -53,6 +53,7 @@ class PageState:
 
     rows: list = field(default_factory=list)
     current: str = ""
+    has_expected: bool = False
     judged: int = 0
     open_rows: int = 0
     are_circles_shown: bool = True
@@ -61,6 +62,8 @@ class PageState:
     channel: int = 0
     channels: int = 0
     mosaic: str = ""
+    mosaic_first: int = 0
+    mosaic_rows: int = 1
     mosaic_note: str = ""
     patches: str = ""
     overlay: str = ""

@@ -56,10 +56,10 @@ def fill_slice_view(server: Server, view_id: str, view: SliceView) -> None:
             density="compact",
             size="small",
             icon=True,
-            aria_label=f"Enlarge the {plane.lower()} views",
+            raw_attrs=[f'aria-label="Enlarge the {plane.lower()} views"'],
             click=f"{page.name.enlarged} = {page.name.enlarged} == '{plane}' ? '' : '{plane}'",
         ):
-            VIcon((f"{page.name.enlarged} == '{plane}' ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'",), size="16")
+            VIcon(icon=(f"{page.name.enlarged} == '{plane}' ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'",), size="16")
         VSlider(
             classes="slider",
             v_model=(name.offset,),
@@ -70,7 +70,7 @@ def fill_slice_view(server: Server, view_id: str, view: SliceView) -> None:
             hide_details=True,
             thumb_size=10,
             track_size=2,
-            aria_label=f"{plane} slice",
+            raw_attrs=[f'aria-label="{plane} slice"'],
         )
 
 

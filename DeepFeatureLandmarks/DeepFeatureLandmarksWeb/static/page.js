@@ -1,13 +1,13 @@
 // Files into the session, and keys: what the page's widgets do not offer.
 (() => {
-  const say = (name, value) => window.trame.state.set(name, value);
+  const say = (name, value) => window.trame.state.set(`PageState__${name}`, value); // as state.py's classes are named
 
   function upload(role, files) {
     if (!files.length) return;
     const form = new FormData();
     for (const file of files) form.append("file", file, file.name);
     const side = role === "template" || role === "landmarks" ? "template" : "target";
-    const percent = `${side}__upload`;
+    const percent = `${side}__SideState__upload`;
     const request = new XMLHttpRequest();
     request.upload.onprogress = (event) => say(percent, Math.round((100 * event.loaded) / event.total));
     request.onloadend = () => {
