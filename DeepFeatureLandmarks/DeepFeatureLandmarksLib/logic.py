@@ -18,7 +18,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import slicer
 import vtk
 
 from DeepFeatureLandmarksLib import following, nodes, quality, review, runs
@@ -112,8 +111,9 @@ class _Pending:
         request: Its number.
         kind: See `Run`.
         since: Monotonic seconds.
-        placement: As given; nodes may have left the scene since.
+        placement: As given.
         apply: Turns the result into a `Run`, changing the scene.
+        grid: Voxel index to world of the target as it was sent, `None` under a transform that is not linear.
     """
 
     request: int
@@ -121,6 +121,7 @@ class _Pending:
     since: float
     placement: Placement
     apply: Callable[[_Pending, Event], Run]
+    grid: np.ndarray | None = None
 
     @property
     def nodes(self) -> tuple:
@@ -349,8 +350,15 @@ class DeepFeatureLandmarksLogic:
 
     def activationMap(self, maps: ActivationMaps, channel: int):
         """One channel as a scalar volume node beneath its volume in the subject hierarchy; one node is kept and
-        refilled."""
+        refilled.
+
+        Raises:
+            InputError: The volume has left the scene.
+        """
         volume = maps.volume
+        self._require(
+            "" if volume.GetScene() else f"The volume of these maps, {volume.GetName()}, was removed; load it."
+        )
         name = f"{volume.GetName()} {maps.landmark} {maps.layer} channel {channel}"
         known = volume.GetNodeReference(MAPS_NODE)
         node = nodes.mapToNode(maps.channels[channel], self._scene, name, volume, known)
@@ -401,7 +409,8 @@ class DeepFeatureLandmarksLogic:
     def _startMatch(self, kind: str, placement: Placement, landmarks: LandmarkSet) -> None:
         template, target = self._volumes(placement)
         request = self._client.match(template, landmarks, target, placement.settings)
-        self._begin(_Pending(request, kind, time.monotonic(), placement, self._applyMatch))
+        grid = nodes.gridToWorld(placement.targetVolume)
+        self._begin(_Pending(request, kind, time.monotonic(), placement, self._applyMatch, grid))
 
     def _begin(self, pending: _Pending) -> None:
         self._pending = pending
@@ -436,6 +445,7 @@ class DeepFeatureLandmarksLogic:
     def _applyMatch(self, pending: _Pending, event: Event) -> Run:
         placement, report, found = pending.placement, event.content["report"], event.content["landmarks"]
         target, output = placement.targetVolume, placement.output
+        found = nodes.carried(found, pending.grid, nodes.gridToWorld(target))  # it may have been moved meanwhile
         if output is None:
             name = f"{placement.templateLandmarks.GetName()} in {target.GetName()}"
             output = self._scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", self._scene.GenerateUniqueName(name))
@@ -623,7 +633,8 @@ class DeepFeatureLandmarksLogic:
         return onNodeLeaving
 
     def _onSceneImported(self, *_) -> None:
-        markups = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode", self._scene)
+        name = "vtkMRMLMarkupsFiducialNode"
+        markups = (self._scene.GetNthNodeByClass(n, name) for n in range(self._scene.GetNumberOfNodesByClass(name)))
         self._outputs = {node.GetID() for node in markups if node.GetAttribute(runs.ATTRIBUTE)}
 
 

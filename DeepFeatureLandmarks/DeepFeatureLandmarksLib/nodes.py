@@ -7,6 +7,7 @@ voxel index (x, y, z) -> LPS mm, which here is world RAS with two signs changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNDEFINED, DEFINED, MISSING = (STATUSES.index(name) for name in ("undefined", "defined", "missing"))
-LARGEST_COSINE = 1e-4  # between two axes of a voxel grid that is called rectangular
+LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular, as where the backend reads files
 SAMPLES = 9  # along each axis, of a grid whose extent in the world is wanted
 
 
@@ -45,7 +46,7 @@ def arrayFromNode(node) -> VolumeArray:
         raise InputError(f"{node.GetName()} has several values a voxel; choose a scalar volume.")
     if 1 in size:
         raise InputError(f"{node.GetName()} is a single slice; choose a 3D volume.")
-    matrix = _linearGridToWorld(node)
+    matrix = gridToWorld(node)
     if matrix is None or not _isRectangular(matrix):
         image, matrix = _resampled(node)
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).astype(np.float32)
@@ -164,11 +165,6 @@ def putLandmark(landmark: Landmark, node, index: int | None = None) -> int:
     return index
 
 
-def lpsFromRas(position: Sequence[float]) -> tuple[float, float, float]:
-    x, y, z = position
-    return (-float(x), -float(y), float(z))
-
-
 def voxelPositions(markups, volume) -> np.ndarray:
     """Continuous (i, j, k) of the control points in a volume node, shape `(N, 3)`; NaN for what has no position."""
     found = np.full((markups.GetNumberOfControlPoints(), 3), np.nan)
@@ -197,6 +193,26 @@ def gridMatrix(volume) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return _numpyMatrix(matrix)
+
+
+def gridToWorld(node) -> np.ndarray | None:
+    """Voxel index to world RAS mm, `(4, 4)`; `None` under a transform that is not linear."""
+    parent = node.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        return None
+    return _linearToWorld(node) @ gridMatrix(node)
+
+
+def carried(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray | None) -> LandmarkSet:
+    """World LPS landmarks taken along with a volume whose `gridToWorld` has changed; as they are where it is `None`."""
+    if before is None or after is None or np.array_equal(before, after):
+        return landmarks
+    change = LPS_RAS @ after @ np.linalg.inv(before) @ LPS_RAS
+    moved = [
+        replace(known, position=tuple((change @ (*known.position, 1.0))[:3].tolist())) if known.is_defined else known
+        for known in landmarks
+    ]
+    return replace(landmarks, landmarks=tuple(moved))
 
 
 def moveWithGrid(markups, before: np.ndarray, after: np.ndarray) -> None:
@@ -231,14 +247,6 @@ def _markupsToVoxels(markups, volume) -> vtk.vtkGeneralTransform:
     chain.PostMultiply()
     chain.Concatenate(toVoxels)
     return chain
-
-
-def _linearGridToWorld(node) -> np.ndarray | None:
-    """Voxel index to world RAS mm, `(4, 4)`; `None` under a transform that is not linear."""
-    parent = node.GetParentTransformNode()
-    if parent is not None and not parent.IsTransformToWorldLinear():
-        return None
-    return _linearToWorld(node) @ gridMatrix(node)
 
 
 def _linearToWorld(node) -> np.ndarray:
@@ -296,7 +304,8 @@ def _samples(node) -> tuple[np.ndarray, np.ndarray]:
 
 def _modality(node) -> str | None:
     """The DICOM modality that the subject hierarchy has noted."""
-    hierarchy = node.GetScene() and slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    scene = node.GetScene()
+    hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode") if scene else None  # asking must not make one
     item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
     return (hierarchy.GetItemAttribute(item, "DICOM.Modality") or None) if item else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 
 import vtk
 
@@ -93,7 +94,7 @@ class RunRecord:
 
 def readRuns(output) -> tuple[RunRecord, ...]:
     """The history of a markups node, the oldest run first."""
-    return tuple(_run(message) for message in json.loads(output.GetAttribute(ATTRIBUTE) or "[]"))
+    return _parsed(output.GetAttribute(ATTRIBUTE) or "[]")
 
 
 def writeRuns(output, runs: Iterable[RunRecord]) -> None:
@@ -181,6 +182,11 @@ def reverted(runs: Iterable[RunRecord]) -> tuple[tuple[RunRecord, ...], RunRecor
 
 def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
+
+
+@lru_cache(maxsize=8)  # a review asks again and again while nothing changes
+def _parsed(text: str) -> tuple[RunRecord, ...]:
+    return tuple(_run(message) for message in json.loads(text))
 
 
 def _run(message: dict) -> RunRecord:

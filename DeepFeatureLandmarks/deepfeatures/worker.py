@@ -101,6 +101,7 @@ class Worker:
         template, target = self._volume(message["template"]), self._volume(message["target"])
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
+        progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
         placed = matcher.match(template, landmarks, target, progress=lambda done: progress(done, text))
         return {"landmarks": landmarks_to_json(placed), "report": matcher.last_report}
 
@@ -204,12 +205,14 @@ def main(folder: Path) -> None:
     requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in sys.stdin.buffer:
-            message = json.loads(line)
-            if message["type"] in ("cancel", "shutdown"):
-                os._exit(0)  # PyTorch cannot be interrupted in the middle of an operation, a process can
-            requests.put(message)
-        alone()
+        try:
+            for line in sys.stdin.buffer:
+                message = json.loads(line)
+                if message["type"] in ("cancel", "shutdown"):
+                    os._exit(0)  # PyTorch cannot be interrupted in the middle of an operation, a process can
+                requests.put(message)
+        finally:
+            alone()
 
     threading.Thread(target=read, name="requests", daemon=True).start()
     worker = Worker(folder)

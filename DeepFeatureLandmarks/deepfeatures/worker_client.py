@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -62,6 +63,7 @@ class WorkerClient:
     def __init__(self, python: str | Sequence[str] | None = None):
         self._python = [sys.executable] if python is None else [python] if isinstance(python, str) else list(python)
         self._folder = Path(tempfile.mkdtemp(prefix="deepfeatures-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at exit, where nobody calls close
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()  # guards what follows
         self._process: subprocess.Popen | None = None
@@ -170,7 +172,7 @@ class WorkerClient:
                     if number not in self._open:
                         continue  # cancelled before it was sent
                     self._running = number
-                    process = self._process or self._start()
+                    process = self._process if self.pid else self._start()  # one may have died while it was idle
                 process.stdin.write(json.dumps({**message, **references}).encode() + b"\n")
                 process.stdin.flush()
             except (BrokenPipeError, ValueError):

@@ -154,6 +154,16 @@ def test_a_warm_pair_is_answered_quickly(shared):
     assert min(overheads) < 0.3
 
 
+def test_what_was_done_ahead_is_not_done_again(shared):
+    settings = PlaceSettings(device="cpu", seed=1)
+    assert shared.wait(shared.encode(blobs(), blobs(1), settings), PATIENCE_S).kind == "result"
+    warm = shared.wait(shared.match(blobs(), POINTS, blobs(1), settings), PATIENCE_S).content
+    other = replace(settings, seed=2)  # another matcher, which has done nothing yet
+    cold = shared.wait(shared.match(blobs(), POINTS, blobs(1), other), PATIENCE_S).content
+    assert "pose" not in warm["report"]["seconds"] and "pose" in cold["report"]["seconds"]
+    np.testing.assert_allclose(warm["landmarks"].positions, cold["landmarks"].positions, atol=1e-6)
+
+
 def test_only_the_latest_volumes_stay_on_disk(client):
     for shift in range(6):
         event = client.wait(client.encode(blobs(), blobs(shift), QUICK), PATIENCE_S)
@@ -204,6 +214,15 @@ def test_a_killed_worker_is_told_in_words_and_takes_one_request_with_it(client):
     event = client.wait(request, PATIENCE_S)
     assert (event.kind, event.cause, event.text) == ("error", "crash", KILLED)
     assert client.wait(waiting, PATIENCE_S).kind == "result"
+
+
+@posix
+def test_a_worker_that_died_while_idle_is_replaced_unnoticed(client):
+    client.wait(client.hello(), PATIENCE_S)
+    pid = client.pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(pid))
+    assert client.wait(client.hello(), PATIENCE_S).kind == "result"
 
 
 @posix

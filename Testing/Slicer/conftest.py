@@ -1,0 +1,183 @@
+"""A real MRML scene with the logics that Slicer has, volumes and landmarks in it, and a worker that does as told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.worker_protocol import Event
+
+REPOSITORY = Path(__file__).parents[2]
+LOGICS = (
+    "vtkSlicerMarkupsLogic",
+    "vtkSlicerVolumesLogic",
+    "vtkSlicerTablesLogic",
+    "vtkSlicerTransformLogic",
+    "vtkSlicerSubjectHierarchyModuleLogic",
+)
+SETTINGS = {"network": "mind", "layer": "ssc_r1_d2", "patch_size": 13, "search": "guided", "seed": 0}
+VERSIONS = {"deepfeatures": "0.1.0", "torch": "2.13.0"}
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the development volumes; skips where it is absent."""
+    folder = Path(os.environ.get("DEEPFEATURES_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no development volumes in {folder}; set DEEPFEATURES_DATA")
+    return folder
+
+
+@pytest.fixture
+def new_scene():
+    """A function that makes a scene that can save and load markups, volumes, tables and transforms."""
+    slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+    kept = []
+
+    def make():
+        scene, application = slicer.vtkMRMLScene(), slicer.vtkMRMLApplicationLogic()
+        application.SetMRMLScene(scene)
+        for name in LOGICS:
+            logic = getattr(slicer, name)()
+            logic.SetMRMLApplicationLogic(application)
+            logic.SetMRMLScene(scene)
+            kept.append(logic)
+        kept.extend([application, scene])
+        return scene
+
+    return make
+
+
+@pytest.fixture
+def scene(new_scene):
+    return new_scene()
+
+
+@pytest.fixture
+def add_volume(scene):
+    """A function that adds a scalar volume node; voxels `(depth, height, width)`, IJKToRAS `(4, 4)`."""
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    def add(name="volume", voxels=None, matrix=None, to=None):
+        voxels = np.arange(6 * 7 * 8, dtype=np.int16).reshape(6, 7, 8) if voxels is None else np.asarray(voxels)
+        image = vtk.vtkImageData()
+        image.SetDimensions(*voxels.shape[::-1])
+        image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=True))
+        node = (to or scene).AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node.SetAndObserveImageData(image)
+        geometry = vtk.vtkMatrix4x4()
+        geometry.DeepCopy(np.ravel(np.eye(4) if matrix is None else matrix))
+        node.SetIJKToRASMatrix(geometry)
+        return node
+
+    return add
+
+
+@pytest.fixture
+def add_points(scene):
+    """A function that adds a markups node with points `name=(r, a, s)` in world mm; `None` for a missing one."""
+    import vtk
+
+    def add(node_name="points", **points):
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", node_name)
+        for name, position in points.items():
+            index = node.AddControlPointWorld(vtk.vtkVector3d(*(position or (0, 0, 0))), name)
+            if position is None:
+                node.SetNthControlPointPositionMissing(index)
+        return node
+
+    return add
+
+
+@pytest.fixture
+def add_transform(scene):
+    """A function that adds a linear transform node of a `(4, 4)` matrix to its parent."""
+    import vtk
+
+    def add(matrix, name="transform"):
+        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        copy = vtk.vtkMatrix4x4()
+        copy.DeepCopy(np.ravel(matrix))
+        node.SetMatrixTransformToParent(copy)
+        return node
+
+    return add
+
+
+class FakeClient:
+    """Answers like a worker, when the test says so: every landmark 1 mm along LPS x, those of `lost` not found."""
+
+    def __init__(self):
+        self.requests, self.events, self.cancelled = [], [], 0
+        self.lost: set[str] = set()
+        self.step = (1.0, 0.0, 0.0)
+        self.scores = {"distance": 0.5, "round_trip": 0.25}
+        self.settings = dict(SETTINGS)
+
+    def _note(self, kind, *arguments):
+        self.requests.append((kind, *arguments))
+        return len(self.requests)
+
+    def hello(self):
+        return self._note("hello")
+
+    def encode(self, *arguments):
+        return self._note("encode", *arguments)
+
+    def match(self, *arguments):
+        return self._note("match", *arguments)
+
+    def activations(self, *arguments):
+        return self._note("activations", *arguments)
+
+    def distances(self, *arguments):
+        return self._note("distances", *arguments)
+
+    def poll(self):
+        events, self.events = self.events, []
+        return events
+
+    def cancel(self):
+        self.cancelled += 1
+        self.events = [Event(len(self.requests), "error", text="Cancelled.", cause="cancelled")]
+
+    def send(self, kind, **content):
+        self.events.append(Event(len(self.requests), kind, **content))
+
+    def place(self):
+        """Answer the last request."""
+        _, _, landmarks, _, _ = self.requests[-1]
+        placed = tuple(
+            replace(known, position=tuple(np.add(known.position, self.step).tolist()), status="defined", **self.scores)
+            if known.is_defined and known.name not in self.lost
+            else replace(known, position=None, status="missing")
+            for known in landmarks
+        )
+        report = {"settings": self.settings, "versions": VERSIONS}
+        self.send("result", content={"landmarks": LandmarkSet(placed), "report": report})
+
+
+@pytest.fixture
+def client():
+    return FakeClient()
+
+
+class Heard:
+    """What a Logic has told."""
+
+    def __init__(self, logic):
+        self.runs, self.errors, self.progress = [], [], []
+        logic.onFinished = self.runs.append
+        logic.onError = self.errors.append
+        logic.onProgress = lambda fraction, text: self.progress.append((fraction, text))
+
+
+@pytest.fixture
+def listen():
+    return Heard
