@@ -176,6 +176,13 @@ class App:
         if desk.state.is_3d:
             for side in (desk.template, desk.target):
                 side.show_3d()
+            for node, side in (
+                (desk.template_landmarks, desk.template),
+                (desk.output, desk.target),
+                (desk.reference, desk.target),
+            ):
+                if node is not None:
+                    node.GetDisplayNode().SetViewNodeIDs(side.view_ids)
             desk.refresh()
 
     def _fit(self) -> None:

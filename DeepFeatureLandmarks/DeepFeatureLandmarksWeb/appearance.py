@@ -19,5 +19,7 @@ def style_markups(node, colour: tuple[float, float, float], view_ids: list[str],
     display.SetGlyphScale(GLYPH_PERCENT)
     display.SetPropertiesLabelVisibility(False)
     display.SetPointLabelsVisibility(False)
+    display.SetOccludedVisibility(True)  # in 3D through the skin
+    display.SetOccludedOpacity(0.8)
     display.SetViewNodeIDs(view_ids)
     display.SetVisibility(is_visible)

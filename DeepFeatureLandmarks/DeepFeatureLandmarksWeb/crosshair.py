@@ -15,7 +15,8 @@ from vtkmodules.vtkRenderingCore import vtkActor2D, vtkPolyDataMapper2D, vtkText
 GAP_PX = 14  # keeps the anatomy at the place itself free
 COLOUR = (1.0, 1.0, 1.0)
 OPACITY = 0.45
-FONT_PX, NAME_PX = 14, 8
+FONT_PX = 13
+NAME_PX, EDGE_PX = 8, 6  # the name's distance from the place, and from the view's edge
 
 
 class Crosshair:
@@ -44,7 +45,9 @@ class Crosshair:
         letters = self._text.GetTextProperty()
         letters.SetFontSize(FONT_PX)
         letters.SetColor(*COLOUR)
-        letters.SetShadow(True)
+        letters.SetBold(True)
+        letters.SetBackgroundColor(0.0, 0.0, 0.0)
+        letters.SetBackgroundOpacity(0.6)
         view.first_renderer().AddViewProp(self._text)
         view.modified.connect(lambda *_: self._draw())
 
@@ -73,11 +76,11 @@ class Crosshair:
             for line, (start, end) in zip(self._lines, pieces, strict=True):
                 line.SetPoint1(*start, 0)
                 line.SetPoint2(*end, 0)
-            is_left = x > width * 0.55  # the name goes to where there is room for it
             self._text.SetInput(self._name)
-            letters = self._text.GetTextProperty()
-            letters.SetJustificationToRight() if is_left else letters.SetJustificationToLeft()
-            self._text.SetPosition(x - NAME_PX if is_left else x + NAME_PX, y + NAME_PX)
+            size = [0.0, 0.0]
+            self._text.GetSize(self._view.first_renderer(), size)
+            room = width - size[0] - EDGE_PX
+            self._text.SetPosition(max(min(x + NAME_PX, room), EDGE_PX), min(y + NAME_PX, height - size[1] - EDGE_PX))
         self._view.schedule_render()
 
 

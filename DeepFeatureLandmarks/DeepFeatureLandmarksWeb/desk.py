@@ -103,7 +103,7 @@ class Desk:
             here = self._to_template(there)
         if there is None:
             there = self._to_target(here)
-        self.state.current = name
+        self.state.current = self.state.inside_landmark = name
         self.template.centre_on(here, name)
         if self.target.volume is not None:
             self.target.centre_on(there, name)

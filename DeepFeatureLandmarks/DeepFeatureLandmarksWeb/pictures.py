@@ -40,8 +40,8 @@ def cross_hair(image: Image.Image, colour: str) -> Image.Image:
     image = image.convert("RGB")
     pen, middle = ImageDraw.Draw(image), image.width // 2
     for near, far in ((4, 12), (-12, -4)):
-        pen.line((middle + near, middle, middle + far, middle), fill=colour, width=1)
-        pen.line((middle, middle + near, middle, middle + far), fill=colour, width=1)
+        pen.line((middle + near, middle, middle + far, middle), fill=colour, width=2)
+        pen.line((middle, middle + near, middle, middle + far), fill=colour, width=2)
     return image
 
 

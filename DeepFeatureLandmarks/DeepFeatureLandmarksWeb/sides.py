@@ -18,6 +18,7 @@ THREE_D = "3D"
 STILL_PX = 3  # a press that moves less is a click
 SAME_MM = 1e-3
 MARGIN = 1.06
+SAME_SCALE = 0.02
 
 
 def view_tag(side: str, plane: str) -> str:
@@ -45,6 +46,7 @@ class Side:
         self._group = group
         self._follows = True
         self._offsets: dict[str, float] = {}
+        self._scales: dict[str, float] = {}
         self._press = (0, 0)
         self.slices: dict[str, SliceView] = {
             plane: self._create_slice(plane, colour) for plane, colour in PLANES.items()
@@ -63,6 +65,7 @@ class Side:
         view.set_ruler(vtkMRMLAbstractViewNode.RulerTypeThin, vtkMRMLAbstractViewNode.RulerColorWhite)
         view.interactor().AddObserver(vtkCommand.LeftButtonPressEvent, self._on_press)
         view.interactor().AddObserver(vtkCommand.LeftButtonReleaseEvent, lambda *_: self._on_release(view))
+        view.interactor().AddObserver(vtkCommand.WindowResizeEvent, lambda *_: self._on_resized(plane, view))
         view.modified.connect(lambda *_: self._on_modified(plane, view))
         return view
 
@@ -109,9 +112,9 @@ class Side:
         if self.volume is None:
             return
         self._follows = False
-        for view in self.slices.values():
+        for plane, view in self.slices.items():
             view.reset_view()
-            _show_all(view, self.volume)
+            self._scales[plane] = _show_all(view, self.volume)
         if self.three_d:
             self.three_d.reset_view()
         self._follows = True
@@ -169,6 +172,12 @@ class Side:
             self.jump(pixel_to_ras(view, *position))
             self._on_moved(self)
 
+    def _on_resized(self, plane: str, view: SliceView) -> None:
+        """Show all of the volume in the new size too, unless somebody has zoomed."""
+        scale = view.get_view_node().GetFieldOfView()[0] / max(view.render_window().GetSize()[0], 1)
+        if self.volume is not None and abs(scale / self._scales.get(plane, np.inf) - 1) < SAME_SCALE:
+            self._scales[plane] = _show_all(view, self.volume)
+
     def _on_modified(self, plane: str, view: SliceView) -> None:
         if not self._follows or self.position is None:
             return
@@ -181,8 +190,12 @@ class Side:
         self._on_moved(self)
 
 
-def _show_all(view: SliceView, volume) -> None:
-    """Widen the field of view to the whole volume: Slicer's own fit cuts what is wider than the view is."""
+def _show_all(view: SliceView, volume) -> float:
+    """Widen the field of view to the whole volume: Slicer's own fit cuts what is wider than the view is.
+
+    Returns:
+        mm that a pixel now shows.
+    """
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
     node = view.get_view_node()
@@ -191,6 +204,7 @@ def _show_all(view: SliceView, volume) -> None:
     width, height = (max(pixels, 1) for pixels in view.render_window().GetSize())
     mm_per_pixel = MARGIN * max(extent[0] / width, extent[1] / height)
     node.SetFieldOfView(width * mm_per_pixel, height * mm_per_pixel, node.GetFieldOfView()[2])
+    return mm_per_pixel
 
 
 def centre_of(volume) -> np.ndarray:
