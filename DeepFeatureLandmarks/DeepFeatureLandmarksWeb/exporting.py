@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -32,8 +33,12 @@ class Exporting:
                 return web.Response(status=409, text=str(error))
             return web.Response(
                 body=path.read_bytes(),
-                headers={"Content-Disposition": f'attachment; filename="{path.name}"', "Cache-Control": "no-store"},
-                content_type="text/html" if path.suffix == ".html" else "application/octet-stream",
+                headers={
+                    "Content-Disposition": "attachment",
+                    "X-File-Name": quote(path.name),
+                    "Cache-Control": "no-store",
+                },
+                content_type="application/octet-stream",
             )
 
     def _writer(self, what: str) -> Callable[[Path], Path]:

@@ -118,8 +118,7 @@ class Page:
                         needs = "" if what.startswith(("template", "scene")) else f"!{name.rows}.length"
                         VListItem(
                             title=title,
-                            href=f"export/{what}",
-                            download=True,
+                            click=f"window.deepfeatures.save('{what}')",
                             **({"disabled": (needs,)} if needs else {}),
                         )
 

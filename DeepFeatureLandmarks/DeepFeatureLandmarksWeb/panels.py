@@ -300,8 +300,7 @@ def quality_panel(name, actions) -> None:
         "Report (HTML)",
         size="small",
         variant="tonal",
-        href="export/report.html",
-        download=True,
+        click="window.deepfeatures.save('report.html')",
         classes="mt-2",
         disabled=(f"!{name.rows}.length",),
     )

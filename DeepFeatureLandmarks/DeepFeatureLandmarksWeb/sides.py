@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ PLANES = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}  # Sl
 THREE_D = "3D"
 STILL_PX = 3  # a press that moves less is a click
 SAME_MM = 1e-3
+FOLLOW_S = 0.03  # time for the scrolled view's own picture
 MARGIN = 1.06
 SAME_SCALE = 0.02
 
@@ -45,6 +47,7 @@ class Side:
         self._app = app
         self._group = group
         self._follows = True
+        self._is_following = False
         self._offsets: dict[str, float] = {}
         self._scales: dict[str, float] = {}
         self._press = (0, 0)
@@ -61,6 +64,7 @@ class Side:
                 ViewProps(orientation=plane, label=plane[0], color=colour, group=self._group),
             )
         )
+        view.render_window().SetMultiSamples(0)  # smooths no picture, but takes ten times as long without a GPU
         view.set_background_color_from_string("#000000")
         view.set_ruler(vtkMRMLAbstractViewNode.RulerTypeThin, vtkMRMLAbstractViewNode.RulerColorWhite)
         view.interactor().AddObserver(vtkCommand.LeftButtonPressEvent, self._on_press)
@@ -186,8 +190,17 @@ class Side:
             return
         self._offsets[plane] = offset
         normal = np.array([view.get_view_node().GetSliceToRAS().GetElement(row, 2) for row in range(3)])
-        self.set_crosshair(self.position + normal * (offset - normal @ self.position))
-        self._on_moved(self)
+        self.position = self.position + normal * (offset - normal @ self.position)
+        if not self._is_following:
+            self._is_following = True
+            asyncio.get_running_loop().call_later(FOLLOW_S, self._follow)
+
+    def _follow(self) -> None:
+        """Take crosshair and other side along, after the scrolled view itself has been sent."""
+        self._is_following = False
+        if self.position is not None:
+            self.set_crosshair(self.position)
+            self._on_moved(self)
 
 
 def _show_all(view: SliceView, volume) -> float:

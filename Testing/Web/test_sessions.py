@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Server
+from web_visitors import Server
 
 TOKEN = "a-token-of-enough-letters"
 

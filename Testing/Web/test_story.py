@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from web_visitors import PICTURES
 
 from deepfeatures.landmarks import read_landmarks
 from deepfeatures.phantom import make_pair
@@ -193,10 +194,8 @@ def test_scrolling_answers_while_the_worker_computes(visitor):
     visitor.button("Cancel").click()
     figures = {"median_ms": float(np.median(times)), "p90_ms": float(np.percentile(times, 90)), "all_ms": times}
     visitor.picture("1-scrolled")
-    from conftest import PICTURES
-
     (PICTURES / "scroll.json").write_text(json.dumps(figures, indent=1))
-    assert figures["median_ms"] < 500  # 150 on two idle cores; others may be at work on this machine
+    assert figures["median_ms"] < 300  # below 150 where nobody else is at work on the machine
 
 
 WATCH = """() => {

@@ -59,5 +59,18 @@
     return row * columns + column;
   };
 
-  window.deepfeatures = { choose, drop, tile };
+  async function save(what) {
+    const answer = await fetch(`export/${what}`).catch(() => null);
+    if (!answer || !answer.ok) {
+      say("message", answer ? await answer.text() : "The connection was lost; reload the page and try again.");
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = decodeURIComponent(answer.headers.get("X-File-Name") || what);
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  window.deepfeatures = { choose, drop, save, tile };
 })();
