@@ -168,18 +168,36 @@ class WorkerClient:
             self._ended.clear()
             try:
                 references = {role: self._store(volume) for role, volume in volumes.items()}
-                with self._lock:
-                    if number not in self._open:
-                        continue  # cancelled before it was sent
-                    self._running = number
-                    process = self._process if self.pid else self._start()  # one may have died while it was idle
-                process.stdin.write(json.dumps({**message, **references}).encode() + b"\n")
-                process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                pass  # the worker has died; its reader tells
+                self._send(number, json.dumps({**message, **references}).encode() + b"\n")
             except OSError as error:
                 self._finish(Event(number, "error", text=f"The worker cannot be started: {error}.", cause="crash"))
             self._await_end(number)
+
+    def _send(self, number: int, line: bytes) -> None:
+        """Hand a request to the worker, or to a new one where that has died while it was idle."""
+        for is_last_try in (False, True):
+            with self._lock:
+                if number not in self._open:
+                    return  # cancelled before it was sent
+                process = self._process or self._start()
+            try:
+                process.stdin.write(line)  # without the lock: it may block, and cancelling must not
+                process.stdin.flush()
+                break
+            except BrokenPipeError:
+                if is_last_try:
+                    raise
+                with self._lock:
+                    if self._process is process:
+                        self._process = None
+        with self._lock:
+            if number not in self._open:
+                return  # it has been answered already
+            if self._process is process:
+                self._running = number
+                return
+        # it died in between, and its reader, which has seen its end, did not know of the request
+        self._finish(Event(number, "error", text=self._obituary(process.wait()), cause="crash"))
 
     def _await_end(self, number: int) -> None:
         while True:
