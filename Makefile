@@ -5,7 +5,7 @@ CODE := DeepFeatureLandmarks Testing
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo app test bench lint format pictures clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -14,11 +14,17 @@ help: ## List the targets
 demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers and a picture in demo-output/
 	$(BIN)/deepfeatures demo
 
-test: lint ## Lint, check the format and run every test
+app: .venv/has-web ## Open the page on which landmarks are placed and reviewed
+	$(BIN)/deepfeatures app
+
+test: lint .venv/has-chromium ## Lint, check the format and run every test
 	$(BIN)/python -m pytest
 
 bench: .venv/has-evaluation ## Measure greedy search: modes, precisions, SyN, growth; needs the development volumes
 	$(BIN)/python Testing/Benchmarks/greedy.py --output benchmark-output
+
+pictures: .venv/has-dev .venv/has-chromium ## Draw the README's pictures of the page anew
+	$(BIN)/python Testing/Web/pictures.py Resources
 
 lint: .venv/has-dev ## Lint and check the format
 	$(BIN)/ruff check $(CODE)
@@ -29,7 +35,7 @@ format: .venv/has-dev ## Repair what lint can repair
 	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment and what targets wrote
-	rm -rf .venv build dist demo-output benchmark-output .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo-output benchmark-output test-output .pytest_cache .ruff_cache
 
 # torch first and alone: resolved together with the rest, pip may look at other builds of several GB.
 .venv/has-torch: pyproject.toml
@@ -40,4 +46,10 @@ clean: ## Remove the environment and what targets wrote
 # One rule for every extra of pyproject.toml; the stamp keeps a second call from installing again.
 .venv/has-%: .venv/has-torch
 	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
+
+# The page is tested in Debian's Chromium. Without it, and without the right to install it, those tests skip, saying so.
+.venv/has-chromium: .venv/has-torch
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium libegl1 >/dev/null) || true
 	@touch $@

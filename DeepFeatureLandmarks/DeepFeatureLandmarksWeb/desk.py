@@ -80,7 +80,8 @@ class Desk:
 
     def warn(self, sentence: str) -> None:
         with self.server.state:
-            self.state.message = sentence[:1].upper() + sentence[1:]
+            is_word = sentence.split(" ", 1)[0].isalpha()  # the name of a file or landmark stays as it is
+            self.state.message = sentence[:1].upper() + sentence[1:] if is_word else sentence
 
     def inform(self, sentence: str) -> None:
         """Say it for a while."""

@@ -7,6 +7,7 @@ from PIL import Image
 
 from DeepFeatureLandmarksLib import nodes
 from DeepFeatureLandmarksLib.logic import ActivationMaps, Run
+from DeepFeatureLandmarksWeb.appearance import heat_table
 from DeepFeatureLandmarksWeb.desk import Desk
 from DeepFeatureLandmarksWeb.pictures import COLUMNS, cross_hair, data_url, grey, mosaic
 from DeepFeatureLandmarksWeb.placing import Placing
@@ -18,7 +19,7 @@ EDGE_PX = 36
 PATCH_MM, PATCH_PX = 50.0, 140
 COLOURS = {"template": "#56B4E9", "target": "#E69F00"}
 MAPS, DISTANCES = "activations", "distances"
-COLOUR_TABLE = "vtkMRMLColorTableNodeIron"  # grows steadily in lightness: the same for every kind of colour vision
+MOST_ALIKE_PERCENT = 10  # of the target is coloured; the rest is of no interest
 
 
 class Looking:
@@ -98,11 +99,19 @@ class Looking:
         desk = self._desk
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
-        display.SetAndObserveColorNodeID(COLOUR_TABLE)
+        is_distance = kind == DISTANCES
+        table = heat_table(desk.scene, "Likeness" if is_distance else "Activation", is_low_bright=is_distance)
+        display.SetAndObserveColorNodeID(table.GetID())
         display.SetInterpolate(True)
-        low, high = node.GetImageData().GetScalarRange()
+        values = nodes.arrayFromNode(node).voxels
+        low, high = (
+            float(values.min()),
+            float(np.percentile(values, MOST_ALIKE_PERCENT) if is_distance else values.max()),
+        )
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(low, high)
+        display.SetApplyThreshold(is_distance)
+        display.SetThreshold(low, high)
         desk.state.overlay = kind
         desk.target.set_overlay(node, desk.state.overlay_opacity)
         if name := desk.state.inside_landmark:

@@ -227,7 +227,7 @@ def inside_panel(name, actions) -> None:
                 raw_attrs=['aria-label="Opacity of the overlay"'],
             )
             html.P(
-                "Feature distance to the template's landmark: the darker, the more alike.",
+                "Coloured: the tenth of the target most like the template's landmark; the brighter, the more alike.",
                 classes="hint",
                 v_if=(f"{name.overlay} == 'distances'",),
             )

@@ -69,7 +69,7 @@ class Placing:
         style_markups(run.node, PROPOSED_COLOUR, desk.target.view_ids)
         desk.state.is_busy = False
         desk.state.tab = "review"
-        parts = [f"{len(run.placed)} placed in {run.seconds:.0f} s"]
+        parts = [f"{len(run.placed)} placed in {max(1, round(run.seconds))} s"]
         if run.missing:
             parts.append(f"{len(run.missing)} not found: {', '.join(run.missing[:5])}")
         if run.kept:

@@ -20,6 +20,7 @@ STILL_PX = 3  # a press that moves less is a click
 SAME_MM = 1e-3
 FOLLOW_S = 0.03  # time for the scrolled view's own picture
 MARGIN = 1.06
+TRANSLUCENCY = 0.06
 SAME_SCALE = 0.02
 
 
@@ -84,6 +85,7 @@ class Side:
                 ViewProps(label="3D", group=self._group, background_color=("#101214", "#101214"), box_visible=False),
             )
         )
+        view.renderer().SetUseDepthPeelingForVolumes(False)  # without a GPU it makes the volume vanish behind points
         if is_new and self.volume is not None:
             self._show_volume_in_3d(view)
         return view
@@ -162,6 +164,7 @@ class Side:
             display = rendering.get_vr_display_node(self.volume)
         else:
             display = rendering.create_display_node(self.volume, "MR-Default")
+            _make_translucent(display.GetVolumePropertyNode().GetVolumeProperty().GetScalarOpacity())
         display.SetViewNodeIDs([view.get_view_node_id()])
         display.SetVisibility(True)
         view.reset_view()
@@ -201,6 +204,15 @@ class Side:
         if self.position is not None:
             self.set_crosshair(self.position)
             self._on_moved(self)
+
+
+def _make_translucent(opacity) -> None:
+    """Let the points within be seen through a volume's opacity function."""
+    for index in range(opacity.GetSize()):
+        point = [0.0] * 4
+        opacity.GetNodeValue(index, point)
+        point[1] *= TRANSLUCENCY
+        opacity.SetNodeValue(index, point)
 
 
 def _show_all(view: SliceView, volume) -> float:

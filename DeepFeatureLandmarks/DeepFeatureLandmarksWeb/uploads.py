@@ -18,6 +18,7 @@ ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (
 MOST_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
 MOST_FILES = 4000  # slices of the largest series
 LONGEST_NAME = 120
+SERIES = "DICOM series"  # what a volume of many files is called
 CHUNK = 2**18
 
 
@@ -55,7 +56,8 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
         InputError: Where a file is of the wrong kind, or the whole is too large; nothing is kept then.
     """
     kind = kind_of(role)
-    place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder))
+    place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
+    place.mkdir()
     try:
         files, room = [], MOST_BYTES[kind]
         reader = await request.multipart()
@@ -74,7 +76,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
         if not files:
             raise InputError("no file arrived; choose a file and send it again")
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place.parent, ignore_errors=True)
         raise
     return files[0] if len(files) == 1 else place
 

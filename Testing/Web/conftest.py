@@ -8,19 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_visitors import REPOSITORY, Server, Visitor
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-# Quiet: a browser under test talks to the page and to nobody else.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-quic",
-]
+from web_visitors import ARGUMENTS, CHROMIUM, REPOSITORY, Server, Visitor
 
 
 @pytest.fixture(scope="session")

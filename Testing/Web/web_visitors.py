@@ -12,6 +12,17 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "test-output" / "web"
 START_S = 60_000  # ms: a session starts a process of its own
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# Quiet: a browser under test talks to the page and to nobody else.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-quic",
+]
 COMMAND = "from deepfeatures.cli import main; raise SystemExit(main())"
 READ_STATE = "const state = (name) => window.trame.state.get('PageState__' + name)"
 STATE = "window.trame.state.get('PageState__' + {!r})"
