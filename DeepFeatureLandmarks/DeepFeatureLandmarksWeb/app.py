@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -137,8 +138,12 @@ class App:
 
     async def _keep_polling(self) -> None:
         while True:
-            with self._server.state:
-                self.desk.logic.poll()
+            try:
+                with self._server.state:
+                    self.desk.logic.poll()
+            except Exception:  # one event that goes wrong must not silence all that follow
+                logging.exception("an event of the worker could not be shown")
+                self.desk.warn("something went wrong here; export what you have, reload the page and tell us of it")
             await asyncio.sleep(POLL_S)
 
     async def _open_first(self) -> None:

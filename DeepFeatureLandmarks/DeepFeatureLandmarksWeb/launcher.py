@@ -32,6 +32,7 @@ IDLE_LIMIT_S = 2 * 3600  # without a connection; the scan of somebody who has le
 CHECK_EVERY_S = 30
 MESSAGE_LIMIT = 2**26
 START = "/start"
+PAGE = "/index.html?reconnect=auto"  # after a lost connection the page tries again by itself
 OF_ONE_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-encoding"}
 
 
@@ -124,7 +125,7 @@ class Launcher:
         if session is None:
             return await self._welcome(request)
         if request.path in ("/", START):
-            return web.HTTPFound("/index.html")  # without the token, which must not stay in the address bar
+            return web.HTTPFound(PAGE)  # without the token, which must not stay in the address bar
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._pass_messages(request, session)
         return await self._pass_on(request, session)
@@ -165,7 +166,7 @@ class Launcher:
                 return notice(500, "The session could not be started", "The terminal of the server says why.")
         name = secrets.token_urlsafe(32)
         self._sessions[name] = session
-        answer = web.HTTPFound("/index.html")
+        answer = web.HTTPFound(PAGE)
         answer.set_cookie(self._cookie, name, httponly=True, samesite="Strict")
         return answer
 

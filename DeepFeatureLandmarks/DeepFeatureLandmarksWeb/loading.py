@@ -15,6 +15,7 @@ from DeepFeatureLandmarksWeb.sides import TARGET, TEMPLATE
 from DeepFeatureLandmarksWeb.uploads import VOLUME_ROLES
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.placing import is_out_of_memory
 from deepfeatures.quiet import native_silence
 from deepfeatures.volume import Volume, read_volume
 
@@ -39,6 +40,10 @@ class Loader:
                     self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
             except InputError as error:
                 self._desk.warn(str(error).replace(f"{path.parent}/", ""))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._desk.warn(f"not enough memory for {path.name}; crop it or resample it to larger voxels")
 
     async def open_demo(self) -> None:
         """Make the demo pair and show it."""

@@ -4,10 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 from web_visitors import ARGUMENTS, CHROMIUM, Server, Visitor
-
-COLOURS = 96  # of the picture files: greys and a few more, at a third of the size
 
 
 def main(folder: Path) -> None:
@@ -38,11 +37,9 @@ def main(folder: Path) -> None:
 
 
 def draw(visitor: Visitor, path: Path) -> None:
-    from PIL import Image
-
     visitor.page.wait_for_timeout(2000)
     visitor.page.screenshot(path=path)
-    Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    Image.open(path).convert("RGB").save(path, optimize=True)
     print(path)
 
 

@@ -97,3 +97,23 @@ def test_uploads_are_checked_by_name():
             uploads.check_name(name, kind)
     with pytest.raises(InputError):
         uploads.kind_of("../x")
+
+
+def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
+    pytest.importorskip("trame_slicer")
+    from slicer import vtkMRMLScene
+
+    from DeepFeatureLandmarksWeb.circles import Circles
+
+    scene = vtkMRMLScene()
+    circles = Circles(scene, (0.9, 0.6, 0.0))
+    circles.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
+    node = scene.GetFirstNodeByName("Expected error")
+    bounds = np.zeros(6)
+    node.GetRASBounds(bounds)
+    assert np.allclose(bounds, (7.5, 12.5, -22.5, -17.5, 27.5, 32.5), atol=0.05)
+    assert node.GetDisplayNode().GetVisibility2D()
+    assert list(node.GetDisplayNode().GetViewNodeIDs()) == ["vtkMRMLSliceNodeTarget"]
+    circles.show([], [])
+    assert node.GetPolyData().GetNumberOfPoints() == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1

@@ -46,6 +46,26 @@ def test_reload_amid_a_run_finds_it_again(visitor):
     visitor.wait_until("!state('is_busy')", 10)
 
 
+def test_a_lost_connection_comes_back(visitor):
+    visitor.page.add_init_script(KEEP_SOCKETS)
+    visitor.page.reload()
+    visitor.open_demo()
+    before = visitor.page.evaluate("window.sockets.length")
+    visitor.page.evaluate("window.sockets.at(-1).close()")
+    visitor.page.wait_for_function(f"window.sockets.length > {before} && window.sockets.at(-1).readyState == 1")
+    visitor.button("Place landmarks").click()
+    visitor.wait_until("!state('is_busy') && state('rows').length == 18")
+
+
+KEEP_SOCKETS = """
+  window.sockets = [];
+  const Socket = window.WebSocket;
+  window.WebSocket = class extends Socket {
+    constructor(...given) { super(...given); window.sockets.push(this); }
+  };
+"""
+
+
 def test_wrong_files_are_refused_in_words(visitor, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("not a volume")

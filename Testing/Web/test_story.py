@@ -83,6 +83,32 @@ def find_point(visitor) -> tuple[float, float]:
     return box["x"] + columns[near].mean(), box["y"] + rows[near].mean()
 
 
+def test_a_scroll_and_a_click_take_the_other_side_along(visitor):
+    def offsets(side: str) -> np.ndarray:
+        read = "window.trame.state.get('{}{}__FrameState__offset')"
+        return np.array([visitor.page.evaluate(read.format(side, p)) for p in ("Axial", "Coronal", "Sagittal")])
+
+    visitor.open_demo()
+    visitor.place()
+    visitor.page.wait_for_timeout(1000)
+    box = visitor.page.locator(".side-template .view-axial").bounding_box()
+    before = offsets("template"), offsets("target")
+    visitor.page.mouse.move(box["x"] + 150, box["y"] + 150)
+    for _ in range(5):
+        visitor.page.mouse.wheel(0, -100)
+        visitor.page.wait_for_timeout(150)
+    visitor.page.wait_for_timeout(1000)
+    moved, followed = offsets("template") - before[0], offsets("target") - before[1]
+    assert abs(moved[0]) > 5
+    assert 0.7 < followed[0] / moved[0] < 1.4  # both heads are about as large
+    visitor.page.mouse.click(box["x"] + 150, box["y"] + 150)
+    visitor.page.wait_for_timeout(1000)
+    here, there = offsets("template") - before[0], offsets("target") - before[1]
+    assert (np.abs(here[1:]) > 5).all()
+    assert (np.sign(here[1:]) == np.sign(there[1:])).all()
+    visitor.picture("1-linked")
+
+
 def test_marking_renaming_deleting_by_mouse(visitor):
     visitor.open_demo()
     visitor.button("Mark").click()
