@@ -5,7 +5,11 @@ CODE := DeepFeatureLandmarks Testing
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help demo app test bench lint format pictures clean
+=======
+.PHONY: help demo test bench screenshots lint format clean
+>>>>>>> main
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -14,11 +18,18 @@ help: ## List the targets
 demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers and a picture in demo-output/
 	$(BIN)/deepfeatures demo
 
+<<<<<<< HEAD
 app: .venv/has-web ## Open the page on which landmarks are placed and reviewed
 	$(BIN)/deepfeatures app
 
 test: lint .venv/has-chromium ## Lint, check the format and run every test
+=======
+test: lint .venv/has-libraries ## Lint, check the format and run every test
+>>>>>>> main
 	$(BIN)/python -m pytest
+
+screenshots: .venv/has-dev .venv/has-libraries ## Draw Resources/Screenshots from made heads; not pictures of Slicer
+	$(BIN)/python Testing/Slicer/screenshots.py Resources/Screenshots
 
 bench: .venv/has-evaluation ## Measure greedy search: modes, precisions, SyN, growth; needs the development volumes
 	$(BIN)/python Testing/Benchmarks/greedy.py --output benchmark-output
@@ -36,6 +47,11 @@ format: .venv/has-dev ## Repair what lint can repair
 
 clean: ## Remove the environment and what targets wrote
 	rm -rf .venv build dist demo-output benchmark-output test-output .pytest_cache .ruff_cache
+
+# Qt and VTK need a few shared libraries that a bare machine lacks.
+.venv/has-libraries: Testing/system_libraries.sh .venv/has-torch
+	Testing/system_libraries.sh
+	@touch $@
 
 # torch first and alone: resolved together with the rest, pip may look at other builds of several GB.
 .venv/has-torch: pyproject.toml

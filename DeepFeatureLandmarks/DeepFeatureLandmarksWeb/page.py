@@ -86,7 +86,7 @@ class Page:
                 self._panel()
 
     def _on_key(self, key: str) -> None:
-        {"n": self._actions.go_on, "a": self._actions.accept, "r": self._actions.reject}[key]()
+        {"n": self._actions.go_on, "a": self._actions.accept, "x": self._actions.reject}[key]()
 
     def _bar(self) -> None:
         name, actions = self._name, self._actions

@@ -183,7 +183,7 @@ def review_panel(name, actions) -> None:
             html.Span("Drag a point to correct it. ")
             html.Kbd("A")
             html.Span(" accept, ")
-            html.Kbd("R")
+            html.Kbd("X")
             html.Span(" reject, ")
             html.Kbd("N")
             html.Span(" next.")

@@ -17,6 +17,7 @@ _HOMES = {
     "Landmark": "deepfeatures.landmarks",
     "LandmarkSet": "deepfeatures.landmarks",
     "Matcher": "deepfeatures.matching",
+    "Panel": "deepfeatures.matching",
     "Volume": "deepfeatures.volume",
     "read_landmarks": "deepfeatures.landmarks",
     "read_volume": "deepfeatures.volume",

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,15 @@ class Pose(str, Enum):
     centres = "centres"
     world = "world"
     any = "any"
+
+
+class Intensity(str, Enum):
+    auto = "auto"
+    percentile = "percentile"
+    zscore = "zscore"
+    hu = "hu"
+    histogram = "histogram"
+    rank = "rank"
 
 
 class Device(str, Enum):
@@ -89,8 +99,13 @@ def _root(
 def place(
     context: typer.Context,
     targets: Annotated[list[Path], typer.Argument(metavar="TARGET", help="Volumes to find the landmarks in.")],
-    template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
-    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
+    template: Annotated[
+        list[Path],
+        typer.Option("--template", help="Volume in which the landmarks were placed; several are brought to agree."),
+    ],
+    landmarks: Annotated[
+        list[Path], typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv; one file a template.")
+    ],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target.")],
     network: NetworkOption = None,
     layer: LayerOption = None,
@@ -117,6 +132,14 @@ def place(
             " coordinates, or at any rotation; auto, the default: centres, and any where that is not right.",
         ),
     ] = None,
+    intensity: Annotated[
+        Intensity | None,
+        typer.Option(
+            "--intensity",
+            help="How voxels of template and target are scaled; auto, the default: Hounsfield units where both are CT,"
+            " else percentiles.",
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
@@ -137,8 +160,10 @@ def place(
     """
     if search_radius is not None and not 0 < search_radius < math.inf:
         raise InputError(f"--search-radius {search_radius:g} is not a distance; give a number of mm above 0")
+    if len(template) != len(landmarks):
+        raise InputError(f"there are {len(template)} --template and {len(landmarks)} --landmarks; give one for each")
     from deepfeatures import placing
-    from deepfeatures.matching import Matcher
+    from deepfeatures.matching import Matcher, Panel
     from deepfeatures.report import write_report
 
     settings = {
@@ -148,14 +173,19 @@ def place(
         "search": search.value if search else "dense" if mask else None,
         "search_radius_mm": search_radius,
         "pose": pose.value if pose else None,
+        "intensity": intensity.value if intensity else None,
         "device": device.value,
         "precision": precision.value,
         "seed": seed,
     }
     # what the user leaves open is the matcher's choice
-    matcher = Matcher(**{name: value for name, value in settings.items() if value is not None})
-    job = placing.Job(template, landmarks, tuple(targets), output_dir, mask, report)
+    make = partial(Matcher, **{name: value for name, value in settings.items() if value is not None})
+    matcher = make()
+    others = tuple(zip(template[1:], landmarks[1:], strict=True))
+    job = placing.Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
     template_volume, template_landmarks, mask_volume = placing.prepare(job)
+    if others:
+        matcher = Panel([placing.read_template(*other) for other in others], make)
     outcomes = []
     with _progress_bar(len(targets)) as progress:
         for outcome in placing.place(job, template_volume, template_landmarks, mask_volume, matcher, progress):

@@ -1,4 +1,4 @@
-"""Places the landmarks of one template in many targets: everything checked first, every result written whole."""
+"""Places the landmarks of a template in many targets: everything checked first, every result written whole."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Job:
         output_dir: Folder for one landmark file a target.
         mask: Volume that is not zero where the target may be searched; only with a single target.
         report: JSON file to write about the run, `None` for none.
+        others: More templates and their landmark files, with which the first is to agree.
     """
 
     template: Path
@@ -52,6 +53,7 @@ class Job:
     output_dir: Path
     mask: Path | None = None
     report: Path | None = None
+    others: tuple[tuple[Path, Path], ...] = ()
 
     def output_of(self, target: Path) -> Path:
         return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
@@ -93,27 +95,39 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
         InputError: Where anything in the job cannot be used.
     """
     _check_paths(job)
-    landmarks = read_landmarks(job.landmarks)
-    if landmarks.duplicate_names:
-        raise InputError(f"{job.landmarks} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
-    if len(landmarks.missing) == len(landmarks):
-        raise InputError(f"{job.landmarks} has no landmark with a position; place at least one in the template")
     with native_silence():
-        for path in (job.template, *job.targets, *([job.mask] if job.mask else [])):
+        for path in (*job.targets, *([job.mask] if job.mask else [])):
             check_volume(path)
-        template = read_volume(job.template)
+    template, landmarks = read_template(job.template, job.landmarks)
+    with native_silence():
         mask = read_volume(job.mask) if job.mask else None
-    inside = template.contains(landmarks.positions)
-    outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
-    if outside:
-        raise InputError(
-            f"{_listed(outside)} of {job.landmarks} lie outside the template {job.template}; give the volume in which "
-            "the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
-        )
     ensure_folder(job.output_dir)
     if job.report:
         ensure_folder(job.report.parent)
     return template, landmarks, mask
+
+
+def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
+    """A template and its landmarks, which have unique names and lie in it.
+
+    Raises:
+        InputError: Where they do not, or a file cannot be read.
+    """
+    landmarks = read_landmarks(points)
+    if landmarks.duplicate_names:
+        raise InputError(f"{points} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
+    if len(landmarks.missing) == len(landmarks):
+        raise InputError(f"{points} has no landmark with a position; place at least one in the template")
+    with native_silence():
+        template = read_volume(volume)
+    inside = template.contains(landmarks.positions)
+    outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
+    if outside:
+        raise InputError(
+            f"{_listed(outside)} of {points} lie outside the template {volume}; give the volume in which "
+            "the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
+        )
+    return template, landmarks
 
 
 def place(
@@ -183,6 +197,7 @@ def _check_paths(job: Job) -> None:
     if job.mask and len(job.targets) > 1:
         raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
     given = {path.resolve() for path in (job.template, job.landmarks, *job.targets, *([job.mask] if job.mask else []))}
+    given |= {path.resolve() for pair in job.others for path in pair}
     outputs = [job.output_of(target) for target in job.targets]
     for path in (*outputs, *([job.report] if job.report else [])):
         if path.resolve() in given:

@@ -28,6 +28,12 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Tests neither read nor fill the user's cache."""
+    monkeypatch.setenv("DEEPFEATURES_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def scan() -> Volume:
     """A small oblique, left-handed volume in which every voxel has a value of its own."""

@@ -148,7 +148,9 @@ def test_the_report_says_how_the_result_came_about(template, landmarks):
         "pose": "auto",
         "precision": "float32",
         "seed": 3,
+        "intensity": "auto",
     }
+    assert report["intensity"] == "percentile"
     assert {"deepfeatures", "python", "torch"} <= set(report["versions"])
     assert set(report["seconds"]) == {"prepare", "encode", "match"}
     assert report["peak_bytes"]["process"] > 10**7

@@ -145,10 +145,12 @@ def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
     assert matchers["auto"].settings.pose == "auto"
 
 
-def test_a_volume_without_structure_has_some_pose(body, landmarks, matchers):
+def test_a_target_without_structure_has_some_pose_and_a_template_needs_structure(body, landmarks, matchers):
     air = body.with_voxels(torch.zeros_like(body.voxels))
-    for template, target in ((body, air), (air, body), (air, air)):
-        assert len(matchers["any"].match(template, landmarks, target)) == len(landmarks)
+    assert len(matchers["any"].match(body, landmarks, air)) == len(landmarks)
+    for target in (body, air):
+        with pytest.raises(InputError, match="same value everywhere"):
+            matchers["any"].match(air, landmarks, target)
 
 
 def test_rotations_leave_no_gap_and_none_is_a_mirror():

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from cases import Case, data_folder, errors, person, read_bundle, read_case, scaled_boxes
 
+from deepfeatures.intensity import scale_percentiles
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.candidates import everywhere, in_ball
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.devices import device_name, memory_to_use, peak_bytes
 from deepfeatures.matching.greedy import dense_scores, nearest, patch_scores
-from deepfeatures.matching.prepared import on_common_grid, scale_robustly
+from deepfeatures.matching.prepared import on_common_grid
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
 
@@ -208,7 +209,7 @@ def accuracy(template: Case, targets: list[Case], settings: dict) -> dict:
     at = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
     offsets, at = indices - at, torch.from_numpy(at[:, ::-1].astype(np.int64))
     sought = {
-        "dense": dense_templates(features, scale_robustly(grid.voxels).to(device), at),
+        "dense": dense_templates(features, scale_percentiles(grid.voxels).to(device), at),
         "patch": patch_templates(features, grid.voxels.to(device), at),
     }
     found: dict[str, list] = {"start": [], "dense": [], "patch": []}
@@ -223,7 +224,7 @@ def accuracy(template: Case, targets: list[Case], settings: dict) -> dict:
         scores = {
             "dense": dense_scores(
                 features,
-                scale_robustly(grid.voxels).to(device),
+                scale_percentiles(grid.voxels).to(device),
                 sought["dense"],
                 candidates,
                 memory_bytes=memory_to_use(device),

@@ -24,11 +24,12 @@ import torch
 from cases import Case, aligned_centres, data_folder, errors, person, read_bundle, read_folder, write_bundle
 
 from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.intensity import scale_percentiles
 from deepfeatures.matching.candidates import everywhere, in_ball
 from deepfeatures.matching.devices import choose_device, choose_precision
 from deepfeatures.matching.distance import distance_maps, mean_distance_maps
 from deepfeatures.matching.greedy import Scores, nearest
-from deepfeatures.matching.prepared import on_common_grid, scale_robustly
+from deepfeatures.matching.prepared import on_common_grid
 from deepfeatures.matching.template import Features, dense_templates
 from deepfeatures.matching.window import crop_with_margins
 from deepfeatures.networks import catalog
@@ -92,7 +93,7 @@ def sweep(template: Case, targets: Sequence[Case], network: str, layer: str, arg
     precision = choose_precision(arguments.precision, device, encoder)
     spacing = float(template.volume.spacing.min())
     grid = on_common_grid(template.volume, spacing)
-    voxels = scale_robustly(grid.voxels).to(device)
+    voxels = scale_percentiles(grid.voxels).to(device)
     indices = grid.to_index(template.landmarks.positions)
     at = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
     offsets, at = indices - at, torch.from_numpy(at[:, ::-1].astype(np.int64))
@@ -104,7 +105,7 @@ def sweep(template: Case, targets: Sequence[Case], network: str, layer: str, arg
         box = tuple((0, n) for n in shape)
         starts = np.ascontiguousarray((grid.to_index(aligned_centres(template, target)) - offsets)[:, ::-1])
         clock = time.perf_counter()
-        seen = encode_dense(encoder, layer, scale_robustly(grid.voxels).to(device), precision=precision)
+        seen = encode_dense(encoder, layer, scale_percentiles(grid.voxels).to(device), precision=precision)
         _wait(device)
         encode_s = time.perf_counter() - clock
         for features, maps in zip(settings, sought, strict=True):

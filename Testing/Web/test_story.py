@@ -46,7 +46,7 @@ def test_review_by_keys_dragging_and_undo(visitor):
     visitor.wait_until("state('judged') == 1")
     second = visitor.state("current")
     assert second != first
-    visitor.page.keyboard.press("r")
+    visitor.page.keyboard.press("x")
     visitor.wait_until("state('judged') == 2")
     statuses = {row["name"]: row["status"] for row in visitor.state("rows")}
     assert (statuses[first], statuses[second]) == ("accepted", "rejected")

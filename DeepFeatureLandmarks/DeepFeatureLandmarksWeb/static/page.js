@@ -48,7 +48,7 @@
     const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const key = event.key.toLowerCase();
-    if (["n", "a", "r"].includes(key)) window.trame.trigger("key", [key]);
+    if (["n", "a", "x"].includes(key)) window.trame.trigger("key", [key]);
   });
 
   // The picture's tile under the pointer, for the mosaic of channels.

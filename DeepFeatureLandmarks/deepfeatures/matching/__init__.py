@@ -2,5 +2,6 @@
 
 from deepfeatures.matching.distance import distance_map, distance_maps
 from deepfeatures.matching.matcher import Matcher, MatchSettings
+from deepfeatures.matching.panel import Panel
 
-__all__ = ["MatchSettings", "Matcher", "distance_map", "distance_maps"]
+__all__ = ["MatchSettings", "Matcher", "Panel", "distance_map", "distance_maps"]

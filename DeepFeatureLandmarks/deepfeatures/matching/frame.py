@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 
 from deepfeatures.matching.grids import apply_affine, lattice, smooth, warp
 from deepfeatures.volume import Volume
+
+Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
+KEPT_BYTES = 512 << 20  # of features that a pyramid keeps, the last used ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,11 @@ class Scan:
         """Which of the points, in own millimetres, lie inside the voxels grown by a margin."""
         inside = (points >= -self.spacing / 2 - margin_mm) & (points <= self.extent - self.spacing / 2 + margin_mm)
         return inside.all(-1)
+
+    def depth_mm(self, points: torch.Tensor) -> torch.Tensor:
+        """How far inside the voxels points `(N, 3)` in own millimetres lie; negative outside."""
+        first = points + self.spacing / 2
+        return torch.minimum(first, self.extent - first).amin(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +97,7 @@ class Pyramid:
     def __init__(self, scan: Scan):
         self.scan = scan
         self._smoothed: dict[float, torch.Tensor] = {}
+        self._encoded: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}  # the last used last
 
     def view(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
         """Intensities `(D, H, W)` on a lattice of the template, seen through `pose` `(4, 4)`: template mm to own mm."""
@@ -98,3 +108,17 @@ class Pyramid:
             self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
         places = on.to_mm(lattice(on.shape, self.scan.voxels.device))
         return warp(self._smoothed[on.spacing_mm], apply_affine(pose, places) / self.scan.spacing)[0]
+
+    def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
+        """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.
+
+        A template is asked for the same ones for many poses and targets, so they are kept: do not change them.
+        """
+        key = (encode, on.spacing_mm, tuple(on.origin.tolist()), on.shape)
+        if key not in self._encoded:
+            image = self.view(on, torch.eye(4, device=on.origin.device))
+            self._encoded[key] = image, encode(image)
+        found = self._encoded[key] = self._encoded.pop(key)
+        while len(self._encoded) > 1 and sum(features.nbytes for _, features in self._encoded.values()) > KEPT_BYTES:
+            del self._encoded[next(iter(self._encoded))]
+        return found

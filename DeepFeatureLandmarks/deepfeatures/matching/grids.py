@@ -16,18 +16,30 @@ def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> to
         sigma: Standard deviation in voxels, one for all axes or one each for x, y, z.
     """
     sigmas = (sigma,) * 3 if isinstance(sigma, (int, float)) else sigma
-    result = image[:, None]
-    for axis, sigma_axis in zip((4, 3, 2), sigmas, strict=True):  # x is the last axis
+    result = image
+    for axis, sigma_axis in zip((3, 2, 1), sigmas, strict=True):  # x is the last axis
         if sigma_axis <= 0:
             continue
         radius = max(1, math.ceil(2.5 * sigma_axis))
-        offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-        kernel = torch.exp(-(offsets**2) / (2 * sigma_axis**2))
-        shape, padding = [1, 1, 1, 1, 1], [0] * 6
-        shape[axis] = 2 * radius + 1
-        padding[2 * (4 - axis)] = padding[2 * (4 - axis) + 1] = radius
-        result = F.conv3d(F.pad(result, padding, mode="replicate"), (kernel / kernel.sum()).view(shape))
-    return result[:, 0]
+        weights = [math.exp(-(offset**2) / (2 * sigma_axis**2)) for offset in range(radius + 1)]
+        total = weights[0] + 2 * sum(weights[1:])
+        padding = [0] * 6
+        padding[2 * (3 - axis)] = padding[2 * (3 - axis) + 1] = radius
+        padded, count = F.pad(result[None], padding, mode="replicate")[0], result.shape[axis]
+        # Shifted copies added up: several times faster on a processor than a convolution of one channel.
+        result = padded.narrow(axis, radius, count) * (weights[0] / total)
+        for offset in range(1, radius + 1):
+            pair = padded.narrow(axis, radius - offset, count) + padded.narrow(axis, radius + offset, count)
+            result.add_(pair, alpha=weights[offset] / total)
+    return result
+
+
+def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Length of the gradient of an image `(D, H, W)` smoothed by `sigma` voxels; an axis of one voxel has none."""
+    axes = [axis for axis in range(3) if image.shape[axis] > 1]
+    if not axes:
+        return torch.zeros_like(image)
+    return torch.stack(torch.gradient(smooth(image[None], sigma)[0], dim=axes)).norm(dim=0)
 
 
 def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
-from deepfeatures.matching.frame import Lattice, Pyramid, Scan
+from deepfeatures.matching.evidence import Settled, gather
+from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.pose import Encode, PoseSettings
+from deepfeatures.matching.pose import PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
 
 
@@ -78,11 +79,15 @@ class Located:
         positions: Target's own millimetres, `(N, 3)`.
         settled: Of the finest level.
         round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
+        evidence: See `evidence.gather`, `(N, F)`.
+        spacing_mm: Of the finest level, the unit of the evidence.
     """
 
     positions: torch.Tensor
     settled: Relaxed
     round_trip_mm: torch.Tensor
+    evidence: torch.Tensor
+    spacing_mm: float
 
 
 def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings) -> float:
@@ -106,14 +111,16 @@ def locate(
         pose: Of the target, `(4, 4)`, template to target millimetres.
         encode: Features of a view.
     """
-    unit, identity = finest_spacing(template.scan, target.scan, settings), torch.eye(4, device=points.device)
+    unit = finest_spacing(template.scan, target.scan, settings)
     every = torch.cat([points, _keypoints_near(template, points, unit, settings)])
     displacements = torch.zeros_like(every)  # mm in the template's frame
     for number, level in enumerate(settings.settle):
         spacing = level.spacing * unit
         margin = (level.search_radius + level.patch_radius + 3) * spacing + float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, margin)
-        features, seen = encode(template.view(on, identity)), encode(target.view(on, pose))
+        image, features = template.encoded(on, encode)
+        scene = target.view(on, pose)
+        seen = encode(scene)
         patch = ball(level.patch_radius, settings.patch_step, points.device)
         here, moved = on.to_voxels(every), displacements / spacing
         distances = block_distances(features, seen, here, here + moved, level.search_radius, patch)
@@ -124,12 +131,15 @@ def locate(
     back = block_distances(
         seen, features, (here + settled.displacements)[:count], here[:count], level.search_radius, patch
     )
-    returned, _ = sub_voxel_minimum(back)
+    round_trips = sub_voxel_minimum(back)[0].norm(dim=1)
+    reach = settings.reach * unit / spacing
     progress(1.0)
     return Located(
         apply_affine(pose, (every + displacements)[:count]),
         Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__)),
-        returned.norm(dim=1) * spacing,
+        round_trips * spacing,
+        gather(Settled(image, scene, here, distances, settled, round_trips, reach)),
+        spacing,
     )
 
 

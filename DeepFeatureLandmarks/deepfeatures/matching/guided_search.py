@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from deepfeatures.encoding.dense import encode_dense
+from deepfeatures.errors import InputError
+from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.evidence import NAMES
+from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
 from deepfeatures.matching.pose import Pose, find_pose
-from deepfeatures.matching.prepared import in_canonical_order, scale_robustly
+from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.volume import Volume
 
+# A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
+# finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
+EDGE = 2.0
+FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 
@@ -28,11 +36,16 @@ class Place:
         position: LPS mm, `None` where it was not found.
         distance: Feature distance of its surroundings.
         round_trip_mm: How far from the landmark its place is matched back in the template, `None` where not tried.
+        expected_error_mm, within_3mm: See `expectation`, `None` where not calibrated.
+        evidence: By name, what they were predicted from.
     """
 
     position: tuple[float, float, float] | None
     distance: float
     round_trip_mm: float | None = None
+    expected_error_mm: float | None = None
+    within_3mm: float | None = None
+    evidence: dict[str, float] = field(default_factory=dict)
 
 
 class GuidedSearch:
@@ -43,15 +56,24 @@ class GuidedSearch:
         device: Where to compute.
         settings: The way from coarse to fine.
         way: How the pose is found, see `find_pose`.
+        expectation: Predicts errors, `None` where nobody has calibrated these features.
 
     Attributes:
         pose: Of the last target, `None` where no landmark was searched.
     """
 
-    def __init__(self, features: Features, device: torch.device, settings: GuidedSettings, way: str):
+    def __init__(
+        self,
+        features: Features,
+        device: torch.device,
+        settings: GuidedSettings,
+        way: str,
+        expectation: Expectation | None = None,
+    ):
         self._features, self._device, self._settings, self._way = features, device, settings, way
+        self._expectation = expectation
         self.pose: Pose | None = None
-        self._template: tuple[Volume, Pyramid] | None = None
+        self._template: tuple[Volume, str, Pyramid] | None = None
         self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
 
     def find(
@@ -61,12 +83,17 @@ class GuidedSearch:
         target: Volume,
         clock: Clock,
         progress: Callable[[float], None],
+        intensity: str = "percentile",
     ) -> list[Place]:
-        """Places of template positions, LPS mm `(N, 3)`, in the target."""
+        """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy.
+
+        Raises:
+            InputError: The template is too small for the voxels.
+        """
         self.pose = None
         if len(positions) == 0:
             return []
-        known, seen, self.pose = self.prepare(template, target, clock)
+        known, seen, self.pose = self.prepare(template, target, clock, intensity)
         progress(0.4)
         with clock.stage("match"), torch.inference_mode():
             located = locate(
@@ -78,47 +105,76 @@ class GuidedSearch:
                 self._settings,
                 lambda done: progress(0.4 + 0.6 * done),
             )
-        return _places(located, seen.scan)
+        depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
+        return _places(located, depths_mm, seen.scan, self._expectation)
 
-    def prepare(self, template: Volume, target: Volume, clock: Clock) -> tuple[Pyramid, Pyramid, Pose]:
+    def prepare(
+        self, template: Volume, target: Volume, clock: Clock, intensity: str = "percentile"
+    ) -> tuple[Pyramid, Pyramid, Pose]:
         """What does not depend on the landmarks: both pyramids and the pose; at no cost for the pair of the last call.
 
         Volumes are recognised by identity.
+
+        Raises:
+            InputError: The template is too small for the voxels.
         """
-        if self._template is None or self._template[0] is not template:
+        if self._template is None or self._template[0] is not template or self._template[1] != intensity:
             self._template = self._target = None
             with clock.stage("prepare"), torch.inference_mode():
-                self._template = template, self._pyramid(template)
-        known = self._template[1]
+                self._template = template, intensity, self._pyramid(template, scaling(intensity, template.voxels))
+        known = self._template[2]
         if self._target is None or self._target[0] is not target:
             self._target = None  # make room before the next one is read
             with clock.stage("prepare"), torch.inference_mode():
-                seen = self._pyramid(target)
+                seen = self._pyramid(target, scaling(intensity, template.voxels))
             with clock.stage("pose"), torch.inference_mode():
                 unit = finest_spacing(known.scan, seen.scan, self._settings)
+                _check_detail(template, target, float(known.scan.extent.min()), unit)
                 pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
             self._target = target, seen, pose
         _, seen, pose = self._target
         return known, seen, pose
 
-    def _pyramid(self, volume: Volume) -> Pyramid:
+    def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
-        return Pyramid(Scan(grid, scale_robustly(grid.voxels).to(self._device)))
+        return Pyramid(Scan(grid, scale(grid.voxels).to(self._device)))
 
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features
         return encode_dense(features.encoder, features.layer, voxels, precision=features.precision).float()
 
 
-def _places(located: Located, target: Scan) -> list[Place]:
+def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm: float) -> None:
+    if shortest_mm < FEWEST_VOXELS * unit_mm:
+        raise InputError(
+            f"{template.name} is {shortest_mm:.3g} mm across, too little to be found at {unit_mm:.3g} mm, the coarser"
+            f" voxel size of it and {target.name}; check the voxel sizes, or give a larger or finer volume."
+        )
+
+
+def _places(located: Located, depths_mm: torch.Tensor, target: Scan, expectation: Expectation | None) -> list[Place]:
+    """What is reported of each landmark; `depths_mm` says how far inside the template it lies."""
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
-    found = (target.covers(located.positions) & telling).tolist()
+    edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
+    found = telling & (target.depth_mm(located.positions) >= edge_mm)
     positions = target.to_world(located.positions)
-    distances = settled.distances.clamp(min=0).sqrt().tolist()
-    return [
-        Place(tuple(position.tolist()) if is_found else None, distance, round_trip)
-        for position, is_found, distance, round_trip in zip(
-            positions, found, distances, located.round_trip_mm.tolist(), strict=True
+    places = []
+    for index in range(len(found)):
+        expected = {}
+        if expectation is not None:
+            row = located.evidence[index : index + 1], located.spacing_mm
+            expected = {
+                "expected_error_mm": float(expectation.errors_mm(*row)),
+                "within_3mm": float(expectation.chances(*row)),
+            }
+        places.append(
+            Place(
+                tuple(positions[index].tolist()) if found[index] else None,
+                float(settled.distances[index].clamp(min=0).sqrt()),
+                float(located.round_trip_mm[index]),
+                evidence=dict(zip(NAMES, located.evidence[index].tolist(), strict=True)),
+                **expected,
+            )
         )
-    ]
+    return places

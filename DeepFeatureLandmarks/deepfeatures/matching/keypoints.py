@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.grids import smooth
+from deepfeatures.matching.grids import edge_strength
 
 
 def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> torch.Tensor:
@@ -20,7 +20,7 @@ def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> tor
     Returns:
         Voxel coordinates `(n, 3)` in x, y, z, n ≤ count, evenly thinned from all maxima.
     """
-    strength = torch.stack(torch.gradient(smooth(image[None], 1.0)[0])).norm(dim=0)
+    strength = edge_strength(image, 1.0)
     inside = torch.zeros_like(strength, dtype=torch.bool)
     inside[border:-border, border:-border, border:-border] = True
     peaks = strength == F.max_pool3d(strength[None, None], 3, 1, 1)[0, 0]

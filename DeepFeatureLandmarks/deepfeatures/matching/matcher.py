@@ -14,15 +14,18 @@ import torch
 import deepfeatures
 from deepfeatures.encoding.patch import SMALLEST_PATCH
 from deepfeatures.errors import InputError
+from deepfeatures.feature_cache import cached, content_hash, tensors_hash
+from deepfeatures.intensity import check_policy, choose_policy, scaling
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.expectation import calibrated
 from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
 from deepfeatures.matching.guided import GuidedSettings, with_patch
 from deepfeatures.matching.guided_search import GuidedSearch, Place
 from deepfeatures.matching.pose import WAYS
-from deepfeatures.matching.prepared import on_common_grid, scale_robustly
+from deepfeatures.matching.prepared import on_common_grid
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
@@ -53,6 +56,8 @@ class MatchSettings:
         device: Where to compute.
         precision: `"float32"` or `"bfloat16"`, in which the network computes; distances are always added up in float32.
         seed: Draws the kernels of random networks.
+        intensity: A policy of `deepfeatures.intensity.POLICIES` for template and target; a patch search has none, since
+            it scales each patch by its own extremes as the paper does.
     """
 
     network: str
@@ -64,6 +69,7 @@ class MatchSettings:
     device: str
     precision: str
     seed: int
+    intensity: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +79,7 @@ class _Template:
     Args:
         volume: As given, to recognise it.
         landmarks: As given, to recognise them.
+        policy: How intensities were scaled, `None` where each patch is scaled by itself.
         spacing_mm: Of the grid on which template and targets are compared.
         centre: LPS mm.
         defined: Places in `landmarks` of those that have a position.
@@ -83,6 +90,7 @@ class _Template:
 
     volume: Volume
     landmarks: LandmarkSet
+    policy: str | None
     spacing_mm: float
     centre: np.ndarray
     defined: tuple[int, ...]
@@ -108,6 +116,7 @@ class Matcher:
         device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
         precision: `"auto"`, `"float32"` or `"bfloat16"`.
         seed: Of random networks.
+        intensity: `"auto"`, `"percentile"`, `"zscore"`, `"hu"`, `"histogram"` or `"rank"`.
 
     Raises:
         InputError: An argument cannot be used.
@@ -128,6 +137,7 @@ class Matcher:
         precision: str = "auto",
         seed: int = 0,
         pose: str = "auto",
+        intensity: str = "auto",
     ):
         if search is None:
             greedy = any(given is not None for given in (network, layer, patch_size, search_radius_mm))
@@ -150,15 +160,24 @@ class Matcher:
             raise InputError("Only a guided search finds a pose; leave out the pose, or search guided.")
         if search == "guided" and search_radius_mm is not None:
             raise InputError("A guided search finds its own way; leave out the search radius, or search dense.")
+        check_policy(intensity)
+        if search == "patch" and intensity != "auto":
+            raise InputError("A patch search scales each patch by itself; leave out the intensity, or search dense.")
         self._device = devices.choose_device(device)
         layer = catalog.resolve_layer(network, layer)
         encoder = catalog.build(network, seed=seed, layer=layer, device=self._device)
         precision = devices.choose_precision(precision, self._device, encoder)
         self._features = Features(encoder, layer, patch_size, precision)
         self.settings = MatchSettings(
-            network, layer, patch_size, search, search_radius_mm, pose, str(self._device), precision, seed
+            network, layer, patch_size, search, search_radius_mm, pose, str(self._device), precision, seed, intensity
         )
-        self._guided = GuidedSearch(self._features, self._device, with_patch(GuidedSettings(), patch_size), pose)
+        self._guided = GuidedSearch(
+            self._features,
+            self._device,
+            with_patch(GuidedSettings(), patch_size),
+            pose,
+            calibrated(network, layer, patch_size),
+        )
         self.last_report: dict = {}
         self._template: _Template | None = None
         self._clock = Clock(self._device)
@@ -188,15 +207,20 @@ class Matcher:
             with its feature distance, or `"missing"` where there was no position or no candidate.
 
         Raises:
-            InputError: A landmark lies outside the template, the mask is empty, or memory is too short.
+            InputError: The template is flat or, guided, too small for the voxels, a landmark lies outside it, the mask
+                is empty, or memory is too short.
         """
         progress = progress or (lambda _: None)
+        self._check_template(template)
         defined = self._defined_inside(template, landmarks)
-        with self._reported(template, target) as found:
+        policy = self._policy(template, target)
+        with self._reported(template, target, policy) as found:
             if self.settings.search == "guided":
-                places = self._guided_places(template, landmarks.positions[list(defined)], target, mask, progress)
+                places = self._guided_places(
+                    template, landmarks.positions[list(defined)], target, policy, mask, progress
+                )
             else:
-                places = self._greedy_places(template, landmarks, target, mask, progress)
+                places = self._greedy_places(template, landmarks, target, policy, mask, progress)
             placed = [_missing(landmark) for landmark in landmarks]
             for index, place in zip(defined, places, strict=True):
                 if place.position is not None:
@@ -206,8 +230,12 @@ class Matcher:
                         status="defined",
                         distance=place.distance,
                         round_trip=place.round_trip_mm,
+                        expected_error=place.expected_error_mm,
+                        within_3mm=place.within_3mm,
                     )
-            found.extend(placed)
+            found.extend(reported(landmark) for landmark in placed)
+            for index, place in zip(defined, places, strict=True):
+                found[index]["evidence"] = place.evidence
         progress(1.0)
         return replace(landmarks, landmarks=tuple(placed))
 
@@ -219,15 +247,21 @@ class Matcher:
     def warm_up(self, template: Volume, target: Volume) -> None:
         """Do ahead what the next `match` of this pair needs, whatever its landmarks: a guided search's pose."""
         if self.settings.search == "guided":
-            self._guided.prepare(template, target, self._clock)
+            self._guided.prepare(template, target, self._clock, self._policy(template, target))
 
     def _guided_places(
-        self, template: Volume, positions: np.ndarray, target: Volume, mask: Volume | None, progress: Progress
+        self,
+        template: Volume,
+        positions: np.ndarray,
+        target: Volume,
+        policy: str,
+        mask: Volume | None,
+        progress: Progress,
     ) -> list[Place]:
         if mask is not None:
             raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
         try:
-            return self._guided.find(template, positions, target, self._clock, progress)
+            return self._guided.find(template, positions, target, self._clock, progress, policy)
         except (RuntimeError, MemoryError) as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -237,10 +271,16 @@ class Matcher:
             ) from error
 
     def _greedy_places(
-        self, template: Volume, landmarks: LandmarkSet, target: Volume, mask: Volume | None, progress: Progress
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        policy: str | None,
+        mask: Volume | None,
+        progress: Progress,
     ) -> list[Place]:
-        known = self._known(template, landmarks)
-        grid, voxels = self._prepared(target, known.spacing_mm)
+        known = self._known(template, landmarks, policy)
+        grid, voxels = self._prepared(target, known.spacing_mm, policy, template)
         candidates, starts = self._candidates(known, grid, mask)
         best = self._with_less_memory(
             target,
@@ -274,8 +314,9 @@ class Matcher:
         """
         if not landmark.is_defined:
             raise InputError(f"The landmark {landmark.name} has no position in {template.name}; place it first.")
-        known = self._known(template, LandmarkSet((landmark,)))
-        grid, voxels = self._prepared(target, known.spacing_mm)
+        policy = self._policy(template, target)
+        known = self._known(template, LandmarkSet((landmark,)), policy)
+        grid, voxels = self._prepared(target, known.spacing_mm, policy, template)
         candidates, _ = self._candidates(known, grid, mask)
 
         def paint(memory_bytes: int) -> torch.Tensor:
@@ -287,24 +328,32 @@ class Matcher:
         distances = self._with_less_memory(target, paint)
         return replace(grid.with_voxels(distances), origin=grid.to_world(known.offsets)[0], name=landmark.name)
 
-    def _known(self, template: Volume, landmarks: LandmarkSet) -> _Template:
-        """The template's features: those of the last call where it had the same template and landmarks."""
+    def _policy(self, template: Volume, target: Volume) -> str | None:
+        """How intensities are scaled, `None` where each patch is scaled by itself."""
+        return None if self.settings.search == "patch" else choose_policy(self.settings.intensity, template, target)
+
+    def _known(self, template: Volume, landmarks: LandmarkSet, policy: str | None) -> _Template:
+        """The template's features: those of the last call where template, landmarks and policy were the same."""
         last = self._template
-        if last is not None and last.volume is template and last.landmarks == landmarks:
+        if last and last.volume is template and last.landmarks == landmarks and last.policy == policy:
             return last
         defined = self._defined_inside(template, landmarks)
         positions = landmarks.positions[list(defined)]
         spacing_mm = float(np.min(template.spacing))
-        grid, voxels = self._prepared(template, spacing_mm)
+        grid, voxels = self._prepared(template, spacing_mm, policy, template)
         indices = grid.to_index(positions)
         nearest_voxels = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
         with self._clock.stage("encode"):
             encode = patch_templates if self.settings.search == "patch" else dense_templates
             wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
-            maps = encode(self._features, voxels, wanted) if defined else torch.empty(0)
+            maps = torch.empty(0)
+            if defined:
+                facts = self._facts(template, policy, nearest_voxels)
+                maps = cached(facts, lambda: encode(self._features, voxels, wanted), self._device)
         self._template = _Template(
             volume=template,
             landmarks=landmarks,
+            policy=policy,
             spacing_mm=spacing_mm,
             centre=template.centre,
             defined=defined,
@@ -313,6 +362,27 @@ class Matcher:
             maps=maps,
         )
         return self._template
+
+    def _facts(self, template: Volume, policy: str | None, voxels: np.ndarray) -> dict:
+        """All that the template's features follow from."""
+        settings, encoder = self.settings, self._features.encoder
+        return {
+            "template": content_hash(template),
+            "policy": policy,
+            "voxels": voxels.tolist(),
+            "network": [settings.network, settings.layer, settings.patch_size],
+            "weights": tensors_hash([*encoder.parameters(), *encoder.buffers()]),
+            "search": settings.search,
+            "precision": settings.precision,
+            "device": devices.device_name(self._device),
+        }
+
+    @staticmethod
+    def _check_template(template: Volume) -> None:
+        if bool(template.voxels.min() == template.voxels.max()):
+            raise InputError(
+                f"{template.name} has the same value everywhere; give the volume in which the landmarks were placed."
+            )
 
     @staticmethod
     def _defined_inside(template: Volume, landmarks: LandmarkSet) -> tuple[int, ...]:
@@ -327,11 +397,13 @@ class Matcher:
             )
         return defined
 
-    def _prepared(self, volume: Volume, spacing_mm: float) -> tuple[Volume, torch.Tensor]:
+    def _prepared(
+        self, volume: Volume, spacing_mm: float, policy: str | None, template: Volume
+    ) -> tuple[Volume, torch.Tensor]:
         """The volume on the grid of comparison, and its voxels as the search wants them, on the device."""
         with self._clock.stage("prepare"):
             grid = on_common_grid(volume, spacing_mm)
-            voxels = scale_robustly(grid.voxels) if self.settings.search != "patch" else grid.voxels
+            voxels = grid.voxels if policy is None else scaling(policy, template.voxels)(grid.voxels)
             return grid, voxels.to(self._device)
 
     def _candidates(
@@ -378,10 +450,10 @@ class Matcher:
         )
 
     @contextmanager
-    def _reported(self, template: Volume, target: Volume) -> Iterator[list[Landmark]]:
+    def _reported(self, template: Volume, target: Volume, policy: str | None) -> Iterator[list[dict]]:
         """Collects the landmarks that are placed and writes `last_report` about them."""
         self._clock = Clock(self._device)
-        placed: list[Landmark] = []
+        placed: list[dict] = []
         yield placed
         pose = self._guided.pose
         self.last_report = {
@@ -395,13 +467,22 @@ class Matcher:
             "device": devices.device_name(self._device),
             "template": template.name,
             "target": target.name,
+            "intensity": policy,
             "pose": {"way": pose.way, "likeness": round(pose.likeness, 4)} if pose else None,
             "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
             "peak_bytes": devices.peak_bytes(self._device),
-            "landmarks": [
-                {"name": landmark.name, "status": landmark.status, "distance": landmark.distance} for landmark in placed
-            ],
+            "landmarks": placed,
         }
+
+
+def reported(landmark: Landmark) -> dict:
+    """What the report says of a placed landmark."""
+    scores = ("distance", "round_trip", "expected_error", "within_3mm")
+    return {
+        "name": landmark.name,
+        "status": landmark.status,
+        **{score: value for score in scores if (value := getattr(landmark, score)) is not None},
+    }
 
 
 def _missing(landmark: Landmark) -> Landmark:

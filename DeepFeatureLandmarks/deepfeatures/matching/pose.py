@@ -8,19 +8,16 @@ further turned. Else all rotations are tried on a coarse level.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
-from deepfeatures.matching.frame import Lattice, Pyramid, Scan
+from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, lattice
 from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
-
-Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
 
 WAYS = ("auto", "centres", "world", "any")
 SMALLEST_LEVEL = 16  # voxels along the shortest axis below which a level holds too little
@@ -168,7 +165,7 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
     sliver that happens to look alike would win over a half that does.
     """
     on = Lattice.around(template.scan, spacing)
-    image = template.view(on, torch.eye(4, device=pose.device))
+    image, features = template.encoded(on, encode)
     strength = structure(image)
     places = apply_affine(pose, on.to_mm(lattice(on.shape, pose.device)))
     edges = strength > 0.1 * strength.max()
@@ -176,8 +173,7 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
     if not covered.any():
         return 0.0
     here, there = (
-        features - features.mean(1, keepdim=True)
-        for features in (encode(image)[:, covered], encode(target.view(on, pose))[:, covered])
+        seen - seen.mean(1, keepdim=True) for seen in (features[:, covered], encode(target.view(on, pose))[:, covered])
     )
     correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
     return float(correlation * (covered.sum() / edges.sum()).sqrt())
@@ -240,14 +236,14 @@ def _round(
 ) -> torch.Tensor:
     """The pose after keypoints have been matched once, all or those that lie a voxel inside the target."""
     on = Lattice.around(template.scan, spacing)
-    image = template.view(on, torch.eye(4, device=pose.device))
+    image, features = template.encoded(on, encode)
     keypoints = strong_keypoints(image, level.keypoints)
     if covered_only:
         keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), -spacing)]
     if len(keypoints) < 4:
         return pose
     distances = block_distances(
-        encode(image),
+        features,
         encode(target.view(on, pose)),
         keypoints,
         keypoints,

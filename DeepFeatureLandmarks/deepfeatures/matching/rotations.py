@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.frame import Lattice
-from deepfeatures.matching.grids import lattice, smooth
+from deepfeatures.matching.grids import edge_strength, lattice
 
 TOGETHER = 32  # rotations whose correlations are held in memory at a time
 ROOM = 1.2  # edge of the box of the correlation, in that of the larger volume; what wraps around meets air
@@ -43,7 +43,7 @@ def candidate_rotations(step_deg: float) -> torch.Tensor:
 
 def structure(image: torch.Tensor) -> torch.Tensor:
     """Strength of the edges of an image `(D, H, W)`: nearly the same in all contrasts, and nothing in air."""
-    return torch.stack(torch.gradient(smooth(image[None], 0.7)[0])).norm(dim=0)
+    return edge_strength(image, 0.7)
 
 
 def correlated_poses(

@@ -1,0 +1,90 @@
+"""Deep Feature Landmarks, a scripted module of 3D Slicer; everything it does is in DeepFeatureLandmarksLib."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+from DeepFeatureLandmarksLib.behaviours import Behaviours
+from DeepFeatureLandmarksLib.install import Installer
+from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.panel import Panel
+from DeepFeatureLandmarksLib.sample_data import register
+from deepfeatures.worker_client import WorkerClient
+
+LIB = "DeepFeatureLandmarksLib"
+
+
+class DeepFeatureLandmarks(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("Deep Feature Landmarks")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        self.parent.dependencies = ["Markups"]
+        self.parent.contributors = ["The DeepFeatureLandmarks contributors"]
+        self.parent.helpText = _(
+            "Place a landmark once, find it in every scan: points of a template volume are found in other volumes by"
+            " comparing deep 3D features of their neighbourhoods, without training. Every point comes with its doubt"
+            " and is reviewed side by side with the template. For research only. See"
+            ' <a href="https://github.com/DeepFeatureLandmarks/DeepFeatureLandmarks#in-3d-slicer">the tutorial</a>.'
+        )
+        self.parent.acknowledgementText = _(
+            "The method starts from Avants, Greenblatt, Hesterman and Tustison: Deep Volumetric Feature Encoding for"
+            ' Biomedical Images, WBIR 2020, <a href="https://doi.org/10.1007/978-3-030-50120-4_9">doi</a>.'
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Add the sample to the SampleData module, once all modules are there."""
+    register(Path(__file__).parent / "Resources" / "Icons" / "SampleData.png")
+
+
+class DeepFeatureLandmarksWidget(ScriptedLoadableModuleWidget):
+    panel: Panel | None = None
+
+    def setup(self) -> None:
+        """The person opens the module for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/DeepFeatureLandmarks.ui"))
+        self.layout.addWidget(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._client = WorkerClient(shutil.which("PythonSlicer"))
+        self.logic = DeepFeatureLandmarksLogic(slicer.mrmlScene, self._client)
+        self.panel = Panel(slicer.util.childWidgetVariables(uiWidget), slicer.mrmlScene, self.logic, Installer())
+
+    def enter(self) -> None:
+        self.panel.enter()
+
+    def exit(self) -> None:
+        self.panel.exit()
+
+    def cleanup(self) -> None:
+        if self.panel is not None:
+            self.panel.cleanup()
+            self._client.close()
+            self.panel = None
+
+    def onReload(self) -> None:
+        for name in [name for name in sys.modules if name.split(".")[0] == LIB]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class DeepFeatureLandmarksTest(Behaviours, ScriptedLoadableModuleTest):
+    """The behaviours of the panel, in real Slicer; the same run in `make test` on stand-ins."""
+
+    def runTest(self) -> None:
+        for name in self.names():
+            self.setUp()
+            self.delayDisplay(name.replace("_", " "))
+            getattr(self, name)()
+            self.tearDown()

@@ -1,0 +1,74 @@
+"""What the module's panel remembers in the scene: a typed parameter node."""
+
+from typing import Annotated
+
+import slicer
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+MODULE_NAME = "DeepFeatureLandmarks"
+SMALLEST_PATCH, LARGEST_PATCH = 4, 64  # voxels
+
+
+@parameterNodeWrapper
+class Parameters:
+    """Nodes and settings, saved with the scene. Renaming a field breaks saved scenes.
+
+    templateVolume - Scan in which the landmarks are known.
+    templateLandmarks - Its points.
+    targetVolume - Scan in which they are to be found.
+    targetLandmarks - Where the found points go; none for a new list.
+    humanLandmarks - A person's points in the target, to measure the found ones against.
+    secondRaterLandmarks - A second person's.
+    preset - A name of `features_section.PRESETS`.
+    network - A name of the catalog; empty for the best. `layer` likewise.
+    patchSize - Edge of the compared cube in voxels.
+    device - "auto", "cpu", "cuda" or "mps".
+    """
+
+    templateVolume: slicer.vtkMRMLScalarVolumeNode
+    templateLandmarks: slicer.vtkMRMLMarkupsFiducialNode
+    targetVolume: slicer.vtkMRMLScalarVolumeNode
+    targetLandmarks: slicer.vtkMRMLMarkupsFiducialNode
+    humanLandmarks: slicer.vtkMRMLMarkupsFiducialNode
+    secondRaterLandmarks: slicer.vtkMRMLMarkupsFiducialNode
+    preset: str = "best"
+    network: str = ""
+    layer: str = ""
+    patchSize: Annotated[int, WithinRange(SMALLEST_PATCH, LARGEST_PATCH)] = 16
+    device: str = "auto"
+
+
+NODE_CLASSES = {
+    "templateVolume": "vtkMRMLScalarVolumeNode",
+    "templateLandmarks": "vtkMRMLMarkupsFiducialNode",
+    "targetVolume": "vtkMRMLScalarVolumeNode",
+    "targetLandmarks": "vtkMRMLMarkupsFiducialNode",
+    "humanLandmarks": "vtkMRMLMarkupsFiducialNode",
+    "secondRaterLandmarks": "vtkMRMLMarkupsFiducialNode",
+}
+
+
+def parameterNode(scene) -> Parameters:
+    """The scene's parameters; made where there are none, repaired where another version has written them."""
+    node = scene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+    if node is None:
+        node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)  # the scene and Python hold it from here on
+        node.SetSingletonTag(MODULE_NAME)
+        node.SetName(MODULE_NAME)
+        node = scene.AddNode(node)
+    node.SetAttribute("ModuleName", MODULE_NAME)  # closing a scene removes it
+    _forgetUnreadable(node)
+    return Parameters(node)
+
+
+def _forgetUnreadable(node) -> None:
+    """Take out what this version cannot read, so that its default takes the place; fields it does not know stay."""
+    stored = node.GetParameter("patchSize")
+    if stored and not (stored.isdecimal() and SMALLEST_PATCH <= int(stored) <= LARGEST_PATCH):
+        node.UnsetParameter("patchSize")
+    for name, className in NODE_CLASSES.items():
+        referenced = node.GetNodeReference(name)
+        if referenced is not None and not referenced.IsA(className):
+            node.UnsetParameter(name)
+            node.RemoveNodeReferenceIDs(name)

@@ -1,0 +1,141 @@
+"""Whatever the guided default is given: a clear result or message, never a crash, in a laptop's memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.devices import peak_bytes
+from deepfeatures.phantom import make_pair
+from deepfeatures.volume import Volume
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return make_pair(48, seed=3)
+
+
+def match(template: Volume, landmarks: LandmarkSet, target: Volume) -> LandmarkSet:
+    placed = Matcher(device="cpu").match(template, landmarks, target)
+    assert [landmark.name for landmark in placed] == [landmark.name for landmark in landmarks]
+    for landmark in placed:
+        if landmark.is_defined:
+            assert target.contains(np.array([landmark.position])).all()
+        else:
+            assert (landmark.status, landmark.position) == ("missing", None)
+    return placed
+
+
+def grown(volume: Volume, factor: float) -> Volume:
+    """The same voxels, each `factor` times as long."""
+    return replace(volume, spacing=volume.spacing * factor, origin=volume.origin * factor)
+
+
+def moved_with(landmarks: LandmarkSet, factor: float) -> LandmarkSet:
+    points = (replace(landmark, position=tuple(np.multiply(landmark.position, factor))) for landmark in landmarks)
+    return replace(landmarks, landmarks=tuple(points))
+
+
+def crowd(points: np.ndarray) -> LandmarkSet:
+    return LandmarkSet(tuple(Landmark(str(number), tuple(point)) for number, point in enumerate(points)))
+
+
+def test_two_thousand_landmarks_take_bounded_memory_and_go_where_few_go(heads):
+    template, landmarks, target, truth = heads
+    random = np.random.default_rng(0)
+    others = template.to_world(random.uniform(0.2, 0.8, (2000 - len(landmarks), 3)) * template.size)
+    before = peak_bytes(CPU)["process"]
+    placed = match(template, crowd(np.concatenate([landmarks.positions, others])), target)
+    assert peak_bytes(CPU)["process"] - before < 1 << 30
+    found = placed.positions[: len(landmarks)]
+    few = match(template, landmarks, target).positions
+    apart = np.linalg.norm(found - few, axis=1)
+    assert np.nanmedian(apart) < target.spacing.mean()
+    assert np.nanmean(np.linalg.norm(found - truth.positions, axis=1)) < 2 * target.spacing.mean()
+
+
+def test_two_thousand_landmarks_at_one_point_stay_together(heads):
+    template, landmarks, target, _ = heads
+    placed = match(template, crowd(np.repeat(landmarks.positions[:1], 2000, axis=0)), target)
+    assert not placed.missing
+    assert np.ptp(placed.positions, axis=0).max() < 1e-3
+
+
+def test_one_landmark_in_the_templates_corner(heads):
+    template, _, target, _ = heads
+    assert len(match(template, crowd(template.to_world(np.zeros((1, 3)))), target)) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, -1024.0, 1e6])
+def test_a_target_of_air_has_no_landmark(heads, value):
+    template, landmarks, target, _ = heads
+    placed = match(template, landmarks, target.with_voxels(torch.full_like(target.voxels, value)))
+    assert len(placed.missing) == len(landmarks)
+
+
+def test_a_template_of_air_is_refused(heads):
+    template, landmarks, target, _ = heads
+    air = replace(template, voxels=torch.zeros_like(template.voxels), name="empty")
+    with pytest.raises(InputError, match="empty has the same value everywhere"):
+        match(air, landmarks, target)
+
+
+def test_another_organ_gives_a_result(heads):
+    template, landmarks, _, _ = heads
+    organ = torch.randn(50, 60, 40, generator=torch.Generator().manual_seed(0))
+    organ[5:45, 10:20, 8:14] += 100
+    organ[5:45, 35:48, 20:30] += 300
+    match(template, landmarks, Volume(organ, name="bones"))
+
+
+@pytest.mark.parametrize("voxel_mm", [0.1, 6.0])
+def test_the_voxels_size_alone_changes_nothing(heads, voxel_mm):
+    template, landmarks, target, truth = heads
+    factor = voxel_mm / template.spacing.mean()
+    placed = match(grown(template, factor), moved_with(landmarks, factor), grown(target, factor))
+    assert not placed.missing
+    wrong = np.linalg.norm(placed.positions - truth.positions * factor, axis=1) / factor
+    assert wrong.mean() < 2 * target.spacing.mean()
+
+
+@pytest.mark.parametrize("voxel_mm", [0.1, 6.0])
+def test_a_target_of_another_scale_gives_a_result(heads, voxel_mm):
+    template, landmarks, target, _ = heads
+    match(template, landmarks, grown(target, voxel_mm / target.spacing.mean()))
+
+
+def test_a_template_smaller_than_the_targets_voxels_is_refused(heads):
+    template, landmarks, target, _ = heads
+    factor = 0.1 / template.spacing.mean()
+    with pytest.raises(InputError, match="mm across, too little"):
+        match(grown(template, factor), moved_with(landmarks, factor), target)
+
+
+def test_a_coarse_scan_of_the_same_head_still_places(heads):
+    template, landmarks, target, truth = heads
+    spacing_mm = 12.0
+    for scan, other in ((template, target.resampled(spacing_mm)), (template.resampled(spacing_mm), target)):
+        placed = match(scan, landmarks, other)
+        wrong = np.linalg.norm(placed.positions - truth.positions, axis=1)
+        assert np.nanmean(wrong) < spacing_mm
+
+
+@pytest.mark.parametrize("size", [(2, 2, 2), (80, 2, 2), (2, 60, 60)])
+def test_tiny_and_thin_targets_give_a_result(heads, size):
+    template, landmarks, _, _ = heads
+    match(template, landmarks, Volume(torch.rand(*size, generator=torch.Generator().manual_seed(0)), name="thin"))
+
+
+@pytest.mark.parametrize("size", [(4, 4, 4), (80, 4, 5), (5, 60, 60)])
+def test_tiny_and_thin_templates_give_a_result(heads, size):
+    _, _, target, _ = heads
+    thin = Volume(torch.rand(*size, generator=torch.Generator().manual_seed(0)), spacing=target.spacing, name="thin")
+    match(thin, crowd(thin.centre[None]), target)

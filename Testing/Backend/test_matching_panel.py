@@ -1,0 +1,77 @@
+"""Several templates: what they agree on, and what happens where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import Matcher, Panel
+from deepfeatures.matching.panel import consensus, geometric_median
+from deepfeatures.phantom import make_pair
+
+NAMES = LandmarkSet((Landmark("a", (0.0, 0.0, 0.0)),))
+
+
+def proposals(*positions):
+    return [
+        LandmarkSet((Landmark("a", p, "defined" if p else "missing", expected_error=1.0 + k),))
+        for k, p in enumerate(positions)
+    ]
+
+
+def test_one_wild_template_does_not_move_the_consensus():
+    placed = consensus(NAMES, proposals((1.0, 2.0, 3.0), (1.2, 2.0, 3.0), (1.0, 2.2, 3.0), (60.0, -40.0, 9.0)))
+    assert np.linalg.norm(np.array(placed[0].position) - (1.05, 2.05, 3.0)) < 0.3
+
+
+def test_scores_are_medians_of_those_that_were_found():
+    placed = consensus(NAMES, proposals((1.0, 2.0, 3.0), None, (1.2, 2.0, 3.0), (1.1, 2.0, 3.0)))
+    assert placed[0].expected_error == 3.0  # of 1, 3 and 4
+    assert placed[0].distance is None
+
+
+def test_a_landmark_that_half_of_the_templates_miss_is_missing():
+    assert consensus(NAMES, proposals((1.0, 2.0, 3.0), None)).missing == ("a",)
+    assert not consensus(NAMES, proposals((1.0, 2.0, 3.0), None, (1.0, 2.0, 3.0))).missing
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 999))
+def test_the_geometric_median_is_no_further_from_all_points_than_their_mean(seed):
+    points = np.random.default_rng(seed).normal(scale=20, size=(5, 3))
+
+    def total(place):
+        return np.linalg.norm(points - place, axis=1).sum()
+
+    assert total(geometric_median(points)) <= total(points.mean(0)) + 0.5
+
+
+def test_a_panel_places_what_its_first_template_names():
+    template, landmarks, target, _ = make_pair(32)
+    panel = Panel([(template, LandmarkSet(landmarks.landmarks[:3]))], Matcher)
+    placed = panel.match(template, landmarks, target)
+    alone = Matcher().match(template, landmarks, target)
+    assert [landmark.name for landmark in placed] == [landmark.name for landmark in landmarks]
+    assert placed.missing == alone.missing
+    np.testing.assert_allclose(placed.positions[3:], alone.positions[3:], atol=1e-3)
+    assert panel.last_report["template"] == [template.name] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "way_out"),
+    [
+        (lambda marks: [replace(mark, name=f"other {mark.name}") for mark in marks], "same names"),
+        (lambda marks: [*marks, marks[0]], "rename them"),
+    ],
+)
+def test_names_must_tell_which_landmarks_are_the_same(change, way_out):
+    template, landmarks, target, _ = make_pair(32)
+    panel = Panel([(template, LandmarkSet(tuple(change(landmarks))))], Matcher)
+    with pytest.raises(InputError, match=way_out):
+        panel.match(template, landmarks, target)

@@ -1,0 +1,150 @@
+"""Calibrate the expected error of the default search, and check it on people who took no part.
+
+    python Testing/Benchmarks/calibrate.py             # calibrate, check, and write pretrained/expected_error.json
+    python Testing/Benchmarks/calibrate.py --check     # check what is there
+
+Half of the people of each set calibrate, with several of them as templates; the other half, with templates of their
+own, check. Both sets weigh the same. The check prints the rank correlation of expected and true error, by how much the
+mean falls when the fifth with the largest expected error is set aside, and, in five groups of rising chance to be
+within 3 mm, the mean chance stated and the share that was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from cases import data_folder, errors, person, read_case
+from scipy.stats import spearmanr
+
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.evidence import NAMES
+from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
+
+OFFSET, RIDGE = 0.3, 0.02  # voxels; weight of small slopes
+BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate; the others check
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in one set: a row a landmark. Lengths in voxels of the finest level, 1 mm here."""
+
+    name: str
+    evidence: np.ndarray
+    errors: np.ndarray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only check")
+    parser.add_argument("--cache", type=Path, help="keep what was found in this .npz file, or take it from there")
+    arguments = parser.parse_args()
+    settings = Matcher().settings
+    if not arguments.check:
+        calibration = collect(pairs(calibrating=True), arguments.cache, "calibrate")
+        values = json.loads(FILE.read_text())
+        values[f"{settings.network}/{settings.layer}/{settings.patch_size}"] = fit(calibration)
+        FILE.write_text(json.dumps(values, indent=1) + "\n")
+    for found in collect(pairs(calibrating=False), arguments.cache, "check"):
+        check(found)
+
+
+def pairs(*, calibrating: bool) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Templates and their targets for each set."""
+    random, folder = np.random.default_rng(0), data_folder() / "hippocampus"
+    names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
+    half = [name for name in names if (person(name) % 2 == 0) == calibrating]
+    templates = list(random.choice(half, 5, replace=False)) if calibrating else ["hippocampus_001", half[40]]
+    hippocampus = [
+        (str(template), tuple(str(n) for n in random.choice(half, 12 if calibrating else 30, replace=False)))
+        for template in templates
+    ]
+    if calibrating:
+        brain = [(name, tuple(BRAINS[(k + step) % 6] for step in (1, 2, 4))) for k, name in enumerate(BRAINS)]
+    else:
+        others = ("1011", "1012", "1015", "1017", "1036")
+        brain = [("1000", others), ("1012", ("1011", "1017", "1036"))]
+    return {"hippocampus": hippocampus, "brain": brain}
+
+
+def collect(wanted: dict[str, list[tuple[str, tuple[str, ...]]]], cache: Path | None, key: str) -> list[Found]:
+    """Place the landmarks of every pair by the defaults."""
+    kept = dict(np.load(cache)) if cache and cache.exists() else {}
+    found = []
+    for name, groups in wanted.items():
+        if f"{key}/{name}/errors" not in kept:
+            rows, distances, folder = [], [], data_folder() / name
+            for template_name, targets in groups:
+                template, matcher = read_case(folder / f"{template_name}.nii.gz"), Matcher()
+                for target_name in targets:
+                    if target_name == template_name:
+                        continue
+                    target = read_case(folder / f"{target_name}.nii.gz")
+                    placed = matcher.match(template.volume, template.landmarks, target.volume)
+                    true = errors(placed.positions, target)
+                    for entry, error in zip(matcher.last_report["landmarks"], true, strict=True):
+                        if math.isfinite(error):
+                            rows.append([entry["evidence"][column] for column in NAMES])
+                            distances.append(error)
+                    print(f"{key} {template_name} -> {target_name}: {np.nanmean(true):.2f} mm", flush=True)
+            kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"] = np.array(rows), np.array(distances)
+            if cache:
+                np.savez(cache, **kept)
+        found.append(Found(name, kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"]))
+    return found
+
+
+def fit(calibration: list[Found]) -> dict:
+    """Ridge regression of the logarithm of the error; each set has the same weight in all."""
+    evidence = np.concatenate([found.evidence for found in calibration])
+    logarithms = np.log(np.concatenate([found.errors for found in calibration]) + OFFSET)
+    weights = np.concatenate([np.full(len(found.errors), 1 / len(found.errors)) for found in calibration])
+    weights /= weights.sum()
+    means = weights @ evidence
+    scales = np.sqrt(weights @ (evidence - means) ** 2)
+    design = (evidence - means) / scales
+    intercept = weights @ logarithms
+    slopes = np.linalg.solve(
+        (design * weights[:, None]).T @ design + RIDGE * np.eye(len(NAMES)),
+        (design * weights[:, None]).T @ (logarithms - intercept),
+    )
+    deviation = math.sqrt(weights @ (logarithms - intercept - design @ slopes) ** 2)
+    return {
+        "evidence": list(NAMES),
+        "intercept": round(float(intercept), 4),
+        "slopes": [round(float(slope), 4) for slope in slopes / scales],
+        "means": [round(float(mean), 4) for mean in means],
+        "offset": OFFSET,
+        "deviation": round(deviation, 4),
+    }
+
+
+def check(found: Found) -> None:
+    settings = Matcher().settings
+    values = json.loads(FILE.read_text())[f"{settings.network}/{settings.layer}/{settings.patch_size}"]
+    names = ("intercept", "offset", "deviation")
+    expectation = Expectation(
+        **{name: values[name] for name in names}, slopes=tuple(values["slopes"]), means=tuple(values["means"])
+    )
+    evidence = torch.from_numpy(found.evidence).float()
+    expected, chances = expectation.errors_mm(evidence, 1.0).numpy(), expectation.chances(evidence, 1.0).numpy()
+    kept = expected <= np.quantile(expected, 0.8)
+    cut = 1 - found.errors[kept].mean() / found.errors.mean()
+    print(
+        f"{found.name}: {len(expected)} landmarks, error {found.errors.mean():.2f} mm, expected {expected.mean():.2f};"
+        f" rank correlation {spearmanr(expected, found.errors)[0]:.2f}, without the worst fifth {cut:.0%} less"
+    )
+    groups = np.array_split(np.argsort(chances), 5)
+    stated = ", ".join(
+        f"{chances[group].mean():.0%} ({(found.errors[group] <= CLOSE_MM).mean():.0%})" for group in groups
+    )
+    print(f"  chance to be within {CLOSE_MM:g} mm, stated (true): {stated}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
+
+    python Testing/Benchmarks/contrasts.py mni152 [--draws 10]
+    python Testing/Benchmarks/contrasts.py dicom
+
+`mni152`: the template is MNI152 T1 or T2 with its expert points; each target is T1 or T2 after a random affine and a
+random smooth deformation, the same draws for all four pairs of contrasts, so that T1 -> T1 tells what the deformation
+alone costs. `dicom`: T1 -> T2 of one patient, whose series show the same place at the same voxel; the landmarks are
+strong edges in the T1, spread over the head; the target is tried as it is and turned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from cases import Case, data_folder, errors
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.volume import Volume, read_volume
+
+WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it
+TURN_DEG, STRETCH, SHIFT_MM = 15.0, 0.1, 10.0
+DICOM_POINTS = 40
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=("mni152", "dicom"))
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    figures = mni152(arguments.draws) if arguments.set == "mni152" else dicom(arguments.draws)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def mni152(draws: int) -> dict[str, float]:
+    """Mean error in mm of each pair of contrasts."""
+    folder = data_folder() / "mni152"
+    volumes = {name: read_volume(next(folder.glob(f"*{name}*.nii.gz"))) for name in ("T1", "T2")}
+    points = read_landmarks(next(folder.glob("*.fcsv")))
+    found: dict[str, list[np.ndarray]] = {}
+    matchers = {name: Matcher() for name in volumes}  # each keeps its template
+    for draw in range(draws):
+        deformed = {name: deform(Case(volume, points), draw) for name, volume in volumes.items()}
+        for template, matcher in matchers.items():
+            for target, case in deformed.items():
+                started = time.perf_counter()
+                placed = matcher.match(volumes[template], points, case.volume)
+                seconds = time.perf_counter() - started
+                name = f"{template} -> {target}"
+                found.setdefault(name, []).append(errors(placed.positions, case))
+                print(f"draw {draw} {name}: {_text(found[name][-1])}, {seconds:.1f} s", flush=True)
+    for name, values in found.items():
+        print(f"{name}: {_text(np.concatenate(values))}")
+    means = {name: float(np.nanmean(values)) for name, values in found.items()}
+    for name in ("T1 -> T2", "T2 -> T1"):
+        print(f"{name} / T1 -> T1: {means[name] / means['T1 -> T1']:.2f}")
+    return means
+
+
+def dicom(draws: int) -> dict[str, float]:
+    """Mean error in mm of T1 -> T2, as stored and turned."""
+    folder = data_folder() / "dicom"
+    template, target = (read_volume(folder / f"tumour1_{name}") for name in ("T1", "T2"))
+    points = edges(template, DICOM_POINTS)
+    truth, matcher, found = Case(target, points), Matcher(), {}
+    found["as stored"] = errors(matcher.match(template, points, target).positions, truth)
+    turned = []
+    for draw in range(draws):
+        random = np.random.default_rng(draw)
+        turn, shift = rotation(random, 180.0), random.uniform(-100, 100, 3)
+        moved = replace(target, direction=turn @ target.direction, origin=turn @ target.origin + shift)
+        placed = matcher.match(template, points, moved).positions
+        turned.append(np.linalg.norm(placed - (points.positions @ turn.T + shift), axis=1))
+    found["turned"] = np.concatenate(turned)
+    print(f"slice thickness {max(target.spacing):.1f} mm")
+    for name, values in found.items():
+        print(f"{name}: {_text(values)}")
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+
+def deform(case: Case, seed: int) -> Case:
+    """The same head after a random affine and a random smooth deformation, on the same grid; points move along."""
+    random, volume = np.random.default_rng(seed), case.volume
+    matrix = rotation(random, TURN_DEG) @ np.diag(1 + random.uniform(-STRETCH, STRETCH, 3))
+    shift, size, spacing = random.uniform(-SHIFT_MM, SHIFT_MM, 3), np.array(volume.size), volume.spacing
+    waves = [gaussian_filter(random.normal(size=size[::-1]), WAVE_MM / spacing[::-1]) for _ in range(3)]
+    field = np.stack([wave * WARP_MM / wave.std() for wave in waves])  # (3, d, h, w), mm along x, y, z of the world
+    world = volume.direction @ np.diag(spacing)
+
+    def to_source(points: np.ndarray) -> np.ndarray:
+        """From LPS mm of the deformed head to those of the head itself, `(N, 3)`."""
+        index = (points - volume.origin) @ np.linalg.inv(world).T
+        moved = np.stack([map_coordinates(wave, index[:, ::-1].T, order=1, mode="nearest") for wave in field], 1)
+        return (points - volume.centre) @ matrix.T + volume.centre + shift + moved
+
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1).reshape(-1, 3)
+    source = (to_source(grid @ world.T + volume.origin) - volume.origin) @ np.linalg.inv(world).T
+    voxels = map_coordinates(volume.voxels.numpy(), source[:, ::-1].T, order=1, mode="constant")
+    voxels = voxels.reshape(tuple(size)).transpose(2, 1, 0).astype(np.float32)
+    return Case(
+        volume.with_voxels(torch.from_numpy(np.ascontiguousarray(voxels))),
+        LandmarkSet(
+            tuple(
+                replace(landmark, position=tuple(place))
+                for landmark, place in zip(case.landmarks, invert(to_source, case.landmarks.positions), strict=True)
+            )
+        ),
+    )
+
+
+def invert(function: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    """Where a smooth map `(N, 3)` takes the wanted values, by steps that shrink the difference."""
+    places = wanted.copy()
+    for _ in range(100):
+        places = places - 0.8 * (function(places) - wanted)
+    if np.abs(function(places) - wanted).max() > 0.01:
+        raise ArithmeticError("The deformation could not be inverted to 0.01 mm; draw a smoother one.")
+    return places
+
+
+def edges(volume: Volume, count: int) -> LandmarkSet:
+    """The strongest edges of a volume, spread over it."""
+    found = strong_keypoints(volume.voxels / volume.voxels.max(), count).numpy().astype(float)
+    return LandmarkSet(tuple(Landmark(f"edge-{k}", tuple(p)) for k, p in enumerate(volume.to_world(found))))
+
+
+def rotation(random: np.random.Generator, largest_deg: float) -> np.ndarray:
+    """About a random axis, by a random angle of at most `largest_deg`."""
+    axis = random.normal(size=3)
+    x, y, z = axis / np.linalg.norm(axis)
+    angle = math.radians(random.uniform(0, largest_deg))
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+def _text(values: np.ndarray) -> str:
+    known = values[~np.isnan(values)]
+    return (
+        f"mean {known.mean():.2f}, median {np.median(known):.2f}, 95th percentile {np.percentile(known, 95):.2f} mm,"
+        f" {len(values) - len(known)} of {len(values)} missing"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+foreach(name HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  file(APPEND ${CMAKE_BINARY_DIR}/metadata.txt "${name} ${EXTENSION_${name}}\n")
+endforeach()
+file(APPEND ${CMAKE_BINARY_DIR}/metadata.txt "PROJECT ${PROJECT_NAME}\n")

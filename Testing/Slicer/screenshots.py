@@ -1,0 +1,241 @@
+"""Draws Resources/Screenshots: the panel on a stand-in for Slicer's widgets, beside slices of two made heads.
+
+    python Testing/Slicer/screenshots.py Resources/Screenshots
+
+Not pictures of Slicer: widgets are PySide6's, and the views are drawn here from MRML's own slice logic. Points, doubts
+and maps are real results of the real worker on `deepfeatures.phantom`. No patient's data is used.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import standin
+
+standin.install()
+
+import qt
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
+from DeepFeatureLandmarksLib import nodes
+from DeepFeatureLandmarksLib.behaviours import UI
+from DeepFeatureLandmarksLib.layout import TARGET, TEMPLATE
+from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.panel import Panel
+from DeepFeatureLandmarksLib.rehearsal import RehearsedInstaller
+from deepfeatures.phantom import make_pair
+from deepfeatures.worker_client import WorkerClient
+
+HEAD = 96  # voxels from front to back
+PANEL_WIDTH, VIEW = 430, 290  # pixels
+SEEN_MM = 190.0  # across a view
+GREY, NAVY = "#20262d", "#14181d"
+LIMIT_S = 300
+SAMPLE = UI.parents[1] / "Icons" / "SampleData.png"
+STYLE = f"""
+* {{ color: #e4e8ec; font-size: 13px; }}
+QWidget {{ background: {GREY}; }}
+QPushButton {{ background: #3a4552; border: 1px solid #54616f; border-radius: 4px; padding: 5px 9px; }}
+QPushButton:disabled, QComboBox:disabled, QSpinBox:disabled {{ color: #7d8792; }}
+QPushButton:checked {{ background: #0072b2; }}
+QPushButton#placeButton {{ font-weight: bold; padding: 8px; background: #0072b2; border-color: #56b4e9; }}
+QPushButton#placeButton:disabled {{ background: #3a4552; border-color: #54616f; }}
+QComboBox, QSpinBox, QTableWidget {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; padding: 3px; }}
+QTableWidget {{ alternate-background-color: #1a2027; selection-background-color: #2f4f6f; gridline-color: #2a323b; }}
+QHeaderView::section {{ background: #2b343e; border: 0; padding: 4px; }}
+QProgressBar {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; text-align: center; }}
+QProgressBar::chunk {{ background: #0072b2; }}
+QLabel#introLabel {{ color: #aab4be; }}
+QLabel#placeReasonLabel {{ color: #f0b540; }}
+"""
+
+
+def add(volume, name: str):
+    """A volume of the backend as a node."""
+    toRas = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.index_to_world
+    node = slicer.util.addVolumeFromArray(volume.voxels.numpy(), ijkToRAS=toRas, name=name)
+    node.GetDisplayNode().SetAndObserveColorNodeID(slicer.mrmlScene.GetFirstNodeByName("Grey").GetID())
+    return node
+
+
+class Story:
+    """The panel with the two heads, taken through what a person would do."""
+
+    def __init__(self):
+        self.widget = slicer.util.loadUI(str(UI))
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self.widget.setStyleSheet(STYLE)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.client = WorkerClient()
+        self.logic = DeepFeatureLandmarksLogic(slicer.mrmlScene, self.client)
+        self.panel = Panel(self.ui, slicer.mrmlScene, self.logic, RehearsedInstaller())
+        self.panel.enter()
+        self.wait(lambda: self.logic.catalog is not None)
+
+    def load(self) -> None:
+        template, points, target, truth = make_pair(HEAD)
+        self.template = add(template, "Template head")
+        self.target = add(target, "Target head")
+        markups = [
+            slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+            for name in ("Template landmarks", "True places in target")
+        ]
+        for node, landmarks in zip(markups, (points, truth), strict=True):
+            node.CreateDefaultDisplayNodes()
+            nodes.landmarksToNode(landmarks, node)
+        parameters = self.panel.parameters
+        parameters.templateVolume, parameters.targetVolume = self.template, self.target
+        parameters.templateLandmarks, self.truth = markups
+
+    def wait(self, isDone) -> None:
+        end = time.monotonic() + LIMIT_S
+        while not isDone():
+            if time.monotonic() > end:
+                sys.exit(f"nothing came within {LIMIT_S} s")
+            self.logic.poll()
+            qt.QApplication.processEvents()
+            time.sleep(0.02)
+
+    def finish(self) -> None:
+        self.wait(lambda: not self.logic.isBusy)
+
+    def fold(self, *opened: str) -> None:
+        for name in ("data", "features", "place", "review", "activation", "quality", "install"):
+            getattr(self.ui, f"{name}Section").collapsed = name not in opened
+
+    def shoot(self, path: Path, withViews: bool = True) -> None:
+        """Write a picture of the panel, with the six views beside it."""
+        height = 3 * VIEW + 2 if withViews else max(300, self.widget.sizeHint().height())
+        self.widget.resize(PANEL_WIDTH, height)
+        self.widget.show()
+        for _ in range(5):
+            qt.QApplication.processEvents()
+        picture = qt.QImage(PANEL_WIDTH + (2 * VIEW + 3 if withViews else 0), height, qt.QImage.Format_RGB32)
+        picture.fill(qt.QColor("black"))
+        painter = qt.QPainter(picture)
+        painter.drawPixmap(0, 0, self.widget.grab())
+        if withViews:
+            for column, (side, points) in enumerate(
+                ((TEMPLATE, self.panel.parameters.templateLandmarks), (TARGET, self.panel.parameters.targetLandmarks))
+            ):
+                for row, name in enumerate(side.viewNames):
+                    left, top = PANEL_WIDTH + 2 + column * (VIEW + 1), row * (VIEW + 1)
+                    painter.drawImage(left, top, self.view(side, name, points))
+        painter.end()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(str(path))
+
+    def view(self, side, name: str, points) -> qt.QImage:
+        """One slice with the points that lie near it."""
+        node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        logic = slicer.app.layoutManager().sliceWidget(name).sliceLogic()
+        node.SetDimensions(VIEW, VIEW, 1)
+        node.SetFieldOfView(SEEN_MM, SEEN_MM, 1)
+        node.UpdateMatrices()
+        image = pixels(logic, node)
+        painter = qt.QPainter(image)
+        painter.setRenderHint(qt.QPainter.Antialiasing)
+        painter.fillRect(0, 0, VIEW, 4, qt.QColor(side.colour))
+        painter.setPen(qt.QColor("#e4e8ec"))
+        painter.drawText(8, 20, f"{side.name}  {name.removeprefix(side.name).lower()}")
+        selected = self.panel.review.selectedRow
+        toSlice = np.linalg.inv(slicer.util.arrayFromVTKMatrix(node.GetXYToRAS()))
+        for n in range(points.GetNumberOfControlPoints() if points is not None else 0):
+            if points.GetNthControlPointPositionStatus(n) != points.PositionDefined:
+                continue
+            x, y, depth, _ = toSlice @ [*points.GetNthControlPointPositionWorld(n), 1]
+            label = points.GetNthControlPointLabel(n)
+            isSelected = selected is not None and label == selected.name
+            if abs(depth) > (1 if isSelected else 3):
+                continue
+            painter.setPen(qt.QPen(qt.QColor("#F0E442" if isSelected else side.colour), 2))
+            painter.drawEllipse(qt.QPointF(x, VIEW - y), 6, 6)
+            if isSelected:
+                wide = painter.fontMetrics().horizontalAdvance(label)
+                left = min(x + 11, VIEW - wide - 6)
+                painter.fillRect(qt.QRectF(left - 3, VIEW - y + 8, wide + 6, 18), qt.QColor(0, 0, 0, 170))
+                painter.drawText(qt.QPointF(left, VIEW - y + 21), label)
+        painter.end()
+        return image
+
+
+def pixels(logic, node) -> qt.QImage:
+    """What a slice logic shows, blended as Slicer's views blend it."""
+    logic.UpdatePipeline()
+    layers = []
+    for layer in (logic.GetBackgroundLayer(), logic.GetForegroundLayer()):
+        volume = layer.GetVolumeNode()
+        if volume is None:
+            continue
+        layer.UpdateTransforms()
+        connection = layer.GetImageDataConnection()
+        connection.GetProducer().UpdateWholeExtent()
+        data = connection.GetProducer().GetOutputDataObject(connection.GetIndex())
+        columns, rows, _ = data.GetDimensions()
+        scalars = vtk_to_numpy(data.GetPointData().GetScalars())
+        layers.append(scalars.reshape(rows, columns, -1).astype(float))
+    if not layers:
+        image = qt.QImage(VIEW, VIEW, qt.QImage.Format_RGB32)
+        image.fill(qt.QColor("black"))
+        return image
+    shown = layers[0][..., :3]
+    if len(layers) > 1:
+        composite = logic.GetSliceCompositeNode()
+        alpha = composite.GetForegroundOpacity() * layers[1][..., 3:4] / 255
+        shown = shown * (1 - alpha) + layers[1][..., :3] * alpha
+    bytes_ = np.ascontiguousarray(shown[::-1].astype(np.uint8))
+    return (
+        qt.QImage(bytes_.data, VIEW, VIEW, 3 * VIEW, qt.QImage.Format_RGB888)
+        .convertToFormat(qt.QImage.Format_RGB32)
+        .copy()
+    )
+
+
+def thumbnail(story: Story, path: Path) -> None:
+    """The sample's picture in the SampleData module, 260 x 280 pixels: both heads."""
+    picture = qt.QImage(260, 280, qt.QImage.Format_RGB32)
+    picture.fill(qt.QColor("black"))
+    painter = qt.QPainter(picture)
+    for row, (side, points) in enumerate(
+        ((TEMPLATE, story.panel.parameters.templateLandmarks), (TARGET, story.panel.parameters.targetLandmarks))
+    ):
+        view = story.view(side, side.viewNames[1], points)
+        painter.drawImage(0, 141 * row, view.scaledToWidth(260).copy(0, 55, 260, 139))
+    painter.end()
+    picture.save(str(path))
+
+
+def main(folder: Path) -> None:
+    story = Story()
+    try:
+        story.fold("data", "place")
+        story.shoot(folder / "start.png", withViews=False)
+        story.load()
+        story.panel.place.start()
+        story.finish()
+        story.fold("place", "review")
+        story.shoot(folder / "review.png")
+        thumbnail(story, SAMPLE)
+        story.ui.presetBox.setCurrentIndex(1)
+        story.fold("data", "features", "place")
+        story.shoot(folder / "features.png", withViews=False)
+        story.ui.presetBox.setCurrentIndex(2)
+        story.ui.activationButton.click()
+        story.finish()
+        story.fold("activation")
+        story.shoot(folder / "activations.png")
+        story.panel.parameters.humanLandmarks = story.truth
+        story.ui.compareButton.click()
+        story.fold("quality")
+        story.shoot(folder / "quality.png", withViews=False)
+    finally:
+        story.panel.cleanup()
+        story.client.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
