@@ -5,7 +5,11 @@ CODE := DeepFeatureLandmarks Testing
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
+.PHONY: help demo app test bench lint format pictures clean
+=======
 .PHONY: help demo test bench screenshots lint format clean
+>>>>>>> main
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -14,7 +18,14 @@ help: ## List the targets
 demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers and a picture in demo-output/
 	$(BIN)/deepfeatures demo
 
+<<<<<<< HEAD
+app: .venv/has-web ## Open the page on which landmarks are placed and reviewed
+	$(BIN)/deepfeatures app
+
+test: lint .venv/has-chromium ## Lint, check the format and run every test
+=======
 test: lint .venv/has-libraries ## Lint, check the format and run every test
+>>>>>>> main
 	$(BIN)/python -m pytest
 
 screenshots: .venv/has-dev .venv/has-libraries ## Draw Resources/Screenshots from made heads; not pictures of Slicer
@@ -22,6 +33,9 @@ screenshots: .venv/has-dev .venv/has-libraries ## Draw Resources/Screenshots fro
 
 bench: .venv/has-evaluation ## Measure greedy search: modes, precisions, SyN, growth; needs the development volumes
 	$(BIN)/python Testing/Benchmarks/greedy.py --output benchmark-output
+
+pictures: .venv/has-dev .venv/has-chromium ## Draw the README's pictures of the page anew
+	$(BIN)/python Testing/Web/pictures.py Resources
 
 lint: .venv/has-dev ## Lint and check the format
 	$(BIN)/ruff check $(CODE)
@@ -32,7 +46,7 @@ format: .venv/has-dev ## Repair what lint can repair
 	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment and what targets wrote
-	rm -rf .venv build dist demo-output benchmark-output .pytest_cache .ruff_cache
+	rm -rf .venv build dist demo-output benchmark-output test-output .pytest_cache .ruff_cache
 
 # Qt and VTK need a few shared libraries that a bare machine lacks.
 .venv/has-libraries: Testing/system_libraries.sh .venv/has-torch
@@ -48,4 +62,10 @@ clean: ## Remove the environment and what targets wrote
 # One rule for every extra of pyproject.toml; the stamp keeps a second call from installing again.
 .venv/has-%: .venv/has-torch
 	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
+
+# The page is tested in Debian's Chromium. Without it, and without the right to install it, those tests skip, saying so.
+.venv/has-chromium: .venv/has-torch
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium libegl1 >/dev/null) || true
 	@touch $@

@@ -68,7 +68,7 @@ def volumeFromNode(node) -> Volume:
     return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality)
 
 
-def mapToNode(volume: VolumeArray | Volume, scene, name: str, like, node=None):
+def mapToNode(volume: VolumeArray | Volume, scene, name: str, like=None, node=None):
     """A scalar volume node that shows a map at its place, beneath `like` in the subject hierarchy.
 
     Args:
@@ -76,7 +76,7 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like, node=None):
         scene: Gets the node.
         name: Of the node.
         like: The volume node from which the map was computed. The map comes under the same parent transform, and moves
-            with it, where that transform is linear.
+            with it, where that transform is linear. `None` for a volume that was read and stands for itself.
         node: Is filled instead of a new one.
     """
     node = node or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
@@ -87,7 +87,7 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like, node=None):
     world = np.eye(4)
     world[:3, :3] = np.asarray(volume.direction) * np.asarray(volume.spacing)
     world[:3, 3] = volume.origin
-    ijkToRas, parent = LPS_RAS @ world, like.GetParentTransformNode()
+    ijkToRas, parent = LPS_RAS @ world, like.GetParentTransformNode() if like else None
     if parent is not None and parent.IsTransformToWorldLinear():
         ijkToRas = np.linalg.inv(_linearToWorld(like)) @ ijkToRas
     else:
@@ -100,7 +100,8 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like, node=None):
     node.EndModify(wasModifying)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    putBeneath(node, like)
+    if like is not None:
+        putBeneath(node, like)
     return node
 
 

@@ -1,4 +1,4 @@
-"""The command line: `deepfeatures place | activations | networks | weights | demo`.
+"""The command line: `deepfeatures place | activations | networks | weights | demo | app`.
 
 Exit codes: 0 all done, 3 some landmarks missing, 2 bad input (one line says which), 130 interrupted. Heavy imports wait
 until a command runs, so that `--help` is quick.
@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from deepfeatures import app_command
 from deepfeatures.errors import InputError
 
 PIPE_WIDTH = 200
@@ -266,6 +267,9 @@ def demo(
     from deepfeatures import demo as demonstration
 
     return demonstration.run(output_dir)
+
+
+app.command("app")(app_command.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -85,15 +85,17 @@ def draw(path: str | Path, template: Volume, target: Volume, placements: Sequenc
     figure.savefig(path, dpi=110, facecolor=BACKGROUND)
 
 
-def slice_through(volume: Volume, point: np.ndarray, view: str) -> np.ndarray:
-    """A slice of edge `FIELD_MM` around an LPS point, in patient axes whatever the storage; `(PIXELS, PIXELS)`."""
+def slice_through(
+    volume: Volume, point: np.ndarray, view: str, field_mm: float = FIELD_MM, pixels: int = PIXELS
+) -> np.ndarray:
+    """A slice of edge `field_mm` around an LPS point, in patient axes whatever the storage; `(pixels, pixels)`."""
     right, down, _ = VIEWS[view]
-    ticks = (np.arange(PIXELS) + 0.5) / PIXELS * FIELD_MM - FIELD_MM / 2
+    ticks = (np.arange(pixels) + 0.5) / pixels * field_mm - field_mm / 2
     across, along = np.meshgrid(ticks, ticks)
     world = point + across[..., None] * np.array(right) + along[..., None] * np.array(down)
     index = volume.to_index(world.reshape(-1, 3))
     unit = torch.from_numpy(2 * index / (np.array(volume.size) - 1) - 1).float()
-    sampled = grid_sample(volume.voxels[None, None], unit.reshape(1, 1, PIXELS, PIXELS, 3), align_corners=True)
+    sampled = grid_sample(volume.voxels[None, None], unit.reshape(1, 1, pixels, pixels, 3), align_corners=True)
     return sampled[0, 0, 0].numpy()
 
 

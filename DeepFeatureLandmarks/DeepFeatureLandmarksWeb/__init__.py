@@ -1,0 +1,1 @@
+"""The module in a browser: the Lib's Logic behind a page of real Slicer views."""

@@ -1,0 +1,176 @@
+"""Settings and runs: place, watch, cancel, take back."""
+
+from __future__ import annotations
+
+from DeepFeatureLandmarksLib.logic import Run
+from DeepFeatureLandmarksWeb.appearance import style_markups
+from DeepFeatureLandmarksWeb.desk import PROPOSED_COLOUR, Desk
+from deepfeatures.errors import InputError
+from deepfeatures.worker_protocol import PlaceSettings
+
+BEST, PAPER, OWN = "best", "paper", "own"
+PAPERS = {"network": "vgg19-3d-random", "layer": "conv2_2", "patch_size": 32, "search": "dense"}
+CANCELLED = "cancelled"
+
+
+class Placing:
+    """Runs the Logic and tells the page how far it is."""
+
+    def __init__(self, desk: Desk):
+        self._desk = desk
+        desk.changed.append(self._tell)
+        desk.logic.onProgress = self._on_progress
+        desk.logic.onError = self._on_error
+        for name in ("preset", "network", "layer", "patch_size", "device"):
+            desk.server.state.change(getattr(desk.typed.name, name))(self._on_setting)
+
+    @property
+    def settings(self) -> PlaceSettings:
+        """What the page says."""
+        state = self._desk.state
+        if state.preset == BEST:
+            return PlaceSettings(device=state.device)
+        if state.preset == PAPER:
+            return PlaceSettings(device=state.device, **PAPERS)
+        return PlaceSettings(
+            network=state.network, layer=state.layer, patch_size=int(state.patch_size), device=state.device
+        )
+
+    def place(self) -> None:
+        """Place all landmarks."""
+        self._ask(lambda placement: self._desk.logic.place(placement), "Starting …")
+
+    def place_again(self, name: str) -> None:
+        """Place one landmark again with the settings of now."""
+        self._ask(lambda placement: self._desk.logic.placeAgain(placement, name), f"Placing {name} again …")
+
+    def cancel(self) -> None:
+        self._desk.logic.cancel()
+
+    def revert(self) -> None:
+        """Take the last run back."""
+        changed = self._desk.logic.revertLastRun(self._desk.output)
+        self._desk.inform(f"The last run is undone: {len(changed)} points are where they were before.")
+        self._desk.refresh()
+
+    def request(self, ask, text: str) -> None:
+        """Send any request to the Logic and show that it is on its way.
+
+        Args:
+            ask: Called with the `Placement` of now.
+            text: What the page says meanwhile.
+        """
+        self._ask(ask, text)
+
+    def finish(self, run: Run) -> None:
+        """Show what a run has placed."""
+        desk = self._desk
+        desk.output = run.node
+        style_markups(run.node, PROPOSED_COLOUR, desk.target.view_ids)
+        desk.state.is_busy = False
+        desk.state.tab = "review"
+        parts = [f"{len(run.placed)} placed in {max(1, round(run.seconds))} s"]
+        if run.missing:
+            parts.append(f"{len(run.missing)} not found: {', '.join(run.missing[:5])}")
+        if run.kept:
+            parts.append(f"{len(run.kept)} left as you had them")
+        desk.inform("; ".join(parts) + ".")
+
+    def show_catalog(self) -> None:
+        """Fill the choices of networks and devices."""
+        catalog, state = self._desk.logic.catalog, self._desk.state
+        state.is_busy = False
+        state.devices = list(catalog["devices"])
+        state.networks = [
+            {
+                "name": entry["name"],
+                "summary": entry["summary"],
+                "layers": entry["layers"],
+                "default": entry["default_layer"],
+            }
+            for entry in catalog["networks"]
+            if entry.get("available", True)
+        ]
+        best = catalog.get("best") or {}
+        state.network = best.get("network") or state.networks[0]["name"]
+        self._offer_layers()
+        if best.get("layer"):
+            state.layer = best["layer"]
+        if best.get("patch_size"):
+            state.patch_size = best["patch_size"]
+        self._tell()
+
+    def _ask(self, request, text: str) -> None:
+        desk = self._desk
+        try:
+            request(desk.placement(self.settings))
+        except InputError as error:
+            desk.warn(str(error))
+            return
+        state = desk.state
+        state.is_busy, state.progress, state.progress_text = True, 0.0, text
+        state.message = state.notice = ""
+
+    def _on_progress(self, fraction: float, text: str) -> None:
+        state = self._desk.state
+        state.progress, state.progress_text = 100 * fraction, text
+
+    def _on_error(self, sentence: str) -> None:
+        self._desk.state.is_busy = False
+        if CANCELLED in sentence.lower():
+            self._desk.inform("Cancelled; nothing was changed.")
+        else:
+            self._desk.warn(sentence)
+        self._desk.refresh()
+
+    def _on_setting(self, **_) -> None:
+        state = self._desk.state
+        if (state.networks and state.layer not in state.layers) or (state.networks and state.layers != self._layers()):
+            self._offer_layers()
+        self._tell()
+
+    def _entry(self) -> dict:
+        return next((entry for entry in self._desk.state.networks if entry["name"] == self._desk.state.network), {})
+
+    def _layers(self) -> list[str]:
+        return [layer["name"] for layer in self._entry().get("layers", ()) if layer.get("available", True)]
+
+    def _offer_layers(self) -> None:
+        state = self._desk.state
+        state.layers = self._layers()
+        if state.layer not in state.layers:
+            state.layer = self._entry().get("default") or next(iter(state.layers), "")
+
+    def _tell(self) -> None:
+        desk, state = self._desk, self._desk.state
+        state.why_not = self._why_not()
+        state.can_revert = desk.output is not None and any(
+            not run["reverted"] for run in desk.logic.history(desk.output)
+        )
+        state.feature_note = self._note()
+
+    def _why_not(self) -> str:
+        desk = self._desk
+        if desk.template.volume is None and desk.target.volume is None:
+            return "Open a template and a target, or try the demo pair."
+        if desk.template.volume is None:
+            return "Open the template: the volume in which you know the landmarks."
+        if not desk.state.landmarks:
+            return "Open the template's landmarks, or mark some in the left views."
+        if desk.target.volume is None:
+            return "Open the target: the volume in which to find the landmarks."
+        return desk.logic.whyNot(desk.placement(self.settings))
+
+    def _note(self) -> str:
+        state = self._desk.state
+        if state.preset == BEST:
+            return "The best that was measured: a search from coarse to fine. Nothing to choose."
+        if state.preset == PAPER:
+            return (
+                f"The paper's greedy search: {PAPERS['network']}, layer {PAPERS['layer']}, "
+                f"patches of {PAPERS['patch_size']} voxels. Slower, and less exact."
+            )
+        entry = self._entry()
+        layer = next((layer for layer in entry.get("layers", ()) if layer["name"] == state.layer), None)
+        tail = f" This layer: {layer['channels']} channels, sees {layer['receptive_field']} voxels." if layer else ""
+        return f"{entry.get('summary', '')}{tail}"

@@ -1,0 +1,74 @@
+"""What the page shows, as typed fields; tables are lists of dicts because that is what the page can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class SideState:
+    """Header of one side."""
+
+    title: str = ""
+    facts: str = ""
+    low: float = 0.0
+    high: float = 1.0
+    window: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    upload: float = -1.0  # percent, below 0 while nothing is on its way
+
+
+@dataclass
+class PageState:
+    """Everything else; `message` is an error in words, `notice` good news."""
+
+    template: SideState = field(default_factory=SideState)
+    target: SideState = field(default_factory=SideState)
+    tab: str = "place"
+    is_3d: bool = False
+    is_windowing: bool = False
+    enlarged: str = ""
+    message: str = ""
+    notice: str = ""
+    is_loading: bool = False
+    loading_text: str = ""
+
+    landmarks: list = field(default_factory=list)
+    is_marking: bool = False
+
+    is_busy: bool = False
+    progress: float = 0.0
+    progress_text: str = ""
+    why_not: str = "Open a template and a target, or try the demo pair."
+    can_revert: bool = False
+
+    preset: str = "best"
+    networks: list = field(default_factory=list)
+    network: str = ""
+    layers: list = field(default_factory=list)
+    layer: str = ""
+    patch_size: int = 20
+    devices: list = field(default_factory=lambda: ["auto"])
+    device: str = "auto"
+    feature_note: str = ""
+
+    rows: list = field(default_factory=list)
+    current: str = ""
+    has_expected: bool = False
+    judged: int = 0
+    open_rows: int = 0
+    are_circles_shown: bool = True
+
+    inside_landmark: str = ""
+    channel: int = 0
+    channels: int = 0
+    mosaic: str = ""
+    mosaic_first: int = 0
+    mosaic_rows: int = 1
+    mosaic_note: str = ""
+    patches: str = ""
+    overlay: str = ""
+    overlay_opacity: float = 0.5
+
+    quality_rows: list = field(default_factory=list)
+    quality_note: str = ""
+    quality_plot: str = ""

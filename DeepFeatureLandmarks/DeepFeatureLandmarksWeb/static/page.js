@@ -1,0 +1,76 @@
+// Files into the session, and keys: what the page's widgets do not offer.
+(() => {
+  const say = (name, value) => window.trame.state.set(`PageState__${name}`, value); // as state.py's classes are named
+
+  function upload(role, files) {
+    if (!files.length) return;
+    const form = new FormData();
+    for (const file of files) form.append("file", file, file.name);
+    const side = role === "template" || role === "landmarks" ? "template" : "target";
+    const percent = `${side}__SideState__upload`;
+    const request = new XMLHttpRequest();
+    request.upload.onprogress = (event) => say(percent, Math.round((100 * event.loaded) / event.total));
+    request.onloadend = () => {
+      say(percent, -1);
+      if (request.status === 0) say("message", "The upload was cut off; check the connection and send the file again.");
+      if (request.status === 410 || request.status === 502)
+        say("message", JSON.parse(request.responseText).error);
+    };
+    request.open("POST", `upload/${role}`);
+    request.send(form);
+  }
+
+  function choose(role, folder) {
+    const input = document.createElement("input");
+    input.type = "file";
+    input.id = `choose-${role}`;
+    input.multiple = role === "template" || role === "target";
+    input.webkitdirectory = Boolean(folder);
+    input.style.display = "none";
+    input.onchange = () => {
+      upload(role, [...input.files]);
+      input.remove();
+    };
+    document.querySelectorAll(`#choose-${role}`).forEach((old) => old.remove());
+    document.body.append(input);
+    input.click();
+  }
+
+  function drop(event, side) {
+    event.currentTarget.classList.remove("dropping");
+    const files = [...event.dataTransfer.files];
+    const isLandmarks = files.length === 1 && /\.(mrk\.json|json|fcsv|csv)$/i.test(files[0].name);
+    if (!isLandmarks) upload(side, files);
+    else upload(side === "template" ? "landmarks" : "reference", files);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    const key = event.key.toLowerCase();
+    if (["n", "a", "x"].includes(key)) window.trame.trigger("key", [key]);
+  });
+
+  // The picture's tile under the pointer, for the mosaic of channels.
+  const tile = (event, columns, rows) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+    return row * columns + column;
+  };
+
+  async function save(what) {
+    const answer = await fetch(`export/${what}`).catch(() => null);
+    if (!answer || !answer.ok) {
+      say("message", answer ? await answer.text() : "The connection was lost; reload the page and try again.");
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = decodeURIComponent(answer.headers.get("X-File-Name") || what);
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  window.deepfeatures = { choose, drop, save, tile };
+})();

@@ -1,0 +1,119 @@
+"""The parts that need no browser."""
+
+import numpy as np
+import pytest
+
+from DeepFeatureLandmarksWeb.linking import PointMap
+from DeepFeatureLandmarksWeb.serving import Address, is_same_origin
+from deepfeatures.cli import main
+from deepfeatures.errors import InputError
+
+ZERO = np.zeros(3)
+SECRET = "sixteen letters!"
+
+
+def turned(points: np.ndarray) -> np.ndarray:
+    turn = np.array([[0.0, -1.1, 0.0], [0.9, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    return points @ turn.T + (5, -3, 40)
+
+
+def test_a_linear_map_is_found_and_inverted():
+    points = np.random.default_rng(0).uniform(-50, 50, (9, 3))
+    there = PointMap.fit(points, turned(points), ZERO, ZERO)
+    back = PointMap.fit(turned(points), points, ZERO, ZERO)
+    place = np.array([12.0, -30.0, 8.0])
+    assert np.allclose(there(place), turned(place[None])[0], atol=1e-9)
+    assert np.allclose(back(there(place)), place, atol=1e-9)
+
+
+def test_landmarks_come_to_lie_on_each_other_whatever_their_number():
+    random = np.random.default_rng(1)
+    for count in (1, 2, 3, 4, 20):
+        source, target = random.uniform(-50, 50, (2, count, 3))
+        link = PointMap.fit(source, target, ZERO, ZERO)
+        for here, there in zip(source, target, strict=True):
+            assert np.allclose(link(here), there, atol=1e-6)
+            assert np.linalg.norm(link(here + 1e-3) - there) < 1  # and its surroundings with it
+
+
+def test_without_landmarks_the_middles_are_aligned():
+    missing = np.full((2, 3), np.nan)
+    link = PointMap.fit(missing, missing, np.array([1.0, 2, 3]), np.array([10.0, 20, 30]))
+    assert np.allclose(link(np.array([2.0, 2, 3])), (11, 20, 30))
+
+
+def test_flat_landmarks_leave_the_third_direction_alone():
+    points = np.random.default_rng(2).uniform(-50, 50, (8, 3)) * (1, 1, 0)
+    link = PointMap.fit(points, points * (1.2, 0.8, 1), ZERO, ZERO)
+    assert np.allclose(link(np.array([0.0, 0.0, 30.0])) - link(ZERO), (0, 0, 30), atol=1e-6)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "scanner.example"])
+def test_other_hosts_demand_a_token(host):
+    with pytest.raises(InputError, match="--token"):
+        Address(host)
+    with pytest.raises(InputError, match="shorter"):
+        Address(host, token="short")
+    address = Address(host, token=SECRET)
+    assert address.admits(SECRET)
+    assert not address.admits("another " + SECRET)
+    assert not address.admits(None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])
+def test_loopback_needs_none_but_answers_to_its_own_name_only(host):
+    address = Address(host)
+    assert address.admits(None)
+    assert address.is_called("localhost:8750")
+    assert address.is_called("[::1]:8750")
+    assert not address.is_called("evil.example:8750")
+
+
+def test_origins():
+    assert is_same_origin(None, "a:1")
+    assert is_same_origin("http://a:1", "a:1")
+    assert not is_same_origin("http://b:1", "a:1")
+    assert not is_same_origin("null", "a:1")
+
+
+def test_command_line_names_what_is_wrong(capsys, tmp_path):
+    pytest.importorskip("trame_slicer")
+    assert main(["app", "--host", "0.0.0.0", "--no-open"]) == 2
+    assert "--token" in capsys.readouterr().err
+    assert main(["app", "--template", str(tmp_path / "none.nii.gz")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_uploads_are_checked_by_name():
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.uploads", exc_type=ImportError)
+    assert uploads.safe_name("../../etc/passwd") == "passwd"
+    assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
+    assert uploads.safe_name('a"b\n$(x).nrrd') == "a_b__(x).nrrd"
+    assert uploads.safe_name("..") == "file"
+    for name in ("a.nii.gz", "a.NRRD", "IM0001", "1.2.840.113"):
+        uploads.check_name(name, "volume")
+    for name, kind in (("a.exe", "volume"), ("a.mhd", "volume"), ("a.nii.gz", "landmarks"), ("a.html", "landmarks")):
+        with pytest.raises(InputError, match="choose another"):
+            uploads.check_name(name, kind)
+    with pytest.raises(InputError):
+        uploads.kind_of("../x")
+
+
+def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
+    pytest.importorskip("trame_slicer")
+    from slicer import vtkMRMLScene
+
+    from DeepFeatureLandmarksWeb.circles import Circles
+
+    scene = vtkMRMLScene()
+    circles = Circles(scene, (0.9, 0.6, 0.0))
+    circles.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
+    node = scene.GetFirstNodeByName("Expected error")
+    bounds = np.zeros(6)
+    node.GetRASBounds(bounds)
+    assert np.allclose(bounds, (7.5, 12.5, -22.5, -17.5, 27.5, 32.5), atol=0.05)
+    assert node.GetDisplayNode().GetVisibility2D()
+    assert list(node.GetDisplayNode().GetViewNodeIDs()) == ["vtkMRMLSliceNodeTarget"]
+    circles.show([], [])
+    assert node.GetPolyData().GetNumberOfPoints() == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1

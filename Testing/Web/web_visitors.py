@@ -1,0 +1,118 @@
+"""A server as users start it, and visitors with a real browser."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PICTURES = REPOSITORY / "test-output" / "web"
+START_S = 60_000  # ms: a session starts a process of its own
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# Quiet: a browser under test talks to the page and to nobody else.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-quic",
+]
+COMMAND = "from deepfeatures.cli import main; raise SystemExit(main())"
+READ_STATE = "const state = (name) => window.trame.state.get('PageState__' + name)"
+STATE = "window.trame.state.get('PageState__' + {!r})"
+
+
+class Server:
+    """`deepfeatures app` in a process of its own, on a free port."""
+
+    def __init__(self, *arguments: str):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "DeepFeatureLandmarks"), *filter(None, sys.path)]),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "app", "--no-open", "--port", "0", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        assert "http://" in line, "the server did not start"
+        self.url = next(word for word in line.split() if word.startswith("http://"))
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+@dataclass
+class Visitor:
+    """Somebody at the page."""
+
+    page: object
+    name: str
+
+    def open(self, url: str) -> Visitor:
+        self.page.goto(url)
+        self.page.locator(".desk").wait_for(timeout=START_S)
+        return self
+
+    def state(self, name: str):
+        """A field of the page's state."""
+        return self.page.evaluate(STATE.format(name))
+
+    def wait_until(self, condition: str, timeout_s: float = 60) -> None:
+        """Wait for a JavaScript condition in which `state(name)` is a field of the page's state."""
+        self.page.wait_for_function(
+            f"(() => {{ {READ_STATE}; return {condition}; }})()",
+            timeout=1000 * timeout_s,
+        )
+
+    def button(self, name: str):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def choose(self, button: str, *files: Path, side: str = "body") -> None:
+        """Press a button that opens the system's file dialogue, and choose files in it."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(side).get_by_role("button", name=button, exact=True).first.click()
+        chooser.value.set_files([str(file) for file in files])
+
+    def open_demo(self) -> None:
+        self.button("Try the demo pair").click()
+        self.wait_until("state('landmarks').length == 18 && state('why_not') == '' && !state('is_loading')")
+
+    def place(self, timeout_s: float = 120) -> None:
+        self.button("Place landmarks").click()
+        self.wait_until("!state('is_busy') && state('rows').length > 0", timeout_s)
+
+    def be_slow(self) -> None:
+        """Settings with which placing takes long enough to be interrupted."""
+        self.tab("Place")
+        self.button("Paper's").click()
+        self.wait_until("state('preset') == 'paper'")
+
+    def export(self, title: str) -> Path:
+        """Download one of the export menu's files; returns where it lies."""
+        self.button("Export").click()
+        with self.page.expect_download() as download:
+            self.page.get_by_text(title).click()
+        return Path(download.value.path()).rename(
+            Path(download.value.path()).with_name(download.value.suggested_filename)
+        )
+
+    def picture(self, step: str) -> None:
+        """Keep a screenshot of this step."""
+        self.page.wait_for_timeout(700)  # until the sharp picture follows the quick one
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{self.name}-{step}.png")
