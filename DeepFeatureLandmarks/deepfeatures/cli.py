@@ -1,4 +1,4 @@
-"""The command line: `deepfeatures place | activations | networks | weights | demo`.
+"""The command line: `deepfeatures place | activations | networks | weights | demo | quality | cohort | evaluate`.
 
 Exit codes: 0 all done, 3 some landmarks missing, 2 bad input (one line says which), 130 interrupted. Heavy imports wait
 until a command runs, so that `--help` is quick.
@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from deepfeatures.errors import InputError
+from deepfeatures.quality_command import quality
 
 PIPE_WIDTH = 200
 BAD_INPUT, SOME_MISSING, INTERRUPTED = 2, 3, 130
@@ -29,6 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+app.command()(quality)
 
 
 class Search(str, Enum):

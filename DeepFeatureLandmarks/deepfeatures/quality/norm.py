@@ -60,6 +60,15 @@ class Norm:
         """Spread of each landmark along one axis where every expectation is at hand, shape `(L,)`."""
         return np.array([_fuse(np.zeros((3, 3)), covariance)[1] for covariance in self.covariances])
 
+    def slips_found_mm(self, chance: float = 0.95) -> np.ndarray:
+        """The smallest slip of each landmark that is flagged with this chance, mm, shape `(L,)`."""
+        from scipy import optimize, stats
+
+        def short(slip: float) -> float:  # in spreads
+            return float(stats.ncx2.sf(self.threshold**2, 3, slip**2)) - chance
+
+        return optimize.brentq(short, 1e-6, self.threshold + 10) * self.spreads_mm
+
 
 def learn_norm(
     names: tuple[str, ...],
