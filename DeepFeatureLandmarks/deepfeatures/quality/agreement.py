@@ -26,7 +26,7 @@ def errors(positions: pd.DataFrame, reference: str) -> pd.DataFrame:
         `error_mm`, all mm.
     """
     truth = positions[positions.rater == reference].set_index(["scan", "landmark"])[AXES]
-    others = positions[positions.rater != reference].join(truth, on=["scan", "landmark"], rsuffix="_reference")
+    others = positions[positions.rater != reference].join(truth.add_suffix("_reference"), on=["scan", "landmark"])
     return _differences(others.dropna(), "_reference")
 
 
@@ -39,8 +39,8 @@ def from_consensus(positions: pd.DataFrame) -> pd.DataFrame:
             rows.append((group.index[place], *np.median(np.delete(points, place, axis=0), axis=0)))
     import pandas as pd
 
-    others = pd.DataFrame(rows, columns=["index", "x", "y", "z"]).set_index("index")
-    return _differences(positions.join(others, rsuffix="_others", how="inner"), "_others")
+    others = pd.DataFrame(rows, columns=["index", *AXES]).set_index("index").add_suffix("_others")
+    return _differences(positions.join(others, how="inner"), "_others")
 
 
 def _differences(joined: pd.DataFrame, suffix: str) -> pd.DataFrame:

@@ -68,7 +68,8 @@ def round_trips(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
         for landmark in annotation.landmarks
         if landmark.round_trip is not None
     ]
-    grouped = pd.DataFrame(rows, columns=["landmark", "mm"]).groupby("landmark", sort=False).mm
+    trips = pd.DataFrame(rows, columns=["landmark", "mm"]).astype({"mm": float})
+    grouped = trips.groupby("landmark", sort=False).mm
     table = grouped.agg(n="count", mean_mm="mean", largest_mm="max")
     table.insert(2, "p95_mm", grouped.quantile(0.95))
     return table.reset_index()

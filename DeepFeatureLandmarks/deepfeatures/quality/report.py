@@ -99,8 +99,8 @@ def _sections(review: Review, reference: str | None):
     )
     yield _section(
         "Drift over a session",
-        "Change of a rater's median error and median differences from the first scan to the last, in the order in which the"
-        " files were written; p corrected after Holm for all rows.",
+        "Change of a rater's median error and median differences from the first scan to the last, in the order in which"
+        " the files were written; p corrected after Holm for all rows.",
         review.drift,
         [pictures.drift_chart(review.errors)] if len(review.drift) else [],
     )

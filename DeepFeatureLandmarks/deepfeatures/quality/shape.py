@@ -91,9 +91,35 @@ def expected_positions(shapes: Shapes, points: np.ndarray, index: int) -> np.nda
     )
 
 
+def uncertainty_without(shapes: Shapes, lacking: np.ndarray, index: int) -> float:
+    """How many times as far the people's landmark `index` is from where regression puts it when others are lacking.
+
+    Args:
+        shapes: Of the people, each left out in turn.
+        lacking: Landmarks that are not known, bools, shape `(L,)`.
+        index: Of the landmark, which is never among those that foretell it.
+    """
+    others = np.arange(len(lacking)) != index
+    fewer = others & ~lacking
+    if not fewer.any() or fewer.sum() == others.sum():
+        return 1.0
+    return max(1.0, _left_out_error(shapes, fewer, index) / _left_out_error(shapes, others, index))
+
+
+def _left_out_error(shapes: Shapes, others: np.ndarray, index: int) -> float:
+    """Root mean square error in mm of foretelling the landmark of each person by all other people."""
+    inverse = np.linalg.inv(_kernel(shapes, others)[1])
+    residuals = inverse @ shapes.deviations[:, index] / inverse.diagonal()[:, None]
+    return float(np.sqrt((residuals**2).sum(axis=1).mean())) + 1e-9
+
+
 def _regress(shapes: Shapes, moved: np.ndarray, others: np.ndarray, index: int) -> np.ndarray:
+    known, kernel = _kernel(shapes, others)
+    return np.linalg.solve(kernel, known @ moved.ravel()) @ shapes.deviations[:, index]
+
+
+def _kernel(shapes: Shapes, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The people's known deviations, shape `(N, K)`, and their regularised products, shape `(N, N)`."""
     known = shapes.deviations[:, others].reshape(len(shapes.deviations), -1)
     kernel = known @ known.T
-    ridge = RIDGE * max(np.trace(kernel), 1e-9) / len(kernel)
-    weights = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), known @ moved.ravel())
-    return weights @ shapes.deviations[:, index]
+    return known, kernel + RIDGE * max(np.trace(kernel), 1e-9) / len(kernel) * np.eye(len(kernel))
