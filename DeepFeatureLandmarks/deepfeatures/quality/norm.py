@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from deepfeatures.quality.shape import Shapes, expected_positions, learn_shapes, uncertainty_without
+from deepfeatures.quality.shape import Shapes, align, expected_positions, learn_shapes, uncertainty_without
 
 FOLDS = 12  # people are left out singly, or in so many groups where there are more
 POOLED_PEOPLE = 4  # a landmark's own spread counts as much as the mean of all landmarks' once so many people were seen
-FALSE_ALARMS = 0.03  # of good points, wanted; below the 5 % that a reader bears: few people leave spreads a guess
+FALSE_ALARMS = 0.04  # of good points, wanted; below the 5 % that a reader bears: few people leave spreads a guess
+STEP, LONGEST = 0.1, 10.0  # spreads, of the slips tried and beyond the threshold
+DIRECTIONS = np.array([way for way in itertools.product((-1, 0, 1), repeat=3) if any(way)], float)
+DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 LEAST_MM = 0.05  # of a spread, so that a landmark that is always exact does not divide by nought
 
 
@@ -24,6 +28,8 @@ class Norm:
         covariances: Of the expectations' errors (by spline, by other people, by opinions), per axis, mm², `(L, 3, 3)`.
         threshold: Number of spreads beyond which a point is flagged.
         defined_share: Of the people, who have the landmark, shape `(L,)`.
+        deviations: Of the people's points from where they were expected, in spreads, shape `(N, L, 3)`; NaN where one
+            is not defined.
     """
 
     names: tuple[str, ...]
@@ -31,6 +37,7 @@ class Norm:
     covariances: np.ndarray
     threshold: float
     defined_share: np.ndarray
+    deviations: np.ndarray
 
     def expect(self, points: np.ndarray, opinion: np.ndarray, index: int) -> tuple[np.ndarray, float]:
         """Where landmark `index` should lie, and how well that is known.
@@ -57,7 +64,10 @@ class Norm:
     @property
     def shape_spreads_mm(self) -> np.ndarray:
         """Distance of each landmark from its mean place in the aligned people, root mean square, shape `(L,)`."""
-        return np.sqrt((self.shapes.deviations**2).sum(axis=2).mean(axis=0)) + LEAST_MM
+        people, mean = self.shapes.people, self.shapes.mean
+        there = np.isfinite(mean).all(axis=1)
+        deviations = align(people[:, there], mean[there]).forward(people) - mean
+        return np.sqrt((deviations**2).sum(axis=2).mean(axis=0)) + LEAST_MM
 
     @property
     def spreads_mm(self) -> np.ndarray:
@@ -65,13 +75,14 @@ class Norm:
         return np.array([_fuse(np.zeros((3, 3)), covariance)[1] for covariance in self.covariances])
 
     def slips_found_mm(self, chance: float = 0.95) -> np.ndarray:
-        """The smallest slip of each landmark that is flagged with this chance, mm, shape `(L,)`."""
-        from scipy import optimize, stats
-
-        def short(slip: float) -> float:  # in spreads
-            return float(stats.ncx2.sf(self.threshold**2, 3, slip**2)) - chance
-
-        return optimize.brentq(short, 1e-6, self.threshold + 10) * self.spreads_mm
+        """The smallest slip of each landmark, in any direction, that is flagged with this chance, mm, shape `(L,)`."""
+        steps = np.arange(0, self.threshold + LONGEST, STEP)
+        slipped = self.deviations[None, ..., None, :] + steps[:, None, None, None, None] * DIRECTIONS
+        found = np.linalg.norm(slipped, axis=-1) > self.threshold
+        there = np.isfinite(self.deviations).all(axis=2)[None, ..., None]
+        shares = (found & there).sum(axis=(1, 3)) / np.maximum(there.sum(axis=(1, 3)) * len(DIRECTIONS), 1)
+        enough = shares >= chance
+        return np.where(enough.any(axis=0), steps[enough.argmax(axis=0)], np.nan) * self.spreads_mm
 
 
 def learn_norm(
@@ -100,16 +111,16 @@ def learn_norm(
             for index in range(len(names)):
                 expected = _expectations(shapes, positions[scan], opinions[scan], index)
                 errors[scan, index] = positions[scan, index] - expected
-    scores = np.full(positions.shape[:2], np.nan)
+    deviations = np.full_like(positions, np.nan)
     for fold in np.unique(folds):
         covariances = _covariances(errors[folds != fold])
         for scan in np.flatnonzero(folds == fold):
             for index in range(len(names)):
                 error, spread = _fuse(errors[scan, index], covariances[index])
-                scores[scan, index] = np.linalg.norm(error) / spread
-    threshold = float(np.nanquantile(scores, 1 - false_alarms))
+                deviations[scan, index] = error / spread
+    threshold = float(np.nanquantile(np.linalg.norm(deviations, axis=2), 1 - false_alarms))
     share = np.isfinite(positions).all(axis=2).mean(axis=0)
-    return Norm(tuple(names), learn_shapes(positions), _covariances(errors), threshold, share)
+    return Norm(tuple(names), learn_shapes(positions), _covariances(errors), threshold, share, deviations)
 
 
 def _expectations(shapes: Shapes, points: np.ndarray, opinion: np.ndarray, index: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,37 +19,38 @@ class Shapes:
     """Landmarks of several people in one frame.
 
     Args:
-        mean: mm, shape `(L, 3)`.
-        deviations: Of each person from the mean, mm, shape `(N, L, 3)`; zero where a landmark is not defined.
+        mean: mm, shape `(L, 3)`; NaN where nobody has the landmark.
+        people: As they lie, LPS mm, shape `(N, L, 3)`; where a landmark is not defined, where the mean has it.
     """
 
     mean: np.ndarray
-    deviations: np.ndarray
+    people: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """`points @ turn * scale + shift`, mm to mm."""
+    """`points @ turn * scale + shift`, mm to mm; shapes `(..., 3, 3)`, `(..., 1, 1)` and `(..., 1, 3)`."""
 
     turn: np.ndarray
-    scale: float
+    scale: np.ndarray
     shift: np.ndarray
 
     def forward(self, points: np.ndarray) -> np.ndarray:
         return points @ self.turn * self.scale + self.shift
 
     def back(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.shift) @ self.turn.T / self.scale
+        return (points - self.shift) @ self.turn.swapaxes(-1, -2) / self.scale
 
 
 def align(points: np.ndarray, onto: np.ndarray) -> Similarity:
-    """The similarity that brings `points` closest to `onto`, both of shape `(N, 3)` in mm without NaN."""
-    first, second = points.mean(axis=0), onto.mean(axis=0)
+    """The similarity that brings `points` closest to `onto`, shapes `(..., N, 3)` and `(N, 3)`, mm without NaN."""
+    first, second = points.mean(axis=-2, keepdims=True), onto.mean(axis=0)
     a, b = points - first, onto - second
-    size_a, size_b = max(np.linalg.norm(a), 1e-9), np.linalg.norm(b)
-    left, _, right = np.linalg.svd(a.T @ b + UPRIGHT * size_a * size_b * np.eye(3))
-    proper = np.diag([1, 1, np.sign(np.linalg.det(left @ right))])
-    turn, scale = left @ proper @ right, size_b / size_a
+    size_a = np.maximum(np.linalg.norm(a, axis=(-2, -1), keepdims=True), 1e-9)
+    size_b = np.linalg.norm(b)
+    left, _, right = np.linalg.svd(a.swapaxes(-1, -2) @ b + UPRIGHT * size_a * size_b * np.eye(3))
+    left[..., 2] *= np.sign(np.linalg.det(left @ right))[..., None]  # a turn, never a reflection
+    turn, scale = left @ right, size_b / size_a
     return Similarity(turn, scale, second - first @ turn * scale)
 
 
@@ -59,14 +61,17 @@ def learn_shapes(positions: np.ndarray) -> Shapes:
     defined = np.isfinite(usable).all(axis=2)
     mean = usable[np.argmax(defined.sum(axis=1))]
     for _ in range(ROUNDS):
-        aligned = np.array([_aligned(points, mean) for points in usable])
-        mean = np.nanmean(aligned, axis=0)
-    return Shapes(mean, np.nan_to_num(aligned - mean))
+        poses = [_pose(points, mean) for points in usable]
+        mean = np.nanmean([pose.forward(points) for pose, points in zip(poses, usable, strict=True)], axis=0)
+    filled = [
+        np.where(np.isfinite(points), points, pose.back(mean)) for pose, points in zip(poses, usable, strict=True)
+    ]
+    return Shapes(mean, np.array(filled))
 
 
-def _aligned(points: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _pose(points: np.ndarray, mean: np.ndarray) -> Similarity:
     both = np.isfinite(points + mean).all(axis=1)
-    return align(points[both], mean[both]).forward(points)
+    return align(points[both], mean[both])
 
 
 def expected_positions(shapes: Shapes, points: np.ndarray, index: int) -> np.ndarray:
@@ -86,9 +91,9 @@ def expected_positions(shapes: Shapes, points: np.ndarray, index: int) -> np.nda
     moved = pose.forward(points[others]) - shapes.mean[others]
     # -r is what bends least in three dimensions, as r^2 log r does in two
     spline = RBFInterpolator(shapes.mean[others], moved, kernel="linear", smoothing=SMOOTHING_MM, degree=0)
-    return pose.back(
-        shapes.mean[index] + np.stack([spline(shapes.mean[[index]])[0], _regress(shapes, moved, others, index)])
-    )
+    bent = spline(shapes.mean[[index]])[0]
+    learned = _regression(shapes, tuple(others.tolist())).foretell(moved, index)
+    return pose.back(shapes.mean[index] + np.stack([bent, learned]))
 
 
 def uncertainty_without(shapes: Shapes, lacking: np.ndarray, index: int) -> float:
@@ -99,27 +104,50 @@ def uncertainty_without(shapes: Shapes, lacking: np.ndarray, index: int) -> floa
         lacking: Landmarks that are not known, bools, shape `(L,)`.
         index: Of the landmark, which is never among those that foretell it.
     """
-    others = np.arange(len(lacking)) != index
+    others = np.isfinite(shapes.mean).all(axis=1)
+    others[index] = False
     fewer = others & ~lacking
-    if not fewer.any() or fewer.sum() == others.sum():
+    if fewer.sum() < FEWEST or fewer.sum() == others.sum():
         return 1.0
-    return max(1.0, _left_out_error(shapes, fewer, index) / _left_out_error(shapes, others, index))
+    errors = [_regression(shapes, tuple(known.tolist())).error_mm(index) for known in (fewer, others)]
+    return max(1.0, errors[0] / errors[1])
 
 
-def _left_out_error(shapes: Shapes, others: np.ndarray, index: int) -> float:
-    """Root mean square error in mm of foretelling the landmark of each person by all other people."""
-    inverse = np.linalg.inv(_kernel(shapes, others)[1])
-    residuals = inverse @ shapes.deviations[:, index] / inverse.diagonal()[:, None]
-    return float(np.sqrt((residuals**2).sum(axis=1).mean())) + 1e-9
+@dataclass(frozen=True, eq=False)
+class _Regression:
+    """How landmarks of people, posed by the known ones, move together; displacements from the mean shape, mm.
+
+    Args:
+        known: Which landmarks are, bools, shape `(L,)`.
+        middle: Mean displacement, shape `(L, 3)`.
+        around: Of each person from that, shape `(N, L, 3)`.
+        inverse: Of the products of the people's known displacements, with the ridge, shape `(N, N)`.
+    """
+
+    known: np.ndarray
+    middle: np.ndarray
+    around: np.ndarray
+    inverse: np.ndarray
+
+    def foretell(self, moved: np.ndarray, index: int) -> np.ndarray:
+        """Displacement of a landmark, shape `(3,)`, by those of the known ones, shape `(K, 3)`."""
+        alike = self.around[:, self.known].reshape(len(self.around), -1) @ (moved - self.middle[self.known]).ravel()
+        return self.middle[index] + self.inverse @ alike @ self.around[:, index]
+
+    def error_mm(self, index: int) -> float:
+        """Root mean square error of foretelling the landmark of each person by all other people."""
+        residuals = self.inverse @ self.around[:, index] / self.inverse.diagonal()[:, None]
+        return float(np.sqrt((residuals**2).sum(axis=1).mean())) + 1e-9
 
 
-def _regress(shapes: Shapes, moved: np.ndarray, others: np.ndarray, index: int) -> np.ndarray:
-    known, kernel = _kernel(shapes, others)
-    return np.linalg.solve(kernel, known @ moved.ravel()) @ shapes.deviations[:, index]
-
-
-def _kernel(shapes: Shapes, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The people's known deviations, shape `(N, K)`, and their regularised products, shape `(N, N)`."""
-    known = shapes.deviations[:, others].reshape(len(shapes.deviations), -1)
-    kernel = known @ known.T
-    return known, kernel + RIDGE * max(np.trace(kernel), 1e-9) / len(kernel) * np.eye(len(kernel))
+@lru_cache(maxsize=1024)  # a scan without faults asks for the same again and again
+def _regression(shapes: Shapes, known: tuple[bool, ...]) -> _Regression:
+    known = np.array(known)
+    posed = align(shapes.people[:, known], shapes.mean[known]).forward(shapes.people)
+    moved = posed - shapes.mean
+    middle = moved.mean(axis=0)
+    around = moved - middle
+    flat = around[:, known].reshape(len(around), -1)
+    kernel = flat @ flat.T
+    ridge = RIDGE * max(np.trace(kernel), 1e-9) / len(kernel)
+    return _Regression(known, middle, around, np.linalg.inv(kernel + ridge * np.eye(len(kernel))))
