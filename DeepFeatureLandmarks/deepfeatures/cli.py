@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from deepfeatures.cohort_command import cohort
 from deepfeatures.errors import InputError
 from deepfeatures.quality_command import quality
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 
 app.command()(quality)
+app.command()(cohort)
 
 
 class Search(str, Enum):
