@@ -18,6 +18,7 @@ import typer
 
 from deepfeatures.cohort_command import cohort
 from deepfeatures.errors import InputError
+from deepfeatures.evaluate_command import evaluate
 from deepfeatures.quality_command import quality
 
 PIPE_WIDTH = 200
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 app.command()(quality)
 app.command()(cohort)
+app.command()(evaluate)
 
 
 class Search(str, Enum):

@@ -127,5 +127,5 @@ def test_faults_in_brains_are_found_with_the_machine_as_one_more_rater(brain_opi
         learned = opinions.copy()
         learned[case - 1] = np.nan  # what was placed from this person's points
         norm = learn_norm(names, positions[others], learned[others])
-        tally.plant(norm, positions[case], opinions[case], range(case % 3, len(names), 3), generator)
+        tally.plant(norm, positions[case], opinions[case], range(case % 5, len(names), 5), generator)
     tally.check()

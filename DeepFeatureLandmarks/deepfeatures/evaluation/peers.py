@@ -1,0 +1,36 @@
+"""What a user would pick instead: registration of the volumes, which carries the landmarks along."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.volume import Volume
+
+TRANSFORMS = {"ants-affine": "Affine", "ants-syn": "SyN"}
+
+
+def ants_positions(method: str, template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:
+    """The landmarks carried by a registration of antspyx with its defaults: LPS mm, shape `(L, 3)`.
+
+    Args:
+        method: A key of `TRANSFORMS`.
+        template: Where the landmarks lie.
+        landmarks: NaN rows come back for those without a position.
+        target: Where they are wanted.
+    """
+    import ants
+    import pandas as pd
+
+    found = ants.registration(_image(template), _image(target), TRANSFORMS[method])
+    points = pd.DataFrame(landmarks.positions, columns=list("xyz"))
+    # ITK carries points from the fixed to the moving volume by what carries pixels the other way
+    return ants.apply_transforms_to_points(3, points, found["fwdtransforms"])[list("xyz")].to_numpy()
+
+
+def _image(volume: Volume):
+    import ants
+
+    voxels = volume.voxels.numpy().transpose(2, 1, 0)  # antspyx has (x, y, z)
+    spacing, origin = volume.spacing.tolist(), volume.origin.tolist()
+    return ants.from_numpy(np.ascontiguousarray(voxels), origin, spacing, volume.direction)
