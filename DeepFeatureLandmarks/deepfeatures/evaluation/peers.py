@@ -22,10 +22,14 @@ def ants_positions(method: str, template: Volume, landmarks: LandmarkSet, target
     import ants
     import pandas as pd
 
-    found = ants.registration(_image(template), _image(target), TRANSFORMS[method])
-    points = pd.DataFrame(landmarks.positions, columns=list("xyz"))
+    registration = ants.registration(_image(template), _image(target), TRANSFORMS[method])
+    positions = landmarks.positions
+    defined = np.isfinite(positions).all(axis=1)
+    points = pd.DataFrame(positions[defined], columns=list("xyz"))
     # ITK carries points from the fixed to the moving volume by what carries pixels the other way
-    return ants.apply_transforms_to_points(3, points, found["fwdtransforms"])[list("xyz")].to_numpy()
+    moved = ants.apply_transforms_to_points(3, points, registration["fwdtransforms"])
+    positions[defined] = moved[list("xyz")].to_numpy()
+    return positions
 
 
 def _image(volume: Volume):
