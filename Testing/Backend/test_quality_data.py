@@ -20,7 +20,7 @@ from deepfeatures.quality import find_faults, learn_norm
 pytestmark = pytest.mark.data
 SLIP_MM = 5.0
 FOUND, FALSE_ALARMS = 0.95, 0.05  # mean share of the kinds of faults; share of good points
-FINDABLE_FOUND = 0.9  # of slips of landmarks of which the norm promises 0.95
+FINDABLE_FOUND = 0.93  # of slips of landmarks of which the norm promises 0.95
 
 
 def read_positions(folder):

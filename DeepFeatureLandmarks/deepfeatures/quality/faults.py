@@ -157,7 +157,7 @@ def _misplaced(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> list[int]
         accused = [index for index in np.argsort(-found)[:ACCUSED] if found[index] > norm.threshold]
         if not accused:
             break
-        worst = min(accused, key=lambda index: _cost(norm, scores(norm, _without(kept, index), opinion)))
+        worst = min(accused, key=lambda index: _unlikelihood(norm, _without(kept, index), opinion))
         kept = _without(kept, worst)
         aside.append(int(worst))
     guilty = []
@@ -171,6 +171,16 @@ def _misplaced(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> list[int]
 def _cost(norm: Norm, found: np.ndarray) -> float:
     """How badly a set fits, a single point counting no more than twice the threshold."""
     return float(np.nansum(np.minimum(found, 2 * norm.threshold) ** 2))
+
+
+def _unlikelihood(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> float:
+    """How unlikely a set is, by the normal distribution: what fits only as little is known of it, is not likely."""
+    total = 0.0
+    for index in np.flatnonzero(np.isfinite(points).all(axis=1)):
+        expected, spread = norm.expect(points, opinion, index)
+        score = np.linalg.norm(points[index] - expected) / spread
+        total += np.nan_to_num(min(score, 2 * norm.threshold) ** 2 + 6 * np.log(spread))
+    return float(total)
 
 
 def _without(points: np.ndarray, index: int) -> np.ndarray:
