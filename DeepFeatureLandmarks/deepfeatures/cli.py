@@ -1,4 +1,4 @@
-"""The command line: `deepfeatures place | activations | networks | weights | demo | app`.
+"""The command line of DeepFeatureLandmarks: `deepfeatures --help` lists what it does.
 
 Exit codes: 0 all done, 3 some landmarks missing, 2 bad input (one line says which), 130 interrupted. Heavy imports wait
 until a command runs, so that `--help` is quick.
@@ -18,7 +18,10 @@ from typing import Annotated
 import typer
 
 from deepfeatures import app_command
+from deepfeatures.cohort_command import cohort
 from deepfeatures.errors import InputError
+from deepfeatures.evaluate_command import evaluate
+from deepfeatures.quality_command import quality
 
 PIPE_WIDTH = 200
 BAD_INPUT, SOME_MISSING, INTERRUPTED = 2, 3, 130
@@ -31,6 +34,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+app.command()(quality)
+app.command()(cohort)
+app.command()(evaluate)
 
 
 class Search(str, Enum):

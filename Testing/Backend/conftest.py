@@ -108,7 +108,8 @@ class FakeMatcher:
         self.calls.append((template, landmarks, target, mask))
         if target.name in self.failures:
             raise self.failures[target.name]
-        progress(0.5)
+        if progress:
+            progress(0.5)
         self.last_report = {"network": "fake", "seconds": {"match": 0.0}}
         return LandmarkSet(
             tuple(

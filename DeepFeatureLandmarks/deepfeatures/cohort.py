@@ -1,0 +1,173 @@
+"""The landmarks of one template in thousands of scans, on the processes of one machine or of a cluster.
+
+Every scan is a task of dask.distributed. A result is a file that appears whole, so the folder of results is the state
+of the run: what is there is not done again, whoever died. Each attempt leaves a mark before it begins; more than one
+mark is a scan that was retried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfeatures import placing
+from deepfeatures.errors import InputError
+from deepfeatures.files import ensure_folder, write_text
+from deepfeatures.landmarks import read_landmarks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from dask.distributed import Client
+
+RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
+SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What is to be placed where.
+
+    Args:
+        template: Volume in which the landmarks lie; like all paths, one that every worker can open.
+        landmarks: Its landmark file.
+        scans: Volumes by name.
+        output_dir: For one landmark file a scan and the summary.
+        device: Where the matcher computes.
+    """
+
+    template: Path
+    landmarks: Path
+    scans: Mapping[str, Path]
+    output_dir: Path
+    device: str = "auto"
+
+    def output_of(self, scan: str) -> Path:
+        return self.output_dir / f"{scan}{placing.OUTPUT_SUFFIX}"
+
+    @property
+    def to_do(self) -> list[str]:
+        """Scans that have no result yet."""
+        return [scan for scan in self.scans if not self.output_of(scan).exists()]
+
+
+def prepare(cohort: Cohort) -> None:
+    """Check what can be checked quickly, and that the folder's results, if any, are of the same template.
+
+    Raises:
+        InputError: The template or its landmarks cannot be used, or the folder holds results of another run.
+    """
+    placing.prepare(placing.Job(cohort.template, cohort.landmarks, (), cohort.output_dir))
+    clash = [scan for scan, path in cohort.scans.items() if cohort.output_of(scan).resolve() == path.resolve()]
+    given = {cohort.landmarks.resolve()}
+    clash += [scan for scan in cohort.scans if cohort.output_of(scan).resolve() in given]
+    if clash:
+        raise InputError(f"the result of {clash[0]} would replace a file that was given; choose another --output-dir")
+    positions = read_landmarks(cohort.landmarks).positions
+    content = {"template": str(cohort.template.resolve()), "landmarks": np.round(positions, 4).tolist()}
+    text = json.dumps(content, indent=1).replace("NaN", "null") + "\n"
+    known = cohort.output_dir / SETTINGS
+    if known.exists() and known.read_text(encoding="utf-8") != text:
+        raise InputError(f"{cohort.output_dir} holds results of another template; choose another --output-dir")
+    write_text(known, text)
+    ensure_folder(cohort.output_dir / ATTEMPTS)
+
+
+def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lambda _: None) -> pd.DataFrame:
+    """Place the landmarks in every scan that has no result yet; returns the summary, which is also written.
+
+    Args:
+        cohort: That `prepare` has checked.
+        client: Of the scheduler that has the workers.
+        progress: Called with the fraction done, from 0 to 1.
+    """
+    from dask.distributed import as_completed
+
+    futures = {
+        client.submit(place_one, cohort, scan, key=f"place-{scan}-{cohort.output_dir}", retries=RETRIES): scan
+        for scan in cohort.to_do
+    }
+    done = len(cohort.scans) - len(futures)
+    progress(done / len(cohort.scans))
+    reports, failures = {}, {}
+    for future in as_completed(futures):
+        scan = futures[future]
+        error = future.exception()
+        if error is None:
+            reports[scan] = future.result()
+        else:
+            failures[scan] = _reason(error)
+        future.release()
+        done += 1
+        progress(done / len(cohort.scans))
+    summary = _summary(cohort, reports, failures)
+    write_text(cohort.output_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
+    return summary
+
+
+def place_one(cohort: Cohort, scan: str) -> dict:
+    """What a worker does: place one scan's landmarks and write them; returns who did it and how long it took."""
+    import os
+    import socket
+    import time
+
+    start = time.perf_counter()
+    _mark_attempt(cohort.output_dir / ATTEMPTS, scan)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device)
+    job = placing.Job(cohort.template, cohort.landmarks, (cohort.scans[scan],), cohort.output_dir)
+    (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
+    if outcome.failure:
+        raise RuntimeError(outcome.failure)
+    return {"worker": f"{socket.gethostname()}:{os.getpid()}", "seconds": round(time.perf_counter() - start, 2)}
+
+
+@lru_cache(maxsize=1)
+def _tools(template: Path, landmarks: Path, device: str):
+    """The template, its landmarks and a matcher: kept by each worker between scans."""
+    from deepfeatures.matching import Matcher
+    from deepfeatures.volume import read_volume
+
+    return read_volume(template), read_landmarks(landmarks), Matcher(device=device)
+
+
+def _mark_attempt(folder: Path, scan: str) -> None:
+    number = 1
+    while True:
+        try:
+            (folder / f"{scan}.{number}").touch(exist_ok=False)
+            return
+        except FileExistsError:
+            number += 1
+
+
+def _reason(error: BaseException) -> str:
+    from dask.distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return "every worker that took it died; give workers more memory, or look into the scan"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    attempts = [file.name.rsplit(".", 1)[0] for file in (cohort.output_dir / ATTEMPTS).iterdir()]
+    counts = pd.Series(attempts, dtype=str).value_counts()
+    rows = []
+    for scan, path in cohort.scans.items():
+        row = {"scan": scan, "status": "failed", "attempts": int(counts.get(scan, 0)), "placed": 0, "missing": ""}
+        if scan not in failures:
+            placed = read_landmarks(cohort.output_of(scan))
+            trips = [landmark.round_trip for landmark in placed if landmark.round_trip is not None]
+            row["status"] = "some landmarks missing" if placed.missing else "placed"
+            row["placed"] = len(placed) - len(placed.missing)
+            row["missing"] = "; ".join(placed.missing)
+            row["mean_round_trip_mm"] = np.mean(trips).round(3) if trips else None
+        rows.append({**row, **reports.get(scan, {}), "failure": failures.get(scan, ""), "file": str(path)})
+    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", "worker", "seconds"]
+    return pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])

@@ -1,0 +1,116 @@
+"""`deepfeatures cohort`: the landmarks of one template in thousands of scans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfeatures.errors import InputError
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
+CONNECT_S = 30
+NAMES_SHOWN = 5
+
+
+def cohort(
+    scans: Annotated[list[Path], typer.Argument(metavar="SCANS", help="Folders of volumes, flat or BIDS, or volumes.")],
+    template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
+    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a scan and summary.csv.")],
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
+) -> int:
+    """Place the landmarks of one template in thousands of scans.
+
+    Run it again after whatever went wrong: scans that have a result are left alone. Exit code 3 says that some
+    landmarks are missing, 2 that scans failed; summary.csv names them.
+    """
+    _require_extra()
+    from deepfeatures import cohort as cohorts
+    from deepfeatures.matching.devices import choose_device
+    from deepfeatures.progress_bar import progress_bar
+
+    if scheduler is None:
+        choose_device(device)  # refuse at once what every worker would refuse
+    job = cohorts.Cohort(template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve(), device)
+    cohorts.prepare(job)
+    with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
+        summary = cohorts.run(job, client, progress)
+    return _conclude(summary, output_dir / cohorts.SUMMARY)
+
+
+def _all_scans(given: list[Path]) -> dict[str, Path]:
+    from deepfeatures.scan_folder import find_scans
+    from deepfeatures.volume import image_stem
+
+    scans: dict[str, Path] = {}
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
+        for name, file in (find_scans(path) if path.is_dir() else {image_stem(path): path}).items():
+            file = file.resolve()
+            if scans.setdefault(name, file) != file:
+                raise InputError(f"{scans[name]} and {file} bear the same name; give them in two runs")
+    return scans
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
+    """Of the scheduler at this address, or of one made for this run."""
+    from dask.distributed import Client, LocalCluster
+
+    if scheduler is None:
+        count = workers or os.cpu_count() or 1
+        with (
+            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=CONNECT_S)
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(
+            f"no dask scheduler with workers answers at {scheduler}; check the address and that workers run"
+        ) from error
+    with client:
+        yield client
+
+
+def _conclude(summary, path: Path) -> int:
+    counts = ", ".join(f"{count} {status}" for status, count in summary.status.value_counts().items())
+    retried = summary[summary.attempts > 1].scan.tolist()
+    typer.echo(f"{path}: {counts}; {len(retried)} took more than one attempt{_named(retried)}")
+    failed = summary[summary.status == "failed"]
+    if len(failed):
+        typer.echo(f"error: {failed.scan.iloc[0]}: {failed.failure.iloc[0]}{_named(failed.scan.tolist())}", err=True)
+        return FAILED
+    return SOME_MISSING if summary.missing.ne("").any() else 0
+
+
+def _named(scans: list[str]) -> str:
+    if not scans:
+        return ""
+    return f" ({', '.join(scans[:NAMES_SHOWN])}{', …' if len(scans) > NAMES_SHOWN else ''})"
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(package) is None for package in ("distributed", "pandas")):
+        raise InputError("cohort needs dask.distributed and pandas; install them with pip install '.[cluster]'")

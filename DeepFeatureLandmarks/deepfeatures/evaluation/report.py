@@ -1,0 +1,64 @@
+"""A study's tables as CSV and its figures on one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from deepfeatures.errors import InputError
+from deepfeatures.evaluation import figures, tables
+from deepfeatures.evaluation.study import Study
+from deepfeatures.files import write_text
+
+
+def write_results(study: Study) -> Path:
+    """Write `errors.csv`, `cells.csv`, `landmarks.csv` and `report.html` beside the cells; returns the page.
+
+    Raises:
+        InputError: Nothing has been computed.
+    """
+    errors = tables.error_table(study)
+    if not len(errors):
+        raise InputError("none of the cells can be computed; choose networks that have weights, or import them")
+    cells = tables.cell_table(study, errors)
+    for name, table in {"errors": errors, "cells": cells, "landmarks": tables.landmark_table(errors)}.items():
+        write_text(study.output_dir / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    page = study.output_dir / "report.html"
+    write_text(page, render(study, cells, errors))
+    return page
+
+
+def render(study: Study, cells: pd.DataFrame, errors: pd.DataFrame) -> str:
+    """The page."""
+    from jinja2 import Environment
+
+    shown = []
+    if (cells.method == "grid").any():
+        shown += [
+            ("t-statistics", "As the paper's figure 5. ×: cannot be computed.", figures.heat_map(cells)),
+            ("Error against patch size and depth", "", figures.by_patch_size(cells)),
+        ]
+    shown += [
+        ("Cumulative error", "The cells that do best.", figures.cumulative(cells, errors)),
+        ("Each landmark", "With the cell that does best.", figures.by_landmark(cells, errors)),
+        ("Error against time", "Squares: whole methods.", figures.by_time(cells)),
+    ]
+    template = Environment(autoescape=True).from_string(
+        files("deepfeatures.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        template=study.template.name,
+        targets=len(study.targets),
+        cells=len(cells),
+        computed=int(cells.mean_mm.notna().sum()),
+        unavailable=int((cells.unavailable != "").sum()),
+        initial=errors.drop_duplicates(["target", "landmark"]).initial_mm.mean(),
+        figures=[
+            {"title": title, "note": note, "png": base64.b64encode(png).decode("ascii")} for title, note, png in shown
+        ],
+        columns=[column.replace("_", " ") for column in cells.columns],
+        rows=cells.to_numpy(object).tolist(),
+    )

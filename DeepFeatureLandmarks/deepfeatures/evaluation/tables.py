@@ -1,0 +1,107 @@
+"""Results of a study as tidy tables, and what they say statistically."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from deepfeatures.evaluation.cases import initial_positions
+from deepfeatures.evaluation.study import Study, cells_of
+
+CELL = ["method", "network", "layer", "patch_size", "search"]
+RESAMPLES = 2000
+
+
+def error_table(study: Study) -> pd.DataFrame:
+    """One row a cell, target and landmark.
+
+    Returns:
+        The cell's columns, `target, landmark, initial_mm, error_mm, missing, seconds`: `initial_mm` with the volumes'
+        centres in one place; a missing landmark counts with it.
+    """
+    template, landmarks = study.template.read()
+    truths = {}
+    for case in study.targets:
+        volume, known = case.read()
+        by_name = {landmark.name: landmark.position for landmark in known if landmark.is_defined}
+        positions = np.array([by_name.get(landmark.name, (np.nan,) * 3) for landmark in landmarks], float)
+        initial = np.linalg.norm(initial_positions(template, landmarks, volume) - positions, axis=1)
+        truths[case.name] = positions, initial
+    rows = []
+    for cell, lines in cells_of(study):
+        for line in lines:
+            truth, initial = truths[line["target"]]
+            placed = np.array([point or (np.nan,) * 3 for point in line["positions"]], float)
+            errors = np.linalg.norm(placed - truth, axis=1)
+            for landmark, start, error in zip(landmarks, initial, errors, strict=True):
+                if np.isfinite(start):  # the target has the landmark
+                    lost = not np.isfinite(error)
+                    key = (cell.method, cell.network, cell.layer, cell.patch_size, cell.search)
+                    measured = (start, start if lost else error, lost, line["seconds"])
+                    rows.append((*key, line["target"], landmark.name, *measured))
+    return pd.DataFrame(rows, columns=[*CELL, "target", "landmark", "initial_mm", "error_mm", "missing", "seconds"])
+
+
+def cell_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell, those that cannot be computed included and marked.
+
+    Returns:
+        The cell's columns, `unavailable`, number of `targets`, `initial_mm`, `mean_mm`, `median_mm`, `p95_mm`,
+        `missing`, `seconds` a target, and of the paired t-test of initial against final distance over targets: `t`
+        (positive where the landmarks come closer), `p`, `p_bonferroni` over all cells of the study, computed or not,
+        `effect` (Cohen's d of the differences), and the mean gain in mm with its 95 % bootstrap interval:
+        `gain_mm, gain_low_mm, gain_high_mm`.
+    """
+    groups = dict(list(errors.groupby(CELL, sort=False)))
+    rows = []
+    for cell in study.cells:
+        key = (cell.method, cell.network, cell.layer, cell.patch_size, cell.search)
+        row = dict(zip(CELL, key, strict=True)) | {"unavailable": cell.unavailable}
+        rows.append(row | (_measures(groups[key], len(study.cells)) if key in groups else {}))
+    of_test = ["t", "p", "p_bonferroni", "effect", "gain_mm", "gain_low_mm", "gain_high_mm"]
+    of_errors = ["targets", "initial_mm", "mean_mm", "median_mm", "p95_mm", "missing", "seconds"]
+    return pd.DataFrame(rows).reindex(columns=[*CELL, "unavailable", *of_errors, *of_test])
+
+
+def _measures(own: pd.DataFrame, tests: int) -> dict:
+    by_target = own.groupby("target", sort=False)[["initial_mm", "error_mm", "seconds"]].mean()
+    measured = {
+        "targets": len(by_target),
+        "initial_mm": own.initial_mm.mean(),
+        "mean_mm": own.error_mm.mean(),
+        "median_mm": own.error_mm.median(),
+        "p95_mm": own.error_mm.quantile(0.95),
+        "missing": int(own.missing.sum()),
+        "seconds": by_target.seconds.median(),
+    }
+    gain = (by_target.initial_mm - by_target.error_mm).to_numpy()
+    return measured | (_test(gain, tests) if len(gain) > 1 else {})
+
+
+def _test(gain: np.ndarray, tests: int) -> dict:
+    from scipy import stats
+
+    test = stats.ttest_1samp(gain, 0.0)  # of the differences: the paired test
+    interval = stats.bootstrap((gain,), np.mean, n_resamples=RESAMPLES, rng=np.random.default_rng(0))
+    return {
+        "t": test.statistic,
+        "p": test.pvalue,
+        "p_bonferroni": min(1.0, test.pvalue * tests),
+        "effect": gain.mean() / gain.std(ddof=1),
+        "gain_mm": gain.mean(),
+        "gain_low_mm": interval.confidence_interval.low,
+        "gain_high_mm": interval.confidence_interval.high,
+    }
+
+
+def landmark_table(errors: pd.DataFrame) -> pd.DataFrame:
+    """Mean error in mm, one row a cell and one column a landmark."""
+    return errors.pivot_table(index=CELL, columns="landmark", values="error_mm", sort=False).reset_index()
+
+
+def label(row: Sequence) -> str:
+    """A cell's short name for figures, of its five columns."""
+    method, network, layer, patch_size, _ = row
+    return method if method != "grid" else f"{network} {layer} {patch_size}"

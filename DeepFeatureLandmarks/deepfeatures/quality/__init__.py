@@ -1,0 +1,22 @@
+"""Quality of annotations: several raters and the machine on the same scans, and what a lead should look at.
+
+Every function takes `Annotation`s, arrays or `Volume`s and returns dataclasses or `pandas` tables: nothing here reads
+the command line, draws a window or knows of MRML. Needs the extra `quality`.
+"""
+
+from deepfeatures.quality.annotations import Annotation, position_table, read_rater
+from deepfeatures.quality.faults import Fault, find_faults
+from deepfeatures.quality.norm import Norm, learn_norm
+from deepfeatures.quality.review import Review, review
+
+__all__ = [
+    "Annotation",
+    "Fault",
+    "Norm",
+    "Review",
+    "find_faults",
+    "learn_norm",
+    "position_table",
+    "read_rater",
+    "review",
+]

@@ -1,0 +1,103 @@
+"""Who placed which landmarks in which scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem, read_landmarks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One rater's landmarks in one scan.
+
+    Args:
+        scan: Name of the scan; raters are compared where they name the same.
+        rater: Name of the person or of the machine.
+        landmarks: LPS mm.
+        order: Place in the rater's session, from 0, in which the scan was annotated.
+    """
+
+    scan: str
+    rater: str
+    landmarks: LandmarkSet
+    order: int = 0
+
+    @property
+    def person(self) -> str:
+        """Whose scan it is: `sub-…` of a BIDS name, else the scan itself."""
+        head = self.scan.split("_")[0]
+        return head if head.startswith("sub-") else self.scan
+
+
+def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str] = ()) -> list[Annotation]:
+    """Every landmark file of a folder, in the order of the files' times, then names.
+
+    Args:
+        folder: With one `.mrk.json`, `.fcsv` or `.csv` a scan.
+        rater: The folder's name where not given.
+        scans: Names of the scans: a file that starts with one of them (`sub-01_T1w` of `sub-01_T1w_afids.fcsv`)
+            belongs to it. A file's own name, without its suffix, is its scan's where none fits.
+
+    Raises:
+        InputError: There is no such folder, it holds no landmarks, names two files for one scan, or one is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
+    files = [file for file in folder.iterdir() if file.name.lower().endswith(LANDMARK_SUFFIXES)]
+    if not files:
+        raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
+    annotations: dict[str, Annotation] = {}
+    for order, file in enumerate(sorted(files, key=lambda file: (int(file.stat().st_mtime), file.name))):
+        scan = _scan_of(landmark_stem(file), scans)
+        if scan in annotations:
+            raise InputError(f"{folder} has two landmark files for the scan {scan}; keep one of each")
+        landmarks = read_landmarks(file)
+        if landmarks.duplicate_names:
+            raise InputError(f"{file} names several landmarks {', '.join(landmarks.duplicate_names)}; rename them")
+        annotations[scan] = Annotation(scan, rater or folder.resolve().name, landmarks, order)
+    return list(annotations.values())
+
+
+def _scan_of(stem: str, scans: Sequence[str]) -> str:
+    fitting = [scan for scan in scans if stem == scan or (stem.startswith(scan) and not stem[len(scan)].isalnum())]
+    return max(fitting, key=len, default=stem)
+
+
+def landmark_names(annotations: Sequence[Annotation]) -> tuple[str, ...]:
+    """Names of all landmarks in the order in which they first appear."""
+    return tuple(dict.fromkeys(landmark.name for annotation in annotations for landmark in annotation.landmarks))
+
+
+def stack_positions(annotations: Sequence[Annotation], names: Sequence[str]) -> np.ndarray:
+    """LPS mm, shape `(N, L, 3)`, NaN where an annotation has no such landmark or no position for it."""
+    stacked = np.full((len(annotations), len(names), 3), np.nan)
+    places = {name: place for place, name in enumerate(names)}
+    for row, annotation in zip(stacked, annotations, strict=True):
+        for landmark in annotation.landmarks:
+            if landmark.is_defined and landmark.name in places:
+                row[places[landmark.name]] = landmark.position
+    return stacked
+
+
+def position_table(annotations: Sequence[Annotation]) -> pd.DataFrame:
+    """One row a defined point: `scan, rater, landmark, order, x, y, z`, LPS mm."""
+    import pandas as pd
+
+    rows = [
+        (annotation.scan, annotation.rater, landmark.name, annotation.order, *landmark.position)
+        for annotation in annotations
+        for landmark in annotation.landmarks
+        if landmark.is_defined
+    ]
+    return pd.DataFrame(rows, columns=["scan", "rater", "landmark", "order", *"xyz"])

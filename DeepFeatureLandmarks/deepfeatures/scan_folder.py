@@ -1,0 +1,67 @@
+"""The volumes of a folder, flat or laid out after BIDS, by the names of their scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from deepfeatures.errors import InputError
+from deepfeatures.quiet import native_silence
+from deepfeatures.volume import IMAGE_SUFFIXES, Volume, image_stem, read_volume
+
+KEPT = 4  # volumes in memory
+SINGLE_FILES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))
+
+
+def find_scans(folder: str | Path) -> dict[str, Path]:
+    """Volume files by name without image suffix, sorted by it.
+
+    Of a flat folder all its files; where the folder has `sub-*` folders (BIDS), the volumes in `anat` folders below
+    them, sessions included.
+
+    Raises:
+        InputError: There is no such folder, it has no volumes, or two of them bear one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give one with volumes")
+    subjects = [path for path in folder.glob("sub-*") if path.is_dir()]
+    files = [file for subject in subjects for file in subject.glob("**/anat/*")] if subjects else folder.iterdir()
+    scans: dict[str, Path] = {}
+    for file in sorted(files):
+        if file.name.lower().endswith(SINGLE_FILES) and file.is_file():
+            other = scans.setdefault(image_stem(file), file)
+            if other is not file:
+                raise InputError(f"{other} and {file} bear the same name; rename one or move it away")
+    if not scans:
+        raise InputError(f"{folder} has no NIfTI, NRRD or MetaImage volumes; give the folder in which they lie")
+    return scans
+
+
+class Scans(Mapping[str, Volume]):
+    """Volumes by name, read when they are asked for; the last few stay in memory.
+
+    Args:
+        paths: Of `find_scans`.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]):
+        self._paths = dict(paths)
+        self._read = lru_cache(maxsize=KEPT)(self._from_file)
+
+    def __getitem__(self, name: str) -> Volume:
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, name: object) -> bool:  # without reading it
+        return name in self._paths
+
+    def _from_file(self, name: str) -> Volume:
+        with native_silence():
+            return read_volume(self._paths[name])

@@ -1,0 +1,151 @@
+"""Cohorts: a local cluster of two workers, one of which is killed; what is done is never done again."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from deepfeatures.cli import main
+from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.volume import Volume, write_volume
+
+pytest.importorskip("distributed")
+pytest.importorskip("pandas")
+
+import distributed
+
+from deepfeatures import cohort as cohorts
+from deepfeatures.cohort import Cohort
+from deepfeatures.errors import InputError
+from deepfeatures.scan_folder import find_scans
+
+SCANS = 10
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A template with three landmarks and scans of the same structures, each shifted."""
+    generator = np.random.default_rng(0)
+    voxels = gaussian_filter(generator.normal(size=(30, 30, 30)), 2) * 1000
+    template = Volume(torch.from_numpy(voxels.astype(np.float32)))
+    write_volume(template, tmp_path / "template.nii.gz")
+    points = LandmarkSet(
+        tuple(Landmark(name, position) for name, position in (("a", (10.0, 12, 15)), ("b", (18.0, 15, 11))))
+    )
+    write_landmarks(points, tmp_path / "template.mrk.json")
+    (tmp_path / "scans").mkdir()
+    for number in range(SCANS):
+        write_volume(replace(template, origin=np.full(3, 5.0 * number)), tmp_path / f"scans/scan{number}.nii.gz")
+    return tmp_path
+
+
+def cohort_of(folder):
+    scans = find_scans(folder / "scans")
+    return Cohort(folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", "cpu")
+
+
+@pytest.fixture
+def client():
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def kill_a_worker_at_work(client, cohort):
+    """Once the first result is there, kill the process that is busy with another scan."""
+    while len(cohort.to_do) == len(cohort.scans):
+        time.sleep(0.01)
+    busy = [worker for worker, tasks in client.processing().items() if tasks]
+    os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
+
+
+def test_nothing_is_lost_or_doubled_when_a_worker_is_killed(folder, client):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    pids = set(client.run(os.getpid).values())
+    killer = threading.Thread(target=kill_a_worker_at_work, args=(client, cohort))
+    killer.start()
+    summary = cohorts.run(cohort, client)
+    killer.join()
+    assert not pids <= set(client.run(os.getpid).values())
+    assert sorted(summary.scan) == sorted(cohort.scans)
+    assert set(summary.status) == {"placed"}
+    assert len(list((folder / "out").glob("*.mrk.json"))) == SCANS
+    for number in range(SCANS):
+        placed = read_landmarks(folder / f"out/scan{number}.mrk.json")
+        assert np.linalg.norm(placed.positions - [[10, 12, 15], [18, 15, 11]] - 5.0 * number, axis=1).max() < 1
+    marks = len(list((folder / "out/attempts").iterdir()))
+    assert summary.attempts.sum() == marks
+    assert not list((folder / "out").glob(".deepfeatures-*/draft.json"))
+
+
+def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder, client):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    done = folder / "out/scan3.mrk.json"
+    write_landmarks(read_landmarks(folder / "template.mrk.json"), done)
+    before = done.read_bytes(), done.stat().st_mtime_ns
+    (folder / "scans/scan5.nii.gz").write_bytes(b"broken")
+    summary = cohorts.run(cohort, client).set_index("scan")
+    assert (done.read_bytes(), done.stat().st_mtime_ns) == before
+    assert summary.attempts["scan3"] == 0
+    assert summary.status["scan5"] == "failed"
+    assert "scan5.nii.gz" in summary.failure["scan5"]
+    assert summary.attempts["scan5"] == 1 + cohorts.RETRIES
+    assert summary.drop("scan5").status.eq("placed").all()
+    (folder / "scans/scan5.nii.gz").write_bytes((folder / "scans/scan4.nii.gz").read_bytes())
+    again = cohorts.run(cohort, client).set_index("scan")
+    assert again.status.eq("placed").all()
+    assert again.attempts["scan5"] == 2 + cohorts.RETRIES
+    assert again.attempts["scan4"] == 1
+
+
+def test_results_of_another_template_are_not_mixed_in(folder):
+    cohorts.prepare(cohort_of(folder))
+    cohorts.prepare(cohort_of(folder))
+    points = read_landmarks(folder / "template.mrk.json")
+    write_landmarks(replace(points, landmarks=points.landmarks[:1]), folder / "template.mrk.json")
+    with pytest.raises(InputError, match="another template"):
+        cohorts.prepare(cohort_of(folder))
+
+
+def test_the_command_reads_bids_folders(folder, capsys):
+    for subject, session in (("sub-01", "ses-1"), ("sub-01", "ses-2"), ("sub-02", "")):
+        path = folder / "bids" / subject / session / "anat"
+        path.mkdir(parents=True)
+        name = "_".join(filter(None, (subject, session, "T1w")))
+        (path / f"{name}.nii.gz").write_bytes((folder / "scans/scan1.nii.gz").read_bytes())
+        (path / f"{name}.json").write_text("{}")
+    (folder / "bids/derivatives").mkdir()
+    arguments = ["--template", str(folder / "template.nii.gz"), "--landmarks", str(folder / "template.mrk.json")]
+    arguments += ["--output-dir", str(folder / "out"), "--workers", "1", "--device", "cpu"]
+    assert main(["cohort", str(folder / "bids"), *arguments]) == 0
+    assert "3 placed; 0 took more than one attempt" in capsys.readouterr().out
+    names = {"sub-01_ses-1_T1w.mrk.json", "sub-01_ses-2_T1w.mrk.json", "sub-02_T1w.mrk.json"}
+    assert {path.name for path in (folder / "out").glob("*.mrk.json")} == names
+
+
+@pytest.mark.parametrize(
+    ("scans", "options", "words"),
+    [
+        ("nowhere", [], "does not exist"),
+        (".", ["--output-dir", "."], "would replace"),
+        ("scans", ["--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, options, words):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("deepfeatures.cohort_command.CONNECT_S", 1)
+    given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
+    assert main(["cohort", scans, *given, *options]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1

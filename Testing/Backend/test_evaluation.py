@@ -1,0 +1,186 @@
+"""The study: a small grid on small cases, stopped and gone on with; statistics against numbers known by hand."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfeatures.cli import main
+from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.volume import Volume, write_volume
+
+pytest.importorskip("pandas")
+pytest.importorskip("scipy")
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+import pandas as pd
+from scipy import stats
+from scipy.ndimage import gaussian_filter
+
+from deepfeatures.errors import InputError
+from deepfeatures.evaluation import cells, study, tables
+from deepfeatures.evaluation.cases import find_cases
+from deepfeatures.evaluation.peers import ants_positions
+
+POINTS = {"a": (10.0, 12.0, 15.0), "b": (18.0, 15.0, 11.0), "c": (14.0, 20.0, 9.0)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five cases of the same structures, each shifted within its grid; the last lacks a landmark."""
+    generator = np.random.default_rng(0)
+    whole = gaussian_filter(generator.normal(size=(40, 40, 40)), 2) * 1000
+    path = tmp_path / "cases"
+    path.mkdir()
+    for number in range(5):
+        shift = generator.integers(0, 5, size=3)  # voxels x, y, z
+        x, y, z = 5 - shift
+        voxels = torch.from_numpy(whole[z : z + 28, y : y + 28, x : x + 28].astype(np.float32))
+        write_volume(Volume(voxels, origin=np.full(3, 10.0 * number)), path / f"case{number}.nii.gz")
+        points = [
+            Landmark(name, tuple(float(value) for value in np.array(at) + shift - 5 + 10.0 * number))
+            for name, at in POINTS.items()
+        ]
+        points[2] = replace(points[2], position=None, status="missing") if number == 4 else points[2]
+        write_landmarks(LandmarkSet(tuple(points)), path / f"case{number}.mrk.json")
+    write_volume(Volume(torch.zeros(8, 8, 8)), path / "without_landmarks.nii.gz")
+    return path
+
+
+def make_study(folder, *chosen, **settings):
+    first, *others = find_cases(folder)
+    job = study.Study(tuple(chosen), first, tuple(others), folder.parent / "out", device="cpu", **settings)
+    study.prepare(job)
+    return job
+
+
+MIND = cells.Cell("grid", "mind", "ssc_r1_d2", 8, "dense")
+
+
+def test_the_paper_has_ninety_cells_and_those_that_cannot_be_are_marked(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(tmp_path))
+    paper = cells.paper()
+    assert len(set(paper)) == len({cell.name for cell in paper}) == 90
+    assert len({cell.network for cell in paper}) == 5
+    reasons = {(cell.network, cell.layer, cell.patch_size): cell.unavailable for cell in paper}
+    assert reasons["vgg19-3d-random", "conv5_4", 12] == "the patch is too small for the layer"
+    assert reasons["vgg19-3d-random", "conv5_4", 16] == ""
+    assert reasons["brainage-resnet-3d", "stage1_block1_conv3", 32] == "no weights"
+
+
+def test_a_stopped_run_goes_on_and_computes_nothing_twice(folder):
+    job = make_study(folder, MIND)
+    steps = study.run_cell(job, MIND)
+    next(steps)
+    next(steps)
+    steps.close()
+    path = job.file_of(MIND)
+    whole = path.read_text()
+    assert [line["target"] for line in study.read_lines(path)] == ["case1", "case2"]
+    path.write_text(whole + '{"target": "case3", "seconds": 0.1, "posit')  # killed while it wrote
+    study.run(job)
+    assert path.read_text().startswith(whole)
+    assert [line["target"] for line in study.read_lines(path)] == ["case1", "case2", "case3", "case4"]
+    finished = path.read_bytes()
+    study.run(job)
+    assert path.read_bytes() == finished
+
+
+def test_another_template_needs_another_folder(folder):
+    make_study(folder, MIND)
+    with pytest.raises(InputError, match="another template or radius"):
+        make_study(folder, MIND, search_radius_mm=5.0)
+
+
+def test_shifted_copies_are_found_and_the_tables_say_so(folder):
+    job = make_study(folder, MIND)
+    study.run(job)
+    errors = tables.error_table(job)
+    assert len(errors) == 4 * 3 - 1
+    assert errors.error_mm.max() < 0.5
+    assert errors.initial_mm.mean() > 1
+    (cell,) = tables.cell_table(job, errors).to_dict("records")
+    by_target = errors.groupby("target")[["initial_mm", "error_mm"]].mean()
+    expected = stats.ttest_rel(by_target.initial_mm, by_target.error_mm)
+    assert cell["t"] == pytest.approx(expected.statistic)
+    assert cell["p"] == pytest.approx(expected.pvalue)
+    assert cell["gain_low_mm"] < cell["gain_mm"] < cell["gain_high_mm"]
+    assert cell["gain_mm"] == pytest.approx((by_target.initial_mm - by_target.error_mm).mean())
+
+
+def test_bonferroni_counts_every_cell_of_the_study_also_those_without_weights(folder):
+    absent = cells.Cell("grid", "brainage-resnet-3d", "stage1_block1_conv3", 12, "dense")
+    job = make_study(folder, MIND, absent)
+    study.run(job)
+    table = tables.cell_table(job, tables.error_table(job))
+    assert table.unavailable.tolist() == ["", "no weights"]
+    assert table.p_bonferroni[0] == pytest.approx(min(1, 2 * table.p[0]))
+    assert np.isnan(table.mean_mm[1])
+
+
+def test_a_landmark_that_was_not_found_counts_with_its_initial_error(folder):
+    job = make_study(folder, MIND)
+    study.run(job)
+    path = job.file_of(MIND)
+    lines = study.read_lines(path)
+    lines[0]["positions"][1] = None
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    errors = tables.error_table(job)
+    (lost,) = errors[errors.missing].to_dict("records")
+    assert (lost["target"], lost["landmark"]) == ("case1", "b")
+    assert lost["error_mm"] == lost["initial_mm"]
+
+
+def test_the_command_writes_one_self_contained_page_and_uses_all_workers(folder, tmp_path, capsys):
+    arguments = ["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--network", "mind"]
+    arguments += ["--patch-size", "8", "--patch-size", "12", "--method", "default", "--workers", "2", "--device", "cpu"]
+    assert main(arguments) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == 5
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    table = pd.read_csv(tmp_path / "out/cells.csv")
+    assert table.method.tolist() == ["grid", "grid", "default"]
+    assert table.targets.eq(4).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "nothing to compare"),
+        (["--network", "nonesuch"], "no network"),
+        (["--network", "mind", "--search", "quick"], "no 'quick'"),
+        (["--method", "default", "--template", "nobody"], "no case 'nobody'"),
+        (["--network", "brainage-resnet-3d"], "none of the cells"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(tmp_path))
+    assert main(["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), *options]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+def test_ants_carries_points_in_lps():
+    pytest.importorskip("ants")
+    axes = np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")
+
+    def blobs(shift, origin):
+        middles = np.array([[14, 20, 18], [26, 18, 20], [20, 27, 24]]) + np.array(shift)[::-1]
+        voxels = sum(np.exp(-sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) / 40) for middle in middles)
+        return Volume(torch.from_numpy((voxels * 100).astype(np.float32)), np.array(origin, float))
+
+    template, target = blobs((0, 0, 0), (5, -7, 20)), blobs((3, -2, 1), (-30, 4, 11))
+    lost = Landmark("lost", None, "missing")
+    points = LandmarkSet((Landmark("a", (23.0, 13.0, 34.0)), lost, Landmark("b", (27.0, 10.0, 44.0))))
+    truth = points.positions - template.origin + target.origin + [3, -2, 1]
+    found = ants_positions("ants-affine", template, points, target)
+    assert np.linalg.norm(found - truth, axis=1)[[0, 2]].max() < 1  # an axis taken the wrong way would leave 2 or more
+    assert np.isnan(found[1]).all()

@@ -1,0 +1,347 @@
+"""Quality of annotations, on people made by formulas."""
+
+import base64
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfeatures.cli import main
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.volume import Volume, write_volume
+
+pytest.importorskip("pandas")
+pytest.importorskip("scipy")
+pytest.importorskip("statsmodels")
+pytest.importorskip("jinja2")
+
+from deepfeatures.quality import Annotation, find_faults, learn_norm, machine, position_table, read_rater, review
+from deepfeatures.quality.agreement import bland_altman, drift, errors, localisation_error
+from deepfeatures.quality.annotations import landmark_names, stack_positions
+from deepfeatures.quality.head import outside_mm
+from deepfeatures.quality.report import write_review
+
+NAMES = tuple(f"{side} {place}" for side in "LR" for place in ("front", "middle", "back", "top", "low", "tip"))
+PEOPLE = 10
+
+
+def person_points(generator, noise_mm=0.5):
+    """Twelve points of a head of its own size, place and turn: `(12, 3)`, mm."""
+    half = np.array([[20, -50, 0], [25, 0, 5], [22, 48, 3], [30, 10, 45], [15, 5, -40], [45, -20, 10]], float)
+    mean = np.vstack([half, half * [-1, 1, 1]])
+    turn = generator.normal(scale=0.08)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    size = generator.uniform(0.92, 1.08)
+    return mean @ rotation * size + generator.normal(scale=30, size=3) + generator.normal(scale=noise_mm, size=(12, 3))
+
+
+@pytest.fixture
+def people():
+    generator = np.random.default_rng(0)
+    return np.stack([person_points(generator) for _ in range(PEOPLE)])
+
+
+@pytest.fixture
+def norm(people):
+    return learn_norm(NAMES, people, np.full_like(people, np.nan))
+
+
+def landmark_set(points):
+    return LandmarkSet(
+        tuple(
+            Landmark(name, tuple(point.tolist())) if np.isfinite(point).all() else Landmark(name, None, "missing")
+            for name, point in zip(NAMES, points, strict=True)
+        )
+    )
+
+
+def annotate(people, rater, generator=None):
+    """One annotation a person; with a generator, half a mm off."""
+    shifts = generator.normal(scale=0.5, size=people.shape) if generator else 0
+    return [
+        Annotation(f"scan{number}", rater, landmark_set(points), number)
+        for number, points in enumerate(people + shifts)
+    ]
+
+
+@pytest.fixture
+def stranger():
+    return person_points(np.random.default_rng(99))
+
+
+def kinds(faults):
+    return {(fault.landmark, fault.kind, fault.other) for fault in faults}
+
+
+def test_a_good_set_has_no_faults(norm, stranger):
+    assert not find_faults(norm, stranger)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 6), (1, 2), (5, 9)])
+def test_two_swapped_points_are_named_as_a_pair(norm, stranger, first, second):
+    stranger[[first, second]] = stranger[[second, first]]
+    expected = {(NAMES[first], "swapped", NAMES[second]), (NAMES[second], "swapped", NAMES[first])}
+    assert kinds(find_faults(norm, stranger)) == expected
+
+
+def test_a_point_on_the_wrong_side_is_said_to_lie_there(norm, stranger):
+    stranger[3] = stranger[9] + 0.4
+    assert kinds(find_faults(norm, stranger)) == {("L top", "mislabelled", "R top")}
+
+
+@pytest.mark.parametrize("slip_mm", [6, 40, 300])
+def test_a_slip_is_found_and_blames_no_neighbour(norm, stranger, slip_mm):
+    truth = stranger[7].copy()
+    stranger[7] += [0, slip_mm, 0]
+    (fault,) = find_faults(norm, stranger)
+    assert (fault.landmark, fault.kind) == ("R middle", "misplaced")
+    assert fault.distance_mm == pytest.approx(slip_mm, abs=2.5)
+    assert np.linalg.norm(np.subtract(fault.expected, truth)) < 2.5
+
+
+def test_a_missing_point_is_named_and_its_place_foretold(norm, stranger):
+    truth = stranger[4].copy()
+    stranger[4] = np.nan
+    (fault,) = find_faults(norm, stranger)
+    assert (fault.landmark, fault.kind) == ("L low", "missing")
+    assert np.linalg.norm(np.subtract(fault.expected, truth)) < 2.5
+
+
+def test_a_landmark_that_hardly_anyone_has_is_not_missing(people, stranger):
+    people[3:, 4] = stranger[4] = np.nan
+    assert not find_faults(learn_norm(NAMES, people, np.full_like(people, np.nan)), stranger)
+
+
+@pytest.mark.parametrize(("signs", "words"), [((-1, 1, 1), "left and right are"), ((-1, -1, 1), "RAS read as LPS")])
+def test_exchanged_axes_are_one_fault_of_the_set(norm, stranger, signs, words):
+    (fault,) = find_faults(norm, stranger * signs)
+    assert fault.kind == "mirrored"
+    assert words in fault.sentence
+
+
+def test_another_rater_finds_slips_that_the_shape_does_not_show(people):
+    generator = np.random.default_rng(5)
+    vague = person_points(generator)
+    people = people + np.pad(generator.normal(scale=6, size=(PEOPLE, 1, 3)), ((0, 0), (2, 9), (0, 0)))
+    opinions = people + generator.normal(scale=0.4, size=people.shape)
+    slipped = vague.copy()
+    slipped[2] += [0, 0, 5]
+    assert not find_faults(learn_norm(NAMES, people, np.full_like(people, np.nan)), slipped)
+    with_opinions = learn_norm(NAMES, people, opinions)
+    assert kinds(find_faults(with_opinions, slipped, vague)) == {("L back", "misplaced", "")}
+
+
+def test_the_smallest_slip_that_is_found_grows_with_the_spread(people, norm):
+    noisy = people.copy()
+    noisy[:, 2] += np.random.default_rng(1).normal(scale=5, size=(PEOPLE, 3))
+    slips = learn_norm(NAMES, noisy, np.full_like(people, np.nan)).slips_found_mm()
+    assert np.argmax(slips) == 2
+    assert slips[2] > 2 * norm.slips_found_mm()[2]
+
+
+def test_only_the_rater_at_fault_is_blamed(people):
+    novice = people.copy()
+    novice[4, [0, 6]] = novice[4, [6, 0]]
+    novice[6, 3] += [0, 8, 0]
+    generator = np.random.default_rng(2)
+    found = review([*annotate(people, "expert"), *annotate(novice, "novice", generator)]).flagged
+    grave = found[found.distance_mm > 4]
+    assert set(zip(grave.scan, grave.rater, grave.landmark, strict=True)) == {
+        ("scan4", "novice", "L front"),
+        ("scan4", "novice", "R front"),
+        ("scan6", "novice", "L top"),
+    }
+
+
+def test_too_few_people_still_show_what_is_missing(people):
+    people[1, 5] = np.nan
+    found = review(annotate(people[:3], "one"))
+    assert found.flagged[["scan", "landmark", "kind"]].to_numpy().tolist() == [["scan1", "L tip", "missing"]]
+    assert not len(found.sensitivity)
+
+
+def two_raters(shift=(2.0, 0.0, 0.0)):
+    points = np.random.default_rng(3).normal(scale=20, size=(6, 12, 3))
+    return position_table(annotate(points, "a") + annotate(points + np.array(shift), "b"))
+
+
+def test_errors_are_distances_from_the_reference():
+    table = errors(two_raters((3.0, 0.0, -4.0)), "a")
+    assert set(table.rater) == {"b"}
+    assert len(table) == 6 * 12
+    assert np.allclose(table.error_mm, 5)
+    assert np.allclose(table.dz, -4)
+
+
+def test_localisation_error_is_half_the_distance_of_two_raters():
+    table = localisation_error(two_raters())
+    assert np.allclose(table.mean_afle_mm, 1)
+    assert np.allclose(table.inter_rater_mm, 2)
+    assert set(table.scans) == {6}
+
+
+def test_bland_altman_gives_bias_and_limits_along_each_axis():
+    table = two_raters()
+    noise = np.random.default_rng(4).normal(scale=0.5, size=len(table))
+    table["y"] += noise
+    agreement = bland_altman(table, "a", "b").set_index("axis")
+    differences = noise[:72] - noise[72:]
+    assert agreement.bias_mm["x"] == pytest.approx(-2)
+    assert agreement.bias_mm["y"] == pytest.approx(differences.mean())
+    assert agreement.high_mm["y"] - agreement.low_mm["y"] == pytest.approx(2 * 1.96 * differences.std(ddof=1))
+    assert agreement.bias_low_mm["y"] < agreement.bias_mm["y"] < agreement.bias_high_mm["y"]
+
+
+def test_drift_is_told_from_noise(people):
+    generator = np.random.default_rng(6)
+    steady = annotate(people, "steady", generator)
+    sinking = annotate(people + np.arange(PEOPLE)[:, None, None] * [0, 0, -0.3], "sinking", generator)
+    table = drift(errors(position_table([*annotate(people, "truth"), *steady, *sinking]), "truth"))
+    table = table.set_index(["rater", "measure"])
+    assert table.slope_mm["sinking", "dz"] == pytest.approx(-0.3, abs=0.1)
+    assert table.p["sinking", "dz"] < 0.001
+    assert table.p["steady", "dz"] > 0.05
+
+
+@pytest.fixture
+def ball():
+    """A bright ball of radius 30 mm with a dark cavity, in air, on a turned grid of 2 mm."""
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    axes = np.meshgrid(*[np.arange(50) * 2.0 - 49] * 3, indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    bright = (radius < 30) & (radius > 8)
+    voxels = torch.from_numpy((bright * 100 + np.random.default_rng(0).normal(size=bright.shape)).astype(np.float32))
+    volume = Volume(voxels, spacing=np.full(3, 2.0), direction=turn)
+    return replace(volume, origin=-volume.centre)
+
+
+def test_points_outside_the_head_are_told_from_those_in_cavities(ball):
+    points = np.array([[0, 0, 0], [0, 29, 0], [0, 0, 42], [0, 90, 0], [np.nan] * 3])
+    distances = outside_mm(ball, points)
+    assert distances[:2] == pytest.approx([0, 0], abs=2)
+    assert distances[2:4] == pytest.approx([12, 60], abs=3)
+    assert np.isnan(distances[4])
+
+
+AFIDS = """# Markups fiducial file version = 4.6
+# CoordinateSystem = 0
+# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID
+vtkMRMLMarkupsFiducialNode_1,1.5,2,-5,0,0,0,1,1,1,0,1,AC,
+"""
+
+
+def test_afids_files_belong_to_the_scan_whose_name_they_begin_with(tmp_path):
+    (tmp_path / "sub-01_T1w_afids.fcsv").write_text(AFIDS)
+    (annotation,) = read_rater(tmp_path, scans=("sub-01_T1w", "sub-01", "sub-02_T1w"))
+    assert (annotation.scan, annotation.person, annotation.rater) == ("sub-01_T1w", "sub-01", tmp_path.name)
+    assert annotation.landmarks[0].position == (-1.5, -2, -5)
+
+
+def test_two_files_of_one_scan_are_refused(tmp_path):
+    for name in ("a_1.fcsv", "a_2.fcsv"):
+        (tmp_path / name).write_text(AFIDS)
+    with pytest.raises(InputError, match="two landmark files"):
+        read_rater(tmp_path, scans=("a",))
+
+
+def write_raters(folder, people, **others):
+    for rater, points in {"expert": people, **others}.items():
+        (folder / rater).mkdir()
+        for annotation in annotate(points, rater):
+            write_landmarks(annotation.landmarks, folder / rater / f"{annotation.scan}.mrk.json")
+    return [str(folder / rater) for rater in ("expert", *others)]
+
+
+def test_the_report_is_one_file_with_a_picture_of_each_flagged_point(people, ball, tmp_path):
+    people -= people.mean(axis=1, keepdims=True)
+    people *= 0.3
+    people[2, 4] = [0, 0, 45]
+    found = review(annotate(people, "<one>"), volumes={"scan2": ball})
+    page = write_review(found, tmp_path, volumes={"scan2": ball})
+    text = page.read_text()
+    assert {"outside", "misplaced"} <= set(found.flagged[found.flagged.scan == "scan2"].kind)
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert len(pictures) >= 2
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    assert "<one>" not in text
+    assert (tmp_path / "flagged.csv").read_text().startswith("scan,rater,landmark,kind,distance_mm")
+
+
+def test_the_command_says_by_its_exit_code_whether_something_is_flagged(people, tmp_path, capsys):
+    novice = people.copy()
+    novice[3, 5] += 30
+    folders = write_raters(tmp_path, people, novice=novice)
+    assert main(["quality", *folders, "--reference", "expert", "--output-dir", str(tmp_path / "out")]) == 3
+    assert "report.html" in capsys.readouterr().out
+    assert "L tip" in (tmp_path / "out/flagged.csv").read_text()
+    assert main(["quality", folders[0], "--output-dir", str(tmp_path / "few")]) in (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "not a folder"),
+        (["{expert}", "--reference", "nobody"], "no rater 'nobody'"),
+        (["{expert}", "--machine"], "--scans"),
+        (["{expert}", "{expert}"], "same name"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(people, tmp_path, capsys, arguments, words):
+    (expert,) = write_raters(tmp_path, people[:2])
+    arguments = [argument.format(expert=expert) for argument in arguments]
+    assert main(["quality", *arguments, "--output-dir", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+class CountingMatcher:
+    """Places every landmark where it is in the template, moved by the difference of the volumes' origins."""
+
+    last_report: dict = {}  # noqa: RUF012
+
+    def __init__(self):
+        self.calls = []
+
+    def match(self, template, landmarks, target, *, mask=None, progress=None):
+        self.calls.append((template.name, target.name))
+        shift = target.origin - template.origin
+        return LandmarkSet(
+            tuple(replace(one, position=tuple(np.add(one.position, shift)), round_trip=0.5) for one in landmarks)
+        )
+
+
+def test_the_machine_carries_landmarks_to_other_peoples_scans_and_goes_on_where_it_stopped(tmp_path):
+    points = np.random.default_rng(0).uniform(1, 8, size=(12, 3))
+    origins = np.arange(5)[:, None] * np.array([10.0, 0, 0])
+    volumes = {f"scan{k}": Volume(torch.zeros(10, 10, 10), origins[k], name=f"scan{k}") for k in range(5)}
+    annotations = annotate(points + origins[:, None], "expert")
+    outside = replace(annotations[1].landmarks[0], position=(500.0, 0, 0))
+    annotations[1] = replace(annotations[1], landmarks=LandmarkSet((outside, *annotations[1].landmarks.landmarks[1:])))
+    first = CountingMatcher()
+    placed = machine.place_from_others(annotations, volumes, first, tmp_path)
+    assert len(first.calls) == 5 * machine.TEMPLATES
+    assert all(template != target for template, target in first.calls)
+    found = machine.consensus(placed, landmark_names(annotations))
+    assert np.allclose(found["scan3"], stack_positions(annotations, NAMES)[3])
+    assert machine.round_trips(placed).mean_mm.eq(0.5).all()
+    (tmp_path / f"{first.calls[4][1]}_from_{first.calls[4][0]}.mrk.json").unlink()
+    second = CountingMatcher()
+    again = machine.place_from_others(annotations, volumes, second, tmp_path)
+    assert second.calls == [first.calls[4]]
+    assert np.allclose(machine.consensus(again, NAMES)["scan3"], found["scan3"])
+
+
+def test_machine_opinions_are_read_with_the_scans(people, tmp_path, fake_matcher):
+    write_raters(tmp_path, people[:4] - people[:4].mean(axis=1, keepdims=True))
+    (tmp_path / "scans").mkdir()
+    for number in range(4):
+        volume = Volume(torch.zeros(60, 70, 60), np.array([-120.0, -140, -120]), np.full(3, 4.0))
+        write_volume(volume, tmp_path / f"scans/scan{number}.nii.gz")
+    arguments = [str(tmp_path / "expert"), "--scans", str(tmp_path / "scans"), "--machine"]
+    assert main(["quality", *arguments, "--output-dir", str(tmp_path / "out")]) in (0, 3)
+    assert len(list((tmp_path / "out/machine").glob("*_from_*.mrk.json"))) == 12
