@@ -109,7 +109,7 @@ def _surprise(image: torch.Tensor, scene: torch.Tensor):
     shades, seen = shade(image.flatten()), scene.flatten()
     counts = torch.zeros(SHADES, device=image.device).index_add_(0, shades, torch.ones_like(seen))
     sums = torch.zeros(SHADES, device=image.device).index_add_(0, shades, seen)
-    means = sums / counts.clamp(min=1)
+    means = torch.where(counts > 0, sums / counts.clamp(min=1), seen.mean())  # between voxels there are more shades
     scale = seen.std().clamp(min=1e-9)
 
     def surprise(values: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
