@@ -88,12 +88,18 @@ def test_a_template_of_air_is_refused(heads):
         match(air, landmarks, target)
 
 
-def test_another_organ_gives_a_result(heads):
+def test_noise_has_no_landmark(heads):
+    template, landmarks, target, _ = heads
+    noise = torch.randn(target.voxels.shape, generator=torch.Generator().manual_seed(0))
+    assert len(match(template, landmarks, target.with_voxels(noise)).missing) == len(landmarks)
+
+
+def test_another_organ_has_no_landmark(heads):
     template, landmarks, _, _ = heads
     organ = torch.randn(50, 60, 40, generator=torch.Generator().manual_seed(0))
     organ[5:45, 10:20, 8:14] += 100
     organ[5:45, 35:48, 20:30] += 300
-    match(template, landmarks, Volume(organ, name="bones"))
+    assert len(match(template, landmarks, Volume(organ, name="bones")).missing) == len(landmarks)
 
 
 @pytest.mark.parametrize("voxel_mm", [0.1, 6.0])

@@ -25,6 +25,11 @@ from deepfeatures.volume import Volume
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
 EDGE = 2.0
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
+# Noise and other organs had a likeness below 0.1, scans of the same anatomy 0.35 or more.
+LEAST_LIKENESS = 0.15
+# To be within three finest voxels; below it a place is too doubtful to be given. In scans of the same anatomy the least
+# was 0.26; brain landmarks in a head made by formulas mostly had less than 0.1.
+LEAST_CHANCE = 0.2
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 
@@ -106,7 +111,7 @@ class GuidedSearch:
                 lambda done: progress(0.4 + 0.6 * done),
             )
         depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
-        return _places(located, depths_mm, seen.scan, self._expectation)
+        return _places(located, depths_mm, seen.scan, self.pose, self._expectation)
 
     def prepare(
         self, template: Volume, target: Volume, clock: Clock, intensity: str = "percentile"
@@ -152,12 +157,16 @@ def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm:
         )
 
 
-def _places(located: Located, depths_mm: torch.Tensor, target: Scan, expectation: Expectation | None) -> list[Place]:
+def _places(
+    located: Located, depths_mm: torch.Tensor, target: Scan, pose: Pose, expectation: Expectation | None
+) -> list[Place]:
     """What is reported of each landmark; `depths_mm` says how far inside the template it lies."""
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
     edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
-    found = telling & (target.depth_mm(located.positions) >= edge_mm)
+    found = telling & (target.depth_mm(located.positions) >= edge_mm) & (pose.likeness >= LEAST_LIKENESS)
+    if expectation is not None:
+        found &= expectation.chances(located.evidence, 1.0) >= LEAST_CHANCE
     positions = target.to_world(located.positions)
     places = []
     for index in range(len(found)):
