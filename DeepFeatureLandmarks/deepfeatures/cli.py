@@ -1,4 +1,4 @@
-"""The command line: `deepfeatures place | activations | networks | weights | demo`.
+"""The command line: `deepfeatures place | activations | networks | train | weights | demo`.
 
 Exit codes: 0 all done, 3 some landmarks missing, 2 bad input (one line says which), 130 interrupted. Heavy imports wait
 until a command runs, so that `--help` is quick.
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from deepfeatures import cli_weights
+from deepfeatures import cli_train, cli_weights
 from deepfeatures.errors import InputError
 
 BAD_INPUT, SOME_MISSING, INTERRUPTED = 2, 3, 130
@@ -236,6 +236,7 @@ def networks(
     print_table(network_tables.layers_table(layers) if layers else network_tables.networks_table())
 
 
+app.add_typer(cli_train.app, name="train")
 app.add_typer(cli_weights.app, name="weights")
 
 
