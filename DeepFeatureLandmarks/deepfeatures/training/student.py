@@ -160,10 +160,10 @@ class StudentTrainer(Trainer):
         kind = VggStudent if name == "vgg19-3d-student" else ResNetStudent
         objective = _Objective(kind(self.layer, settings.seed), settings.mixed_precision)
         objective = objective.to(process.device, memory_format=torch.channels_last_3d)
-        self._student = objective.student
+        self.student = objective.student
         self._predict = objective.predict
-        self._best = self._student.state_dict()  # the present weights, until validation picks some
-        self._scores: dict[str, float] = {}
+        self.best_weights = self.student.state_dict()  # the present weights, until validation picks some
+        self.best_scores: dict[str, float] = {}
         self._best_step = 0
         self.teacher = Teacher(
             self.layer, process.device, averaged=kind.averages, mixed_precision=settings.mixed_precision
@@ -172,7 +172,7 @@ class StudentTrainer(Trainer):
         self.volumes = {"training": len(sources), "held out": len(self._held_out_sources)}
         self._stream = PatchStream(sources, settings.batch, settings.volumes_in_memory, settings.seed)
         self._batches = max(1, settings.patches // settings.batch)
-        optimiser = torch.optim.Adam(self._student.parameters(), lr=settings.learning_rate)
+        optimiser = torch.optim.Adam(self.student.parameters(), lr=settings.learning_rate)
         super().__init__(settings, self._batches * settings.epochs, objective, optimiser, process)
 
     def begin(self, out: Path) -> None:
@@ -195,19 +195,19 @@ class StudentTrainer(Trainer):
         return patches, self.teacher.targets(patches)
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        return {"student": self._student.state_dict(), "best": self._best}
+        return {"student": self.student.state_dict(), "best": self.best_weights}
 
     def take_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
-        self._student.load_state_dict(weights["student"])
-        self._best = weights["best"]
+        self.student.load_state_dict(weights["student"])
+        self.best_weights = weights["best"]
 
     def notes(self) -> dict:
-        return {"scores": self._scores, "best_step": self._best_step}
+        return {"scores": self.best_scores, "best_step": self._best_step}
 
     def take_notes(self, notes: dict) -> None:
-        self._scores, self._best_step = notes["scores"], notes["best_step"]
-        if not self._scores:  # nothing has been picked yet: the present weights are the best
-            self._best = self._student.state_dict()
+        self.best_scores, self._best_step = notes["scores"], notes["best_step"]
+        if not self.best_scores:  # nothing has been picked yet: the present weights are the best
+            self.best_weights = self.student.state_dict()
 
     @cached_property
     def _held_out(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -225,9 +225,9 @@ class StudentTrainer(Trainer):
         `"correlation"` is Pearson's over all values of all three answers; `"with the mean"` that with the mean of the
         three, which is the best that one prediction can give.
         """
-        self._student.eval()
+        self.student.eval()
         pairs = [(self._predict(patches)[:, None], targets) for patches, targets in self._held_out]
-        self._student.train()
+        self.student.train()
         return {
             "correlation": _correlation([(found.expand_as(targets), targets) for found, targets in pairs]),
             "with the mean": _correlation([(found[:, 0], targets.mean(1)) for found, targets in pairs]),
@@ -236,11 +236,11 @@ class StudentTrainer(Trainer):
 
     def keep(self, scores: dict[str, float]) -> None:
         """Validation picks the weights."""
-        if not self._scores or scores[PICKED_BY] > self._scores[PICKED_BY]:
-            self._best = {key: value.clone() for key, value in self._student.state_dict().items()}
-            self._scores, self._best_step = scores, self.step
+        if not self.best_scores or scores[PICKED_BY] > self.best_scores[PICKED_BY]:
+            self.best_weights = {key: value.clone() for key, value in self.student.state_dict().items()}
+            self.best_scores, self._best_step = scores, self.step
         print(
-            f"kept: step {self._best_step}, correlation {self._scores[PICKED_BY]:.3f} at {self.layer};"
+            f"kept: step {self._best_step}, correlation {self.best_scores[PICKED_BY]:.3f} at {self.layer};"
             f" the paper's {self.name} reached {PAPER_CORRELATION[self.name]} at {PAPER_LAYER}",
             flush=True,
         )
@@ -250,7 +250,7 @@ class StudentTrainer(Trainer):
         prefix = "encoder.parts."
         tensors = {
             key.removeprefix(prefix): value.detach().cpu().contiguous()
-            for key, value in self._best.items()
+            for key, value in self.best_weights.items()
             if key.startswith(prefix) and value.is_floating_point()
         }
         partial = path.with_suffix(".partial")
@@ -265,7 +265,7 @@ class StudentTrainer(Trainer):
             "seconds": round(self.seconds),
             "device": device_name(self.process.device),
             "volumes": self.volumes,
-            "held out": self._scores,
+            "held out": self.best_scores,
             "paper": {"correlation": PAPER_CORRELATION[self.name], "layer": PAPER_LAYER},
             "settings": dataclasses.asdict(self.settings),
         }
