@@ -26,6 +26,7 @@ def test_it_has_eight_convolutions_of_kernel_3_and_unit_channels():
     found = network(torch.rand(2, 1, 8, 9, 10))
     assert found.shape == (2, 5, 8, 9, 10)
     torch.testing.assert_close(found.flatten(2).norm(dim=2), torch.ones(2, 5))
+    torch.testing.assert_close(found.flatten(2).mean(2), torch.zeros(2, 5), atol=1e-5, rtol=0)
 
 
 def test_the_loss_is_that_of_the_paper():

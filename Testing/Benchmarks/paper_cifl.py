@@ -1,9 +1,9 @@
 """Does the paper's CIFL give features that agree between contrasts and differ between channels? For three temperatures.
 
-    python Testing/Benchmarks/paper_cifl.py --steps 120 --size 24
+    python Testing/Benchmarks/paper_cifl.py
 
 Trains the paper's network (`deepfeatures.training.paper_cifl`) on random shapes for each temperature of the channels'
-likeness, and prints mean inner products of held-out features: of each channel with itself in another contrast of the
+likeness, and prints mean correlations of held-out features: of each channel with itself in another contrast of the
 same shapes (1: the contrast does not matter), with itself in other shapes (what a map that shows nothing would reach,
 too), and of different channels of one image (0: each tells something of its own).
 """
@@ -24,8 +24,8 @@ HELD_OUT_SEED = 999_983
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--size", type=int, default=24, help="edge of the volumes in voxels")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--size", type=int, default=20, help="edge of the volumes in voxels")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -44,7 +44,7 @@ def trained(gamma: float | None, arguments: argparse.Namespace, settings: Contra
     """The network after its steps; untrained where `gamma` is `None`."""
     torch.manual_seed(arguments.seed)
     network = PaperCifl().to(arguments.device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     for step in range(0 if gamma is None else arguments.steps):
         first, second = contrast_views(
             arguments.seed, step, arguments.batch, arguments.size, settings, arguments.device

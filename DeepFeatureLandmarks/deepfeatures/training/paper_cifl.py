@@ -20,11 +20,12 @@ LAYERS = 8
 
 
 class PaperCifl(nn.Sequential):
-    """Eight convolutions with kernel 3; every channel of the output is a unit vector over the voxels.
+    """Eight convolutions with kernel 3; every channel of the output is a unit vector over the voxels, of mean zero.
 
     The paper says that an l2 normalisation puts the features on a unit hypersphere, not along which axis. Its loss
     compares whole channels by their inner products, which are bounded, as its temperatures need it, where each channel
-    has length one.
+    has length one. Taking the mean off first is ours: without it, and with gamma = 1, all channels became one constant
+    map and its negative. Inner products are thereby correlations.
 
     Args:
         channels: Of the features; the paper does not say how many.
@@ -43,7 +44,8 @@ class PaperCifl(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features `(batch, channels, d, h, w)` of images `(batch, 1, d, h, w)`."""
         found = super().forward(x)
-        return F.normalize(found.flatten(2), dim=2).view_as(found)
+        flat = found.flatten(2)
+        return F.normalize(flat - flat.mean(2, keepdim=True), dim=2).view_as(found)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Temperatures:
     """Of the loss: of the agreement above (alpha) and below (beta) the line, and of the channels' likeness (gamma).
 
     The paper varies gamma alone and does not say what the others are. With 1, gamma = 1 weighs agreement and difference
-    alike; with 0.1, gamma = 1 leaves all channels the same.
+    alike.
     """
 
     alpha: float = 1.0
