@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_targets_are_the_maps_of_the_three_networks_and_their_means(teacher_weig
 def test_students_learn_and_their_weights_are_imported_and_used(name, teacher_weights, volumes, folder, capsys):
     from deepfeatures.training.trainer import run
 
-    trainer = StudentTrainer(name, volumes, TINY, ALONE)
+    trainer = StudentTrainer(name, volumes, replace(TINY, mixed_precision=True), ALONE)
     before = trainer.validate()
     run(trainer, folder / "out")
     shown = capsys.readouterr().out

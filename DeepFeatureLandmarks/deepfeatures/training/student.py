@@ -158,7 +158,9 @@ class StudentTrainer(Trainer):
         self.name, self.file_name = name, f"{name}.safetensors"
         self.layer = deepest_layer()
         kind = VggStudent if name == "vgg19-3d-student" else ResNetStudent
-        objective = _Objective(kind(self.layer, settings.seed), settings.mixed_precision)
+        # gradients of grouped bfloat16 convolutions are NaN at times on the CPU (torch 2.13)
+        mixed_precision = settings.mixed_precision and not (kind is ResNetStudent and process.device.type == "cpu")
+        objective = _Objective(kind(self.layer, settings.seed), mixed_precision)
         objective = objective.to(process.device, memory_format=torch.channels_last_3d)
         self.student = objective.student
         self._predict = objective.predict
