@@ -17,13 +17,12 @@ from typing import Annotated
 
 import typer
 
-from deepfeatures import app_command
+from deepfeatures import app_command, cli_train, cli_weights
 from deepfeatures.cohort_command import cohort
 from deepfeatures.errors import InputError
 from deepfeatures.evaluate_command import evaluate
 from deepfeatures.quality_command import quality
 
-PIPE_WIDTH = 200
 BAD_INPUT, SOME_MISSING, INTERRUPTED = 2, 3, 130
 # The base of every error about arguments; click's own class, wherever this version of typer keeps click.
 ArgumentError = typer.BadParameter.__mro__[2]
@@ -240,29 +239,13 @@ def networks(
 ) -> None:
     """List the networks, or the layers of one."""
     from deepfeatures import network_tables
+    from deepfeatures.terminal import print_table
 
-    table = network_tables.layers_table(layers) if layers else network_tables.networks_table()
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console = Console(width=PIPE_WIDTH)
-    console.print(table)
+    print_table(network_tables.layers_table(layers) if layers else network_tables.networks_table())
 
 
-weights = typer.Typer(help="Weights of networks that do not come with the package.")
-app.add_typer(weights, name="weights")
-
-
-@weights.command("import")
-def import_weights(
-    network: Annotated[str, typer.Argument(metavar="NETWORK", help="A name that `deepfeatures networks` lists.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Keras .h5, torchvision .pth, .npz or .safetensors.")],
-) -> None:
-    """Check weights layer by layer and keep them for a network; nothing is downloaded."""
-    from deepfeatures.networks.importers import import_weights as keep
-
-    typer.echo(keep(network, file))
+app.add_typer(cli_train.app, name="train")
+app.add_typer(cli_weights.app, name="weights")
 
 
 @app.command()

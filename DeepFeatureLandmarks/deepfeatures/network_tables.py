@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from deepfeatures import kept_weights
 from deepfeatures.networks import catalog
 
 
@@ -24,6 +25,26 @@ def networks_table() -> Table:
             network.weights,
             network.licence,
             network.summary,
+        )
+    return table
+
+
+def weights_table() -> Table:
+    """Every place for weights, one row each."""
+    table = Table(title="Weights")
+    table.add_column("weights", no_wrap=True)
+    for column in ("state", "MB", "sha256", "licence", "file, or how to get it"):
+        table.add_column(column, justify="right" if column == "MB" else "left")
+    for slot in kept_weights.slots():
+        command = "fetch" if slot.source else "import"
+        file = "" if slot.source else " FILE"
+        table.add_row(
+            slot.name,
+            slot.state,
+            f"{slot.size / 1e6:.1f}" if slot.path else "",
+            slot.sha256[:12],
+            slot.licence,
+            str(slot.path or f"deepfeatures weights {command} {slot.networks[0]}{file}"),
         )
     return table
 

@@ -8,13 +8,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from deepfeatures.cli import main
 from deepfeatures.errors import InputError
 from deepfeatures.networks.cifl import build_cifl
 from deepfeatures.training import checkpoint
-from deepfeatures.training.cifl import CiflSettings, Trainer, main
+from deepfeatures.training.cifl import CiflSettings, CiflTrainer
 from deepfeatures.training.contrasts import ContrastSettings, blur, thicken
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random, smooth_noise
+from deepfeatures.training.process import Process
 from deepfeatures.training.settings import read_settings
 from deepfeatures.training.shapes import MAX_LABELS, label_maps
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings, draw_picture
@@ -26,6 +28,7 @@ CLEAN = ContrastSettings(
 )
 SMALL = SyntheticSettings(batch=2, size=24, canonical_size=32, pool=4, new_maps=2, objects=4, points=64)
 TINY = CiflSettings(steps=6, warmup_steps=2, cooldown_steps=2, validate_every=100, data=SMALL)
+ALONE = Process(torch.device("cpu"))
 TINY_TOML = """
 steps = 6
 warmup_steps = 2
@@ -165,14 +168,14 @@ def test_matching_accuracy_is_perfect_for_a_view_and_itself(encode):
 
 
 def test_going_on_after_a_stop_gives_the_same_weights_as_one_run(tmp_path):
-    whole = Trainer(TINY, "cpu")
+    whole = CiflTrainer(TINY, ALONE)
     for _ in range(4):
         whole.advance()
-    first = Trainer(TINY, "cpu")
+    first = CiflTrainer(TINY, ALONE)
     for _ in range(2):
         first.advance()
     checkpoint.save(first.state(), tmp_path)
-    second = Trainer(TINY, "cpu")
+    second = CiflTrainer(TINY, ALONE)
     second.restore(checkpoint.load(tmp_path, "cpu"))
     for _ in range(2):
         second.advance()
@@ -182,7 +185,7 @@ def test_going_on_after_a_stop_gives_the_same_weights_as_one_run(tmp_path):
 
 
 def test_the_loss_falls_on_a_batch_seen_again():
-    trainer = Trainer(dataclasses.replace(TINY, steps=1000, warmup_steps=1), "cpu")
+    trainer = CiflTrainer(dataclasses.replace(TINY, steps=1000, warmup_steps=1), ALONE)
     pairs = trainer.stream.batch(0)
     trainer.stream.batch = lambda step: pairs
     losses = [float(trainer.advance()["fine"]) for _ in range(16)]
@@ -202,7 +205,7 @@ def test_the_command_trains_resumes_and_writes_weights_that_the_network_takes(tm
     settings = tmp_path / "run.toml"
     settings.write_text(TINY_TOML)
     out = tmp_path / "out"
-    command = ["--settings", str(settings), "--out", str(out), "--device", "cpu"]
+    command = ["train", "cifl", "--settings", str(settings), "--out", str(out), "--device", "cpu"]
     assert main([*command, "--seconds", "0"]) == 0
     assert main([*command, "--resume"]) == 0
     assert "step 6 of 6" in capsys.readouterr().out
@@ -245,5 +248,5 @@ def test_settings_in_a_file_replace_defaults(tmp_path):
 
 
 def test_going_on_without_a_checkpoint_says_so(tmp_path, capsys):
-    assert main(["--out", str(tmp_path), "--device", "cpu", "--resume"]) == 2
+    assert main(["train", "cifl", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 2
     assert "There is no checkpoint" in capsys.readouterr().err

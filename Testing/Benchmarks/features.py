@@ -40,7 +40,7 @@ class Set:
 
 
 def cifl(weights: Path, dtype: torch.dtype) -> Encode:
-    """Fine features of a network that `deepfeatures.training.cifl` has trained."""
+    """Fine features of a network that `deepfeatures train cifl` has trained."""
     network = build_cifl("cifl", load_file(weights)).to(dtype)
     return lambda x: network.maps(normalise(x).to(dtype), coarse=False)["fine"].float()
 

@@ -42,6 +42,21 @@ class NetworkInfo:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A public address of weights; nothing is read from it but by `deepfeatures weights fetch`.
+
+    Args:
+        url: Where the publisher keeps the file.
+        file: Name to give it; its suffix tells the importer what it is.
+        checksum: `"md5:…"` or `"sha256:…"` as the publisher states it, `None` where it states none.
+    """
+
+    url: str
+    file: str
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """One line of the catalog.
 
@@ -49,6 +64,7 @@ class Entry:
         layers: Gives the layers, available as far as the given convolutions have weights; all with `None`.
         build: Makes the encoder up to a layer from `(name, layer, seed, tensors)`; `tensors` is `None` without a slot.
         slot: Name of the weights file, `None` where no weights are needed.
+        source: Where they are published, `None` where no public address is known.
     """
 
     summary: str
@@ -59,7 +75,11 @@ class Entry:
     parameters: int = 0
     paper_number: int | None = None
     slot: str | None = None
+    source: Source | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+KERAS_VGG19 = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 def _pseudo(combine: str, summary: str) -> Entry:
@@ -73,6 +93,11 @@ def _pseudo(combine: str, summary: str) -> Entry:
         parameters=parts.count(vgg.PLAN),
         paper_number=2,
         slot="vgg19-2d",
+        source=Source(  # the address and the checksum that Keras' own code names
+            f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{KERAS_VGG19}",
+            KERAS_VGG19,
+            "md5:253f8cb515780f3b799900260a226db6",
+        ),
     )
 
 
@@ -120,6 +145,8 @@ ENTRIES: dict[str, Entry] = {
         parameters=resnext.parameter_count(),
         paper_number=5,
         slot="brainage-resnet-3d",
+        # the address that ANTsPyNet's code names for `brainAgeGender`; it names no checksum
+        source=Source("https://ndownloader.figshare.com/files/22179948", "brainAgeGender.h5"),
         aliases=resnext.ALIASES,
     ),
     "mind": Entry(
@@ -193,7 +220,8 @@ def build(
         so_far = f"have been imported up to {there[-1].name} only" if there else "are not there"
         raise InputError(
             f"The weights of {name} {layer} {so_far}: get them with `deepfeatures weights import {name} FILE`"
-            " or choose another layer or network."
+            f"{' or `deepfeatures weights fetch ' + name + '`' if entry.source else ''}"
+            ", or choose another layer or network."
         )
     tensors = None if entry.slot is None else weights.load(entry.slot)
     return entry.build(name, layer, seed, tensors).to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -202,6 +230,11 @@ def build(
 def slot_of(name: str) -> str | None:
     """The name under which the network's weights are kept; `None` where it needs none."""
     return _entry(name).slot
+
+
+def source_of(name: str) -> Source | None:
+    """Where the network's weights are published; `None` where no address is known."""
+    return _entry(name).source
 
 
 def _entry(name: str) -> Entry:

@@ -225,7 +225,7 @@ class Cifl(Encoder):
 
 
 def build_cifl(name: str, tensors: Mapping[str, torch.Tensor]) -> Cifl:
-    """The network with trained weights as `deepfeatures.training.cifl` saves them, ready for inference.
+    """The network with trained weights as `deepfeatures train cifl` leaves them, ready for inference.
 
     Raises:
         InputError: where names or shapes are not those of CIFL.
@@ -237,7 +237,7 @@ def build_cifl(name: str, tensors: Mapping[str, torch.Tensor]) -> Cifl:
             found = tuple(tensors[key].shape) if key in tensors else "nothing"
             raise InputError(
                 f"These are no weights of CIFL: {key} should have shape {tuple(value.shape)}, found {found};"
-                " give a file that `python -m deepfeatures.training.cifl` wrote."
+                " give a file that `deepfeatures train cifl` wrote."
             )
     network.load_state_dict({key: tensors[key].float() for key in wanted}, strict=False)
     return network.eval().requires_grad_(False).fuse().to(memory_format=torch.channels_last_3d)

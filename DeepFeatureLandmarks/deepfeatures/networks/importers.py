@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -33,12 +34,18 @@ TORCHVISION_DEVIATION = (0.229, 0.224, 0.225)  # of red, green and blue, by whic
 FLAT_VGG = {**vgg.vgg_plan((3, 3)), "conv1_1": Convolution(3, 64, (3, 3))}
 
 
-def import_weights(network: str, path: str | Path) -> Path:
+def import_weights(network: str, path: str | Path, *, origin: Mapping[str, object] | None = None) -> Path:
     """Read weights, check every shape, and keep them for `network` in the user's folder of weights.
 
     Understood for the pseudo-3D networks: Keras' VGG-19 (`.h5`), arrays named like Keras' layers (`.npz`), the state
     dict of torchvision's VGG-19 (`.pth`), `.safetensors`; the first blocks alone are fine. For the ResNets: Keras HDF5
-    as ANTsRNet writes it, or `.safetensors`; for the VGG student `.safetensors`.
+    as ANTsRNet writes it, or `.safetensors`; for the VGG student `.safetensors`, of the first blocks alone, too. A note
+    beside a `.safetensors` file, as training writes it, must fit the file, and is kept with the weights.
+
+    Args:
+        network: Whose weights they are.
+        path: The file.
+        origin: What else is known of the file; kept with the weights.
 
     Returns:
         The stored file.
@@ -62,7 +69,23 @@ def import_weights(network: str, path: str | Path) -> Path:
         raise
     except UNREADABLE as error:
         raise InputError(f"The weights file {path.name} cannot be read as {kind} weights of {network}.") from error
-    return weights.save(slot, _fitting(plan, tensors, path, partial=slot == "vgg19-2d"), source=path)
+    fitting = _fitting(plan, tensors, path, partial=slot in BLOCK_BY_BLOCK)
+    return weights.save(slot, fitting, source=path, origin=origin or _note(path))
+
+
+def _note(path: Path) -> dict[str, object]:
+    """What the note beside a weights file says of it; empty where there is none."""
+    file = path.with_suffix(".json")
+    if path.suffix.lower() != ".safetensors" or not file.is_file():
+        return {}
+    try:
+        note = json.loads(file.read_text(encoding="utf-8"))
+        noted = note["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # some other program's file of that name
+    if noted != weights.sha256(path):
+        raise InputError(f"{path.name} is not the file that {file.name} beside it describes: copy both again.")
+    return note
 
 
 def _fitting(plan: Mapping[str, Part], tensors: Tensors, path: Path, *, partial: bool) -> Tensors:
@@ -208,6 +231,7 @@ def _number(name: str) -> int:
     return int(match[1]) if match else 0
 
 
+BLOCK_BY_BLOCK = ("vgg19-2d", "vgg19-3d-student")  # their first blocks alone are of use
 Reader = Callable[[Path], Tensors]
 HDF5 = (".h5", ".hdf5")
 SLOTS: dict[str, tuple[Mapping[str, Part], dict[str, Reader]]] = {

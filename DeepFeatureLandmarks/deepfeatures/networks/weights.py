@@ -65,12 +65,23 @@ def load(slot: str) -> dict[str, torch.Tensor]:
         raise InputError(f"The weights file {path} cannot be read: import the weights again.") from error
 
 
-def save(slot: str, tensors: Mapping[str, torch.Tensor], *, source: Path) -> Path:
-    """Keep tensors in the user's folder, with a note of their sha256 and where they came from; whole or not at all."""
+def save(
+    slot: str, tensors: Mapping[str, torch.Tensor], *, source: Path, origin: Mapping[str, object] | None = None
+) -> Path:
+    """Keep tensors in the user's folder, with a note of their sha256 and where they came from; whole or not at all.
+
+    Args:
+        slot: The name to keep them under.
+        tensors: What to keep.
+        source: The file that they were read from.
+        origin: What else is known of that file.
+    """
     from safetensors.torch import save_file
 
     folder = weights_folder()
     note = {"source": source.name, "source_sha256": sha256(source), "tensors": sorted(tensors)}
+    if origin:
+        note["origin"] = dict(origin)
     path = folder / f"{slot}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -32,14 +32,18 @@ def save(state: dict[str, dict], folder: Path) -> None:
         stale.unlink()
 
 
+def exists(folder: Path) -> bool:
+    """Whether there is a complete state in `folder`."""
+    return (folder / _INDEX).exists()
+
+
 def load(folder: Path, device: torch.device | str) -> dict[str, dict]:
     """The newest complete state in `folder`.
 
     Raises:
         InputError: where there is none.
     """
-    index = folder / _INDEX
-    if not index.exists():
+    if not exists(folder):
         raise InputError(f"There is no checkpoint in {folder}; start without --resume.")
-    files = json.loads(index.read_text())["files"]
+    files = json.loads((folder / _INDEX).read_text())["files"]
     return {part: torch.load(folder / name, map_location=device, weights_only=True) for part, name in files.items()}

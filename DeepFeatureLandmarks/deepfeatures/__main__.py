@@ -1,0 +1,7 @@
+"""`python -m deepfeatures` is `deepfeatures`; torchrun starts it by this name."""
+
+import sys
+
+from deepfeatures.cli import main
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+"""`deepfeatures train`: train the networks that this package trains, on one device or several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deepfeatures.training.process import Process
+    from deepfeatures.training.trainer import Trainer
+
+app = typer.Typer(
+    help="Train networks of your own. On several GPUs: `torchrun --nproc-per-node N -m deepfeatures train …`."
+)
+Settings = Annotated[Path | None, typer.Option("--settings", help="TOML file; what it leaves out keeps its default.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for weights, checkpoint and TensorBoard's curves.")]
+Seconds = Annotated[float, typer.Option("--seconds", min=0, help="Stop after this time; --resume goes on.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on exactly where the checkpoint in --out was taken.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+@app.command("cifl")
+def cifl(
+    out: Out,
+    settings: Settings = None,
+    seconds: Seconds = math.inf,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Train contrast-invariant features from synthetic shapes; no volumes are needed."""
+    from deepfeatures.training.cifl import CiflSettings, CiflTrainer
+    from deepfeatures.training.settings import read_settings
+
+    chosen = read_settings(settings, CiflSettings) if settings else CiflSettings()
+    _run(lambda process: CiflTrainer(chosen, process), out, seconds, resume, device)
+
+
+@app.command("student")
+def student(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="vgg19-3d-student or resnet-3d-student.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="Folder of volumes, of a Medical Segmentation Decathlon task, or of several."),
+    ],
+    out: Out,
+    settings: Settings = None,
+    seconds: Seconds = math.inf,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Train the paper's network 3 or 4 to predict VGG-19's features; `weights import` then takes what it leaves."""
+    from deepfeatures.training.settings import read_settings
+    from deepfeatures.training.student import StudentSettings, StudentTrainer
+
+    chosen = read_settings(settings, StudentSettings) if settings else StudentSettings()
+    _run(lambda process: StudentTrainer(network, data, chosen, process), out, seconds, resume, device)
+
+
+def _run(make: Callable[[Process], Trainer], out: Path, seconds: float, resume: bool, device: str) -> None:
+    import torch
+
+    from deepfeatures.matching.devices import choose_device
+    from deepfeatures.training.process import joined
+    from deepfeatures.training.trainer import run
+
+    torch.backends.cudnn.benchmark = True
+    with joined(choose_device(device)) as process:
+        run(make(process), out, seconds=seconds, resume=resume)
