@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import vtk
 
 from DeepFeatureLandmarksLib import following, nodes, quality, review, runs
+from DeepFeatureLandmarksLib.array_cache import ArrayCache
 from DeepFeatureLandmarksLib.review import ReviewRow
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
@@ -142,6 +144,7 @@ class DeepFeatureLandmarksLogic:
 
     Attributes:
         onProgress: Called with `(fraction, text)`.
+        onSettling: Called with a `LandmarkSet`, world LPS: where the landmarks lie so far. The scene is as it was.
         onFinished: Called with a `Run`.
         onError: Called with a sentence. A cancelled run ends here too, with "cancelled" in words.
         catalog: `None` until the worker has answered `requestCatalog`; then its `hello`: `versions` (name -> version),
@@ -153,10 +156,13 @@ class DeepFeatureLandmarksLogic:
     def __init__(self, scene, client: WorkerClient):
         self._scene, self._client = scene, client
         self.onProgress: Callable[[float, str], None] = lambda fraction, text: None
+        self.onSettling: Callable[[LandmarkSet], None] = lambda landmarks: None
         self.onFinished: Callable[[Run], None] = lambda run: None
         self.onError: Callable[[str], None] = lambda sentence: None
         self.catalog: dict | None = None
         self._pending: _Pending | None = None
+        self._arrays = ArrayCache()
+        self._preparation: int | None = None  # the last request to read a pair ahead
         self._catalogRequest: int | None = None
         self._outputs: set[str] = set()  # node IDs
         self._observers = [
@@ -179,6 +185,9 @@ class DeepFeatureLandmarksLogic:
         for event in self._client.poll():
             if event.request == self._catalogRequest:
                 self._takeCatalog(event)
+            elif event.request == self._preparation:
+                if self._pending is not None and event.kind == "progress":  # it waits for the preparation
+                    self.onProgress(0.0, event.text)
             elif self._pending is not None and event.request == self._pending.request:
                 self._take(event)
 
@@ -202,9 +211,15 @@ class DeepFeatureLandmarksLogic:
         return self._wrongInput(placement) or self._wrongOutput(placement)
 
     def prepare(self, placement: Placement) -> None:
-        """Let the worker read both volumes ahead of the first `place`; says nothing when it is done, or fails."""
-        if not self.whyNot(placement):
-            self._client.encode(*self._volumes(placement), placement.settings)
+        """Let the worker read both volumes, and find the pose, ahead of the first `place`; the landmarks may come later.
+
+        Says nothing when it is done, or fails.
+        """
+        volumes = placement.templateVolume, placement.targetVolume
+        if self.isBusy or any(volume is None or volume.GetImageData() is None for volume in volumes):
+            return
+        with suppress(InputError):  # `place` will say it
+            self._preparation = self._client.encode(*self._volumes(placement), placement.settings)
 
     def place(self, placement: Placement) -> None:
         """Place all landmarks; ends in `onFinished` or `onError`.
@@ -345,7 +360,7 @@ class DeepFeatureLandmarksLogic:
             return Run("activations", maps=maps)
 
         size = placement.settings.patch_size or MAP_PATCH
-        request = self._client.activations(nodes.arrayFromNode(volume), landmark, placement.settings, size)
+        request = self._client.activations(self._arrays.arrayFromNode(volume), landmark, placement.settings, size)
         self._begin(_Pending(request, "activations", time.monotonic(), placement, apply))
 
     def activationMap(self, maps: ActivationMaps, channel: int):
@@ -420,6 +435,10 @@ class DeepFeatureLandmarksLogic:
         pending = self._pending
         if event.kind == "progress":
             self.onProgress(event.fraction, event.text)
+            return
+        if event.kind == "settling":
+            now = nodes.gridToWorld(pending.placement.targetVolume)
+            self.onSettling(nodes.carried(event.content["landmarks"], pending.grid, now))
             return
         self._pending = None
         if event.kind == "error":
@@ -597,9 +616,9 @@ class DeepFeatureLandmarksLogic:
             return f"{output.GetName()} names several points {duplicates[0]}; rename them or choose another output."
         return ""
 
-    @staticmethod
-    def _volumes(placement: Placement) -> tuple[VolumeArray, VolumeArray]:
-        return nodes.arrayFromNode(placement.templateVolume), nodes.arrayFromNode(placement.targetVolume)
+    def _volumes(self, placement: Placement) -> tuple[VolumeArray, VolumeArray]:
+        arrays = self._arrays
+        return arrays.arrayFromNode(placement.templateVolume), arrays.arrayFromNode(placement.targetVolume)
 
     @staticmethod
     def _targetOf(output):
@@ -620,6 +639,7 @@ class DeepFeatureLandmarksLogic:
 
     def _onSceneClosing(self, *_) -> None:
         self._outputs.clear()
+        self._arrays.clear()
         if self.isBusy:
             self._abandon(SCENE_CLOSED)
 
@@ -627,6 +647,8 @@ class DeepFeatureLandmarksLogic:
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def onNodeLeaving(_scene, _event, node) -> None:
             self._outputs.discard(node.GetID())
+            if node.IsA("vtkMRMLVolumeNode"):
+                self._arrays.clear()
             if self.isBusy and any(node is used for used in self._pending.nodes):
                 self._abandon(f"{node.GetName()} was removed while it was being worked on; nothing was placed.")
 

@@ -140,12 +140,10 @@ class Panel(VTKObservationMixin):
     def _prepare(self) -> None:
         """Let the worker read a newly chosen pair while the person is still looking at it."""
         pair = self._node("templateVolume"), self._node("targetVolume")
-        if pair == self._prepared or not self._isEntered or self.install.reason:
+        if None in pair or pair == self._prepared or not self._isEntered or self.install.reason or self._logic.isBusy:
             return
-        placement = placementOf(self._parameters) if self._parameters is not None else None
-        if placement is not None and not self._logic.whyNot(placement):
-            self._prepared = pair
-            self._logic.prepare(placement)
+        self._prepared = pair
+        self._logic.prepare(placementOf(self._parameters))
 
     def _observePoints(self) -> None:
         """Follow the points of the two lists: they are set, dragged, renamed and locked in the views."""
