@@ -23,6 +23,7 @@ import vtk
 
 from DeepFeatureLandmarksLib import following, nodes, quality, review, runs
 from DeepFeatureLandmarksLib.array_cache import ArrayCache
+from DeepFeatureLandmarksLib.quality import PointError
 from DeepFeatureLandmarksLib.review import ReviewRow
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
@@ -211,9 +212,9 @@ class DeepFeatureLandmarksLogic:
         return self._wrongInput(placement) or self._wrongOutput(placement)
 
     def prepare(self, placement: Placement) -> None:
-        """Let the worker read both volumes, and find the pose, ahead of the first `place`; the landmarks may come later.
+        """Let the worker read both volumes and find the pose ahead of the first `place`.
 
-        Says nothing when it is done, or fails.
+        The landmarks may come later. Says nothing when it is done, or fails.
         """
         volumes = placement.templateVolume, placement.targetVolume
         if self.isBusy or any(volume is None or volume.GetImageData() is None for volume in volumes):
@@ -402,6 +403,15 @@ class DeepFeatureLandmarksLogic:
         request = self._client.distances(template, landmark, target, placement.settings)
         self._begin(_Pending(request, "distanceMap", time.monotonic(), placement, apply))
 
+    def pointErrors(self, reference, placed, second=None) -> list[PointError]:
+        """Distances in mm from a person's points to the placed ones, and to a second person's, of the same name.
+
+        Raises:
+            InputError: Names are ambiguous, or none is in two sets.
+        """
+        sets = [nodes.landmarkSetFromNode(node) for node in (reference, placed, second) if node is not None]
+        return quality.pointErrors(*sets, expected={row.name: row.expectedError for row in self._rows(placed)})
+
     def qualityTable(self, reference, placed):
         """vtkMRMLTableNode with the distance in mm between a person's points and placed ones of the same name.
 
@@ -410,7 +420,7 @@ class DeepFeatureLandmarksLogic:
         Raises:
             InputError: No name is in both.
         """
-        errors = quality.pointErrors(nodes.landmarkSetFromNode(reference), nodes.landmarkSetFromNode(placed))
+        errors = self.pointErrors(reference, placed)
         table = self._table(placed, ERRORS_TABLE, "errors")
         columns = {
             "Landmark": [error.name for error in errors],

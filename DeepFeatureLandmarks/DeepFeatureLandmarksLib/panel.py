@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
@@ -49,6 +50,10 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._isEntered = False
         self._isRefreshing = False
+        self._soon = qt.QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._refresh)
         self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         self._points: set = set()  # markups nodes that are followed
         self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
@@ -58,7 +63,7 @@ class Panel(VTKObservationMixin):
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.reason, self._selectedName)
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
-        self.quality = QualitySection(ui)
+        self.quality = QualitySection(ui, logic)
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onFinished = self._onFinished
@@ -102,6 +107,7 @@ class Panel(VTKObservationMixin):
         self.layout.hide()
         self.place.close()
         self.setParameters(None)
+        self._soon.stop()
         self.removeObservers()
         self._logic.close()
 
@@ -122,6 +128,7 @@ class Panel(VTKObservationMixin):
         """Bring all sections in step with the scene."""
         if self._isRefreshing:
             return
+        self._soon.stop()
         self._isRefreshing = True
         try:
             self._observePoints()
@@ -238,7 +245,8 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _onPointsModified(self, *_) -> None:
-        self._refresh()
+        """Points change by the hundred, and while they are dragged: one refresh for all that happens at once."""
+        self._soon.start()
 
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:

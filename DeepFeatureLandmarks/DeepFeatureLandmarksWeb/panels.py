@@ -59,7 +59,7 @@ def place_panel(name, actions) -> None:
             html.Input(
                 classes="name-input",
                 key="row.name",
-                # As an attribute: as a property it would undo what is being typed whenever anything on the page changes.
+                # As an attribute: as a property it would undo what is being typed whenever anything else changes.
                 raw_attrs=['aria-label="Name of the landmark"', ':value.attr="row.name"'],
                 spellcheck="false",
                 focus=(actions.show, "[row.name]"),

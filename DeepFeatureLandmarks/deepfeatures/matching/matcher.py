@@ -204,8 +204,8 @@ class Matcher:
             target: Where to place them.
             mask: Not zero where the target may be searched; any grid in the target's space.
             progress: Called with the fraction done, from 0 to 1.
-            settling: Called, where the search is guided, with where the landmarks that have a position lie so far, after
-                each step from coarse to fine: to be looked at, not to be kept.
+            settling: Called, where the search is guided, after each step from coarse to fine, with where the landmarks
+                that have a position lie so far: to be looked at, not to be kept.
 
         Returns:
             A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
