@@ -74,6 +74,13 @@ class Behaviours:
             self.assertLess(time.monotonic(), end, "the run does not end")
             self.logic.poll()
 
+    def settle(self, limit_s: float = 10.0) -> None:
+        """Let the panel notice what has changed in the scene."""
+        end = time.monotonic() + limit_s
+        while self.panel.isStale:
+            self.assertLess(time.monotonic(), end, "the panel does not notice")
+            slicer.app.processEvents()
+
     def placed(self, count: int = len(NAMES)):
         """The found points of a finished run."""
         self.pair(count)
@@ -101,7 +108,7 @@ class Behaviours:
         self.pair(0)
         self.assertFalse(self.ui.placeButton.enabled)
         self.panel.parameters.templateLandmarks.AddControlPointWorld(1.0, 2.0, 3.0, "AC")
-        slicer.app.processEvents()
+        self.settle()
         self.assertTrue(self.ui.placeButton.enabled, self.ui.placeReasonLabel.text)
         self.assertEqual(self.ui.placeReasonLabel.text, "")
 
@@ -202,7 +209,7 @@ class Behaviours:
         started = time.monotonic()
         for index in range(found.GetNumberOfControlPoints()):
             found.SetNthControlPointLocked(index, True)
-        slicer.app.processEvents()
+        self.settle()
         self.assertLess(time.monotonic() - started, 3.0)
         self.assertIn(len(refreshes), (1, 2), "one refresh for all that changes at once")
         self.assertTrue(all("accepted" in self.cell(row, 4) for row in range(500)))
@@ -272,7 +279,7 @@ class Behaviours:
         found = self.placed()
         row = self.panel.review.selectedRow
         found.SetNthControlPointPositionWorld(row.index, 10.0, 11.0, 12.0)
-        self.panel.review.refresh()
+        self.settle()
         self.assertEqual(self.panel.review.selectedRow.status, "corrected")
 
     def test_found_points_move_with_the_target(self):

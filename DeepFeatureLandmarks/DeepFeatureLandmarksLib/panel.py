@@ -22,6 +22,8 @@ from DeepFeatureLandmarksLib.review import ReviewRow
 from DeepFeatureLandmarksLib.review_section import ReviewSection
 from DeepFeatureLandmarksLib.shortcuts import Shortcuts
 
+REFRESH_MS = 50
+
 
 class Panel(VTKObservationMixin):
     """What the module shows.
@@ -52,8 +54,9 @@ class Panel(VTKObservationMixin):
         self._isRefreshing = False
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self._refresh)
+        self._soon.setInterval(REFRESH_MS)
+        self._soon.timeout.connect(lambda: self._refresh())
+        self.isStale = False  # a refresh will follow
         self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         self._points: set = set()  # markups nodes that are followed
         self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
@@ -129,6 +132,7 @@ class Panel(VTKObservationMixin):
         if self._isRefreshing:
             return
         self._soon.stop()
+        self.isStale = False
         self._isRefreshing = True
         try:
             self._observePoints()
@@ -159,6 +163,7 @@ class Panel(VTKObservationMixin):
         events = (
             markups.PointPositionDefinedEvent,
             markups.PointRemovedEvent,
+            markups.PointModifiedEvent,
             markups.PointEndInteractionEvent,
             markups.LockModifiedEvent,
             "ModifiedEvent",
@@ -245,8 +250,10 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _onPointsModified(self, *_) -> None:
-        """Points change by the hundred, and while they are dragged: one refresh for all that happens at once."""
-        self._soon.start()
+        """Points change by the hundred, and while they are dragged: one refresh for all that happens meanwhile."""
+        if not self.isStale:
+            self.isStale = True
+            self._soon.start()
 
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:
