@@ -13,14 +13,14 @@ COLUMNS = {
     "Landmark": "The most doubtful first; click to go there in both scans",
     "± mm": "Expected distance from the true place, in mm",
     "≤ 3 mm": "Chance to lie within 3 mm of the true place",
-    "Trip mm": "mm between the landmark and its place matched back into the template",
+    "Trip": "mm between the landmark and its place matched back into the template",
     "Status": "What you have said of it",
     "✓": "Accept: the point is right",
     "✗": "Reject: the point is wrong",
 }
 EXPECTED, CHANCE, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
 SCORES = {EXPECTED: "expectedError", CHANCE: "within3mm", TRIP: "roundTrip"}  # fields of `ReviewRow`
-ROW_HEIGHT = 24  # pixels
+ROW_HEIGHT, NARROWEST = 24, 20  # pixels
 # Blue and orange: told apart by colour-blind people, too. Shapes say the same.
 STATUS = {
     "proposed": ("● to check", "#E69F00"),
@@ -56,6 +56,7 @@ class ReviewSection:
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = table.horizontalHeader()
+        header.setMinimumSectionSize(NARROWEST)
         for column in range(len(COLUMNS)):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)

@@ -241,7 +241,7 @@ def test_scrolling_answers_while_the_worker_computes(visitor):
     figures = {"median_ms": float(np.median(times)), "p90_ms": float(np.percentile(times, 90)), "all_ms": times}
     visitor.picture("1-scrolled")
     (PICTURES / "scroll.json").write_text(json.dumps(figures, indent=1))
-    assert figures["median_ms"] < 300  # below 150 where nobody else is at work on the machine
+    assert figures["median_ms"] < 150  # and nine in ten where nobody else is at work on the machine
 
 
 WATCH = """() => {
