@@ -268,6 +268,7 @@ class Behaviours:
     def test_a_click_goes_to_the_landmark_in_both_scans(self):
         found = self.placed()
         row = self.panel.review.selectedRow
+        self.assertEqual(self.ui.activationLandmarkBox.currentText, row.name)
         template = self.panel.parameters.templateLandmarks
         for side, points in (("Template", template), ("Target", found)):
             view = slicer.mrmlScene.GetSingletonNode(f"{side}Axial", "vtkMRMLSliceNode")

@@ -198,6 +198,7 @@ class Panel(VTKObservationMixin):
         self.layout.jump(
             _positionOf(self._node("templateLandmarks"), row.name), _positionOf(self._node("targetLandmarks"), row.name)
         )
+        self.activations.choose(row.name)
         self.place.refresh()
 
     def _onFinished(self, run: Run) -> None:
