@@ -5,11 +5,7 @@ CODE := DeepFeatureLandmarks Testing
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo app test bench lint format pictures clean
-=======
-.PHONY: help demo test bench screenshots lint format clean
->>>>>>> main
+.PHONY: help demo app test bench screenshots lint format pictures clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -18,14 +14,10 @@ help: ## List the targets
 demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers and a picture in demo-output/
 	$(BIN)/deepfeatures demo
 
-<<<<<<< HEAD
 app: .venv/has-web ## Open the page on which landmarks are placed and reviewed
 	$(BIN)/deepfeatures app
 
-test: lint .venv/has-chromium ## Lint, check the format and run every test
-=======
-test: lint .venv/has-libraries ## Lint, check the format and run every test
->>>>>>> main
+test: lint .venv/has-libraries .venv/has-chromium ## Lint, check the format and run every test
 	$(BIN)/python -m pytest
 
 screenshots: .venv/has-dev .venv/has-libraries ## Draw Resources/Screenshots from made heads; not pictures of Slicer

@@ -71,6 +71,10 @@ class ActivationSection:
         for button in (self._ui.activationButton, self._ui.distanceButton):
             button.setEnabled(ready)
 
+    def choose(self, name: str) -> None:
+        """Offer the maps of the landmark that the person has gone to."""
+        self._landmark.write(name)
+
     def show(self, run: Run) -> None:
         """Show what a finished run has brought."""
         if run.kind == "activations":

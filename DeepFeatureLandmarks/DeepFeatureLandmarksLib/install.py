@@ -30,6 +30,7 @@ class Package:
 TORCH = Package("torch", ">=2.4", "computes the features (PyTorch, by Slicer's PyTorch extension; 0.2 to 3 GB)")
 PACKAGES = (
     Package("safetensors", "safetensors>=0.4", "reads network weights (under 1 MB)"),
+    Package("pandas", "pandas>=2.1", "compares points with a person's (12 MB)"),
     Package("platformdirs", "platformdirs>=4", "finds the folder for weights (under 1 MB)"),
 )
 REQUESTER = "Deep Feature Landmarks"

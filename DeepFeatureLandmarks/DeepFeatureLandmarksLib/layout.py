@@ -32,7 +32,7 @@ class Side:
         return tuple(self.name + orientation for orientation in ORIENTATIONS)
 
 
-TEMPLATE, TARGET = Side("Template", 1, "#E69F00"), Side("Target", 2, "#56B4E9")
+TEMPLATE, TARGET = Side("Template", 1, "#56B4E9"), Side("Target", 2, "#E69F00")  # as on the page
 
 
 def _viewXml(side: Side, orientation: str) -> str:

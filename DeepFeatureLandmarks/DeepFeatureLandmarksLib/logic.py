@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ import numpy as np
 import vtk
 
 from DeepFeatureLandmarksLib import following, nodes, quality, review, runs
+from DeepFeatureLandmarksLib.array_cache import ArrayCache
+from DeepFeatureLandmarksLib.quality import PointError
 from DeepFeatureLandmarksLib.review import ReviewRow
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
@@ -142,6 +145,7 @@ class DeepFeatureLandmarksLogic:
 
     Attributes:
         onProgress: Called with `(fraction, text)`.
+        onSettling: Called with a `LandmarkSet`, world LPS: where the landmarks lie so far. The scene is as it was.
         onFinished: Called with a `Run`.
         onError: Called with a sentence. A cancelled run ends here too, with "cancelled" in words.
         catalog: `None` until the worker has answered `requestCatalog`; then its `hello`: `versions` (name -> version),
@@ -153,10 +157,13 @@ class DeepFeatureLandmarksLogic:
     def __init__(self, scene, client: WorkerClient):
         self._scene, self._client = scene, client
         self.onProgress: Callable[[float, str], None] = lambda fraction, text: None
+        self.onSettling: Callable[[LandmarkSet], None] = lambda landmarks: None
         self.onFinished: Callable[[Run], None] = lambda run: None
         self.onError: Callable[[str], None] = lambda sentence: None
         self.catalog: dict | None = None
         self._pending: _Pending | None = None
+        self._arrays = ArrayCache()
+        self._preparation: int | None = None  # the last request to read a pair ahead
         self._catalogRequest: int | None = None
         self._outputs: set[str] = set()  # node IDs
         self._observers = [
@@ -179,6 +186,9 @@ class DeepFeatureLandmarksLogic:
         for event in self._client.poll():
             if event.request == self._catalogRequest:
                 self._takeCatalog(event)
+            elif event.request == self._preparation:
+                if self._pending is not None and event.kind == "progress":  # it waits for the preparation
+                    self.onProgress(0.0, event.text)
             elif self._pending is not None and event.request == self._pending.request:
                 self._take(event)
 
@@ -202,9 +212,15 @@ class DeepFeatureLandmarksLogic:
         return self._wrongInput(placement) or self._wrongOutput(placement)
 
     def prepare(self, placement: Placement) -> None:
-        """Let the worker read both volumes ahead of the first `place`; says nothing when it is done, or fails."""
-        if not self.whyNot(placement):
-            self._client.encode(*self._volumes(placement), placement.settings)
+        """Let the worker read both volumes and find the pose ahead of the first `place`.
+
+        The landmarks may come later. Says nothing when it is done, or fails.
+        """
+        volumes = placement.templateVolume, placement.targetVolume
+        if self.isBusy or any(volume is None or volume.GetImageData() is None for volume in volumes):
+            return
+        with suppress(InputError):  # `place` will say it
+            self._preparation = self._client.encode(*self._volumes(placement), placement.settings)
 
     def place(self, placement: Placement) -> None:
         """Place all landmarks; ends in `onFinished` or `onError`.
@@ -345,7 +361,7 @@ class DeepFeatureLandmarksLogic:
             return Run("activations", maps=maps)
 
         size = placement.settings.patch_size or MAP_PATCH
-        request = self._client.activations(nodes.arrayFromNode(volume), landmark, placement.settings, size)
+        request = self._client.activations(self._arrays.arrayFromNode(volume), landmark, placement.settings, size)
         self._begin(_Pending(request, "activations", time.monotonic(), placement, apply))
 
     def activationMap(self, maps: ActivationMaps, channel: int):
@@ -387,6 +403,15 @@ class DeepFeatureLandmarksLogic:
         request = self._client.distances(template, landmark, target, placement.settings)
         self._begin(_Pending(request, "distanceMap", time.monotonic(), placement, apply))
 
+    def pointErrors(self, reference, placed, second=None) -> list[PointError]:
+        """Distances in mm from a person's points to the placed ones, and to a second person's, of the same name.
+
+        Raises:
+            InputError: Names are ambiguous, or none is in two sets.
+        """
+        sets = [nodes.landmarkSetFromNode(node) for node in (reference, placed, second) if node is not None]
+        return quality.pointErrors(*sets, expected={row.name: row.expectedError for row in self._rows(placed)})
+
     def qualityTable(self, reference, placed):
         """vtkMRMLTableNode with the distance in mm between a person's points and placed ones of the same name.
 
@@ -395,7 +420,7 @@ class DeepFeatureLandmarksLogic:
         Raises:
             InputError: No name is in both.
         """
-        errors = quality.pointErrors(nodes.landmarkSetFromNode(reference), nodes.landmarkSetFromNode(placed))
+        errors = self.pointErrors(reference, placed)
         table = self._table(placed, ERRORS_TABLE, "errors")
         columns = {
             "Landmark": [error.name for error in errors],
@@ -420,6 +445,10 @@ class DeepFeatureLandmarksLogic:
         pending = self._pending
         if event.kind == "progress":
             self.onProgress(event.fraction, event.text)
+            return
+        if event.kind == "settling":
+            now = nodes.gridToWorld(pending.placement.targetVolume)
+            self.onSettling(nodes.carried(event.content["landmarks"], pending.grid, now))
             return
         self._pending = None
         if event.kind == "error":
@@ -597,9 +626,9 @@ class DeepFeatureLandmarksLogic:
             return f"{output.GetName()} names several points {duplicates[0]}; rename them or choose another output."
         return ""
 
-    @staticmethod
-    def _volumes(placement: Placement) -> tuple[VolumeArray, VolumeArray]:
-        return nodes.arrayFromNode(placement.templateVolume), nodes.arrayFromNode(placement.targetVolume)
+    def _volumes(self, placement: Placement) -> tuple[VolumeArray, VolumeArray]:
+        arrays = self._arrays
+        return arrays.arrayFromNode(placement.templateVolume), arrays.arrayFromNode(placement.targetVolume)
 
     @staticmethod
     def _targetOf(output):
@@ -620,6 +649,7 @@ class DeepFeatureLandmarksLogic:
 
     def _onSceneClosing(self, *_) -> None:
         self._outputs.clear()
+        self._arrays.clear()
         if self.isBusy:
             self._abandon(SCENE_CLOSED)
 
@@ -627,6 +657,8 @@ class DeepFeatureLandmarksLogic:
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def onNodeLeaving(_scene, _event, node) -> None:
             self._outputs.discard(node.GetID())
+            if node.IsA("vtkMRMLVolumeNode"):
+                self._arrays.clear()
             if self.isBusy and any(node is used for used in self._pending.nodes):
                 self._abandon(f"{node.GetName()} was removed while it was being worked on; nothing was placed.")
 

@@ -54,7 +54,7 @@ def arrayFromNode(node) -> VolumeArray:
         raise InputError(f"{node.GetName()} holds voxels that are not finite numbers; replace NaN and infinity.")
     lps = LPS_RAS @ matrix
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    return VolumeArray(voxels, lps[:3, 3], spacing, lps[:3, :3] / spacing, node.GetName(), _modality(node))
+    return VolumeArray(voxels, lps[:3, 3], spacing, lps[:3, :3] / spacing, node.GetName(), modality(node))
 
 
 def volumeFromNode(node) -> Volume:
@@ -302,7 +302,7 @@ def _samples(node) -> tuple[np.ndarray, np.ndarray]:
     return indices, np.array([toWorld.TransformPoint(point) for point in local])
 
 
-def _modality(node) -> str | None:
+def modality(node) -> str | None:
     """The DICOM modality that the subject hierarchy has noted."""
     scene = node.GetScene()
     hierarchy = scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode") if scene else None  # asking must not make one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
@@ -20,6 +21,8 @@ from DeepFeatureLandmarksLib.quality_section import QualitySection
 from DeepFeatureLandmarksLib.review import ReviewRow
 from DeepFeatureLandmarksLib.review_section import ReviewSection
 from DeepFeatureLandmarksLib.shortcuts import Shortcuts
+
+REFRESH_MS = 50
 
 
 class Panel(VTKObservationMixin):
@@ -49,6 +52,11 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._isEntered = False
         self._isRefreshing = False
+        self._soon = qt.QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(REFRESH_MS)
+        self._soon.timeout.connect(lambda: self._refresh())
+        self.isStale = False  # a refresh will follow
         self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         self._points: set = set()  # markups nodes that are followed
         self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
@@ -58,7 +66,7 @@ class Panel(VTKObservationMixin):
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.reason, self._selectedName)
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
-        self.quality = QualitySection(ui)
+        self.quality = QualitySection(ui, logic)
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onFinished = self._onFinished
@@ -102,6 +110,7 @@ class Panel(VTKObservationMixin):
         self.layout.hide()
         self.place.close()
         self.setParameters(None)
+        self._soon.stop()
         self.removeObservers()
         self._logic.close()
 
@@ -122,6 +131,8 @@ class Panel(VTKObservationMixin):
         """Bring all sections in step with the scene."""
         if self._isRefreshing:
             return
+        self._soon.stop()
+        self.isStale = False
         self._isRefreshing = True
         try:
             self._observePoints()
@@ -140,12 +151,10 @@ class Panel(VTKObservationMixin):
     def _prepare(self) -> None:
         """Let the worker read a newly chosen pair while the person is still looking at it."""
         pair = self._node("templateVolume"), self._node("targetVolume")
-        if pair == self._prepared or not self._isEntered or self.install.reason:
+        if None in pair or pair == self._prepared or not self._isEntered or self.install.reason or self._logic.isBusy:
             return
-        placement = placementOf(self._parameters) if self._parameters is not None else None
-        if placement is not None and not self._logic.whyNot(placement):
-            self._prepared = pair
-            self._logic.prepare(placement)
+        self._prepared = pair
+        self._logic.prepare(placementOf(self._parameters))
 
     def _observePoints(self) -> None:
         """Follow the points of the two lists: they are set, dragged, renamed and locked in the views."""
@@ -154,6 +163,7 @@ class Panel(VTKObservationMixin):
         events = (
             markups.PointPositionDefinedEvent,
             markups.PointRemovedEvent,
+            markups.PointModifiedEvent,
             markups.PointEndInteractionEvent,
             markups.LockModifiedEvent,
             "ModifiedEvent",
@@ -188,6 +198,7 @@ class Panel(VTKObservationMixin):
         self.layout.jump(
             _positionOf(self._node("templateLandmarks"), row.name), _positionOf(self._node("targetLandmarks"), row.name)
         )
+        self.activations.choose(row.name)
         self.place.refresh()
 
     def _onFinished(self, run: Run) -> None:
@@ -240,7 +251,10 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _onPointsModified(self, *_) -> None:
-        self._refresh()
+        """Points change by the hundred, and while they are dragged: one refresh for all that happens meanwhile."""
+        if not self.isStale:
+            self.isStale = True
+            self._soon.start()
 
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import qt
 
-from DeepFeatureLandmarksLib.error_report import ErrorRow, csvText, errorRows, htmlText, inWords
-from DeepFeatureLandmarksLib.nodes import landmarkSetFromNode
+from DeepFeatureLandmarksLib.error_report import csvText, htmlText
+from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.parameters import Parameters
+from DeepFeatureLandmarksLib.quality import PointError, largestFirst, summary
 from deepfeatures.errors import InputError
 
-COLUMNS = ("Landmark", "Found", "Second person")
+COLUMNS = ("Landmark", "Error mm", "Expected mm", "Second person mm")
 
 
 def askForFile(suffix: str) -> str:
@@ -25,14 +27,16 @@ class QualitySection:
 
     Args:
         ui: The widgets of the .ui file.
+        logic: Measures.
         askFile: Gives the name of a file to write, by suffix.
     """
 
-    def __init__(self, ui, askFile: Callable[[str], str] = askForFile):
+    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, askFile: Callable[[str], str] = askForFile):
         self._ui = ui
+        self._logic = logic
         self._askFile = askFile
         self._parameters: Parameters | None = None
-        self._rows: tuple[ErrorRow, ...] = ()
+        self._errors: list[PointError] = []
         table = ui.qualityTable
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels(list(COLUMNS))
@@ -44,25 +48,24 @@ class QualitySection:
 
     def setParameters(self, parameters: Parameters | None) -> None:
         self._parameters = parameters
-        self._show(())
+        self._show([])
         self.refresh()
 
     def refresh(self) -> None:
         """Bring the button in step with the parameters, and say what it lacks."""
         reason = self._reason()
         self._ui.compareButton.setEnabled(not reason)
-        if not self._rows:
+        if not self._errors:
             self._ui.qualitySummaryLabel.setText(reason)
 
     def compare(self) -> None:
         """Fill the table."""
         parameters = self._parameters
-        human, found = landmarkSetFromNode(parameters.humanLandmarks), landmarkSetFromNode(parameters.targetLandmarks)
-        second = parameters.secondRaterLandmarks
+        human, second = parameters.humanLandmarks, parameters.secondRaterLandmarks
         try:
-            self._show(errorRows(human, found, landmarkSetFromNode(second) if second is not None else None))
+            self._show(largestFirst(self._logic.pointErrors(human, parameters.targetLandmarks, second)))
         except InputError as error:
-            self._show(())
+            self._show([])
             self._ui.qualitySummaryLabel.setText(str(error))
 
     def _reason(self) -> str:
@@ -74,22 +77,25 @@ class QualitySection:
             return "Choose points other than the found ones."
         return ""
 
-    def _show(self, rows: tuple[ErrorRow, ...]) -> None:
-        self._rows = rows
+    def _show(self, errors: list[PointError]) -> None:
+        self._errors = errors
         table = self._ui.qualityTable
-        table.setRowCount(len(rows))
-        for place, row in enumerate(rows):
-            for column, text in enumerate((row.name, _millimetres(row.found), _millimetres(row.second))):
-                table.setItem(place, column, qt.QTableWidgetItem(text))
-        table.setVisible(bool(rows))
+        table.setRowCount(len(errors))
+        for column, known in enumerate(("error_mm", "expected_mm", "second_mm"), 1):
+            table.setColumnHidden(column, all(math.isnan(getattr(error, known)) for error in errors))
+            for place, error in enumerate(errors):
+                table.setItem(place, column, qt.QTableWidgetItem(_number(getattr(error, known))))
+        for place, error in enumerate(errors):
+            table.setItem(place, 0, qt.QTableWidgetItem(error.name))
+        table.setVisible(bool(errors))
         for button in (self._ui.exportCsvButton, self._ui.exportHtmlButton):
-            button.setEnabled(bool(rows))
-        self._ui.qualitySummaryLabel.setText(inWords(rows) if rows else "")
+            button.setEnabled(bool(errors))
+        self._ui.qualitySummaryLabel.setText(summary(errors) if errors else "")
 
-    def _export(self, suffix: str, render: Callable[[tuple[ErrorRow, ...]], str]) -> None:
+    def _export(self, suffix: str, render: Callable[[list[PointError]], str]) -> None:
         if name := self._askFile(suffix):
-            Path(name).with_suffix(suffix).write_text(render(self._rows), encoding="utf-8")
+            Path(name).with_suffix(suffix).write_text(render(self._errors), encoding="utf-8")
 
 
-def _millimetres(value: float | None) -> str:
-    return f"{value:.2f} mm" if value is not None else "–"
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"

@@ -9,9 +9,18 @@ import qt
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.review import ReviewRow
 
-COLUMNS = ("Landmark", "Expected error", "Round trip", "Status", "✓", "✗")
-EXPECTED, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
-ROW_HEIGHT = 24  # pixels
+COLUMNS = {
+    "Landmark": "The most doubtful first; click to go there in both scans",
+    "± mm": "Expected distance from the true place, in mm",
+    "≤ 3 mm": "Chance to lie within 3 mm of the true place",
+    "Trip": "mm between the landmark and its place matched back into the template",
+    "Status": "What you have said of it",
+    "✓": "Accept: the point is right",
+    "✗": "Reject: the point is wrong",
+}
+EXPECTED, CHANCE, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
+SCORES = {EXPECTED: "expectedError", CHANCE: "within3mm", TRIP: "roundTrip"}  # fields of `ReviewRow`
+ROW_HEIGHT, NARROWEST = 24, 20  # pixels
 # Blue and orange: told apart by colour-blind people, too. Shapes say the same.
 STATUS = {
     "proposed": ("● to check", "#E69F00"),
@@ -42,9 +51,12 @@ class ReviewSection:
         table = ui.reviewTable
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels(list(COLUMNS))
+        for column, tip in enumerate(COLUMNS.values()):
+            table.horizontalHeaderItem(column).setToolTip(tip)
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = table.horizontalHeader()
+        header.setMinimumSectionSize(NARROWEST)
         for column in range(len(COLUMNS)):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -66,14 +78,15 @@ class ReviewSection:
 
     def refresh(self) -> None:
         """Read all rows anew."""
-        self._rows = self._logic.reviewRows(self._output) if self._output is not None else []
+        shown, self._rows = self._rows, self._logic.reviewRows(self._output) if self._output is not None else []
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)
         table.setRowCount(len(self._rows))
-        for column, known in ((EXPECTED, "expectedError"), (TRIP, "roundTrip")):
+        for column, known in SCORES.items():
             table.setColumnHidden(column, all(getattr(row, known) is None for row in self._rows))
         for place, row in enumerate(self._rows):
-            self._fill(place, row)
+            if place >= len(shown) or row != shown[place]:  # of 500 rows a judgement changes a few
+                self._fill(place, row)
             if row.index == self._selected:
                 table.selectRow(place)
         table.blockSignals(wasBlocked)
@@ -128,13 +141,14 @@ class ReviewSection:
 
     def _fill(self, place: int, row: ReviewRow) -> None:
         status, colour = STATUS[row.status]
-        texts = (row.name, _millimetres(row.expectedError), _millimetres(row.roundTrip), status, "✓", "✗")
+        chance = "–" if row.within3mm is None else f"{row.within3mm:.0%}"
+        texts = (row.name, _number(row.expectedError), chance, _number(row.roundTrip), status, "✓", "✗")
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(_explained(row, column))
             if column == STATE:
                 item.setForeground(qt.QBrush(qt.QColor(colour)))
-            if column in (EXPECTED, TRIP):
+            if column in SCORES:
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
             self._ui.reviewTable.setItem(place, column, item)
 
@@ -148,8 +162,8 @@ class ReviewSection:
         self._ui.rejectButton.setEnabled(self._canReject())
 
 
-def _millimetres(value: float | None) -> str:
-    return f"{value:.1f} mm" if value is not None else "–"
+def _number(value: float | None) -> str:
+    return f"{value:.1f}" if value is not None else "–"
 
 
 def _explained(row: ReviewRow, column: int) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 from pathlib import Path
 
-import numpy as np
-
+from DeepFeatureLandmarksLib.quality import PointError, largestFirst, summary
 from DeepFeatureLandmarksWeb.desk import Desk
-from DeepFeatureLandmarksWeb.sides import positions_of
 from deepfeatures.errors import InputError
 from deepfeatures.files import write_text
 from deepfeatures.report import versions
@@ -32,26 +31,36 @@ class Comparing:
         if self._desk.reference is not None:
             self._desk.reference.GetDisplayNode().SetVisibility(is_shown)
 
-    def _errors(self) -> dict[str, float]:
-        """mm between both sets, by name, the largest first."""
-        placed, reference = positions_of(self._desk.output), positions_of(self._desk.reference)
-        errors = {name: float(np.linalg.norm(placed[name] - reference[name])) for name in placed if name in reference}
-        return dict(sorted(errors.items(), key=lambda item: -item[1]))
+    def _errors(self) -> list[PointError]:
+        """Of the placed points against the second set, the largest first.
+
+        Raises:
+            InputError: There is nothing to compare.
+        """
+        desk = self._desk
+        if desk.output is None:
+            raise InputError("Place the landmarks first.")
+        if desk.reference is None:
+            raise InputError("Open a second set of landmarks of the target, a person's for example.")
+        return largestFirst(desk.logic.pointErrors(desk.reference, desk.output))
 
     def _tell(self) -> None:
-        desk, state = self._desk, self._desk.state
-        errors = self._errors()
-        expected = {row["name"]: row["expected"] for row in state.rows}
+        state = self._desk.state
+        try:
+            errors = self._errors()
+        except InputError as nothing:
+            state.quality_rows, state.quality_note = [], str(nothing)
+            return
+        state.quality_note = summary(errors)
         state.quality_rows = [
             {
-                "name": name,
-                "error": f"{error:.1f}",
-                "percent": min(100.0, 100 * error / SCALE_MM),
-                "expected": expected.get(name, "–"),
+                "name": error.name,
+                "error": f"{error.error_mm:.1f}" if error.isFound else "–",
+                "percent": min(100.0, 100 * error.error_mm / SCALE_MM) if error.isFound else 0.0,
+                "expected": "–" if math.isnan(error.expected_mm) else f"{error.expected_mm:.1f}",
             }
-            for name, error in errors.items()
+            for error in errors
         ]
-        state.quality_note = _summary(np.array(list(errors.values()))) if errors else _why_empty(desk)
 
     def write_report(self, folder: Path) -> Path:
         """An HTML page that needs nothing but itself."""
@@ -59,18 +68,22 @@ class Comparing:
         if desk.output is None:
             raise InputError("there is nothing to report yet; place the landmarks first")
         path = folder / "report.html"
-        errors = self._errors()
-        rows = "".join(_report_row(row, errors.get(row["name"])) for row in desk.state.rows)
+        try:
+            errors = self._errors()
+            note = summary(errors)
+        except InputError:
+            errors, note = [], "No second set was compared."
+        found = {error.name: error.error_mm for error in errors if error.isFound}
+        rows = "".join(_report_row(row, found.get(row["name"])) for row in desk.state.rows)
         facts = "".join(f"<li>{html.escape(f'{name} {value}')}</li>" for name, value in versions().items())
         runs = "".join(f"<li>{html.escape(_run(run))}</li>" for run in desk.logic.history(desk.output))
-        note = _summary(np.array(list(errors.values()))) if errors else "No second set was compared."
         write_text(
             path,
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmarks report</title>'
             f"<style>{STYLE}</style>"
             f"<h1>Landmarks of {html.escape(desk.state.template.title)} in {html.escape(desk.state.target.title)}</h1>"
             f"<p>{html.escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
-            "<table><tr><th>Landmark</th><th>Status</th><th>Expected mm</th><th>Round trip mm</th>"
+            "<table><tr><th>Landmark</th><th>Status</th><th>Expected mm</th><th>Within 3 mm</th><th>Round trip mm</th>"
             f"<th>Distance to the second set, mm</th><th></th></tr>{rows}</table>"
             f"<h2>Runs</h2><ul>{runs}</ul><h2>Versions</h2><ul>{facts}</ul></html>\n",
         )
@@ -82,7 +95,7 @@ def _report_row(row: dict, error: float | None) -> str:
     told = "–" if error is None else f"{error:.2f}"
     return (
         f"<tr><td>{html.escape(row['name'])}</td><td>{row['status']}</td><td class=n>{row['expected']}</td>"
-        f"<td class=n>{row['trip']}</td><td class=n>{told}</td>"
+        f"<td class=n>{row['chance']}</td><td class=n>{row['trip']}</td><td class=n>{told}</td>"
         f'<td style="width:25%"><div class=bar style="width:{width:.0f}%"></div></td></tr>'
     )
 
@@ -90,18 +103,3 @@ def _report_row(row: dict, error: float | None) -> str:
 def _run(run: dict) -> str:
     how = " ".join(str(run[name]) for name in ("network", "layer") if run[name]) or "guided search"
     return f"Run {run['number']}, {run['time']}: {how}{' (undone)' if run['reverted'] else ''}"
-
-
-def _summary(errors: np.ndarray) -> str:
-    return (
-        f"{len(errors)} landmarks: mean {errors.mean():.1f} mm, median {np.median(errors):.1f} mm, "
-        f"largest {errors.max():.1f} mm."
-    )
-
-
-def _why_empty(desk: Desk) -> str:
-    if desk.output is None:
-        return "Place the landmarks first."
-    if desk.reference is None:
-        return "Open a second set of landmarks of the target, a person's for example."
-    return "The second set has no landmark of the same name."

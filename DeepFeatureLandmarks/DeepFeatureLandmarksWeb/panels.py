@@ -58,12 +58,14 @@ def place_panel(name, actions) -> None:
         with html.Td():
             html.Input(
                 classes="name-input",
-                value=("row.name",),
-                raw_attrs=['aria-label="Name of the landmark"'],
+                key="row.name",
+                # As an attribute: as a property it would undo what is being typed whenever anything else changes.
+                raw_attrs=['aria-label="Name of the landmark"', ':value.attr="row.name"'],
                 spellcheck="false",
                 focus=(actions.show, "[row.name]"),
                 change=(actions.rename, "[row.index, $event.target.value]"),
                 keydown_enter="$event.target.blur()",
+                blur="$event.target.value = row.name",
             )
         with html.Td(style="width:64px;white-space:nowrap"):
             small_icon(
@@ -146,8 +148,11 @@ def review_panel(name, actions) -> None:
                     VTooltip(
                         "Expected distance from the true place; drawn as a circle", activator="parent", location="top"
                     )
+                with html.Th(classes="n", v_if=(name.has_expected,)):
+                    html.Span("≤ 3 mm")
+                    VTooltip("Chance to lie within 3 mm of the true place", activator="parent", location="top")
                 with html.Th(classes="n"):
-                    html.Span("Trip mm")
+                    html.Span("Trip")
                     VTooltip(
                         "mm between the landmark and its place matched back into the template",
                         activator="parent",
@@ -165,7 +170,8 @@ def review_panel(name, actions) -> None:
                 ),
             ):
                 html.Td("{{ row.name }}", classes="name", title=("row.name",))
-                html.Td("{{ row.expected }}", classes="n", title=("row.chance",), v_if=(name.has_expected,))
+                html.Td("{{ row.expected }}", classes="n", v_if=(name.has_expected,))
+                html.Td("{{ row.chance }}", classes="n", v_if=(name.has_expected,))
                 html.Td("{{ row.trip }}", classes="n")
                 with html.Td():
                     html.Span("{{ row.status }}", classes=("'status status-' + row.status",))

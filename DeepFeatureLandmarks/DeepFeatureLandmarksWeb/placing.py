@@ -5,6 +5,7 @@ from __future__ import annotations
 from DeepFeatureLandmarksLib.logic import Run
 from DeepFeatureLandmarksWeb.appearance import style_markups
 from DeepFeatureLandmarksWeb.desk import PROPOSED_COLOUR, Desk
+from DeepFeatureLandmarksWeb.settling import Settling
 from deepfeatures.errors import InputError
 from deepfeatures.worker_protocol import PlaceSettings
 
@@ -18,7 +19,10 @@ class Placing:
 
     def __init__(self, desk: Desk):
         self._desk = desk
+        self._settling = Settling(desk)
+        self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         desk.changed.append(self._tell)
+        desk.changed.append(self._prepare)
         desk.logic.onProgress = self._on_progress
         desk.logic.onError = self._on_error
         for name in ("preset", "network", "layer", "patch_size", "device"):
@@ -65,6 +69,7 @@ class Placing:
     def finish(self, run: Run) -> None:
         """Show what a run has placed."""
         desk = self._desk
+        self._settling.end()
         desk.output = run.node
         style_markups(run.node, PROPOSED_COLOUR, desk.target.view_ids)
         desk.state.is_busy = False
@@ -117,6 +122,7 @@ class Placing:
 
     def _on_error(self, sentence: str) -> None:
         self._desk.state.is_busy = False
+        self._settling.end()
         if CANCELLED in sentence.lower():
             self._desk.inform("Cancelled; nothing was changed.")
         else:
@@ -128,6 +134,14 @@ class Placing:
         if (state.networks and state.layer not in state.layers) or (state.networks and state.layers != self._layers()):
             self._offer_layers()
         self._tell()
+
+    def _prepare(self) -> None:
+        """Let the worker find the pose of a new pair while people are still looking at it."""
+        pair = self._desk.template.volume, self._desk.target.volume
+        if None in pair or pair == self._prepared or self._desk.logic.isBusy:
+            return
+        self._prepared = pair
+        self._desk.logic.prepare(self._desk.placement(self.settings))
 
     def _entry(self) -> dict:
         return next((entry for entry in self._desk.state.networks if entry["name"] == self._desk.state.network), {})

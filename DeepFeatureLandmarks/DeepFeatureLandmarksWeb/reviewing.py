@@ -124,5 +124,5 @@ def _shown(row: ReviewRow) -> dict:
         "status": row.status,
         "expected": "–" if row.expectedError is None else f"{row.expectedError:.1f}",
         "trip": "–" if row.roundTrip is None else f"{row.roundTrip:.1f}",
-        "chance": "" if row.within3mm is None else f"{100 * row.within3mm:.0f} % within 3 mm",
+        "chance": "–" if row.within3mm is None else f"{row.within3mm:.0%}",
     }

@@ -38,6 +38,7 @@ class PageState:
     is_busy: bool = False
     progress: float = 0.0
     progress_text: str = ""
+    settling: int = 0  # how often the points have moved in this run
     why_not: str = "Open a template and a target, or try the demo pair."
     can_revert: bool = False
 

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-POLITENESS = (
-    5  # of 19: a user interface on the same cores goes first, and the work still gets nearly all of an idle one
-)
+# Of 19: a user interface on the same cores goes first, and the work still gets nearly all of an idle one.
+POLITENESS = 10
 LOOK_AT_PARENT_S = 0.5
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark
+from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.process_tree import lower_priority, watch_parent
 from deepfeatures.worker_protocol import (
     VOLUMES_KEPT,
@@ -42,7 +42,24 @@ MEMORY = "There was not enough memory; crop the volumes, choose a layer with few
 NO_TORCH = "PyTorch cannot be loaded ({}); install it and try again."
 
 Kept = TypeVar("Kept")
-Progress = Callable[[float, str], None]
+
+
+class Teller:
+    """Tells what happens while a request is served.
+
+    Args:
+        number: Of the request.
+        send: Takes an event.
+    """
+
+    def __init__(self, number: int, send: Callable[[dict[str, Any]], None]):
+        self._number, self._send = number, send
+
+    def progress(self, fraction: float, text: str) -> None:
+        self._send({"id": self._number, "event": "progress", "fraction": round(fraction, 4), "text": text})
+
+    def settling(self, landmarks: LandmarkSet) -> None:
+        self._send({"id": self._number, "event": "settling", "content": {"landmarks": landmarks_to_json(landmarks)}})
 
 
 class Recent:
@@ -79,36 +96,38 @@ class Worker:
             "distances": self._distances,
         }
 
-    def serve(self, message: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    def serve(self, message: dict[str, Any], tell: Teller) -> dict[str, Any]:
         """The content of the result of a request."""
-        return self._requests[message["type"]](message, progress)
+        return self._requests[message["type"]](message, tell)
 
-    def _hello(self, _message: dict, _progress: Progress) -> dict:
+    def _hello(self, _message: dict, _tell: Teller) -> dict:
         from deepfeatures import worker_catalog
 
         return worker_catalog.describe()
 
-    def _encode(self, message: dict, progress: Progress) -> dict:
+    def _encode(self, message: dict, tell: Teller) -> dict:
         template, target = self._volume(message["template"]), self._volume(message["target"])
-        progress(0.1, "Comparing the volumes")
+        tell.progress(0.1, "Comparing the volumes")
         self._matcher(message).warm_up(template, target)
         return {}
 
-    def _match(self, message: dict, progress: Progress) -> dict:
-        progress(0.0, "Starting PyTorch")
+    def _match(self, message: dict, tell: Teller) -> dict:
+        tell.progress(0.0, "Starting PyTorch")
         matcher = self._matcher(message)
-        progress(0.0, "Reading the volumes")
+        tell.progress(0.0, "Reading the volumes")
         template, target = self._volume(message["template"]), self._volume(message["target"])
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
-        progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
-        placed = matcher.match(template, landmarks, target, progress=lambda done: progress(done, text))
+        tell.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
+        placed = matcher.match(
+            template, landmarks, target, progress=lambda done: tell.progress(done, text), settling=tell.settling
+        )
         return {"landmarks": landmarks_to_json(placed), "report": matcher.last_report}
 
-    def _activations(self, message: dict, progress: Progress) -> dict:
+    def _activations(self, message: dict, tell: Teller) -> dict:
         from deepfeatures.encoding.activations import activation_maps
 
-        progress(0.0, "Starting PyTorch")
+        tell.progress(0.0, "Starting PyTorch")
         matcher = self._matcher(message)
         layer = matcher.settings.layer
         maps = activation_maps(
@@ -127,11 +146,11 @@ class Worker:
             "channels": self._write(maps.channels[0], voxels, message, "channels"),
         }
 
-    def _distances(self, message: dict, progress: Progress) -> dict:
-        progress(0.0, "Starting PyTorch")
+    def _distances(self, message: dict, tell: Teller) -> dict:
+        tell.progress(0.0, "Starting PyTorch")
         matcher, landmark = self._matcher(message), _landmark(message)
         template, target = self._volume(message["template"]), self._volume(message["target"])
-        progress(0.1, f"Comparing every place with {landmark.name}")
+        tell.progress(0.1, f"Comparing every place with {landmark.name}")
         distances = matcher.distance_volume(template, landmark, target)
         return {"map": self._write(distances, distances.voxels.cpu().numpy(), message, "map")}
 
@@ -169,14 +188,11 @@ def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, An
     """Serve one request and send what became of it; whatever fails is told in words and survived."""
     number = message["id"]
 
-    def progress(fraction: float, text: str) -> None:
-        send({"id": number, "event": "progress", "fraction": round(fraction, 4), "text": text})
-
     def fail(cause: str, sentence: str) -> None:
         send({"id": number, "event": "error", "cause": cause, "text": sentence})
 
     try:
-        content = worker.serve(message, progress)
+        content = worker.serve(message, Teller(number, send))
     except InputError as error:
         fail("input", str(error))
     except ImportError as error:

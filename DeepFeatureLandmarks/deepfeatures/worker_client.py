@@ -45,6 +45,7 @@ from deepfeatures.worker_protocol import (
 PACKAGES = Path(__file__).parents[1]
 CANCELLED = "Cancelled; nothing was changed."
 KILLED = "The system ended the worker, most likely for want of memory; crop the volumes or close other programs."
+ENDS = ("result", "error")  # events after which nothing more is heard of a request
 LAST_WORDS = 20  # lines of the worker's standard error that are kept
 
 
@@ -53,7 +54,8 @@ class WorkerClient:
 
     Every request returns its number at once; what becomes of it is told by `poll`. Requests are served one after the
     other: the next is sent when the one before has ended, so that a worker that dies takes one request with it. Volumes
-    may be `VolumeArray` or `deepfeatures.Volume`; their voxels must not change any more.
+    may be `VolumeArray` or `deepfeatures.Volume`; their voxels must not change any more. One that comes again is sent
+    without being read again.
 
     Args:
         python: Interpreter that has PyTorch, or a command that ends in one; in Slicer `PythonSlicer`. By default the
@@ -71,6 +73,7 @@ class WorkerClient:
         self._running: int | None = None
         self._closed = False
         self._files: OrderedDict[str, None] = OrderedDict()  # keys of the volumes on disk, the last used last
+        self._messages: weakref.WeakKeyDictionary[VolumeArray, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unread: list[Event] = []
         self._outbox: queue.SimpleQueue[tuple[int, dict, dict] | None] = queue.SimpleQueue()
@@ -129,7 +132,7 @@ class WorkerClient:
                 raise TimeoutError(f"the worker has not answered within {timeout_s:g} s") from None
             if event.request != request:
                 self._unread.append(event)
-            elif event.kind != "progress":
+            elif event.kind in ENDS:
                 return event
 
     def cancel(self) -> None:
@@ -208,7 +211,9 @@ class WorkerClient:
 
     def _store(self, volume: VolumeArray) -> dict[str, Any]:
         """Write the voxels where the worker finds them, unless they lie there already."""
-        message = volume_to_json(volume)
+        if volume not in self._messages:  # of the sender's thread alone; a key costs reading all voxels
+            self._messages[volume] = volume_to_json(volume)
+        message = self._messages[volume]
         key = message["key"]
         with self._lock:
             known = key in self._files
@@ -254,11 +259,10 @@ class WorkerClient:
             except (ValueError, OSError) as error:  # cut off by the worker's death, or its files are gone
                 self._last_words.append(str(error))
                 break
-            if event.kind == "progress":
-                if event.request in self._open:
-                    self._events.put(event)
-            else:
+            if event.kind in ENDS:
                 self._finish(event)
+            elif event.request in self._open:
+                self._events.put(event)
         end_tree(process)
         code = process.wait()
         with self._lock:
@@ -299,7 +303,7 @@ class WorkerClient:
             stack = self._take(content.pop("channels"))
             place = (stack.origin, stack.spacing, stack.direction)
             content["maps"] = tuple(VolumeArray(voxels, *place, name=stack.name) for voxels in stack.voxels)
-        return Event(message["id"], "result", fraction=1.0, content=content)
+        return Event(message["id"], message["event"], content=content)
 
     def _take(self, message: dict[str, Any]) -> VolumeArray:
         volume = volume_from_json(message, self._folder)

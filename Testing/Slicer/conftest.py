@@ -172,9 +172,10 @@ class Heard:
     """What a Logic has told."""
 
     def __init__(self, logic):
-        self.runs, self.errors, self.progress = [], [], []
+        self.runs, self.errors, self.progress, self.settling = [], [], [], []
         logic.onFinished = self.runs.append
         logic.onError = self.errors.append
+        logic.onSettling = self.settling.append
         logic.onProgress = lambda fraction, text: self.progress.append((fraction, text))
 
 

@@ -31,7 +31,7 @@ from deepfeatures.phantom import make_pair
 from deepfeatures.worker_client import WorkerClient
 
 HEAD = 96  # voxels from front to back
-PANEL_WIDTH, VIEW = 430, 290  # pixels
+PANEL_WIDTH, VIEW = 480, 290  # pixels
 SEEN_MM = 190.0  # across a view
 GREY, NAVY = "#20262d", "#14181d"
 LIMIT_S = 300

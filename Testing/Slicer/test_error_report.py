@@ -4,48 +4,70 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import subprocess
+import sys
 
 import pytest
 
 pytest.importorskip("slicer", reason="needs slicer-core")
+pytest.importorskip("pandas", reason="needs the extra quality")
 
-from DeepFeatureLandmarksLib.error_report import csvText, errorRows, htmlText, inWords
+from DeepFeatureLandmarksLib.error_report import csvText, htmlText
+from DeepFeatureLandmarksLib.quality import largestFirst, pointErrors, summary
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 
 HUMAN = LandmarkSet((Landmark("AC", (0, 0, 0)), Landmark("PC <2>", (0, 30, 0)), Landmark("eye", (9, 9, 9))))
 FOUND = LandmarkSet((Landmark("AC", (0, 3, 4)), Landmark("PC <2>", None, "missing"), Landmark("eye", (9, 9, 10))))
 SECOND = LandmarkSet((Landmark("AC", (2, 0, 0)),))
+EXPECTED = {"AC": 4.0, "eye": None}
 
 
-def test_what_was_not_found_and_the_largest_errors_come_first():
-    rows = errorRows(HUMAN, FOUND, SECOND)
-    assert [(row.name, row.found, row.second) for row in rows] == [
-        ("PC <2>", None, None),
-        ("AC", 5.0, 2.0),
-        ("eye", 1.0, None),
-    ]
+@pytest.fixture
+def errors():
+    return largestFirst(pointErrors(HUMAN, FOUND, SECOND, expected=EXPECTED))
 
 
-def test_the_summary_tells_machine_and_people_apart():
-    assert inWords(errorRows(HUMAN, FOUND, SECOND)) == (
-        "2 of 3 found: mean 3.00 mm, largest 5.00 mm. Two people differ by 2.00 mm on average."
+def test_what_was_not_found_and_the_largest_errors_come_first(errors):
+    known = [(error.name, error.error_mm, error.expected_mm, error.second_mm) for error in errors]
+    nothing = pytest.approx(math.nan, nan_ok=True)
+    assert known == [("PC <2>", nothing, nothing, nothing), ("AC", 5.0, 4.0, 2.0), ("eye", 1.0, nothing, nothing)]
+
+
+def test_the_summary_tells_machine_and_people_apart(errors):
+    assert summary(errors) == (
+        "2 of 3 found: mean 3.00 mm, median 3.00 mm, largest 5.00 mm; expected were 4.00 mm on average."
+        " Two people differ by 2.00 mm on average."
     )
-    assert inWords(errorRows(HUMAN, LandmarkSet((Landmark("AC", None, "missing"),)))) == "0 of 1 found."
+    assert summary(pointErrors(HUMAN, LandmarkSet((Landmark("AC", None, "missing"),)))) == "0 of 1 found."
 
 
-def test_a_spreadsheet_reads_the_csv():
-    read = list(csv.DictReader(io.StringIO(csvText(errorRows(HUMAN, FOUND, SECOND)))))
-    assert read[0] == {"landmark": "PC <2>", "error_mm": "", "second_person_mm": ""}
-    assert float(read[1]["error_mm"]) == 5.0
+def test_a_spreadsheet_reads_the_csv(errors):
+    read = list(csv.DictReader(io.StringIO(csvText(errors))))
+    assert read[0] == {"landmark": "PC <2>", "error_mm": "", "expected_mm": "", "second_mm": ""}
+    assert [float(read[1][name]) for name in ("error_mm", "expected_mm", "second_mm")] == [5.0, 4.0, 2.0]
 
 
-def test_names_cannot_break_the_page():
-    page = htmlText(errorRows(HUMAN, FOUND))
+def test_names_cannot_break_the_page(errors):
+    page = htmlText(errors)
     assert "PC &lt;2&gt;" in page and "<2>" not in page
     assert "research only" in page
 
 
 def test_points_without_a_common_name_are_refused():
-    with pytest.raises(InputError):
-        errorRows(HUMAN, LandmarkSet((Landmark("other", (0, 0, 0)),)))
+    other = LandmarkSet((Landmark("other", (0, 0, 0)),))
+    for sets in ((HUMAN, other), (HUMAN, FOUND, other)):
+        with pytest.raises(InputError, match="no point of the same name"):
+            pointErrors(*sets)
+
+
+def test_two_points_of_one_name_are_refused():
+    with pytest.raises(InputError, match="several points AC"):
+        pointErrors(HUMAN, LandmarkSet((*FOUND, Landmark("AC", (1, 1, 1)))))
+
+
+def test_measuring_loads_no_pytorch():
+    code = "import deepfeatures.quality, sys; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "False", found.stderr

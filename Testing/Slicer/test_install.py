@@ -52,7 +52,7 @@ def test_a_person_who_says_no_gets_nothing(machine):
 
 def test_torch_comes_from_its_extension_and_the_rest_from_slicers_installer(machine):
     assert Installer(ask=lambda text: True).install()
-    assert machine.done == ["torch>=2.4", "safetensors>=0.4", "platformdirs>=4"]
+    assert machine.done == ["torch>=2.4", "safetensors>=0.4", "pandas>=2.1", "platformdirs>=4"]
 
 
 def test_a_slicer_before_5_11_installs_by_pip_install(machine, monkeypatch):
@@ -62,7 +62,7 @@ def test_a_slicer_before_5_11_installs_by_pip_install(machine, monkeypatch):
 
 
 def test_nobody_is_asked_where_nothing_is_missing(machine):
-    machine.there.update(("torch", "safetensors", "platformdirs"))
+    machine.there.update(("torch", "safetensors", "pandas", "platformdirs"))
     assert Installer(ask=lambda text: pytest.fail("asked")).install()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from zipfile import ZipFile
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("slicer", reason="needs slicer-core")
 from DeepFeatureLandmarksLib import runs
 from DeepFeatureLandmarksLib.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
 from deepfeatures.errors import InputError
+from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.worker_protocol import PlaceSettings, VolumeArray
 
 DEFINED, MISSING = 2, 3
@@ -257,6 +259,19 @@ def test_a_rejected_point_may_be_proposed_again_and_reverted(place, logic):
     assert statuses(logic, node)["B"] == "proposed"
     logic.revertLastRun(node)
     assert statuses(logic, node)["B"] == "rejected"
+
+
+def test_expected_errors_travel_with_the_points(place, logic, client):
+    client.scores = {"distance": 0.5, "expected_error": 1.25, "within_3mm": 0.93, "round_trip": 0.25}
+    node = place().node
+    row = logic.reviewRows(node)[0]
+    assert (row.expectedError, row.within3mm) == (1.25, 0.93)
+    assert node.GetNthControlPointDescription(0).endswith(
+        "expected error 1.25 mm; within 3 mm 93 %; round trip 0.25 mm"
+    )
+    table = node.GetNodeReference(runs.TABLE).GetTable()
+    columns = {table.GetColumnName(c): table.GetValue(0, c).ToDouble() for c in range(table.GetNumberOfColumns())}
+    assert (columns["Expected error (mm)"], columns["Within 3 mm"]) == (1.25, 0.93)
 
 
 def test_the_most_doubtful_come_first(place, logic, client):
@@ -514,7 +529,7 @@ def test_the_quality_table_compares_by_name(logic, client, place, placement):
     table = logic.qualityTable(placement.templateLandmarks, node)
     assert [table.GetTable().GetValue(row, 0).ToString() for row in range(3)] == ["A", "B", "C"]
     np.testing.assert_allclose([table.GetTable().GetValue(row, 1).ToDouble() for row in range(3)], [1, 1, np.nan])
-    assert table.GetDescription() == ("mean 1.00 mm, median 1.00 mm, 95th percentile 1.00 mm of 2 points, 1 missing")
+    assert table.GetDescription() == "2 of 3 found: mean 1.00 mm, median 1.00 mm, largest 1.00 mm."
     assert logic.qualityTable(placement.templateLandmarks, node) is table
 
 
@@ -524,6 +539,44 @@ def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
     logic.poll()
     assert logic.catalog == {"networks": []}
     assert heard.runs[0].kind == "catalog"
+
+
+def test_points_that_still_settle_are_told_and_not_in_the_scene(scene, logic, client, placement):
+    told = []
+    logic.onSettling = told.append
+    logic.place(placement)
+    before = scene.GetNumberOfNodes()
+    client.send("settling", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
+    logic.poll()
+    assert told[0][0].position == (1.0, 2.0, 3.0)
+    assert scene.GetNumberOfNodes() == before and logic.isBusy
+
+
+def test_a_volume_that_has_not_changed_is_sent_as_the_same_array(logic, client, placement, add_transform):
+    def sent():
+        logic.prepare(placement)
+        return client.requests[-1][1:3]
+
+    first = sent()
+    assert all(again is known for again, known in zip(sent(), first, strict=True))
+    placement.targetVolume.GetImageData().Modified()
+    changed = sent()
+    assert changed[0] is first[0] and changed[1] is not first[1]
+    placement.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(5)).GetID())
+    moved = sent()
+    np.testing.assert_allclose(moved[1].origin - changed[1].origin, (-5, 0, 0))
+
+
+def test_a_pair_is_prepared_without_landmarks_and_what_waits_for_it_says_so(logic, client, heard, placement):
+    logic.prepare(replace(placement, templateLandmarks=None))
+    assert [request[0] for request in client.requests] == ["encode"]
+    client.send("progress", fraction=0.1, text="Comparing the volumes")
+    waiting = client.events
+    client.events = []
+    logic.place(placement)
+    client.events = waiting
+    logic.poll()
+    assert heard.progress[-1] == (0.0, "Comparing the volumes")
 
 
 def test_preparing_is_silent(logic, client, heard, placement):

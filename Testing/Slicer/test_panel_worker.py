@@ -74,6 +74,10 @@ def test_from_two_volumes_to_errors(panel):
     panel.place.start()
     wait(panel, lambda: not panel.logic.isBusy)
     assert parameters.targetLandmarks is not None, panel._ui.progressLabel.text
+    table = panel._ui.reviewTable
+    doubts = [float(table.item(row, 1).text()) for row in range(table.rowCount)]
+    assert doubts == sorted(doubts, reverse=True) and doubts[-1] > 0
+    assert not table.isColumnHidden(2), "chances to lie within 3 mm"
     parameters.humanLandmarks = add_points(truth, "truth")
     panel.quality.compare()
     mean_mm = float(panel._ui.qualitySummaryLabel.text.split("mean ")[1].split(" mm")[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,27 @@ def server(browser) -> Iterator[Server]:
 @pytest.fixture
 def visitors(browser, request):
     """A function that lets somebody in with a browser profile of their own; foreign requests make the test fail."""
+    with _visitors(browser, request.node.name) as enter:
+        yield enter
+
+
+@pytest.fixture(scope="module")
+def regular(browser, server):
+    """Somebody whose session the tests of a file share: a process for each test would double their time."""
+    with _visitors(browser, "") as enter:
+        yield enter(server.url)
+
+
+@pytest.fixture
+def visitor(regular, request) -> Visitor:
+    """The regular, with nothing under way, at the first tab and with the best settings."""
+    regular.name = request.node.name.removeprefix("test_")
+    regular.tidy_up()
+    return regular
+
+
+@contextmanager
+def _visitors(browser, name: str):
     contexts, foreign = [], []
 
     def enter(url: str, width: int = 1280, height: int = 800) -> Visitor:
@@ -54,17 +76,12 @@ def visitors(browser, request):
         page.set_default_timeout(30_000)
         host = url.split("/")[2]
         page.on("request", lambda sent: foreign.append(sent.url) if _is_foreign(sent.url, host) else None)
-        return Visitor(page, request.node.name.removeprefix("test_")).open(url)
+        return Visitor(page, name.removeprefix("test_")).open(url)
 
     yield enter
     for context in contexts:
         context.close()
     assert not foreign, "the page must fetch nothing from other hosts"
-
-
-@pytest.fixture
-def visitor(visitors, server) -> Visitor:
-    return visitors(server.url)
 
 
 def _is_foreign(url: str, host: str) -> bool:

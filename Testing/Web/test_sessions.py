@@ -24,6 +24,7 @@ def test_cancel_leaves_everything_as_it_was(visitor):
     visitor.wait_until("!state('is_busy')", 10)
     assert time.perf_counter() - began < 3
     assert visitor.state("rows") == []
+    assert visitor.state("settling") == 0
     visitor.page.get_by_text("Cancelled; nothing was changed.").wait_for()
     visitor.picture("2-cancelled")
     visitor.button("Best").click()
@@ -49,6 +50,7 @@ def test_reload_amid_a_run_finds_it_again(visitor):
 def test_a_lost_connection_comes_back(visitor):
     visitor.page.add_init_script(KEEP_SOCKETS)
     visitor.page.reload()
+    visitor.page.locator(".desk").wait_for()
     visitor.open_demo()
     before = visitor.page.evaluate("window.sockets.length")
     visitor.page.evaluate("window.sockets.at(-1).close()")
@@ -67,23 +69,24 @@ KEEP_SOCKETS = """
 
 
 def test_wrong_files_are_refused_in_words(visitor, tmp_path):
+    visitor.open_demo()
     text = tmp_path / "notes.txt"
     text.write_text("not a volume")
-    visitor.choose("Open a volume", text, side=".side-template")
+    visitor.choose_volume("template", text)
     visitor.page.get_by_text("notes.txt is not a volume").wait_for()
     visitor.picture("1-not-a-volume")
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"\x1f\x8b no volume at all")
-    visitor.choose("Open a volume", broken, side=".side-template")
+    visitor.choose_volume("template", broken)
     visitor.page.get_by_text("broken.nii.gz").wait_for()
-    assert visitor.state("template__SideState__title") == ""
+    assert visitor.state("template__SideState__title") == "template"  # what was open stays
     visitor.picture("2-broken")
     assert str(tmp_path) not in visitor.state("message")
-    visitor.open_demo()  # the page lives on
+    visitor.place()  # the page lives on
 
 
-def test_two_browsers_have_scenes_of_their_own(visitors, server):
-    one, other = visitors(server.url), visitors(server.url)
+def test_two_browsers_have_scenes_of_their_own(visitor, visitors, server):
+    one, other = visitor, visitors(server.url)
     one.open_demo()
     assert other.state("template__SideState__title") == ""
     assert other.state("landmarks") == []

@@ -88,8 +88,18 @@ class Visitor:
             self.page.locator(side).get_by_role("button", name=button, exact=True).first.click()
         chooser.value.set_files([str(file) for file in files])
 
+    def choose_volume(self, side: str, file: Path) -> None:
+        """Replace a side's volume through the menu of its header."""
+        self.button(f"Open files for the {side}").click()
+        with self.page.expect_file_chooser() as chooser:
+            self.page.get_by_text("Volume (NIfTI").last.click()
+        chooser.value.set_files(str(file))
+
     def open_demo(self) -> None:
-        self.button("Try the demo pair").click()
+        """Replace whatever is open by the demo pair."""
+        is_first = self.button("Try the demo pair").count()
+        self.button("Try the demo pair" if is_first else "Demo pair").click()
+        self.wait_until("state('is_loading')")
         self.wait_until("state('landmarks').length == 18 && state('why_not') == '' && !state('is_loading')")
 
     def place(self, timeout_s: float = 120) -> None:
@@ -101,6 +111,18 @@ class Visitor:
         self.tab("Place")
         self.button("Paper's").click()
         self.wait_until("state('preset') == 'paper'")
+
+    def tidy_up(self) -> None:
+        """Leave what another test has begun."""
+        self.page.set_viewport_size({"width": 1280, "height": 800})
+        if self.state("is_busy"):
+            self.button("Cancel").click()
+            self.wait_until("!state('is_busy')")
+        self.tab("Place")
+        if self.state("is_marking"):
+            self.button("Done").click()
+        self.button("Best").click()
+        self.wait_until("state('preset') == 'best' && !state('is_marking')")
 
     def export(self, title: str) -> Path:
         """Download one of the export menu's files; returns where it lies."""

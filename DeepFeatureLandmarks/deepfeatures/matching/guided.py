@@ -113,12 +113,14 @@ def locate(
     encode: Encode,
     settings: GuidedSettings,
     progress: Callable[[float], None] = lambda _: None,
+    settling: Callable[[torch.Tensor], None] = lambda _: None,
 ) -> Located:
     """Find template points `(N, 3)`, in the template's millimetres, in the target.
 
     Args:
         pose: Of the target, `(4, 4)`, template to target millimetres.
         encode: Features of a view.
+        settling: Called after each level with where the points have come to lie, `(N, 3)`, in the target's millimetres.
     """
     unit = finest_spacing(template.scan, target.scan, settings)
     every = torch.cat([points, _keypoints_near(template, points, unit, settings)])
@@ -139,6 +141,7 @@ def locate(
         settled = relax(distances, here, moved, tensions=level.tensions, reach=settings.reach * unit / spacing)
         displacements = settled.displacements * spacing
         progress(0.9 * (number + 1) / len(settings.settle))
+        settling(apply_affine(pose, (every + displacements)[: len(points)]))
     count = len(points)
     back = block_distances(
         seen, features, (here + settled.displacements)[:count], here[:count], level.search_radius, patch

@@ -89,8 +89,11 @@ class GuidedSearch:
         clock: Clock,
         progress: Callable[[float], None],
         intensity: str = "percentile",
+        settling: Callable[[np.ndarray], None] = lambda _: None,
     ) -> list[Place]:
         """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy.
+
+        `settling` is called with what is known of them after each level, LPS mm `(N, 3)`.
 
         Raises:
             InputError: The template is too small for the voxels.
@@ -109,6 +112,7 @@ class GuidedSearch:
                 self._encode,
                 self._settings,
                 lambda done: progress(0.4 + 0.6 * done),
+                lambda positions: settling(seen.scan.to_world(positions)),
             )
         depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
         return _places(located, depths_mm, seen.scan, self.pose, self._expectation)

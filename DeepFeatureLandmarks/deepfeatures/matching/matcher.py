@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -192,6 +192,7 @@ class Matcher:
         *,
         mask: Volume | None = None,
         progress: Progress | None = None,
+        settling: Callable[[LandmarkSet], None] | None = None,
     ) -> LandmarkSet:
         """Place the landmarks of the template in the target.
 
@@ -203,6 +204,8 @@ class Matcher:
             target: Where to place them.
             mask: Not zero where the target may be searched; any grid in the target's space.
             progress: Called with the fraction done, from 0 to 1.
+            settling: Called, where the search is guided, after each step from coarse to fine, with where the landmarks
+                that have a position lie so far: to be looked at, not to be kept.
 
         Returns:
             A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
@@ -218,9 +221,13 @@ class Matcher:
         policy = self._policy(template, target)
         with self._reported(template, target, policy) as found:
             if self.settings.search == "guided":
-                places = self._guided_places(
-                    template, landmarks.positions[list(defined)], target, policy, mask, progress
-                )
+                wanted = LandmarkSet(tuple(landmarks[index] for index in defined))
+
+                def tell(positions: np.ndarray) -> None:
+                    if settling is not None:
+                        settling(_moved(wanted, positions))
+
+                places = self._guided_places(template, wanted.positions, target, policy, mask, progress, tell)
             else:
                 places = self._greedy_places(template, landmarks, target, policy, mask, progress)
             placed = [_missing(landmark) for landmark in landmarks]
@@ -259,11 +266,12 @@ class Matcher:
         policy: str,
         mask: Volume | None,
         progress: Progress,
+        settling: Callable[[np.ndarray], None],
     ) -> list[Place]:
         if mask is not None:
             raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
         try:
-            return self._guided.find(template, positions, target, self._clock, progress, policy)
+            return self._guided.find(template, positions, target, self._clock, progress, policy, settling)
         except (RuntimeError, MemoryError) as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -485,6 +493,12 @@ def reported(landmark: Landmark) -> dict:
         "status": landmark.status,
         **{score: value for score in scores if (value := getattr(landmark, score)) is not None},
     }
+
+
+def _moved(landmarks: LandmarkSet, positions: np.ndarray) -> LandmarkSet:
+    """The landmarks at other positions, LPS mm `(N, 3)`."""
+    pairs = zip(landmarks, positions.tolist(), strict=True)
+    return replace(landmarks, landmarks=tuple(replace(known, position=tuple(place)) for known, place in pairs))
 
 
 def _missing(landmark: Landmark) -> Landmark:

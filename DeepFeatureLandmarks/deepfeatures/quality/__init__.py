@@ -1,7 +1,7 @@
 """Quality of annotations: several raters and the machine on the same scans, and what a lead should look at.
 
 Every function takes `Annotation`s, arrays or `Volume`s and returns dataclasses or `pandas` tables: nothing here reads
-the command line, draws a window or knows of MRML. Needs the extra `quality`.
+the command line, draws a window or knows of MRML. Needs the extra `quality`; PyTorch only where there are volumes.
 """
 
 from deepfeatures.quality.annotations import Annotation, position_table, read_rater

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from deepfeatures.volume import Volume
+if TYPE_CHECKING:
+    from deepfeatures.volume import Volume
 
 BEYOND_MM = 10.0  # outside the foreground: less may be skin, a stripped skull or fluid that opens to it
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from deepfeatures.quality.faults import Fault, find_faults
 from deepfeatures.quality.head import BEYOND_MM, outside_mm
 from deepfeatures.quality.norm import Norm, learn_norm
 from deepfeatures.quality.shape import FEWEST
-from deepfeatures.volume import Volume
+
+if TYPE_CHECKING:
+    from deepfeatures.volume import Volume
 
 FEWEST_PEOPLE = 5  # to learn from what is normal
 GROUPS = 12  # into which people are divided, each judged by all others
