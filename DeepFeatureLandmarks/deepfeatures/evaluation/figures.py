@@ -13,7 +13,10 @@ CURVES = 8  # cells in one figure of curves: more cannot be told apart
 
 
 def heat_map(cells: pd.DataFrame) -> bytes:
-    """The paper's figure 5: t-statistics of layers and patch sizes, a panel a network; crosses where there is none."""
+    """The paper's figure 5: t-statistics of layers and patch sizes, a panel a network.
+
+    A cross marks a cell that cannot be computed, a dash one that has not been.
+    """
     from matplotlib.figure import Figure
 
     grid = cells[cells.method == "grid"]
@@ -23,11 +26,11 @@ def heat_map(cells: pd.DataFrame) -> bytes:
     image = None
     for axes, (key, own) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         layers, sizes = list(dict.fromkeys(own.layer)), sorted(own.patch_size.unique())
-        table = own.pivot(index="layer", columns="patch_size", values="t").reindex(index=layers, columns=sizes)
-        values = table.to_numpy(float)
+        table = own.set_index(["layer", "patch_size"])[["t", "unavailable"]].unstack().reindex(index=layers)
+        values, reasons = table.t[sizes].to_numpy(float), table.unavailable[sizes].to_numpy(object)
         image = axes.imshow(values, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
-            text = f"{value:.1f}" if np.isfinite(value) else "×"
+            text = f"{value:.1f}" if np.isfinite(value) else "–" if reasons[row, column] == "" else "×"
             dark = np.isfinite(value) and abs(value) > 0.6 * largest
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         axes.set_xticks(range(len(sizes)), sizes)

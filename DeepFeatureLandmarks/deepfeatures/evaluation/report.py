@@ -44,7 +44,11 @@ def render(study: Study, cells: pd.DataFrame, errors: pd.DataFrame) -> str:
     shown = []
     if (cells.method == "grid").any():
         shown += [
-            ("t-statistics", "As the paper's figure 5. ×: cannot be computed.", figures.heat_map(cells)),
+            (
+                "t-statistics",
+                "As the paper's figure 5. ×: cannot be computed; –: has not been.",
+                figures.heat_map(cells),
+            ),
             ("Error against patch size and depth", "", figures.by_patch_size(cells)),
         ]
     shown += [
