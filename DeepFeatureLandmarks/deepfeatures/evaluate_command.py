@@ -11,6 +11,13 @@ import typer
 
 from deepfeatures.errors import InputError
 
+PACKAGES = {
+    "ants-affine": ("ants", "antspyx"),
+    "ants-syn": ("ants", "antspyx"),
+    "elastix": ("itk", "itk-elastix"),
+    "convexadam": ("convexAdam", "convexAdam"),
+}  # of a method: what is imported, and what is installed
+EACH = "each"  # case in turn is the template
 NEEDED = ("pandas", "scipy", "jinja2", "matplotlib")
 
 
@@ -19,10 +26,16 @@ class Preset(str, Enum):
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="CASES", help="Volumes with landmark files of the same name.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CASES",
+            help="Folder of volumes with landmark files of the same name, or a CSV file: volume,landmarks.",
+        ),
+    ],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for results, tables and report.html.")],
     template: Annotated[
-        str | None, typer.Option("--template", help="Name of the case to place from; by default the first.")
+        str | None, typer.Option("--template", help="Name of the case to place from, by default the first; or each.")
     ] = None,
     preset: Annotated[Preset | None, typer.Option("--preset", help="paper: its 90 cells, densely searched.")] = None,
     network: Annotated[list[str] | None, typer.Option("--network", help="One or more networks of the grid.")] = None,
@@ -32,13 +45,22 @@ def evaluate(
     patch_size: Annotated[
         list[int] | None, typer.Option("--patch-size", min=4, help="Patch sizes of the grid; by default 12 to 32 by 4.")
     ] = None,
-    search: Annotated[list[str] | None, typer.Option("--search", help="dense (the default), patch.")] = None,
+    search: Annotated[list[str] | None, typer.Option("--search", help="dense (the default), patch, guided.")] = None,
+    pose: Annotated[
+        list[str] | None, typer.Option("--pose", help="How guided searches start: auto, centres, world, any.")
+    ] = None,
+    intensity: Annotated[
+        list[str] | None, typer.Option("--intensity", help="Policies of the grid: auto, percentile, zscore and so on.")
+    ] = None,
     search_radius: Annotated[
-        float | None, typer.Option("--search-radius", help="Of the grid, in mm; by default the whole target.")
+        float | None,
+        typer.Option("--search-radius", help="Of dense and patch searches, in mm; else the whole target."),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="Whole methods beside the grid: default, ants-affine, ants-syn."),
+        typer.Option(
+            "--method", help="Whole methods beside the grid: default, ants-affine, ants-syn, elastix, convexadam."
+        ),
     ] = None,
     targets: Annotated[int | None, typer.Option("--targets", min=1, help="Only so many targets, the first.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
@@ -56,34 +78,47 @@ def evaluate(
     from deepfeatures.evaluation.report import write_results
     from deepfeatures.progress_bar import progress_bar
 
-    chosen = _cells(preset, network or [], layer or [], patch_size or [], search or ["dense"], method or [])
+    axes = (network or [], layer or [], patch_size or [], search or ["dense"], pose or ["auto"], intensity or ["auto"])
+    chosen = _cells(preset, axes, method or [])
     cases = {case.name: case for case in find_cases(folder)}
     template = template or next(iter(cases))
-    if template not in cases:
+    if template != EACH and template not in cases:
         raise InputError(
-            f"{folder} has no case {template!r} with landmarks; choose one of {', '.join(list(cases)[:5])}"
+            f"{folder} has no case {template!r} with landmarks; choose one of {', '.join(list(cases)[:5])}, or {EACH}"
         )
-    others = [case for name, case in cases.items() if name != template][:targets]
-    job = study.Study(tuple(chosen), cases[template], tuple(others), output_dir, search_radius, device)
+    templates = cases if template == EACH else [template]
+    others = [case for name, case in cases.items() if template == EACH or name != template][:targets]
+    job = study.Study(
+        tuple(chosen), tuple(cases[name] for name in templates), tuple(others), output_dir, search_radius, device
+    )
     study.prepare(job)
     with progress_bar("evaluate") as progress:
         study.run(job, workers, progress)
     typer.echo(write_results(job))
 
 
-def _cells(preset, networks: list[str], layers: list[str], sizes: list[int], searches: list[str], methods: list[str]):
+def _cells(preset: Preset | None, axes: tuple, methods: list[str]):
     from deepfeatures.evaluation import cells
+    from deepfeatures.intensity import POLICIES
+    from deepfeatures.matching.pose import WAYS
 
-    unknown = [one for one in searches if one not in ("dense", "patch")] + [
-        one for one in methods if one not in cells.METHODS
-    ]
-    if unknown:
-        known = f"searches dense, patch and methods {', '.join(cells.METHODS)}"
-        raise InputError(f"there is no {unknown[0]!r} among {known}; choose one of them")
-    if any(one.startswith("ants") for one in methods) and find_spec("ants") is None:
-        raise InputError("ANTs needs antspyx; install it with pip install '.[evaluation]'")
+    networks, layers, sizes, searches, poses, intensities = axes
+    known = {
+        "search": (searches, cells.SEARCHES),
+        "pose": (poses, WAYS),
+        "intensity": (intensities, POLICIES),
+        "method": (methods, cells.METHODS),
+    }
+    for kind, (given, allowed) in known.items():
+        for one in given:
+            if one not in allowed:
+                raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(allowed)}")
+    for one in methods:
+        package, wanted = PACKAGES.get(one, (None, None))
+        if package and find_spec(package) is None:
+            raise InputError(f"{one} needs {wanted}; install it with pip install '.[evaluation]'")
     chosen = cells.paper() if preset else []
-    chosen += cells.grid(networks, layers, sizes or cells.PATCH_SIZES, searches)
+    chosen += cells.grid(networks, layers, sizes or cells.PATCH_SIZES, searches, poses, intensities)
     chosen += [cells.Cell(one) for one in methods]
     if not chosen:
         raise InputError("nothing to compare; give --preset paper, --network or --method")

@@ -25,7 +25,9 @@ from scipy.ndimage import gaussian_filter
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation import cells, study, tables
 from deepfeatures.evaluation.cases import find_cases
-from deepfeatures.evaluation.peers import ants_positions
+from deepfeatures.evaluation.dense_grid import DenseGrid
+from deepfeatures.evaluation.peers import PEERS
+from deepfeatures.matching import Matcher
 
 POINTS = {"a": (10.0, 12.0, 15.0), "b": (18.0, 15.0, 11.0), "c": (14.0, 20.0, 9.0)}
 
@@ -54,7 +56,7 @@ def folder(tmp_path):
 
 def make_study(folder, *chosen, **settings):
     first, *others = find_cases(folder)
-    job = study.Study(tuple(chosen), first, tuple(others), folder.parent / "out", device="cpu", **settings)
+    job = study.Study(tuple(chosen), (first,), tuple(others), folder.parent / "out", device="cpu", **settings)
     study.prepare(job)
     return job
 
@@ -75,14 +77,14 @@ def test_the_paper_has_ninety_cells_and_those_that_cannot_be_are_marked(monkeypa
 
 def test_a_stopped_run_goes_on_and_computes_nothing_twice(folder):
     job = make_study(folder, MIND)
-    steps = study.run_cell(job, MIND)
+    steps = study.run_group(job, (MIND,))
     next(steps)
     next(steps)
     steps.close()
     path = job.file_of(MIND)
     whole = path.read_text()
     assert [line["target"] for line in study.read_lines(path)] == ["case1", "case2"]
-    path.write_text(whole + '{"target": "case3", "seconds": 0.1, "posit')  # killed while it wrote
+    path.write_text(whole + '{"template": "case0", "target": "case3", "seconds": 0.1, "posit')  # killed while it wrote
     study.run(job)
     assert path.read_text().startswith(whole)
     assert [line["target"] for line in study.read_lines(path)] == ["case1", "case2", "case3", "case4"]
@@ -155,9 +157,10 @@ def test_the_command_writes_one_self_contained_page_and_uses_all_workers(folder,
     [
         ([], "nothing to compare"),
         (["--network", "nonesuch"], "no network"),
-        (["--network", "mind", "--search", "quick"], "no 'quick'"),
+        (["--network", "mind", "--search", "quick"], "no search 'quick'"),
         (["--method", "default", "--template", "nobody"], "no case 'nobody'"),
         (["--network", "brainage-resnet-3d"], "none of the cells"),
+        (["--network", "mind", "--pose", "upright"], "no pose 'upright'"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, options, words):
@@ -168,8 +171,57 @@ def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, o
     assert message.count("\n") == 1
 
 
-def test_ants_carries_points_in_lps():
-    pytest.importorskip("ants")
+def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
+    one, other, *_ = (case.read() for case in find_cases(folder))
+    for network, layer, radius in (("mind", "ssc_r1_d2", None), ("vgg19-3d-random", "conv2_1", 4.0)):
+        together = DenseGrid(network, layer, (8, 12), radius, device="cpu").place(*one, other[0])
+        for size, (positions, seconds) in zip((8, 12), together, strict=True):
+            alone = Matcher(network, layer, size, "dense", radius, device="cpu").match(*one, other[0])
+            assert np.array_equal(positions, alone.positions)
+            assert seconds > 0
+
+
+def test_what_does_not_fit_into_memory_is_searched_block_by_block(folder, monkeypatch):
+    one, other, *_ = (case.read() for case in find_cases(folder))
+    fits = DenseGrid("mind", "ssc_r1_d2", (8,), device="cpu").place(*one, other[0])[0][0]
+    monkeypatch.setattr("deepfeatures.evaluation.dense_grid.memory_to_use", lambda _: 1000)
+    assert np.array_equal(DenseGrid("mind", "ssc_r1_d2", (8,), device="cpu").place(*one, other[0])[0][0], fits)
+
+
+def test_only_dense_cells_of_one_layer_are_computed_together():
+    grid = cells.grid(["mind"], [], [8, 12], ["dense", "guided"], ["auto", "any"])
+    assert [len(group) for group in study.groups_of(grid)] == [2, 1, 1, 1, 1]
+
+
+def test_each_case_in_turn_is_the_template(folder, tmp_path):
+    pytest.importorskip("pyarrow")
+    arguments = ["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--network", "mind"]
+    assert main([*arguments, "--patch-size", "8", "--template", "each", "--device", "cpu"]) == 0
+    errors = pd.read_parquet(tmp_path / "out/errors.parquet")
+    assert len(errors[["template", "target"]].drop_duplicates()) == 5 * 4
+    assert errors.error_mm.max() < 0.5
+    pd.testing.assert_frame_equal(errors, pd.read_csv(tmp_path / "out/errors.csv"))
+
+
+def test_cases_may_be_named_in_a_table(folder):
+    table = folder / "chosen.csv"
+    table.write_text("volume,landmarks\ncase3.nii.gz,case3.mrk.json\ncase1.nii.gz,case1.mrk.json\n")
+    assert [case.name for case in find_cases(table)] == ["case3", "case1"]
+    table.write_text("volume,landmarks\ncase3.nii.gz,nobody.mrk.json\n")
+    with pytest.raises(InputError, match="line 2"):
+        find_cases(table)
+
+
+def test_pose_and_intensity_are_axes_where_a_search_has_them():
+    grid = cells.grid(["mind"], [], [12], ["dense", "patch", "guided"], ["auto", "any"], ["auto", "rank"])
+    assert len(grid) == len({cell.name for cell in grid}) == 2 + 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("method", "package"), [("ants-affine", "ants"), ("elastix", "itk"), ("convexadam", "convexAdam")]
+)
+def test_peers_carry_points_in_lps(method, package):
+    pytest.importorskip(package)
     axes = np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")
 
     def blobs(shift, origin):
@@ -181,6 +233,6 @@ def test_ants_carries_points_in_lps():
     lost = Landmark("lost", None, "missing")
     points = LandmarkSet((Landmark("a", (23.0, 13.0, 34.0)), lost, Landmark("b", (27.0, 10.0, 44.0))))
     truth = points.positions - template.origin + target.origin + [3, -2, 1]
-    found = ants_positions("ants-affine", template, points, target)
+    found = PEERS[method](template, points, target)
     assert np.linalg.norm(found - truth, axis=1)[[0, 2]].max() < 1  # an axis taken the wrong way would leave 2 or more
     assert np.isnan(found[1]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import LANDMARK_SUFFIXES, LandmarkSet, read_landmarks
 from deepfeatures.quiet import native_silence
 from deepfeatures.scan_folder import find_scans
-from deepfeatures.volume import Volume, read_volume
+from deepfeatures.volume import Volume, image_stem, read_volume
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,49 @@ class Case:
             return read_volume(self.image), read_landmarks(self.landmarks)
 
 
-def find_cases(folder: str | Path) -> list[Case]:
-    """The volumes of a folder that have a landmark file of the same name beside them, by name.
+def find_cases(source: str | Path) -> list[Case]:
+    """The volumes of a folder that have a landmark file of the same name beside them, by name; or those of a CSV file.
+
+    Args:
+        source: A folder, or a CSV file with the columns `volume` and `landmarks`, whose paths may be relative to it.
 
     Raises:
-        InputError: There are fewer than two.
+        InputError: There are fewer than two, or the CSV file cannot be used.
     """
+    source = Path(source)
+    cases = _listed(source) if source.suffix.lower() == ".csv" else _beside(source)
+    if len(cases) < 2:
+        raise InputError(f"{source} has {len(cases)} volumes with landmarks; a study needs two or more")
+    return cases
+
+
+def _beside(folder: Path) -> list[Case]:
     cases = []
     for name, image in find_scans(folder).items():
         beside = [image.with_name(name + suffix) for suffix in LANDMARK_SUFFIXES]
         cases += [Case(name, image, path) for path in beside if path.exists()][:1]
-    if len(cases) < 2:
-        raise InputError(f"{folder} has {len(cases)} volumes with landmarks beside them; a study needs two or more")
     return cases
+
+
+def _listed(table: Path) -> list[Case]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read: {error}; give a CSV file, or a folder") from error
+    cases: dict[str, Case] = {}
+    for number, row in enumerate(rows, 2):
+        if not row.get("volume") or not row.get("landmarks"):
+            raise InputError(f"line {number} of {table} names no volume and landmarks; give both columns")
+        image, landmarks = table.parent / row["volume"], table.parent / row["landmarks"]
+        for path in (image, landmarks):
+            if not path.exists():
+                raise InputError(f"{path}, which line {number} of {table} names, does not exist; correct the path")
+        name = image_stem(image)
+        if name in cases:
+            raise InputError(f"{cases[name].image} and {image} bear the same name; rename one")
+        cases[name] = Case(name, image, landmarks)
+    return list(cases.values())
 
 
 def initial_positions(template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:

@@ -12,7 +12,8 @@ from deepfeatures.networks.base import exists
 PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
 DEPTHS = {"VGG": ("conv2_2", "conv4_2", "conv5_4"), "ResNet": ("6", "140", "1290")}
-METHODS = ("default", "ants-affine", "ants-syn")
+METHODS = ("default", "ants-affine", "ants-syn", "elastix", "convexadam")
+SEARCHES = ("dense", "patch", "guided")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Cell:
         network: A name of the catalog.
         layer: One of its layers, by its own name.
         patch_size: Voxels.
-        search: `"dense"` or `"patch"`.
+        search: One of `SEARCHES`.
+        pose: How a guided search starts, as of `Matcher`; the others know no pose.
+        intensity: A policy of `deepfeatures.intensity`; a patch search has none.
     """
 
     method: str = "grid"
@@ -32,13 +35,16 @@ class Cell:
     layer: str = ""
     patch_size: int = 0
     search: str = ""
+    pose: str = "auto"
+    intensity: str = "auto"
 
     @property
     def name(self) -> str:
         """Unique, fit for a file name."""
         if self.method != "grid":
             return self.method
-        return f"{self.network}_{self.layer}_{self.patch_size}_{self.search}"
+        chosen = [one for one in (self.pose, self.intensity) if one != "auto"]
+        return "_".join([self.network, self.layer, str(self.patch_size), self.search, *chosen])
 
     @property
     def unavailable(self) -> str:
@@ -52,9 +58,14 @@ class Cell:
 
 
 def grid(
-    networks: Sequence[str], layers: Sequence[str], patch_sizes: Sequence[int], searches: Sequence[str]
+    networks: Sequence[str],
+    layers: Sequence[str],
+    patch_sizes: Sequence[int],
+    searches: Sequence[str],
+    poses: Sequence[str] = ("auto",),
+    intensities: Sequence[str] = ("auto",),
 ) -> list[Cell]:
-    """Every combination; each network's default layer where no layers are given.
+    """Every combination that differs; each network's default layer where no layers are given.
 
     Raises:
         InputError: A network or a layer is unknown.
@@ -62,7 +73,10 @@ def grid(
     cells = []
     for network, layer in product(networks, layers or (None,)):
         own = catalog.resolve_layer(network, layer)
-        cells += [Cell("grid", network, own, size, search) for size, search in product(patch_sizes, searches)]
+        for size, search, pose, intensity in product(patch_sizes, searches, poses, intensities):
+            pose = pose if search == "guided" else "auto"
+            intensity = intensity if search != "patch" else "auto"
+            cells.append(Cell("grid", network, own, size, search, pose, intensity))
     return list(dict.fromkeys(cells))
 
 

@@ -13,27 +13,29 @@ CURVES = 8  # cells in one figure of curves: more cannot be told apart
 
 
 def heat_map(cells: pd.DataFrame) -> bytes:
-    """The paper's figure 5: t-statistics of layers and patch sizes, a panel a network; crosses where there is none."""
+    """The paper's figure 5: t-statistics of layers and patch sizes, a panel a network.
+
+    A cross marks a cell that cannot be computed, a dash one that has not been.
+    """
     from matplotlib.figure import Figure
 
     grid = cells[cells.method == "grid"]
-    networks = list(dict.fromkeys(zip(grid.network, grid.search, strict=True)))
-    figure = Figure(figsize=(3.2 * len(networks) + 0.8, 3.4), layout="constrained")
+    panels = list(grid.groupby(["network", "search", "pose", "intensity"], sort=False))
+    figure = Figure(figsize=(3.2 * len(panels) + 0.8, 3.4), layout="constrained")
     largest = np.nanmax(np.abs(grid.t.to_numpy(float)), initial=1.0)
     image = None
-    for axes, (network, search) in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
-        own = grid[(grid.network == network) & (grid.search == search)]
+    for axes, (key, own) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         layers, sizes = list(dict.fromkeys(own.layer)), sorted(own.patch_size.unique())
-        table = own.pivot(index="layer", columns="patch_size", values="t").reindex(index=layers, columns=sizes)
-        values = table.to_numpy(float)
+        table = own.set_index(["layer", "patch_size"])[["t", "unavailable"]].unstack().reindex(index=layers)
+        values, reasons = table.t[sizes].to_numpy(float), table.unavailable[sizes].to_numpy(object)
         image = axes.imshow(values, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
-            text = f"{value:.1f}" if np.isfinite(value) else "×"
+            text = f"{value:.1f}" if np.isfinite(value) else "–" if reasons[row, column] == "" else "×"
             dark = np.isfinite(value) and abs(value) > 0.6 * largest
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         axes.set_xticks(range(len(sizes)), sizes)
         axes.set_yticks(range(len(layers)), layers)
-        axes.set(title=f"{network}, {search}", xlabel="patch size, voxels")
+        axes.set(title=" ".join(part for part in key if part != "auto"), xlabel="patch size, voxels")
         axes.title.set_fontsize(9)
     figure.colorbar(image, ax=figure.axes, label="t: initial − final distance")
     return _png(figure)
@@ -46,9 +48,15 @@ def by_patch_size(cells: pd.DataFrame) -> bytes:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     grid = cells[(cells.method == "grid") & cells.mean_mm.notna()]
-    for key, own in grid.groupby(["network", "layer", "search"], sort=False):
+    for key, own in grid.groupby(["network", "layer", "search", "pose", "intensity"], sort=False):
         own = own.sort_values("patch_size")
-        axes.plot(own.patch_size, own.mean_mm, "o-", ms=4, label=" ".join(key))
+        axes.plot(
+            own.patch_size,
+            own.mean_mm,
+            "o-",
+            ms=4,
+            label=" ".join(part for part in key if part not in ("dense", "auto")),
+        )
     axes.axhline(cells.initial_mm.mean(), color="black", ls=":", label="centres aligned")
     axes.set(xlabel="patch size, voxels", ylabel="mean error, mm", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
@@ -63,7 +71,12 @@ def cumulative(cells: pd.DataFrame, errors: pd.DataFrame) -> bytes:
     axes = figure.subplots()
     for key, own in _best(cells, errors):
         axes.ecdf(own.error_mm, label=label(key))
-    axes.ecdf(errors.drop_duplicates(["target", "landmark"]).initial_mm, color="black", ls=":", label="centres aligned")
+    axes.ecdf(
+        errors.drop_duplicates(["template", "target", "landmark"]).initial_mm,
+        color="black",
+        ls=":",
+        label="centres aligned",
+    )
     axes.set(xlabel="mm", ylabel="share of landmarks within", xlim=(0, errors.initial_mm.quantile(0.99)))
     axes.legend(fontsize=7, frameon=False)
     return _png(figure)

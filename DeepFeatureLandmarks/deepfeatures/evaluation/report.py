@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,13 @@ import pandas as pd
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation import figures, tables
 from deepfeatures.evaluation.study import Study
-from deepfeatures.files import write_text
+from deepfeatures.files import whole_file, write_text
 
 
 def write_results(study: Study) -> Path:
-    """Write `errors.csv`, `cells.csv`, `landmarks.csv` and `report.html` beside the cells; returns the page.
+    """Write the tables `errors`, `cells`, `landmarks` and `report.html` beside the cells; returns the page.
+
+    Tables are CSV and, where pyarrow is installed, Parquet too.
 
     Raises:
         InputError: Nothing has been computed.
@@ -26,6 +29,9 @@ def write_results(study: Study) -> Path:
     cells = tables.cell_table(study, errors)
     for name, table in {"errors": errors, "cells": cells, "landmarks": tables.landmark_table(errors)}.items():
         write_text(study.output_dir / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        if find_spec("pyarrow"):
+            with whole_file(study.output_dir / f"{name}.parquet") as draft:
+                table.to_parquet(draft, index=False)
     page = study.output_dir / "report.html"
     write_text(page, render(study, cells, errors))
     return page
@@ -38,7 +44,11 @@ def render(study: Study, cells: pd.DataFrame, errors: pd.DataFrame) -> str:
     shown = []
     if (cells.method == "grid").any():
         shown += [
-            ("t-statistics", "As the paper's figure 5. ×: cannot be computed.", figures.heat_map(cells)),
+            (
+                "t-statistics",
+                "As the paper's figure 5. ×: cannot be computed; –: has not been.",
+                figures.heat_map(cells),
+            ),
             ("Error against patch size and depth", "", figures.by_patch_size(cells)),
         ]
     shown += [
@@ -50,12 +60,12 @@ def render(study: Study, cells: pd.DataFrame, errors: pd.DataFrame) -> str:
         files("deepfeatures.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     )
     return template.render(
-        template=study.template.name,
+        template=study.templates[0].name if len(study.templates) == 1 else "each case in turn",
         targets=len(study.targets),
         cells=len(cells),
         computed=int(cells.mean_mm.notna().sum()),
         unavailable=int((cells.unavailable != "").sum()),
-        initial=errors.drop_duplicates(["target", "landmark"]).initial_mm.mean(),
+        initial=errors.drop_duplicates(["template", "target", "landmark"]).initial_mm.mean(),
         figures=[
             {"title": title, "note": note, "png": base64.b64encode(png).decode("ascii")} for title, note, png in shown
         ],

@@ -1,13 +1,14 @@
-"""Runs a study: a file a cell, a line a target, so that a killed run continues where it was."""
+"""Runs a study: a file a cell, a line a template and target, so that a killed run continues where it was."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,13 +17,16 @@ import numpy as np
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation.cases import Case
 from deepfeatures.evaluation.cells import Cell
-from deepfeatures.evaluation.peers import TRANSFORMS, ants_positions
+from deepfeatures.evaluation.dense_grid import DenseGrid
+from deepfeatures.evaluation.peers import PEERS
 from deepfeatures.files import ensure_folder, write_text
 from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.matching import Matcher
 from deepfeatures.volume import Volume
 
 CELLS, SETTINGS = "cells", "study.json"
-Place = Callable[[Volume, LandmarkSet, Volume], np.ndarray]
+Placed = list[tuple[np.ndarray, float]]  # LPS mm, shape (L, 3), and seconds, one for each cell of a group
+Place = Callable[[Volume, LandmarkSet, Volume], Placed]
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,15 @@ class Study:
 
     Args:
         cells: Ways to place landmarks; those that are not available are left out.
-        template: Where the landmarks come from.
-        targets: Where they are placed.
+        templates: Where the landmarks come from, one after the other.
+        targets: Where they are placed from every template but themselves.
         output_dir: For one file a cell.
-        search_radius_mm: Of the grid's cells; `None` for the whole target.
+        search_radius_mm: Of the grid's greedy cells; `None` for the whole target.
         device: Where to compute.
     """
 
     cells: tuple[Cell, ...]
-    template: Case
+    templates: tuple[Case, ...]
     targets: tuple[Case, ...]
     output_dir: Path
     search_radius_mm: float | None = None
@@ -47,6 +51,11 @@ class Study:
 
     def file_of(self, cell: Cell) -> Path:
         return self.output_dir / CELLS / f"{cell.name}.jsonl"
+
+    @property
+    def pairs(self) -> list[tuple[Case, Case]]:
+        """Template and target, the targets of a template one after the other."""
+        return [(one, other) for one in self.templates for other in self.targets if one.name != other.name]
 
 
 def prepare(study: Study) -> None:
@@ -56,7 +65,8 @@ def prepare(study: Study) -> None:
         InputError: The folder cannot be written to or holds another study's results.
     """
     ensure_folder(study.output_dir / CELLS)
-    settings = {"template": str(study.template.image.resolve()), "search_radius_mm": study.search_radius_mm}
+    templates = [str(case.image.resolve()) for case in study.templates]
+    settings = {"templates": templates, "search_radius_mm": study.search_radius_mm}
     text, path = json.dumps(settings, indent=1) + "\n", study.output_dir / SETTINGS
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{study.output_dir} holds a study with another template or radius; choose another folder")
@@ -68,81 +78,115 @@ def run(study: Study, workers: int = 1, progress: Callable[[float], None] = lamb
 
     Args:
         study: That `prepare` has checked.
-        workers: Processes, a cell each at a time.
+        workers: Processes, a group of cells each at a time.
         progress: Called with the fraction done, from 0 to 1.
     """
-    cells = [cell for cell in study.cells if not cell.unavailable]
+    groups = groups_of([cell for cell in study.cells if not cell.unavailable])
     if workers == 1:
-        for number, cell in enumerate(cells):
-            for done in run_cell(study, cell):
-                progress((number + done) / len(cells))
+        for number, group in enumerate(groups):
+            for done in run_group(study, group):
+                progress((number + done) / len(groups))
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_whole_cell, study, cell) for cell in cells]
+        futures = [pool.submit(_whole_group, study, group) for group in groups]
         for number, future in enumerate(as_completed(futures)):
             future.result()
-            progress((number + 1) / len(cells))
+            progress((number + 1) / len(groups))
 
 
-def _whole_cell(study: Study, cell: Cell) -> None:
-    for _ in run_cell(study, cell):
+def groups_of(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
+    """Cells that are computed together: dense ones that differ in patch size alone share a target's features."""
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(replace(cell, patch_size=0) if cell.search == "dense" else cell, []).append(cell)
+    return [tuple(group) for group in groups.values()]
+
+
+def _whole_group(study: Study, group: tuple[Cell, ...]) -> None:
+    for _ in run_group(study, group):
         pass
 
 
-def run_cell(study: Study, cell: Cell) -> Iterator[float]:
-    """Add what is missing to the cell's file, a target at a time; yields the fraction done."""
-    path = study.file_of(cell)
-    known = {line["target"] for line in read_lines(path)}
-    todo = [case for case in study.targets if case.name not in known]
-    if not todo:
-        yield 1.0
-        return
-    place = _placer(study, cell)
-    template, landmarks = study.template.read()
-    with path.open("a", encoding="utf-8") as file:
-        for number, case in enumerate(todo):
-            target, _ = case.read()
-            start = time.perf_counter()
-            positions = place(template, landmarks, target)
-            seconds = time.perf_counter() - start
+def run_group(study: Study, group: tuple[Cell, ...]) -> Iterator[float]:
+    """Add what is missing to the files of a group of `groups_of`, a target at a time; yields the fraction done."""
+    known = {cell: {_pair(line) for line in read_lines(study.file_of(cell))} for cell in group}
+    todo = [pair for pair in study.pairs if any(_names(pair) not in known[cell] for cell in group)]
+    place = _placer(study, group) if todo else None
+    read_template = lru_cache(maxsize=1)(
+        Case.read
+    )  # one object for all its targets: matchers keep what they know of it
+    for number, pair in enumerate(todo):
+        template, landmarks = read_template(pair[0])
+        target, _ = pair[1].read()
+        for cell, (positions, seconds) in zip(group, place(template, landmarks, target), strict=True):
+            if _names(pair) in known[cell]:
+                continue
             points = [point.tolist() if np.isfinite(point).all() else None for point in positions]
-            line = {"target": case.name, "seconds": round(seconds, 4), "positions": points}
-            # a line that was cut short must not swallow the next one
-            file.write("\n" + json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            yield 1 - (len(todo) - number - 1) / len(study.targets)
+            names = dict(zip(("template", "target"), _names(pair), strict=True))
+            _append(study.file_of(cell), names | {"seconds": round(seconds, 4), "positions": points})
+        yield 1 - (len(todo) - number - 1) / len(study.pairs)
+    yield 1.0
+
+
+def _names(pair: tuple[Case, Case]) -> tuple[str, str]:
+    return pair[0].name, pair[1].name
+
+
+def _pair(line: dict) -> tuple[str, str]:
+    return line["template"], line["target"]
+
+
+def _append(path: Path, line: dict) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(line) + "\n")  # a line that was cut short must not swallow this one
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The whole lines of a cell's file, one a target; a line that was cut short by the run's end counts for nothing."""
-    lines: dict[str, dict] = {}
+    """The whole lines of a cell's file, one a template and target; one that was cut short does not count."""
+    lines: dict[tuple[str, str], dict] = {}
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        lines[line["target"]] = line
+        lines[_pair(line)] = line
     return list(lines.values())
 
 
-def _placer(study: Study, cell: Cell) -> Place:
-    if cell.method in TRANSFORMS:
-        return lambda *given: ants_positions(cell.method, *given)
-    from deepfeatures.matching import Matcher
-
+def _placer(study: Study, group: tuple[Cell, ...]) -> Place:
+    cell = group[0]
+    if cell.search == "dense":
+        sizes = [one.patch_size for one in group]
+        return DenseGrid(
+            cell.network, cell.layer, sizes, study.search_radius_mm, cell.intensity, device=study.device
+        ).place
+    if cell.method in PEERS:
+        return lambda *given: [_timed(PEERS[cell.method], *given)]
     if cell.method == "default":
         matcher = Matcher(device=study.device)
     else:
         matcher = Matcher(
-            cell.network, cell.layer, cell.patch_size, cell.search, study.search_radius_mm, device=study.device
+            cell.network,
+            cell.layer,
+            cell.patch_size,
+            cell.search,
+            study.search_radius_mm if cell.search == "patch" else None,
+            device=study.device,
+            pose=cell.pose,
+            intensity=cell.intensity,
         )
-    return lambda *given: matcher.match(*given).positions
+    return lambda *given: [_timed(lambda *pair: matcher.match(*pair).positions, *given)]
+
+
+def _timed(place: Callable[..., np.ndarray], *given) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    positions = place(*given)
+    return positions, time.perf_counter() - start
 
 
 def cells_of(study: Study) -> Sequence[tuple[Cell, list[dict]]]:
-    """Every cell with what has been computed of it for this study's targets."""
-    wanted = {case.name for case in study.targets}
-    return [
-        (cell, [line for line in read_lines(study.file_of(cell)) if line["target"] in wanted]) for cell in study.cells
-    ]
+    """Every cell with what has been computed of it for this study's pairs."""
+    wanted = {_names(pair) for pair in study.pairs}
+    return [(cell, [line for line in read_lines(study.file_of(cell)) if _pair(line) in wanted]) for cell in study.cells]

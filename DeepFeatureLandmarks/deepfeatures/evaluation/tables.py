@@ -8,40 +8,49 @@ import numpy as np
 import pandas as pd
 
 from deepfeatures.evaluation.cases import initial_positions
+from deepfeatures.evaluation.cells import Cell
 from deepfeatures.evaluation.study import Study, cells_of
+from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.volume import Volume
 
-CELL = ["method", "network", "layer", "patch_size", "search"]
+CELL = ["method", "network", "layer", "patch_size", "search", "pose", "intensity"]
 RESAMPLES = 2000
 
 
 def error_table(study: Study) -> pd.DataFrame:
-    """One row a cell, target and landmark.
+    """One row a cell, template, target and landmark.
 
     Returns:
-        The cell's columns, `target, landmark, initial_mm, error_mm, missing, seconds`: `initial_mm` with the volumes'
-        centres in one place; a missing landmark counts with it.
+        The cell's columns, `template, target, landmark, initial_mm, error_mm, missing, seconds`: `initial_mm` with the
+        volumes' centres in one place; a missing landmark counts with it.
     """
-    template, landmarks = study.template.read()
-    truths = {}
-    for case in study.targets:
-        volume, known = case.read()
-        by_name = {landmark.name: landmark.position for landmark in known if landmark.is_defined}
-        positions = np.array([by_name.get(landmark.name, (np.nan,) * 3) for landmark in landmarks], float)
-        initial = np.linalg.norm(initial_positions(template, landmarks, volume) - positions, axis=1)
-        truths[case.name] = positions, initial
+    read = {case.name: case.read() for case in {*study.templates, *study.targets}}
+    truths = {(a.name, b.name): _truth(*read[a.name], *read[b.name]) for a, b in study.pairs}
     rows = []
     for cell, lines in cells_of(study):
         for line in lines:
-            truth, initial = truths[line["target"]]
+            names = line["template"], line["target"]
+            truth, initial = truths[names]
             placed = np.array([point or (np.nan,) * 3 for point in line["positions"]], float)
             errors = np.linalg.norm(placed - truth, axis=1)
-            for landmark, start, error in zip(landmarks, initial, errors, strict=True):
-                if np.isfinite(start):  # the target has the landmark
+            for landmark, start, error in zip(read[names[0]][1], initial, errors, strict=True):
+                if np.isfinite(start):  # both have the landmark
                     lost = not np.isfinite(error)
-                    key = (cell.method, cell.network, cell.layer, cell.patch_size, cell.search)
                     measured = (start, start if lost else error, lost, line["seconds"])
-                    rows.append((*key, line["target"], landmark.name, *measured))
-    return pd.DataFrame(rows, columns=[*CELL, "target", "landmark", "initial_mm", "error_mm", "missing", "seconds"])
+                    rows.append((*_key(cell), *names, landmark.name, *measured))
+    measures = ["initial_mm", "error_mm", "missing", "seconds"]
+    return pd.DataFrame(rows, columns=[*CELL, "template", "target", "landmark", *measures])
+
+
+def _truth(template: Volume, landmarks: LandmarkSet, target: Volume, known: LandmarkSet):
+    """Where the template's landmarks are in the target, LPS mm, and their distance in mm from where they start."""
+    by_name = {landmark.name: landmark.position for landmark in known if landmark.is_defined}
+    positions = np.array([by_name.get(landmark.name, (np.nan,) * 3) for landmark in landmarks], float)
+    return positions, np.linalg.norm(initial_positions(template, landmarks, target) - positions, axis=1)
+
+
+def _key(cell: Cell) -> tuple:
+    return tuple(getattr(cell, column) for column in CELL)
 
 
 def cell_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +66,7 @@ def cell_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
     groups = dict(list(errors.groupby(CELL, sort=False)))
     rows = []
     for cell in study.cells:
-        key = (cell.method, cell.network, cell.layer, cell.patch_size, cell.search)
+        key = _key(cell)
         row = dict(zip(CELL, key, strict=True)) | {"unavailable": cell.unavailable}
         rows.append(row | (_measures(groups[key], len(study.cells)) if key in groups else {}))
     of_test = ["t", "p", "p_bonferroni", "effect", "gain_mm", "gain_low_mm", "gain_high_mm"]
@@ -102,6 +111,7 @@ def landmark_table(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(row: Sequence) -> str:
-    """A cell's short name for figures, of its five columns."""
-    method, network, layer, patch_size, _ = row
-    return method if method != "grid" else f"{network} {layer} {patch_size}"
+    """A cell's short name for figures, of its columns."""
+    method, network, layer, patch_size, *settings = row
+    told = [one for one in settings if one not in ("dense", "auto")]
+    return method if method != "grid" else " ".join([network, layer, str(patch_size), *told])
