@@ -82,7 +82,8 @@ def test_a_body_turned_by_any_angle_is_found(body, landmarks, matchers, turn):
     placed = matchers["auto"].match(body, landmarks, target)
     assert errors(placed, truth).max() < 1.5  # of voxels of 2 mm, interpolated
     assert matchers["auto"].last_report["pose"]["way"] == "any"
-    assert errors(matchers["centres"].match(body, landmarks, target), truth).mean() > 5
+    # without rotations some are misplaced, others missing
+    assert np.nanmean(errors(matchers["centres"].match(body, landmarks, target), truth)) > 5
 
 
 @pytest.mark.parametrize("flips", [(), (1,)])

@@ -256,7 +256,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": code, "OMP_NUM_THREADS": "1"}
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(teacher_weights, volumes, folder):
+@pytest.fixture
+def one_thread():
+    """Sums in the same order as in a process of `environment()`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(teacher_weights, volumes, folder, one_thread):
     assert main([*student_command(volumes, folder, "whole")[3:]]) == 0
     command = student_command(volumes, folder, "killed")
     running = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
