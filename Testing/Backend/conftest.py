@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import locale
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,17 +14,6 @@ import torch
 from deepfeatures.cli import main
 from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
 from deepfeatures.volume import Volume, write_volume
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of the development volumes; skips where it is absent."""
-    folder = Path(os.environ.get("DEEPFEATURES_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no development volumes in {folder}; set DEEPFEATURES_DATA")
-    return folder
 
 
 @pytest.fixture(autouse=True)

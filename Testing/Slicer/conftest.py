@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from deepfeatures.landmarks import LandmarkSet
 from deepfeatures.worker_protocol import Event
 
-REPOSITORY = Path(__file__).parents[2]
 LOGICS = (
     "vtkSlicerMarkupsLogic",
     "vtkSlicerVolumesLogic",
@@ -22,15 +19,6 @@ LOGICS = (
 )
 SETTINGS = {"network": "mind", "layer": "ssc_r1_d2", "patch_size": 13, "search": "guided", "seed": 0}
 VERSIONS = {"deepfeatures": "0.1.0", "torch": "2.13.0"}
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of the development volumes; skips where it is absent."""
-    folder = Path(os.environ.get("DEEPFEATURES_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no development volumes in {folder}; set DEEPFEATURES_DATA")
-    return folder
 
 
 @pytest.fixture

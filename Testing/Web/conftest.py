@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from web_visitors import ARGUMENTS, CHROMIUM, REPOSITORY, Server, Visitor
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of the development volumes; skips where it is absent."""
-    folder = Path(os.environ.get("DEEPFEATURES_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no development volumes in {folder}; set DEEPFEATURES_DATA")
-    return folder
+from web_visitors import ARGUMENTS, CHROMIUM, Server, Visitor
 
 
 @pytest.fixture(scope="session")

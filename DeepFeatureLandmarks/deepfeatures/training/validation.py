@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from deepfeatures.networks.mind import Mind, mind_layers
 from deepfeatures.training.losses import interpolate
 from deepfeatures.training.synthetic import Pairs
 
 TOLERANCE = 2.0  # voxels
+RIVAL = mind_layers()["ssc_r1_d2"]
 
 
 @torch.no_grad()
@@ -49,24 +51,8 @@ def raw_patches(views: torch.Tensor, radius: int = 2) -> torch.Tensor:
     return F.normalize(cubes - cubes.mean(1, keepdim=True), dim=1)
 
 
-def self_similarity(views: torch.Tensor, step: int = 2) -> torch.Tensor:
-    """Self-similarity context (Heinrich et al. 2013), 12 channels: how alike the patches of neighbours are."""
-    offsets = [(step, 0, 0), (-step, 0, 0), (0, step, 0), (0, -step, 0), (0, 0, step), (0, 0, -step)]
-    size = views.shape[2:]
-    padded = F.pad(views, (step,) * 6, mode="replicate")
-
-    def shifted(offset: tuple[int, int, int]) -> torch.Tensor:
-        box = tuple(slice(step + o, step + o + n) for o, n in zip(offset, size, strict=True))
-        return padded[(slice(None), slice(None), *box)]
-
-    distances = []
-    for i, a in enumerate(offsets):
-        for b in offsets[i + 1 :]:
-            if sum(x * y for x, y in zip(a, b, strict=True)) == 0:
-                square = (shifted(a) - shifted(b)) ** 2
-                distances.append(F.avg_pool3d(F.pad(square, (1,) * 6, mode="replicate"), 3, stride=1))
-    distance = torch.cat(distances, 1)
-    distance = distance - distance.amin(1, keepdim=True)
-    variance = distance.mean(1, keepdim=True)
-    typical = variance.mean((2, 3, 4), keepdim=True)
-    return torch.exp(-distance / variance.clamp(min=0.001 * typical, max=1000 * typical).clamp_min(1e-8))
+def self_similarity(views: torch.Tensor) -> torch.Tensor:
+    """Self-similarity context, 12 channels: what guided search uses where no trained network is asked for."""
+    margin = (RIVAL.receptive_field - 1) // 2
+    padded = F.pad(views, (margin,) * 6, mode="replicate")
+    return Mind()(255 * padded, RIVAL.name, padding="valid")
