@@ -54,18 +54,23 @@ def cohort(
 
 
 def _all_scans(given: list[Path]) -> dict[str, Path]:
-    from deepfeatures.scan_folder import find_scans
-    from deepfeatures.volume import image_stem
-
     scans: dict[str, Path] = {}
     for path in given:
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
-        for name, file in (find_scans(path) if path.is_dir() else {image_stem(path): path}).items():
+        for name, file in _scans_of(path).items():
             file = file.resolve()
             if scans.setdefault(name, file) != file:
                 raise InputError(f"{scans[name]} and {file} bear the same name; give them in two runs")
     return scans
+
+
+def _scans_of(path: Path) -> dict[str, Path]:
+    from deepfeatures.ome_zarr import is_zarr
+    from deepfeatures.scan_folder import find_scans
+    from deepfeatures.volume import image_stem
+
+    return find_scans(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
 
 
 @contextmanager
