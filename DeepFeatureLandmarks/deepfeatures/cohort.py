@@ -136,7 +136,16 @@ def _tools(template: Path, landmarks: Path, device: str, memory: int | None):
     from deepfeatures.large import read_fitting
     from deepfeatures.matching import Matcher
 
-    return read_fitting(template, memory), read_landmarks(landmarks), Matcher(device=device)
+    return read_fitting(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
+
+
+def _own_device(device: str) -> str:
+    """Where this worker computes: where dask numbers workers, as on one machine, each takes the next GPU."""
+    import torch
+    from distributed import get_worker
+
+    name, count = get_worker().name, torch.cuda.device_count()
+    return f"cuda:{name % count}" if device in ("auto", "cuda") and isinstance(name, int) and count > 1 else device
 
 
 def _memory_of_worker() -> int | None:

@@ -26,7 +26,7 @@ def cohort(
     landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a scan and summary.csv.")],
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a core.")
+        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -44,8 +44,8 @@ def cohort(
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.progress_bar import progress_bar
 
-    if scheduler is None:
-        choose_device(device)  # refuse at once what every worker would refuse
+    if scheduler is None:  # refuse at once what every worker would refuse
+        workers = workers or _default_workers(choose_device(device).type)
     job = cohorts.Cohort(template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve(), device)
     cohorts.prepare(job)
     with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
@@ -73,15 +73,23 @@ def _scans_of(path: Path) -> dict[str, Path]:
     return find_scans(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
 
 
+def _default_workers(kind: str) -> int:
+    """One process a GPU, whose memory two would share; else one a core."""
+    if kind != "cuda":
+        return os.cpu_count() or 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
 @contextmanager
 def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     """Of the scheduler at this address, or of one made for this run."""
     from dask.distributed import Client, LocalCluster
 
     if scheduler is None:
-        count = workers or os.cpu_count() or 1
         with (
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
             Client(cluster) as client,
         ):
             yield client
