@@ -229,6 +229,20 @@ def test_a_peer_that_is_not_installed_is_named_at_once(folder, tmp_path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_peer_that_gives_up_on_a_target_does_not_stop_the_study(folder, monkeypatch, caplog):
+    def give_up(template, landmarks, target):
+        if target.name == "case2":
+            raise RuntimeError("too many samples\nmap outside")
+        return landmarks.positions
+
+    monkeypatch.setitem(PEERS, "elastix", give_up)
+    job = make_study(folder, cells.Cell("elastix"))
+    study.run(job)
+    errors = tables.error_table(job)
+    assert errors.groupby("target").missing.all().to_dict() == {f"case{n}": n == 2 for n in range(1, 5)}
+    assert caplog.messages == ["elastix found nothing in case2: too many samples map outside"]
+
+
 @pytest.mark.parametrize(
     ("method", "package"), [("ants-affine", "ants"), ("elastix", "itk"), ("convexadam", "convexAdam")]
 )

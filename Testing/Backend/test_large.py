@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from scipy.ndimage import zoom
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.large import VOXEL_BYTES, WORKING_SPACE, read_fitting
+from deepfeatures.large import VOXEL_BYTES, WORKING_SPACE, memory_available, read_fitting
 from deepfeatures.matching import Matcher
 from deepfeatures.regions import Stored, block_means, factors_to_fit, read_averaged
 from deepfeatures.scan_folder import find_scans
@@ -333,6 +334,29 @@ def test_a_bad_ome_zarr_ends_in_one_sentence(write_zarr, tmp_path, kind):
             read(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["zarr", "nibabel"])
+def test_a_package_that_is_missing_is_named(write_zarr, tmp_path, scan, monkeypatch, package):
+    path = write_zarr(scan.voxels.numpy()) if package == "zarr" else tmp_path / "scan.nii"
+    if package == "nibabel":
+        write_volume(scan, path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"pip install '\.\[large\]'"):
+        read_fitting(path, memory_for(10))
+
+
+def test_memory_is_what_is_free_or_what_the_container_may_have(tmp_path, monkeypatch):
+    psutil = pytest.importorskip("psutil")
+    monkeypatch.setattr("deepfeatures.large.CONTAINER_LIMIT", tmp_path / "memory.max")
+    free = psutil.virtual_memory().total
+    assert 0 < memory_available() <= free
+    (tmp_path / "memory.max").write_text("max\n")
+    assert 1e6 < memory_available() <= free
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert memory_available() == 1e6
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert memory_available() == math.inf
 
 
 def test_place_takes_ome_zarr_and_says_how_coarsely_it_was_read(
