@@ -28,8 +28,10 @@ def find_scans(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with volumes")
-    subjects = [path for path in folder.glob("sub-*") if path.is_dir()]
-    files = [file for subject in subjects for file in subject.glob("**/anat/*")] if subjects else folder.iterdir()
+    subjects = [path for path in folder.glob("sub-*") if path.is_dir() and not is_zarr(path)]
+    # not **, which would walk through the chunks of every OME-Zarr folder
+    bids = [file for subject in subjects for way in ("anat/*", "ses-*/anat/*") for file in subject.glob(way)]
+    files = bids if subjects else folder.iterdir()
     scans: dict[str, Path] = {}
     for file in sorted(files):
         if (file.name.lower().endswith(SINGLE_FILES) and file.is_file()) or is_zarr(file):

@@ -384,6 +384,8 @@ def test_folders_of_scans_list_ome_zarr(write_zarr, tmp_path, scan):
     write_zarr(scan.voxels.numpy(), name="bids/sub-01/anat/sub-01_T1w.ome.zarr")
     write_volume(scan, folder / "sub-01_T2w.nii.gz")
     assert list(find_scans(tmp_path / "bids")) == ["sub-01_T1w", "sub-01_T2w"]
+    write_zarr(scan.voxels.numpy(), name="flat/sub-01.zarr")  # a folder, but not a subject's
+    assert list(find_scans(tmp_path / "flat")) == ["sub-01"]
 
 
 def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_path):
