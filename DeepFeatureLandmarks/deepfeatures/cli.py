@@ -161,7 +161,7 @@ def place(
 ) -> int:
     """Find the landmarks of a template in other volumes.
 
-    Volumes are NIfTI, NRRD, MetaImage, or a DICOM series: its folder or one of its files. Writes
+    Volumes are NIfTI, NRRD, MetaImage, OME-Zarr, or a DICOM series: its folder or one of its files. Writes
     OUTPUT_DIR/TARGET.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
     found; they are named, and have no position in the output.
     """
@@ -191,12 +191,16 @@ def place(
     others = tuple(zip(template[1:], landmarks[1:], strict=True))
     job = placing.Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
     template_volume, template_landmarks, mask_volume = placing.prepare(job)
-    if others:
-        matcher = Panel([placing.read_template(*other) for other in others], make)
+    panel = [placing.read_template(*other) for other in others]
+    for volume in (template_volume, *(other for other, _ in panel)):
+        _note(volume.note)
+    if panel:
+        matcher = Panel(panel, make)
     outcomes = []
     with _progress_bar(len(targets)) as progress:
         for outcome in placing.place(job, template_volume, template_landmarks, mask_volume, matcher, progress):
             outcomes.append(outcome)
+            _note(outcome.note)
             if outcome.output:
                 print(f"{outcome.output}: {outcome.placed} of {len(template_landmarks)} landmarks", flush=True)
     if report:
@@ -304,6 +308,11 @@ def _conclude(outcomes) -> int:
 def _refuse(message: str) -> int:
     _say(f"error: {message}")
     return BAD_INPUT
+
+
+def _note(text: str | None) -> None:
+    if text:
+        _say(f"note: {text}")
 
 
 def _say(message: str) -> None:

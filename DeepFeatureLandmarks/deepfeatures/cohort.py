@@ -118,21 +118,43 @@ def place_one(cohort: Cohort, scan: str) -> dict:
 
     start = time.perf_counter()
     _mark_attempt(cohort.output_dir / ATTEMPTS, scan)
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device)
-    job = placing.Job(cohort.template, cohort.landmarks, (cohort.scans[scan],), cohort.output_dir)
+    memory = _memory_of_worker()
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
+    given = cohort.template, cohort.landmarks, (cohort.scans[scan],), cohort.output_dir
+    job = placing.Job(*given, memory_bytes=memory)
     (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
-    return {"worker": f"{socket.gethostname()}:{os.getpid()}", "seconds": round(time.perf_counter() - start, 2)}
+    who = f"{socket.gethostname()}:{os.getpid()}"
+    note = "; ".join(filter(None, (template.note, outcome.note)))
+    return {"worker": who, "seconds": round(time.perf_counter() - start, 2), "note": note}
 
 
 @lru_cache(maxsize=1)
-def _tools(template: Path, landmarks: Path, device: str):
+def _tools(template: Path, landmarks: Path, device: str, memory: int | None):
     """The template, its landmarks and a matcher: kept by each worker between scans."""
+    from deepfeatures.large import read_fitting
     from deepfeatures.matching import Matcher
-    from deepfeatures.volume import read_volume
 
-    return read_volume(template), read_landmarks(landmarks), Matcher(device=device)
+    return read_fitting(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
+
+
+def _own_device(device: str) -> str:
+    """Where this worker computes: where dask numbers workers, as on one machine, each takes the next GPU."""
+    import torch
+    from distributed import get_worker
+
+    name, count = get_worker().name, torch.cuda.device_count()
+    return f"cuda:{name % count}" if device in ("auto", "cuda") and isinstance(name, int) and count > 1 else device
+
+
+def _memory_of_worker() -> int | None:
+    """Bytes that dask allows a task here, `None` for no limit: the same for all scans, whatever came before them."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    limit = worker.memory_manager.memory_limit
+    return limit // worker.state.nthreads if limit else None
 
 
 def _mark_attempt(folder: Path, scan: str) -> None:
@@ -170,4 +192,4 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
             row["mean_round_trip_mm"] = np.mean(trips).round(3) if trips else None
         rows.append({**row, **reports.get(scan, {}), "failure": failures.get(scan, ""), "file": str(path)})
     columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", "worker", "seconds"]
-    return pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])
+    return pd.DataFrame(rows).reindex(columns=[*columns, "note", "failure", "file"])

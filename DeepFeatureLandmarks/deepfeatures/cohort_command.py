@@ -26,7 +26,7 @@ def cohort(
     landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a scan and summary.csv.")],
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a core.")
+        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -44,8 +44,8 @@ def cohort(
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.progress_bar import progress_bar
 
-    if scheduler is None:
-        choose_device(device)  # refuse at once what every worker would refuse
+    if scheduler is None:  # refuse at once what every worker would refuse
+        workers = workers or _default_workers(choose_device(device).type)
     job = cohorts.Cohort(template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve(), device)
     cohorts.prepare(job)
     with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
@@ -54,18 +54,32 @@ def cohort(
 
 
 def _all_scans(given: list[Path]) -> dict[str, Path]:
-    from deepfeatures.scan_folder import find_scans
-    from deepfeatures.volume import image_stem
-
     scans: dict[str, Path] = {}
     for path in given:
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
-        for name, file in (find_scans(path) if path.is_dir() else {image_stem(path): path}).items():
+        for name, file in _scans_of(path).items():
             file = file.resolve()
             if scans.setdefault(name, file) != file:
                 raise InputError(f"{scans[name]} and {file} bear the same name; give them in two runs")
     return scans
+
+
+def _scans_of(path: Path) -> dict[str, Path]:
+    from deepfeatures.ome_zarr import is_zarr
+    from deepfeatures.scan_folder import find_scans
+    from deepfeatures.volume import image_stem
+
+    return find_scans(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
+
+
+def _default_workers(kind: str) -> int:
+    """One process a GPU, whose memory two would share; else one a core."""
+    if kind != "cuda":
+        return os.cpu_count() or 1
+    import torch
+
+    return torch.cuda.device_count()
 
 
 @contextmanager
@@ -74,9 +88,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     from dask.distributed import Client, LocalCluster
 
     if scheduler is None:
-        count = workers or os.cpu_count() or 1
         with (
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
             Client(cluster) as client,
         ):
             yield client

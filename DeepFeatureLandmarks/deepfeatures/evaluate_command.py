@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +13,13 @@ import typer
 from deepfeatures.errors import InputError
 
 PACKAGES = {
-    "ants-affine": ("ants", "antspyx"),
-    "ants-syn": ("ants", "antspyx"),
-    "elastix": ("itk", "itk-elastix"),
-    "convexadam": ("convexAdam", "convexAdam"),
-}  # of a method: what is imported, and what is installed
+    "ants-affine": "antspyx",
+    "ants-syn": "antspyx",
+    "elastix": "itk-elastix",  # a part of the module itk, which may be there without it
+    "convexadam": "convexAdam",
+}
 EACH = "each"  # case in turn is the template
-NEEDED = ("pandas", "scipy", "jinja2", "matplotlib")
+NEEDED = ("pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
 
 
 class Preset(str, Enum):
@@ -114,12 +115,21 @@ def _cells(preset: Preset | None, axes: tuple, methods: list[str]):
             if one not in allowed:
                 raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(allowed)}")
     for one in methods:
-        package, wanted = PACKAGES.get(one, (None, None))
-        if package and find_spec(package) is None:
-            raise InputError(f"{one} needs {wanted}; install it with pip install '.[evaluation]'")
+        package = PACKAGES.get(one)
+        if package and not is_installed(package):
+            raise InputError(f"{one} needs {package}; install it with pip install '.[evaluation]'")
     chosen = cells.paper() if preset else []
     chosen += cells.grid(networks, layers, sizes or cells.PATCH_SIZES, searches, poses, intensities)
     chosen += [cells.Cell(one) for one in methods]
     if not chosen:
         raise InputError("nothing to compare; give --preset paper, --network or --method")
     return list(dict.fromkeys(chosen))
+
+
+def is_installed(package: str) -> bool:
+    """Whether pip knows this package."""
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True

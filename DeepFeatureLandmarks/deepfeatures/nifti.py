@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from deepfeatures.errors import damaged
+from deepfeatures.errors import damaged, not_finite
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 SINGLE_FILE = b"n+1"
@@ -93,6 +93,12 @@ def count_not_finite(path: Path, header: NiftiHeader) -> int:
     except (EOFError, OSError, zlib.error) as error:
         raise damaged(path) from error
     return wrong
+
+
+def require_finite(path: Path, header: NiftiHeader) -> None:
+    """Raise `InputError` where voxels are missing, damaged, NaN or infinite."""
+    if wrong := count_not_finite(path, header):
+        raise not_finite(path, wrong)
 
 
 def require_whole(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 from deepfeatures.errors import InputError
 from deepfeatures.files import ensure_folder
 from deepfeatures.landmarks import LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.large import read_fitting
 from deepfeatures.quiet import native_silence
 from deepfeatures.volume import Volume, check_volume, image_stem, read_volume
 
@@ -45,6 +46,7 @@ class Job:
         mask: Volume that is not zero where the target may be searched; only with a single target.
         report: JSON file to write about the run, `None` for none.
         others: More templates and their landmark files, with which the first is to agree.
+        memory_bytes: That a search may take, `None` for what is free; volumes too large for it are read coarser.
     """
 
     template: Path
@@ -54,6 +56,7 @@ class Job:
     mask: Path | None = None
     report: Path | None = None
     others: tuple[tuple[Path, Path], ...] = ()
+    memory_bytes: int | None = None
 
     def output_of(self, target: Path) -> Path:
         return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
@@ -70,6 +73,7 @@ class Outcome:
         missing: Names of those that were not.
         report: The matcher's own report.
         failure: Why the target failed, one sentence, `None` where it did not.
+        note: What people should know of how the target was read, one sentence, else `None`.
     """
 
     target: Path
@@ -78,6 +82,7 @@ class Outcome:
     missing: tuple[str, ...] = ()
     report: dict | None = None
     failure: str | None = None
+    note: str | None = None
 
     @property
     def status(self) -> str:
@@ -119,7 +124,7 @@ def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
     if len(landmarks.missing) == len(landmarks):
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
     with native_silence():
-        template = read_volume(volume)
+        template = read_fitting(volume)
     inside = template.contains(landmarks.positions)
     outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
     if outside:
@@ -154,7 +159,7 @@ def place(
         progress(index, 0.0)
         try:
             with native_silence():
-                target = read_volume(path)
+                target = read_fitting(path, job.memory_bytes)
             placed = matcher.match(
                 template, landmarks, target, mask=mask, progress=lambda done, index=index: progress(index, done)
             )
@@ -168,7 +173,7 @@ def place(
             yield Outcome(path, failure=out_of_memory(path))
         else:
             missing = placed.missing
-            yield Outcome(path, output, len(placed) - len(missing), missing, matcher.last_report)
+            yield Outcome(path, output, len(placed) - len(missing), missing, matcher.last_report, note=target.note)
         progress(index, 1.0)
 
 

@@ -44,6 +44,7 @@ def write_report(path: Path, arguments: Sequence[str], settings: dict, outcomes:
             "placed": outcome.placed,
             "missing": list(outcome.missing),
             "failure": outcome.failure,
+            "note": outcome.note,
             "report": outcome.report,
         }
         for outcome in outcomes

@@ -7,15 +7,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from deepfeatures.errors import InputError
+from deepfeatures.large import read_fitting
+from deepfeatures.ome_zarr import is_zarr
 from deepfeatures.quiet import native_silence
-from deepfeatures.volume import IMAGE_SUFFIXES, Volume, image_stem, read_volume
+from deepfeatures.volume import IMAGE_SUFFIXES, Volume, image_stem
 
 KEPT = 4  # volumes in memory
 SINGLE_FILES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))
 
 
 def find_scans(folder: str | Path) -> dict[str, Path]:
-    """Volume files by name without image suffix, sorted by it.
+    """Volume files and OME-Zarr folders by name without image suffix, sorted by it.
 
     Of a flat folder all its files; where the folder has `sub-*` folders (BIDS), the volumes in `anat` folders below
     them, sessions included.
@@ -26,16 +28,20 @@ def find_scans(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with volumes")
-    subjects = [path for path in folder.glob("sub-*") if path.is_dir()]
-    files = [file for subject in subjects for file in subject.glob("**/anat/*")] if subjects else folder.iterdir()
+    subjects = [path for path in folder.glob("sub-*") if path.is_dir() and not is_zarr(path)]
+    # not **, which would walk through the chunks of every OME-Zarr folder
+    bids = [file for subject in subjects for way in ("anat/*", "ses-*/anat/*") for file in subject.glob(way)]
+    files = bids if subjects else folder.iterdir()
     scans: dict[str, Path] = {}
     for file in sorted(files):
-        if file.name.lower().endswith(SINGLE_FILES) and file.is_file():
+        if (file.name.lower().endswith(SINGLE_FILES) and file.is_file()) or is_zarr(file):
             other = scans.setdefault(image_stem(file), file)
             if other is not file:
                 raise InputError(f"{other} and {file} bear the same name; rename one or move it away")
     if not scans:
-        raise InputError(f"{folder} has no NIfTI, NRRD or MetaImage volumes; give the folder in which they lie")
+        raise InputError(
+            f"{folder} has no NIfTI, NRRD, MetaImage or OME-Zarr volumes; give the folder in which they lie"
+        )
     return scans
 
 
@@ -64,4 +70,4 @@ class Scans(Mapping[str, Volume]):
 
     def _from_file(self, name: str) -> Volume:
         with native_silence():
-            return read_volume(self._paths[name])
+            return read_fitting(self._paths[name])

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepfeatures import metaimage, nifti
+from deepfeatures import metaimage, nifti, ome_zarr
 from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
 from deepfeatures.errors import InputError, damaged, not_finite, sheared
 from deepfeatures.files import whole_file
+from deepfeatures.regions import read_averaged
 from deepfeatures.resampling import resample_axis
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Volume:
             ones are welcome.
         name: What messages call this volume.
         modality: DICOM modality such as `"CT"` or `"MR"` where the file tells, else `None`.
+        note: What people should know of how it was read, one sentence, else `None`.
     """
 
     voxels: torch.Tensor
@@ -53,6 +55,7 @@ class Volume:
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     name: str = "volume"
     modality: str | None = None
+    note: str | None = None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -148,19 +151,21 @@ class Volume:
 def image_stem(path: str | Path) -> str:
     """The file name of an image without its image suffix: `"scan.v2"` for `"data/scan.v2.nii.gz"`.
 
-    Folders and names without a known suffix, as DICOM files often have them, stay whole.
+    Names without a known suffix, as DICOM files and folders often have them, stay whole.
     """
     name = Path(path).name or Path(path).resolve().name
-    for suffix in IMAGE_SUFFIXES:
+    for suffix in (*IMAGE_SUFFIXES, *ome_zarr.SUFFIXES):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI, NRRD or MetaImage file, or a DICOM series: its folder, or any one of its files.
+    """Read a NIfTI, NRRD or MetaImage file, the finest level of an OME-Zarr folder, or a DICOM series: its folder, or
+    any one of its files.
 
-    Of a NIfTI file's two matrices the sform counts; where it is sheared and the qform is not, the qform, as in Slicer.
+    All of it; `large.read_fitting` reads what does not fit in memory. Of a NIfTI file's two matrices the sform counts;
+    where it is sheared and the qform is not, the qform, as in Slicer.
 
     Raises:
         InputError: Where there is no such volume, or it is damaged, not three-dimensional, empty, a single slice, in
@@ -169,25 +174,44 @@ def read_volume(path: str | Path) -> Volume:
     import SimpleITK as sitk
 
     path = Path(path)
+    if ome_zarr.is_zarr(path):
+        return volume_of(path, *read_averaged(ome_zarr.read_levels(path)[0]))
     files = dicom_series(path)
     if len(files) > 1:
         image, affine, modality = _read_series(path, files)
     else:
         image, affine, modality = _read_file(Path(*files) if files else path)
-    voxels = torch.from_numpy(sitk.GetArrayFromImage(image))
-    wrong = voxels.numel() - int(torch.isfinite(voxels).sum())
+    voxels = sitk.GetArrayFromImage(image)
+    wrong = voxels.size - int(np.isfinite(voxels).sum())
     if wrong:
         raise not_finite(path, wrong)
+    return volume_of(path, voxels, affine, modality)
+
+
+def volume_of(
+    path: Path, voxels: np.ndarray, affine: np.ndarray, modality: str | None = None, note: str | None = None
+) -> Volume:
+    """The volume with float32 voxels `(depth, height, width)` and this `(3, 4)` matrix from voxel index to LPS mm.
+
+    Raises:
+        InputError: The matrix is no rectangular grid's.
+    """
+    _check_affine(affine, path)
     spacing = np.linalg.norm(affine[:, :3], axis=0)
-    return Volume(voxels, affine[:, 3], spacing, affine[:, :3] / spacing, name=image_stem(path), modality=modality)
+    return Volume(
+        torch.from_numpy(voxels), affine[:, 3], spacing, affine[:, :3] / spacing, image_stem(path), modality, note
+    )
 
 
 def check_volume(path: str | Path) -> None:
     """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
     path = Path(path)
+    if ome_zarr.is_zarr(path):
+        ome_zarr.read_levels(path)
+        return
     files = dicom_series(path)
     if len(files) < 2:
-        with _opened(Path(*files) if files else path):
+        with opened(Path(*files) if files else path):
             pass
 
 
@@ -217,13 +241,13 @@ def write_volume(volume: Volume, path: str | Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
+def opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
     """A reader of one file whose header is found good, and its `(3, 4)` matrix from voxel index to LPS mm."""
     import SimpleITK as sitk
 
     format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if format_reader not in READERS:
-        raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage or a DICOM series, undamaged")
+        raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage, OME-Zarr or a DICOM series, undamaged")
     header = nifti.read_header(path) if format_reader == NIFTI else None
     sform = header.sform if header else None
     if sform is not None and not _is_rectangular(sform):
@@ -244,9 +268,9 @@ def _opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
 def _read_file(path: Path) -> tuple[sitk.Image, np.ndarray, str | None]:
     import SimpleITK as sitk
 
-    with _opened(path) as (reader, affine):
-        if (header := nifti.read_header(path)) and (wrong := nifti.count_not_finite(path, header)):
-            raise not_finite(path, wrong)
+    with opened(path) as (reader, affine):
+        if header := nifti.read_header(path):
+            nifti.require_finite(path, header)
         if path.suffix.lower() == ".mha":
             metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)

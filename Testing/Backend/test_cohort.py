@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ pytest.importorskip("pandas")
 import distributed
 
 from deepfeatures import cohort as cohorts
+from deepfeatures import cohort_command
 from deepfeatures.cohort import Cohort
 from deepfeatures.errors import InputError
 from deepfeatures.scan_folder import find_scans
@@ -149,3 +151,26 @@ def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, opti
     message = capsys.readouterr().err
     assert words in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "gpus", "own"),
+    [
+        ("auto", 0, 2, "cuda:0"),
+        ("auto", 3, 2, "cuda:1"),
+        ("cuda", 1, 4, "cuda:1"),
+        ("auto", 1, 1, "auto"),
+        ("cpu", 1, 4, "cpu"),
+        ("auto", "tcp://host:4000", 4, "auto"),
+    ],
+)
+def test_workers_of_one_machine_share_its_gpus(monkeypatch, device, name, gpus, own):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(name=name))
+    assert cohorts._own_device(device) == own
+
+
+def test_there_is_one_process_a_gpu_or_else_a_core(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert cohort_command._default_workers("cuda") == 3
+    assert cohort_command._default_workers("cpu") == os.cpu_count()

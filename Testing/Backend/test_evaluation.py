@@ -15,6 +15,7 @@ from deepfeatures.volume import Volume, write_volume
 
 pytest.importorskip("pandas")
 pytest.importorskip("scipy")
+pytest.importorskip("statsmodels")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
@@ -218,18 +219,47 @@ def test_pose_and_intensity_are_axes_where_a_search_has_them():
 
 
 @pytest.mark.parametrize(
+    ("method", "package"), [("ants-syn", "antspyx"), ("elastix", "itk-elastix"), ("convexadam", "convexAdam")]
+)
+def test_a_peer_that_is_not_installed_is_named_at_once(folder, tmp_path, monkeypatch, capsys, method, package):
+    monkeypatch.setattr("deepfeatures.evaluate_command.is_installed", lambda _: False)
+    assert main(["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--method", method]) == 2
+    expected = f"error: {method} needs {package}; install it with pip install '.[evaluation]'\n"
+    assert capsys.readouterr().err == expected
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_peer_that_gives_up_on_a_target_does_not_stop_the_study(folder, monkeypatch, caplog):
+    def give_up(template, landmarks, target):
+        if target.name == "case2":
+            raise RuntimeError("too many samples\nmap outside")
+        return landmarks.positions
+
+    monkeypatch.setitem(PEERS, "elastix", give_up)
+    job = make_study(folder, cells.Cell("elastix"))
+    study.run(job)
+    errors = tables.error_table(job)
+    assert errors.groupby("target").missing.all().to_dict() == {f"case{n}": n == 2 for n in range(1, 5)}
+    assert caplog.messages == ["elastix found nothing in case2: too many samples map outside"]
+
+
+@pytest.mark.parametrize(
     ("method", "package"), [("ants-affine", "ants"), ("elastix", "itk"), ("convexadam", "convexAdam")]
 )
 def test_peers_carry_points_in_lps(method, package):
     pytest.importorskip(package)
-    axes = np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")
+    # blobs for those that begin with centres of mass, texture for elastix, which looks at samples drawn at random
+    axes = np.meshgrid(*[np.arange(60.0)] * 3, indexing="ij")
+    whole = 300 * gaussian_filter(np.random.default_rng(0).normal(size=(60, 60, 60)), 3)
+    for middle in [[24, 30, 28], [36, 28, 30], [30, 37, 34]]:
+        whole += 100 * np.exp(-sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) / 40)
 
-    def blobs(shift, origin):
-        middles = np.array([[14, 20, 18], [26, 18, 20], [20, 27, 24]]) + np.array(shift)[::-1]
-        voxels = sum(np.exp(-sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) / 40) for middle in middles)
-        return Volume(torch.from_numpy((voxels * 100).astype(np.float32)), np.array(origin, float))
+    def cut(shift, origin):
+        x, y, z = 10 - np.array(shift)
+        voxels = whole[z : z + 40, y : y + 40, x : x + 40].astype(np.float32)
+        return Volume(torch.from_numpy(voxels), np.array(origin, float))
 
-    template, target = blobs((0, 0, 0), (5, -7, 20)), blobs((3, -2, 1), (-30, 4, 11))
+    template, target = cut((0, 0, 0), (5, -7, 20)), cut((3, -2, 1), (-30, 4, 11))
     lost = Landmark("lost", None, "missing")
     points = LandmarkSet((Landmark("a", (23.0, 13.0, 34.0)), lost, Landmark("b", (27.0, 10.0, 44.0))))
     truth = points.positions - template.origin + target.origin + [3, -2, 1]

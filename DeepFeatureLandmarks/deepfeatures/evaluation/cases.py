@@ -10,9 +10,10 @@ import numpy as np
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import LANDMARK_SUFFIXES, LandmarkSet, read_landmarks
+from deepfeatures.large import read_fitting
 from deepfeatures.quiet import native_silence
 from deepfeatures.scan_folder import find_scans
-from deepfeatures.volume import Volume, image_stem, read_volume
+from deepfeatures.volume import Volume, image_stem
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Case:
 
     def read(self) -> tuple[Volume, LandmarkSet]:
         with native_silence():
-            return read_volume(self.image), read_landmarks(self.landmarks)
+            return read_fitting(self.image), read_landmarks(self.landmarks)
 
 
 def find_cases(source: str | Path) -> list[Case]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def _placer(study: Study, group: tuple[Cell, ...]) -> Place:
             cell.network, cell.layer, sizes, study.search_radius_mm, cell.intensity, device=study.device
         ).place
     if cell.method in PEERS:
-        return lambda *given: [_timed(PEERS[cell.method], *given)]
+        return lambda *given: [_timed(partial(_by_peer, cell.method), *given)]
     if cell.method == "default":
         matcher = Matcher(device=study.device)
     else:
@@ -178,6 +179,16 @@ def _placer(study: Study, group: tuple[Cell, ...]) -> Place:
             intensity=cell.intensity,
         )
     return lambda *given: [_timed(lambda *pair: matcher.match(*pair).positions, *given)]
+
+
+def _by_peer(method: str, template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:
+    """Positions of a method of `PEERS`, all missing where it gave up, as elastix does where too little overlaps."""
+    try:
+        return PEERS[method](template, landmarks, target)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        logging.getLogger(__name__).warning("%s found nothing in %s: %s", method, target.name, reason)
+        return np.full_like(landmarks.positions, np.nan)
 
 
 def _timed(place: Callable[..., np.ndarray], *given) -> tuple[np.ndarray, float]:

@@ -63,18 +63,23 @@ def cell_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
         `effect` (Cohen's d of the differences), and the mean gain in mm with its 95 % bootstrap interval:
         `gain_mm, gain_low_mm, gain_high_mm`.
     """
+    from statsmodels.stats.multitest import multipletests
+
     groups = dict(list(errors.groupby(CELL, sort=False)))
     rows = []
     for cell in study.cells:
         key = _key(cell)
         row = dict(zip(CELL, key, strict=True)) | {"unavailable": cell.unavailable}
-        rows.append(row | (_measures(groups[key], len(study.cells)) if key in groups else {}))
+        rows.append(row | (_measures(groups[key]) if key in groups else {}))
     of_test = ["t", "p", "p_bonferroni", "effect", "gain_mm", "gain_low_mm", "gain_high_mm"]
     of_errors = ["targets", "initial_mm", "mean_mm", "median_mm", "p95_mm", "missing", "seconds"]
-    return pd.DataFrame(rows).reindex(columns=[*CELL, "unavailable", *of_errors, *of_test])
+    table = pd.DataFrame(rows).reindex(columns=[*CELL, "unavailable", *of_errors, *of_test])
+    # a cell that was not computed counts as a test without effect
+    _, corrected, *_ = multipletests(table.p.astype(float).fillna(1.0), method="bonferroni")
+    return table.assign(p_bonferroni=np.where(table.p.notna(), corrected, np.nan))
 
 
-def _measures(own: pd.DataFrame, tests: int) -> dict:
+def _measures(own: pd.DataFrame) -> dict:
     by_target = own.groupby("target", sort=False)[["initial_mm", "error_mm", "seconds"]].mean()
     measured = {
         "targets": len(by_target),
@@ -86,10 +91,10 @@ def _measures(own: pd.DataFrame, tests: int) -> dict:
         "seconds": by_target.seconds.median(),
     }
     gain = (by_target.initial_mm - by_target.error_mm).to_numpy()
-    return measured | (_test(gain, tests) if len(gain) > 1 else {})
+    return measured | (_test(gain) if len(gain) > 1 else {})
 
 
-def _test(gain: np.ndarray, tests: int) -> dict:
+def _test(gain: np.ndarray) -> dict:
     from scipy import stats
 
     test = stats.ttest_1samp(gain, 0.0)  # of the differences: the paired test
@@ -97,7 +102,6 @@ def _test(gain: np.ndarray, tests: int) -> dict:
     return {
         "t": test.statistic,
         "p": test.pvalue,
-        "p_bonferroni": min(1.0, test.pvalue * tests),
         "effect": gain.mean() / gain.std(ddof=1),
         "gain_mm": gain.mean(),
         "gain_low_mm": interval.confidence_interval.low,
