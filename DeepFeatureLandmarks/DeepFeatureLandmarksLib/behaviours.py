@@ -14,6 +14,7 @@ from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
 from DeepFeatureLandmarksLib.parameters import MODULE_NAME, parameterNode
 from DeepFeatureLandmarksLib.rehearsal import CHANNELS, SHIFT_MM, RehearsedClient, RehearsedInstaller
+from deepfeatures.landmarks import Landmark, LandmarkSet
 
 UI = Path(__file__).parents[1] / "Resources" / "UI" / "DeepFeatureLandmarks.ui"
 NAMES = ("AC", "PC", "left eye", "right eye")
@@ -149,6 +150,29 @@ class Behaviours:
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode"), before)
         self.assertTrue(self.ui.placeButton.enabled)
         self.assertIn("ancelled", self.ui.progressLabel.text)
+
+    def test_points_settle_in_the_target_while_a_run_goes_on(self):
+        self.pair()
+        self.ui.sideBySideButton.setChecked(True)
+        for isCancelled in (True, False):
+            self.client.isHeld = True
+            self.panel.place.start()
+            self.client.settle(LandmarkSet((Landmark("AC", (1.0, 2.0, 3.0)),)))
+            self.client.settle(LandmarkSet((Landmark("AC", (1.0, 2.0, 4.0)), Landmark("PC", (5.0, 6.0, 7.0)))))
+            self.logic.poll()
+            points = self.panel.settling.node
+            self.assertEqual(points.GetNumberOfControlPoints(), 2)
+            np.testing.assert_allclose(points.GetNthControlPointPositionWorld(0), (-1, -2, 4))
+            views = [slicer.mrmlScene.GetNodeByID(view) for view in points.GetDisplayNode().GetViewNodeIDs()]
+            self.assertEqual({view.GetName() for view in views}, set(TARGET.viewNames), "the template's are not theirs")
+            self.assertTrue(points.GetHideFromEditors(), "nobody is to choose them")
+            self.assertFalse(points.GetSaveWithScene())
+            if isCancelled:
+                self.ui.cancelButton.click()
+            self.client.isHeld = False
+            self.finish()
+            self.assertIsNone(points.GetScene(), "the run is over")
+        self.assertEqual(self.ui.reviewTable.rowCount, len(NAMES))
 
     def test_a_second_request_leaves_the_running_one_alone(self):
         self.placed()

@@ -91,7 +91,7 @@ def place_panel(name, actions) -> None:
         VSelect(
             label="Network",
             v_model=(name.network,),
-            items=(f"{name.networks}.map(n => n.name)",),
+            items=(name.networks,),
             density="compact",
             variant="outlined",
             hide_details=True,
@@ -174,10 +174,14 @@ def review_panel(name, actions) -> None:
                 html.Td("{{ row.chance }}", classes="n", v_if=(name.has_expected,))
                 html.Td("{{ row.trip }}", classes="n")
                 with html.Td():
-                    html.Span("{{ row.status }}", classes=("'status status-' + row.status",))
+                    html.Span("{{ row.told }}", classes=("'status status-' + row.status",))
                 with html.Td(), html.Div(classes="judge"):
-                    small_icon("mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True)
-                    small_icon("mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True)
+                    small_icon(
+                        "mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept"
+                    )
+                    small_icon(
+                        "mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True, disabled="!row.can_reject"
+                    )
         VCheckbox(
             v_model=(name.are_circles_shown,),
             label="Circle of the expected error",
@@ -233,9 +237,9 @@ def inside_panel(name, actions) -> None:
                 raw_attrs=['aria-label="Opacity of the overlay"'],
             )
             html.P(
-                "Coloured: the tenth of the target most like the template's landmark; the brighter, the more alike.",
+                "{{ " + name.overlay_note + " }}",
                 classes="hint",
-                v_if=(f"{name.overlay} == 'distances'",),
+                v_if=(name.overlay_note,),
             )
         with html.Div(v_if=(f"{name.channels}",), classes="mt-2"):
             html.P("{{ " + name.mosaic_note + " }}", classes="hint mb-1")
@@ -249,7 +253,7 @@ def inside_panel(name, actions) -> None:
                 ),
             )
             with html.H3(style="margin-top:8px"):
-                html.Span("Channel {{ " + name.channel + " }}")
+                html.Span("Channel {{ " + name.channel + " + 1 }} of {{ " + name.channels + " }}")
             VSlider(
                 v_model=(name.channel,),
                 min=0,
@@ -278,7 +282,7 @@ def quality_panel(name, actions) -> None:
     with html.Table(v_if=(f"{name.quality_rows}.length",), classes="quality"):
         with html.Thead(), html.Tr():
             html.Th("Landmark")
-            html.Th("mm", classes="n")
+            html.Th("Error mm", classes="n")
             html.Th("± mm", classes="n", v_if=(name.has_expected,))
             html.Th("0 to 10 mm", style="width:32%")
         with (
