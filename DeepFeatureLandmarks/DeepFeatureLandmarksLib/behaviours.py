@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -389,6 +390,24 @@ class Behaviours:
         self.assertEqual(self.ui.qualityTable.item(0, 2).text(), "0.50", "what had been expected")
         self.assertTrue(self.ui.qualityTable.isColumnHidden(3), "there is no second person")
         self.assertTrue(self.ui.exportCsvButton.enabled)
+
+    def test_errors_are_exported_and_what_cannot_be_written_is_said(self):
+        self.placed()
+        self.panel.parameters.humanLandmarks = makePoints("human")
+        self.panel.parameters.secondRaterLandmarks = makePoints("second")
+        self.ui.compareButton.click()
+        self.assertFalse(self.ui.qualityTable.isColumnHidden(3))
+        self.assertIn("Two people differ by 0.00 mm", self.ui.qualitySummaryLabel.text)
+        with tempfile.TemporaryDirectory() as folder:
+            for button, suffix in ((self.ui.exportCsvButton, ".csv"), (self.ui.exportHtmlButton, ".html")):
+                self.panel.quality.askFile = lambda _: f"{folder}/case 1.5 mm"
+                button.click()
+                text = (Path(folder) / f"case 1.5 mm{suffix}").read_text(encoding="utf-8")
+                self.assertIn("left eye", text)
+                self.panel.quality.askFile = lambda _: f"{folder}/no such folder/case"
+                button.click()
+                self.assertIn("no such folder", self.ui.qualitySummaryLabel.text)
+                self.assertNotIn("Written", self.ui.qualitySummaryLabel.text)
 
     # Install, scenes, reload
 

@@ -87,7 +87,7 @@ def place_panel(name, actions) -> None:
         for value, title in (("best", "Best"), ("paper", "Paper's"), ("own", "Own choice")):
             VBtn(title, value=value, size="small", style="flex:1", classes=f"preset-{value}")
     html.P("{{ " + name.feature_note + " }}", classes="hint mt-2")
-    with html.Div(v_if=(f"{name.preset} == 'own'",), classes="mt-2"):
+    with html.Div(v_if=(f"{name.preset} == 'own'",), classes="mt-3"):
         VSelect(
             label="Network",
             v_model=(name.network,),
@@ -124,7 +124,7 @@ def place_panel(name, actions) -> None:
         density="compact",
         variant="outlined",
         hide_details=True,
-        classes="mt-2",
+        classes="mt-3",
     )
 
 
@@ -140,6 +140,13 @@ def review_panel(name, actions) -> None:
             html.Span("{{ " + name.judged + " }} judged, {{ " + name.open_rows + " }} to go")
             html.Div(style="flex:1")
             VBtn("Next", size="x-small", variant="tonal", click=actions.go_on, disabled=(f"!{name.open_rows}",))
+        with html.P(classes="hint mb-1"):
+            html.Kbd("A")
+            html.Span("accept, ")
+            html.Kbd("X")
+            html.Span("reject, ")
+            html.Kbd("N")
+            html.Span("next; drag a point to correct it.")
         with html.Table(classes="review"):
             with html.Thead(), html.Tr():
                 html.Th("Landmark")
@@ -189,14 +196,6 @@ def review_panel(name, actions) -> None:
             density="compact",
             hide_details=True,
         )
-        with html.P(classes="hint mt-1"):
-            html.Span("Drag a point to correct it. ")
-            html.Kbd("A")
-            html.Span(" accept, ")
-            html.Kbd("X")
-            html.Span(" reject, ")
-            html.Kbd("N")
-            html.Span(" next.")
 
 
 def inside_panel(name, actions) -> None:
