@@ -453,6 +453,28 @@ class Behaviours:
         self.assertIs(self.panel.parameters.targetLandmarks, found)
         self.assertEqual(self.ui.reviewTable.rowCount, len(NAMES))
 
+    def test_an_imported_scene_brings_its_choices(self):
+        self.panel.enter()
+        self.finish()
+        self.pair()
+        self.panel.parameters.preset = "paper"
+        scene = slicer.mrmlScene
+        scene.SetSaveToXMLString(True)
+        scene.Commit()
+        text = scene.GetSceneXMLString()
+        scene.SetSaveToXMLString(False)
+        scene.Clear(0)
+        self.assertIsNone(self.panel.parameters.templateLandmarks)
+        self.assertEqual(self.ui.presetBox.currentIndex, 0)
+        scene.SetLoadFromXMLString(True)
+        scene.SetSceneXMLString(text)
+        scene.Import()
+        scene.SetLoadFromXMLString(False)
+        self.assertEqual(self.panel.parameters.preset, "paper")
+        self.assertEqual(self.ui.presetBox.currentIndex, 1)
+        self.assertEqual(self.panel.parameters.templateLandmarks.GetName(), "landmarks")
+        self.assertIs(self.panel.parameters.targetVolume.GetScene(), scene)
+
     def test_one_parameter_node_a_scene(self):
         parameterNode(slicer.mrmlScene)
         parameterNode(slicer.mrmlScene)

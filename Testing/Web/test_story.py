@@ -248,7 +248,9 @@ def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
     visitor.wait_until("state('is_busy') && state('progress_text').startsWith('Placing')", 60)
     visitor.page.wait_for_timeout(2000)  # by now it encodes
     mouse = visitor.page.mouse
+    mouse.move(middle[0] - 1, middle[1])
     mouse.move(*middle)
+    visitor.page.wait_for_timeout(300)  # until the point knows that it is under the pointer
     mouse.down()
     drag = answer_times(visitor, "mousemove", lambda turn: mouse.move(middle[0] + 6 * (turn + 1), middle[1]))
     mouse.up()
