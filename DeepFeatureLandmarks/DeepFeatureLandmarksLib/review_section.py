@@ -177,7 +177,7 @@ def _explained(row: ReviewRow, column: int) -> str:
         return "Accept: the point is right (A)"
     if column == REJECT:
         return "Reject: the point is wrong (X)"
-    known = []
+    known = [row.name]  # which a narrow table cuts
     if row.expectedError is not None:
         known.append(f"Expected to lie within about {row.expectedError:.1f} mm of the true place.")
     if row.within3mm is not None:
@@ -186,4 +186,4 @@ def _explained(row: ReviewRow, column: int) -> str:
         known.append(f"Matched back into the template it comes {row.roundTrip:.1f} mm from where it started.")
     if row.network:
         known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")
-    return "\n".join(known) or row.name
+    return "\n".join(known)
