@@ -166,6 +166,7 @@ class Behaviours:
             np.testing.assert_allclose(points.GetNthControlPointPositionWorld(0), (-1, -2, 4))
             views = [slicer.mrmlScene.GetNodeByID(view) for view in points.GetDisplayNode().GetViewNodeIDs()]
             self.assertEqual({view.GetName() for view in views}, set(TARGET.viewNames), "the template's are not theirs")
+            self.assertTrue(points.GetDisplayNode().GetSliceProjection(), "seen whatever slice is shown")
             self.assertTrue(points.GetHideFromEditors(), "nobody is to choose them")
             self.assertFalse(points.GetSaveWithScene())
             if isCancelled:

@@ -39,7 +39,9 @@ class Settling:
             node.SetLocked(True)
             self._node = self._scene.AddNode(node)
             self._node.CreateDefaultDisplayNodes()
-            self._node.GetDisplayNode().SetSaveWithScene(False)
+            display = self._node.GetDisplayNode()
+            display.SetSaveWithScene(False)
+            display.SetSliceProjection(True)  # they are seen in whatever slices are shown
         nodes.landmarksToNode(landmarks, self._node)
         self._style(self._node)
 

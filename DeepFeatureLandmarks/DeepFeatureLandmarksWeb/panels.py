@@ -108,7 +108,7 @@ def place_panel(name, actions) -> None:
         )
         VTextField(
             label="Patch size (voxels)",
-            v_model_number=(name.patch_size,),
+            v_model=(name.patch_size,),
             type="number",
             min=4,
             max=64,

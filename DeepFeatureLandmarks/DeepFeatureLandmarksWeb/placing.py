@@ -51,8 +51,8 @@ class Placing:
     @property
     def _patch_size(self) -> int | None:
         """As typed; `None` where it cannot be used."""
-        size = self._desk.state.patch_size
-        return size if isinstance(size, int) and SMALLEST_PATCH <= size <= LARGEST_PATCH else None
+        text = self._desk.state.patch_size.strip()
+        return int(text) if text.isdecimal() and SMALLEST_PATCH <= int(text) <= LARGEST_PATCH else None
 
     def place(self) -> None:
         """Place all landmarks."""
@@ -114,7 +114,7 @@ class Placing:
         best = catalog["best"]
         state.network = best["network"]
         self._offer_layers()
-        state.layer, state.patch_size = best["layer"], best["patch_size"]
+        state.layer, state.patch_size = best["layer"], str(best["patch_size"])
         self._tell()
 
     def _ask(self, request, text: str) -> None:

@@ -47,7 +47,7 @@ class PageState:
     network: str = ""
     layers: list = field(default_factory=list)
     layer: str = ""
-    patch_size: int = 20
+    patch_size: str = ""  # as typed, which may be no number
     devices: list = field(default_factory=lambda: [{"title": "automatic", "value": "auto"}])
     device: str = "auto"
     feature_note: str = ""

@@ -158,6 +158,20 @@ def test_marking_renaming_deleting_by_mouse(visitor):
     assert "anterior commissure" not in [row["name"] for row in visitor.state("landmarks")]
 
 
+def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refused(visitor):
+    visitor.open_demo()
+    visitor.button("Own choice").click()
+    visitor.wait_until("state('preset') == 'own' && state('feature_note').includes('Weights: ')")
+    assert "channels; each sees" in visitor.state("feature_note") and "mm wide" in visitor.state("feature_note")
+    field = visitor.page.get_by_label("Patch size (voxels)")
+    for text in ("", "13.5", "500"):
+        field.fill(text)
+        visitor.wait_until("state('why_not').startsWith('Give a patch size')", 20)
+        assert visitor.button("Place landmarks").is_disabled()
+        field.fill("12")
+        visitor.wait_until("state('why_not') == ''", 20)
+
+
 def test_looking_inside_and_comparing(visitor):
     visitor.open_demo()
     visitor.place()
