@@ -54,7 +54,7 @@ class App:
         slicer_app = SlicerApp()
         slicer.mrmlScene = slicer_app.scene  # which slicer.util looks for, as in Slicer
         typed = TypedState(server.state, PageState)
-        turns = Turns()
+        self._turns = turns = Turns()
         for kind, view_type, fill in (
             (SliceView, ViewType.SLICE_VIEW, fill_slice_view),
             (ThreeDView, ViewType.THREE_D_VIEW, fill_view),
@@ -180,7 +180,10 @@ class App:
     def _toggle_3d(self) -> None:
         desk = self.desk
         desk.state.is_3d = not desk.state.is_3d
-        if desk.state.is_3d:
+        if not desk.state.is_3d:  # without a GPU, drawing volumes that nobody sees would slow down everything else
+            self._turns.hidden |= {side.three_d for side in (desk.template, desk.target)}
+        else:
+            self._turns.hidden.clear()
             for side in (desk.template, desk.target):
                 side.show_3d()
             for node, side in (

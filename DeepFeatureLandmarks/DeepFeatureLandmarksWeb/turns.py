@@ -23,10 +23,11 @@ BEFORE_OTHERS = 100.0  # priority of an observer: the view's own reaction to a t
 
 
 class Turns:
-    """The view that is at hand, `None` before any was touched."""
+    """Which view is at hand, `None` before any was touched, and which are hidden and need no drawing."""
 
     def __init__(self):
         self.first: AbstractView | None = None
+        self.hidden: set[AbstractView] = set()
 
     def watch(self, view: AbstractView) -> None:
         """Let the view come first from the moment it is touched."""
@@ -52,6 +53,8 @@ class InTurn(ScheduledRenderStrategy):
         self._is_waiting = False
 
     def schedule_render(self) -> None:
+        if self.abstract_view in self._turns.hidden:
+            return
         if self._turns.first in (None, self.abstract_view):
             self._draw()
         elif not self._is_waiting:

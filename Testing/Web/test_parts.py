@@ -138,6 +138,9 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
             views["other"].schedule_render()
             views["touched"].schedule_render()
         assert drawn == ["other"] + 3 * ["touched"]
+        order.hidden.add("other")
+        await asyncio.sleep(2 * turns.LATER_S)
+        views["other"].schedule_render()
         await asyncio.sleep(2 * turns.LATER_S)
 
     asyncio.run(scroll())
