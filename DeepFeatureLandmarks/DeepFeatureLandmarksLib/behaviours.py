@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
 from DeepFeatureLandmarksLib.parameters import MODULE_NAME, parameterNode
 from DeepFeatureLandmarksLib.rehearsal import CHANNELS, SHIFT_MM, RehearsedClient, RehearsedInstaller
+from deepfeatures.landmarks import Landmark, LandmarkSet
 
 UI = Path(__file__).parents[1] / "Resources" / "UI" / "DeepFeatureLandmarks.ui"
 NAMES = ("AC", "PC", "left eye", "right eye")
@@ -149,6 +151,30 @@ class Behaviours:
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode"), before)
         self.assertTrue(self.ui.placeButton.enabled)
         self.assertIn("ancelled", self.ui.progressLabel.text)
+
+    def test_points_settle_in_the_target_while_a_run_goes_on(self):
+        self.pair()
+        self.ui.sideBySideButton.setChecked(True)
+        for isCancelled in (True, False):
+            self.client.isHeld = True
+            self.panel.place.start()
+            self.client.settle(LandmarkSet((Landmark("AC", (1.0, 2.0, 3.0)),)))
+            self.client.settle(LandmarkSet((Landmark("AC", (1.0, 2.0, 4.0)), Landmark("PC", (5.0, 6.0, 7.0)))))
+            self.logic.poll()
+            points = self.panel.settling.node
+            self.assertEqual(points.GetNumberOfControlPoints(), 2)
+            np.testing.assert_allclose(points.GetNthControlPointPositionWorld(0), (-1, -2, 4))
+            views = [slicer.mrmlScene.GetNodeByID(view) for view in points.GetDisplayNode().GetViewNodeIDs()]
+            self.assertEqual({view.GetName() for view in views}, set(TARGET.viewNames), "the template's are not theirs")
+            self.assertTrue(points.GetDisplayNode().GetSliceProjection(), "seen whatever slice is shown")
+            self.assertTrue(points.GetHideFromEditors(), "nobody is to choose them")
+            self.assertFalse(points.GetSaveWithScene())
+            if isCancelled:
+                self.ui.cancelButton.click()
+            self.client.isHeld = False
+            self.finish()
+            self.assertIsNone(points.GetScene(), "the run is over")
+        self.assertEqual(self.ui.reviewTable.rowCount, len(NAMES))
 
     def test_a_second_request_leaves_the_running_one_alone(self):
         self.placed()
@@ -366,6 +392,24 @@ class Behaviours:
         self.assertTrue(self.ui.qualityTable.isColumnHidden(3), "there is no second person")
         self.assertTrue(self.ui.exportCsvButton.enabled)
 
+    def test_errors_are_exported_and_what_cannot_be_written_is_said(self):
+        self.placed()
+        self.panel.parameters.humanLandmarks = makePoints("human")
+        self.panel.parameters.secondRaterLandmarks = makePoints("second")
+        self.ui.compareButton.click()
+        self.assertFalse(self.ui.qualityTable.isColumnHidden(3))
+        self.assertIn("Two people differ by 0.00 mm", self.ui.qualitySummaryLabel.text)
+        with tempfile.TemporaryDirectory() as folder:
+            for button, suffix in ((self.ui.exportCsvButton, ".csv"), (self.ui.exportHtmlButton, ".html")):
+                self.panel.quality.askFile = lambda _: f"{folder}/case 1.5 mm"
+                button.click()
+                text = (Path(folder) / f"case 1.5 mm{suffix}").read_text(encoding="utf-8")
+                self.assertIn("left eye", text)
+                self.panel.quality.askFile = lambda _: f"{folder}/no such folder/case"
+                button.click()
+                self.assertIn("no such folder", self.ui.qualitySummaryLabel.text)
+                self.assertNotIn("Written", self.ui.qualitySummaryLabel.text)
+
     # Install, scenes, reload
 
     def test_missing_packages_are_named_and_nothing_is_installed_before_a_click(self):
@@ -409,6 +453,28 @@ class Behaviours:
         self.panel = self.makePanel()
         self.assertIs(self.panel.parameters.targetLandmarks, found)
         self.assertEqual(self.ui.reviewTable.rowCount, len(NAMES))
+
+    def test_an_imported_scene_brings_its_choices(self):
+        self.panel.enter()
+        self.finish()
+        self.pair()
+        self.panel.parameters.preset = "paper"
+        scene = slicer.mrmlScene
+        scene.SetSaveToXMLString(True)
+        scene.Commit()
+        text = scene.GetSceneXMLString()
+        scene.SetSaveToXMLString(False)
+        scene.Clear(0)
+        self.assertIsNone(self.panel.parameters.templateLandmarks)
+        self.assertEqual(self.ui.presetBox.currentIndex, 0)
+        scene.SetLoadFromXMLString(True)
+        scene.SetSceneXMLString(text)
+        scene.Import()
+        scene.SetLoadFromXMLString(False)
+        self.assertEqual(self.panel.parameters.preset, "paper")
+        self.assertEqual(self.ui.presetBox.currentIndex, 1)
+        self.assertEqual(self.panel.parameters.templateLandmarks.GetName(), "landmarks")
+        self.assertIs(self.panel.parameters.targetVolume.GetScene(), scene)
 
     def test_one_parameter_node_a_scene(self):
         parameterNode(slicer.mrmlScene)

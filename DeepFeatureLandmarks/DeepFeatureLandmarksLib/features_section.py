@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from DeepFeatureLandmarksLib.choices import Choice, ChoiceConnector
 from DeepFeatureLandmarksLib.parameters import Parameters
+from DeepFeatureLandmarksLib.presets import (
+    DEVICES,
+    PRESETS,
+    deviceNames,
+    isMissing,
+    layerText,
+    networkLabel,
+    networkText,
+    settingsFor,
+    spacingOf,
+)
 from deepfeatures.worker_protocol import PlaceSettings
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings under one name.
-
-    Args:
-        label: What people read.
-        settings: `None` where the person chooses.
-    """
-
-    label: str
-    settings: PlaceSettings | None
-
-
-# The names are stored in scenes. "paper" is the cell in which an untrained network did best there (5.01 mm).
-PRESETS = {
-    "best": Preset("Best measured", PlaceSettings()),
-    "paper": Preset(
-        "As in the paper",
-        PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=32, search="dense"),
-    ),
-    "own": Preset("My own", None),
-}
-DEVICES = {"auto": "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 
 
 def settingsOf(parameters: Parameters) -> PlaceSettings:
     """What the parameters ask the matcher for."""
-    preset = PRESETS.get(parameters.preset, PRESETS["best"]).settings
-    if preset is None:
-        preset = PlaceSettings(
-            network=parameters.network or None,
-            layer=parameters.layer or None,
-            patch_size=parameters.patchSize,
-            search="dense",
-        )
-    return PlaceSettings(preset.network, preset.layer, preset.patch_size, preset.search, device=parameters.device)
+    names = ("preset", "network", "layer", "patchSize", "device")
+    return settingsFor(*(getattr(parameters, name) for name in names))
 
 
 class FeaturesSection:
@@ -81,8 +58,7 @@ class FeaturesSection:
         """What the worker has told of networks and devices; `None` where it has not yet."""
         self._catalog = catalog
         if catalog is not None:
-            there = [name for name in DEVICES if name == "auto" or name in catalog["devices"]]
-            self._boxes["device"].setChoices(Choice(name, DEVICES[name]) for name in there)
+            self._boxes["device"].setChoices(Choice(name, DEVICES[name]) for name in deviceNames(catalog))
         self.refresh()
 
     def refresh(self) -> None:
@@ -126,27 +102,17 @@ class FeaturesSection:
     def _describe(self) -> None:
         network = self._network()
         layer = next(layer for layer in network["layers"] if layer["name"] == self._parameters.layer)
-        spacing = self._spacing()
-        self._ui.networkSummaryLabel.setText(f"{network['summary']} Weights: {network['weights']}.")
-        field = layer["receptive_field"]
-        wide = f" = {field * spacing:.0f} mm" if spacing else ""
-        self._ui.layerSummaryLabel.setText(f"{layer['channels']} channels; each sees {field} voxels{wide}.")
+        spacing = spacingOf(self._parameters.templateVolume)
+        self._ui.networkSummaryLabel.setText(networkText(network))
+        self._ui.layerSummaryLabel.setText(layerText(layer, spacing))
         edge = self._parameters.patchSize
         self._ui.patchSizeMillimetresLabel.setText(f"= {edge * spacing:.0f} mm" if spacing else "")
 
-    def _spacing(self) -> float | None:
-        """Edge in mm of the grid on which volumes are compared: the template's smallest voxel edge."""
-        volume = self._parameters.templateVolume
-        return min(volume.GetSpacing()) if volume is not None else None
-
 
 def _networkChoice(network: dict) -> Choice:
-    number = f"  (network {network['paper_number']} of the paper)" if network["paper_number"] else ""
-    missing = network["weights"] == "missing"
+    missing = isMissing(network)
     tip = "Its weights are missing: import them with `deepfeatures weights import`." if missing else network["summary"]
-    return Choice(
-        network["name"], network["name"] + number + ("  – weights missing" if missing else ""), not missing, tip
-    )
+    return Choice(network["name"], networkLabel(network), not missing, tip)
 
 
 def _layerChoice(layer: dict) -> Choice:

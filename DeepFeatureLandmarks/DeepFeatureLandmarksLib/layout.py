@@ -119,6 +119,11 @@ class SideBySide:
                 composite.SetForegroundVolumeID(volume.GetID() if each is side else None)
                 composite.SetForegroundOpacity(opacity)
 
+    def confine(self, points, side: Side) -> None:
+        """Show a markups node in one side's views only, while they are there; it need not be given back."""
+        display = points.GetDisplayNode()
+        display.SetViewNodeIDs([view.GetID() for view in self._slices(side)] if self.isShown else [])
+
     def _release(self) -> None:
         """Let go of views and points; points must not stay hidden in layouts that lack our views."""
         self._link.disconnect()

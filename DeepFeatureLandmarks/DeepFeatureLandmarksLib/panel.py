@@ -12,7 +12,7 @@ from DeepFeatureLandmarksLib.activation_section import ActivationSection
 from DeepFeatureLandmarksLib.features_section import FeaturesSection
 from DeepFeatureLandmarksLib.install import Installer
 from DeepFeatureLandmarksLib.install_section import InstallSection
-from DeepFeatureLandmarksLib.layout import SideBySide
+from DeepFeatureLandmarksLib.layout import TARGET, SideBySide
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Run
 from DeepFeatureLandmarksLib.parameters import Parameters, parameterNode
 from DeepFeatureLandmarksLib.place_section import PlaceSection, placementOf
@@ -20,6 +20,7 @@ from DeepFeatureLandmarksLib.point_marking import PointMarking
 from DeepFeatureLandmarksLib.quality_section import QualitySection
 from DeepFeatureLandmarksLib.review import ReviewRow
 from DeepFeatureLandmarksLib.review_section import ReviewSection
+from DeepFeatureLandmarksLib.settling import COLOUR, Settling
 from DeepFeatureLandmarksLib.shortcuts import Shortcuts
 
 REFRESH_MS = 50
@@ -60,6 +61,7 @@ class Panel(VTKObservationMixin):
         self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         self._points: set = set()  # markups nodes that are followed
         self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
+        self.settling = Settling(scene, self._styleSettling)
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
         self.features = FeaturesSection(ui)
@@ -69,6 +71,7 @@ class Panel(VTKObservationMixin):
         self.quality = QualitySection(ui, logic)
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
+        logic.onSettling = self.settling.show
         logic.onFinished = self._onFinished
         logic.onError = self._onError
         ui.sideBySideButton.toggled.connect(self._onSideBySide)
@@ -111,6 +114,7 @@ class Panel(VTKObservationMixin):
         self.place.close()
         self.setParameters(None)
         self._soon.stop()
+        self.settling.end()
         self.removeObservers()
         self._logic.close()
 
@@ -201,7 +205,16 @@ class Panel(VTKObservationMixin):
         self.activations.choose(row.name)
         self.place.refresh()
 
+    def _styleSettling(self, points) -> None:
+        """Yellow, without names, and on the target's side where there are sides."""
+        display = points.GetDisplayNode()
+        display.SetSelectedColor(*COLOUR)
+        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        self.layout.confine(points, TARGET)
+
     def _onFinished(self, run: Run) -> None:
+        self.settling.end()
         if run.kind == "catalog":
             self.features.setCatalog(self._logic.catalog)
             self._refresh()
@@ -220,6 +233,7 @@ class Panel(VTKObservationMixin):
             self.activations.show(run)
 
     def _onError(self, message: str) -> None:
+        self.settling.end()
         self.place.stop(message)
         self._refresh()
 
@@ -259,6 +273,7 @@ class Panel(VTKObservationMixin):
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:
             self._logic.cancel()
+        self.settling.end()
         self._ui.placePointsButton.setChecked(False)
         self._ui.sideBySideButton.setChecked(False)
         self._prepared = None, None

@@ -5,8 +5,9 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from DeepFeatureLandmarksLib.presets import LARGEST_PATCH, SMALLEST_PATCH
+
 MODULE_NAME = "DeepFeatureLandmarks"
-SMALLEST_PATCH, LARGEST_PATCH = 4, 64  # voxels
 
 
 @parameterNodeWrapper
@@ -19,7 +20,7 @@ class Parameters:
     targetLandmarks - Where the found points go; none for a new list.
     humanLandmarks - A person's points in the target, to measure the found ones against.
     secondRaterLandmarks - A second person's.
-    preset - A name of `features_section.PRESETS`.
+    preset - A name of `presets.PRESETS`.
     network - A name of the catalog; empty for the best. `layer` likewise.
     patchSize - Edge of the compared cube in voxels.
     device - "auto", "cpu", "cuda" or "mps".

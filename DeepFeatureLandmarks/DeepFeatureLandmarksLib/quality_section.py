@@ -13,6 +13,7 @@ from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.parameters import Parameters
 from DeepFeatureLandmarksLib.quality import PointError, largestFirst, summary
 from deepfeatures.errors import InputError
+from deepfeatures.files import write_text
 
 COLUMNS = ("Landmark", "Error mm", "Expected mm", "Second person mm")
 
@@ -34,7 +35,7 @@ class QualitySection:
     def __init__(self, ui, logic: DeepFeatureLandmarksLogic, askFile: Callable[[str], str] = askForFile):
         self._ui = ui
         self._logic = logic
-        self._askFile = askFile
+        self.askFile = askFile
         self._parameters: Parameters | None = None
         self._errors: list[PointError] = []
         table = ui.qualityTable
@@ -93,8 +94,15 @@ class QualitySection:
         self._ui.qualitySummaryLabel.setText(summary(errors) if errors else "")
 
     def _export(self, suffix: str, render: Callable[[list[PointError]], str]) -> None:
-        if name := self._askFile(suffix):
-            Path(name).with_suffix(suffix).write_text(render(self._errors), encoding="utf-8")
+        if not (name := self.askFile(suffix)):
+            return
+        path = Path(name) if name.endswith(suffix) else Path(name + suffix)
+        try:
+            write_text(path, render(self._errors))
+        except InputError as error:
+            self._ui.qualitySummaryLabel.setText(str(error))
+        else:
+            self._ui.qualitySummaryLabel.setText(f"{summary(self._errors)} Written to {path.name}.")
 
 
 def _number(value: float) -> str:

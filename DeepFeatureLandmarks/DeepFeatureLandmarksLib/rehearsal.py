@@ -68,6 +68,7 @@ class RehearsedClient:
         self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
+        self._told: list[Event] = []
 
     def hello(self) -> int:
         self.hellos += 1
@@ -97,10 +98,15 @@ class RehearsedClient:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
 
     def poll(self) -> list[Event]:
+        told, self._told = self._told, []
         if self.isHeld:
-            return []
+            return told
         events, self._waiting = self._waiting, []
-        return events
+        return told + events
+
+    def settle(self, landmarks: LandmarkSet) -> None:
+        """Tell where the landmarks of the last request lie so far."""
+        self._told.append(Event(self._number, "settling", content={"landmarks": landmarks}))
 
     def cancel(self) -> None:
         """As the real one: whatever waits ends as cancelled."""

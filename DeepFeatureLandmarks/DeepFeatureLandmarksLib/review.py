@@ -6,6 +6,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# What people read of a status: the shape says it too, for those who do not see the colour.
+STATUS_TEXTS = {
+    "proposed": "● to check",
+    "accepted": "✓ accepted",
+    "corrected": "✎ corrected",
+    "rejected": "✗ rejected",
+    "missing": "○ not found",
+}
+WITHOUT_POSITION = ("rejected", "missing")
+
 
 @dataclass(frozen=True)
 class ReviewRow:
@@ -42,6 +52,15 @@ class ReviewRow:
     def isOpen(self) -> bool:
         """Whether a person has yet to judge the point: a proposal, or nothing where something should be."""
         return not self.locked and self.status in ("proposed", "missing")
+
+    @property
+    def canBeAccepted(self) -> bool:
+        """A point that is missing can be rightly so; one that was rejected is nowhere."""
+        return self.status != "rejected"
+
+    @property
+    def canBeRejected(self) -> bool:
+        return self.status not in WITHOUT_POSITION
 
     @property
     def isFree(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.review import ReviewRow
+from DeepFeatureLandmarksLib.review import STATUS_TEXTS, ReviewRow
 
 COLUMNS = {
     "Landmark": "The most doubtful first; click to go there in both scans",
@@ -21,15 +21,14 @@ COLUMNS = {
 EXPECTED, CHANCE, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
 SCORES = {EXPECTED: "expectedError", CHANCE: "within3mm", TRIP: "roundTrip"}  # fields of `ReviewRow`
 ROW_HEIGHT, NARROWEST = 24, 20  # pixels
-# Blue and orange: told apart by colour-blind people, too. Shapes say the same.
-STATUS = {
-    "proposed": ("● to check", "#E69F00"),
-    "accepted": ("✓ accepted", "#0072B2"),
-    "corrected": ("✎ corrected", "#0072B2"),
-    "rejected": ("✗ rejected", "#808080"),
-    "missing": ("○ not found", "#D55E00"),
+# Blue and orange: told apart by colour-blind people, too.
+STATUS_COLOURS = {
+    "proposed": "#E69F00",
+    "accepted": "#0072B2",
+    "corrected": "#0072B2",
+    "rejected": "#808080",
+    "missing": "#D55E00",
 }
-WITHOUT_POSITION = ("rejected", "missing")
 
 
 class ReviewSection:
@@ -119,10 +118,10 @@ class ReviewSection:
             self._judge(self._logic.reject)
 
     def _canAccept(self) -> bool:
-        return self.selectedRow is not None and self.selectedRow.status != "rejected"
+        return self.selectedRow is not None and self.selectedRow.canBeAccepted
 
     def _canReject(self) -> bool:
-        return self.selectedRow is not None and self.selectedRow.status not in WITHOUT_POSITION
+        return self.selectedRow is not None and self.selectedRow.canBeRejected
 
     def _judge(self, judge: Callable) -> None:
         row = self.selectedRow
@@ -140,14 +139,21 @@ class ReviewSection:
             self.reject()
 
     def _fill(self, place: int, row: ReviewRow) -> None:
-        status, colour = STATUS[row.status]
         chance = "–" if row.within3mm is None else f"{row.within3mm:.0%}"
-        texts = (row.name, _number(row.expectedError), chance, _number(row.roundTrip), status, "✓", "✗")
+        texts = (
+            row.name,
+            _number(row.expectedError),
+            chance,
+            _number(row.roundTrip),
+            STATUS_TEXTS[row.status],
+            "✓",
+            "✗",
+        )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(_explained(row, column))
             if column == STATE:
-                item.setForeground(qt.QBrush(qt.QColor(colour)))
+                item.setForeground(qt.QBrush(qt.QColor(STATUS_COLOURS[row.status])))
             if column in SCORES:
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
             self._ui.reviewTable.setItem(place, column, item)
@@ -171,7 +177,7 @@ def _explained(row: ReviewRow, column: int) -> str:
         return "Accept: the point is right (A)"
     if column == REJECT:
         return "Reject: the point is wrong (X)"
-    known = []
+    known = [row.name]  # which a narrow table cuts
     if row.expectedError is not None:
         known.append(f"Expected to lie within about {row.expectedError:.1f} mm of the true place.")
     if row.within3mm is not None:
@@ -180,4 +186,4 @@ def _explained(row: ReviewRow, column: int) -> str:
         known.append(f"Matched back into the template it comes {row.roundTrip:.1f} mm from where it started.")
     if row.network:
         known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")
-    return "\n".join(known) or row.name
+    return "\n".join(known)

@@ -14,7 +14,6 @@ from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 from trame_slicer.core import SlicerApp
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
-from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewType
 
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Run
@@ -29,6 +28,7 @@ from DeepFeatureLandmarksWeb.placing import Placing
 from DeepFeatureLandmarksWeb.reviewing import Reviewing
 from DeepFeatureLandmarksWeb.sides import TARGET, TEMPLATE
 from DeepFeatureLandmarksWeb.state import PageState
+from DeepFeatureLandmarksWeb.turns import Turns, TurnTakingFactory
 from DeepFeatureLandmarksWeb.uploads import receive
 from DeepFeatureLandmarksWeb.view_frame import fill_slice_view, fill_view
 from deepfeatures.errors import InputError
@@ -54,13 +54,15 @@ class App:
         slicer_app = SlicerApp()
         slicer.mrmlScene = slicer_app.scene  # which slicer.util looks for, as in Slicer
         typed = TypedState(server.state, PageState)
+        self._turns = turns = Turns()
         for kind, view_type, fill in (
             (SliceView, ViewType.SLICE_VIEW, fill_slice_view),
             (ThreeDView, ViewType.THREE_D_VIEW, fill_view),
         ):
             slicer_app.view_manager.register_factory(
                 # Without a strategy of its own a view is rendered a hundred times while it is being built.
-                RemoteViewFactory(
+                TurnTakingFactory(
+                    turns,
                     server,
                     partial(kind, scheduled_render_strategy=NoScheduleRendering()),
                     view_type,
@@ -178,7 +180,10 @@ class App:
     def _toggle_3d(self) -> None:
         desk = self.desk
         desk.state.is_3d = not desk.state.is_3d
-        if desk.state.is_3d:
+        if not desk.state.is_3d:  # without a GPU, drawing volumes that nobody sees would slow down everything else
+            self._turns.hidden |= {side.three_d for side in (desk.template, desk.target)}
+        else:
+            self._turns.hidden.clear()
             for side in (desk.template, desk.target):
                 side.show_3d()
             for node, side in (

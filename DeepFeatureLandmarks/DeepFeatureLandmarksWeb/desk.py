@@ -22,7 +22,6 @@ TEMPLATE_COLOUR = (0.34, 0.71, 0.91)  # sky blue, orange and green of Okabe and 
 PROPOSED_COLOUR = (0.90, 0.62, 0.00)
 JUDGED_COLOUR = (0.00, 0.75, 0.53)
 REFERENCE_COLOUR = (0.80, 0.47, 0.65)
-SETTLING_COLOUR = (0.95, 0.90, 0.25)
 
 NOTICE_S = 6
 

@@ -28,6 +28,7 @@ class Looking:
     def __init__(self, desk: Desk, placing: Placing):
         self._desk, self._placing = desk, placing
         self._maps: ActivationMaps | None = None
+        self._asked = ""  # landmark of the distance map
         desk.changed.append(self._tell)
         for name, change in (
             ("inside_landmark", self._draw_patches),
@@ -43,7 +44,7 @@ class Looking:
 
     def ask_distances(self) -> None:
         """Ask for the feature distance everywhere in the target."""
-        name = self._desk.state.inside_landmark
+        name = self._asked = self._desk.state.inside_landmark
         self._placing.request(lambda placement: self._desk.logic.distanceMap(placement, name), "Computing distances …")
 
     def finish(self, run: Run) -> None:
@@ -59,6 +60,10 @@ class Looking:
             self._show_channel()
         else:
             self._overlay(run.node, DISTANCES)
+            desk.state.overlay_note = (
+                f"Coloured: the {MOST_ALIKE_PERCENT} % of the target most like the template's {self._asked}; "
+                "the brighter, the more alike. Two bright spots: it may have been mixed up."
+            )
 
     def pick(self, number: int) -> None:
         """Show the channel of one tile of the mosaic."""
@@ -67,7 +72,7 @@ class Looking:
 
     def hide(self) -> None:
         """Take the overlay away."""
-        self._desk.state.overlay = ""
+        self._desk.state.overlay = self._desk.state.overlay_note = ""
         self._desk.target.set_overlay(None, 0.0)
 
     def _tell(self) -> None:
@@ -112,7 +117,7 @@ class Looking:
         display.SetWindowLevelMinMax(low, high)
         display.SetApplyThreshold(is_distance)
         display.SetThreshold(low, high)
-        desk.state.overlay = kind
+        desk.state.overlay, desk.state.overlay_note = kind, ""
         desk.target.set_overlay(node, desk.state.overlay_opacity)
         if name := desk.state.inside_landmark:
             desk.show_landmark(name)

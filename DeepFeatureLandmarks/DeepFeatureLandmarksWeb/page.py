@@ -260,7 +260,13 @@ class Page:
                         disabled=f"!{name.can_revert} || {name.is_busy}",
                     )
                 with html.Div(v_if=(name.is_busy,)):
-                    VProgressLinear(model_value=(name.progress,), color="#E69F00", height=6, rounded=True)
+                    VProgressLinear(
+                        model_value=(name.progress,),
+                        indeterminate=(f"!{name.progress}",),
+                        color="#E69F00",
+                        height=6,
+                        rounded=True,
+                    )
                     html.Div("{{ " + name.progress_text + " }}", classes="why mt-1 progress-text")
                 html.Div("{{ " + name.why_not + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.why_not}",))
             with VTabs(v_model=(name.tab,), density="compact", grow=True, color="#56B4E9", style="flex:none"):

@@ -87,11 +87,11 @@ def place_panel(name, actions) -> None:
         for value, title in (("best", "Best"), ("paper", "Paper's"), ("own", "Own choice")):
             VBtn(title, value=value, size="small", style="flex:1", classes=f"preset-{value}")
     html.P("{{ " + name.feature_note + " }}", classes="hint mt-2")
-    with html.Div(v_if=(f"{name.preset} == 'own'",), classes="mt-2"):
+    with html.Div(v_if=(f"{name.preset} == 'own'",), classes="mt-3"):
         VSelect(
             label="Network",
             v_model=(name.network,),
-            items=(f"{name.networks}.map(n => n.name)",),
+            items=(name.networks,),
             density="compact",
             variant="outlined",
             hide_details=True,
@@ -108,7 +108,7 @@ def place_panel(name, actions) -> None:
         )
         VTextField(
             label="Patch size (voxels)",
-            v_model_number=(name.patch_size,),
+            v_model=(name.patch_size,),
             type="number",
             min=4,
             max=64,
@@ -124,7 +124,7 @@ def place_panel(name, actions) -> None:
         density="compact",
         variant="outlined",
         hide_details=True,
-        classes="mt-2",
+        classes="mt-3",
     )
 
 
@@ -140,6 +140,13 @@ def review_panel(name, actions) -> None:
             html.Span("{{ " + name.judged + " }} judged, {{ " + name.open_rows + " }} to go")
             html.Div(style="flex:1")
             VBtn("Next", size="x-small", variant="tonal", click=actions.go_on, disabled=(f"!{name.open_rows}",))
+        with html.P(classes="hint mb-1"):
+            html.Kbd("A")
+            html.Span("accept, ")
+            html.Kbd("X")
+            html.Span("reject, ")
+            html.Kbd("N")
+            html.Span("next; drag a point to correct it.")
         with html.Table(classes="review"):
             with html.Thead(), html.Tr():
                 html.Th("Landmark")
@@ -174,10 +181,14 @@ def review_panel(name, actions) -> None:
                 html.Td("{{ row.chance }}", classes="n", v_if=(name.has_expected,))
                 html.Td("{{ row.trip }}", classes="n")
                 with html.Td():
-                    html.Span("{{ row.status }}", classes=("'status status-' + row.status",))
+                    html.Span("{{ row.told }}", classes=("'status status-' + row.status",))
                 with html.Td(), html.Div(classes="judge"):
-                    small_icon("mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True)
-                    small_icon("mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True)
+                    small_icon(
+                        "mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept"
+                    )
+                    small_icon(
+                        "mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True, disabled="!row.can_reject"
+                    )
         VCheckbox(
             v_model=(name.are_circles_shown,),
             label="Circle of the expected error",
@@ -185,14 +196,6 @@ def review_panel(name, actions) -> None:
             density="compact",
             hide_details=True,
         )
-        with html.P(classes="hint mt-1"):
-            html.Span("Drag a point to correct it. ")
-            html.Kbd("A")
-            html.Span(" accept, ")
-            html.Kbd("X")
-            html.Span(" reject, ")
-            html.Kbd("N")
-            html.Span(" next.")
 
 
 def inside_panel(name, actions) -> None:
@@ -233,9 +236,9 @@ def inside_panel(name, actions) -> None:
                 raw_attrs=['aria-label="Opacity of the overlay"'],
             )
             html.P(
-                "Coloured: the tenth of the target most like the template's landmark; the brighter, the more alike.",
+                "{{ " + name.overlay_note + " }}",
                 classes="hint",
-                v_if=(f"{name.overlay} == 'distances'",),
+                v_if=(name.overlay_note,),
             )
         with html.Div(v_if=(f"{name.channels}",), classes="mt-2"):
             html.P("{{ " + name.mosaic_note + " }}", classes="hint mb-1")
@@ -249,7 +252,7 @@ def inside_panel(name, actions) -> None:
                 ),
             )
             with html.H3(style="margin-top:8px"):
-                html.Span("Channel {{ " + name.channel + " }}")
+                html.Span("Channel {{ " + name.channel + " + 1 }} of {{ " + name.channels + " }}")
             VSlider(
                 v_model=(name.channel,),
                 min=0,
@@ -278,7 +281,7 @@ def quality_panel(name, actions) -> None:
     with html.Table(v_if=(f"{name.quality_rows}.length",), classes="quality"):
         with html.Thead(), html.Tr():
             html.Th("Landmark")
-            html.Th("mm", classes="n")
+            html.Th("Error mm", classes="n")
             html.Th("± mm", classes="n", v_if=(name.has_expected,))
             html.Th("0 to 10 mm", style="width:32%")
         with (

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from DeepFeatureLandmarksLib.logic import Run
+from DeepFeatureLandmarksLib.presets import (
+    DEVICES,
+    LARGEST_PATCH,
+    SMALLEST_PATCH,
+    deviceNames,
+    isMissing,
+    layerText,
+    networkLabel,
+    networkText,
+    settingsFor,
+    spacingOf,
+)
+from DeepFeatureLandmarksLib.settling import COLOUR as SETTLING_COLOUR
+from DeepFeatureLandmarksLib.settling import Settling
 from DeepFeatureLandmarksWeb.appearance import style_markups
 from DeepFeatureLandmarksWeb.desk import PROPOSED_COLOUR, Desk
-from DeepFeatureLandmarksWeb.settling import Settling
 from deepfeatures.errors import InputError
+from deepfeatures.landmarks import LandmarkSet
 from deepfeatures.worker_protocol import PlaceSettings
 
-BEST, PAPER, OWN = "best", "paper", "own"
-PAPERS = {"network": "vgg19-3d-random", "layer": "conv2_2", "patch_size": 32, "search": "dense"}
+BEST, PAPER, OWN = "best", "paper", "own"  # of `PRESETS`
 CANCELLED = "cancelled"
 
 
@@ -19,10 +32,11 @@ class Placing:
 
     def __init__(self, desk: Desk):
         self._desk = desk
-        self._settling = Settling(desk)
+        self._settling = Settling(desk.scene, self._style_settling)
         self._prepared: tuple = (None, None)  # volumes that the worker has been told of
         desk.changed.append(self._tell)
         desk.changed.append(self._prepare)
+        desk.logic.onSettling = self._show_settling
         desk.logic.onProgress = self._on_progress
         desk.logic.onError = self._on_error
         for name in ("preset", "network", "layer", "patch_size", "device"):
@@ -32,13 +46,13 @@ class Placing:
     def settings(self) -> PlaceSettings:
         """What the page says."""
         state = self._desk.state
-        if state.preset == BEST:
-            return PlaceSettings(device=state.device)
-        if state.preset == PAPER:
-            return PlaceSettings(device=state.device, **PAPERS)
-        return PlaceSettings(
-            network=state.network, layer=state.layer, patch_size=int(state.patch_size), device=state.device
-        )
+        return settingsFor(state.preset, state.network, state.layer, self._patch_size or SMALLEST_PATCH, state.device)
+
+    @property
+    def _patch_size(self) -> int | None:
+        """As typed; `None` where it cannot be used."""
+        text = self._desk.state.patch_size.strip()
+        return int(text) if text.isdecimal() and SMALLEST_PATCH <= int(text) <= LARGEST_PATCH else None
 
     def place(self) -> None:
         """Place all landmarks."""
@@ -69,7 +83,7 @@ class Placing:
     def finish(self, run: Run) -> None:
         """Show what a run has placed."""
         desk = self._desk
-        self._settling.end()
+        self._end_settling()
         desk.output = run.node
         style_markups(run.node, PROPOSED_COLOUR, desk.target.view_ids)
         desk.state.is_busy = False
@@ -85,24 +99,22 @@ class Placing:
         """Fill the choices of networks and devices."""
         catalog, state = self._desk.logic.catalog, self._desk.state
         state.is_busy = False
-        state.devices = list(catalog["devices"])
+        state.devices = [{"title": DEVICES[name], "value": name} for name in deviceNames(catalog)]
         state.networks = [
             {
-                "name": entry["name"],
-                "summary": entry["summary"],
+                "value": entry["name"],
+                "title": networkLabel(entry),
+                "text": networkText(entry),
                 "layers": entry["layers"],
                 "default": entry["default_layer"],
+                "props": {"disabled": isMissing(entry)},
             }
             for entry in catalog["networks"]
-            if entry.get("available", True)
         ]
-        best = catalog.get("best") or {}
-        state.network = best.get("network") or state.networks[0]["name"]
+        best = catalog["best"]
+        state.network = best["network"]
         self._offer_layers()
-        if best.get("layer"):
-            state.layer = best["layer"]
-        if best.get("patch_size"):
-            state.patch_size = best["patch_size"]
+        state.layer, state.patch_size = best["layer"], str(best["patch_size"])
         self._tell()
 
     def _ask(self, request, text: str) -> None:
@@ -116,13 +128,24 @@ class Placing:
         state.is_busy, state.progress, state.progress_text = True, 0.0, text
         state.message = state.notice = ""
 
+    def _show_settling(self, landmarks: LandmarkSet) -> None:
+        self._settling.show(landmarks)
+        self._desk.state.settling += 1
+
+    def _style_settling(self, points) -> None:
+        style_markups(points, SETTLING_COLOUR, self._desk.target.view_ids)
+
+    def _end_settling(self) -> None:
+        self._settling.end()
+        self._desk.state.settling = 0
+
     def _on_progress(self, fraction: float, text: str) -> None:
         state = self._desk.state
         state.progress, state.progress_text = 100 * fraction, text
 
     def _on_error(self, sentence: str) -> None:
         self._desk.state.is_busy = False
-        self._settling.end()
+        self._end_settling()
         if CANCELLED in sentence.lower():
             self._desk.inform("Cancelled; nothing was changed.")
         else:
@@ -144,7 +167,7 @@ class Placing:
         self._desk.logic.prepare(self._desk.placement(self.settings))
 
     def _entry(self) -> dict:
-        return next((entry for entry in self._desk.state.networks if entry["name"] == self._desk.state.network), {})
+        return next((entry for entry in self._desk.state.networks if entry["value"] == self._desk.state.network), {})
 
     def _layers(self) -> list[str]:
         return [layer["name"] for layer in self._entry().get("layers", ()) if layer.get("available", True)]
@@ -173,6 +196,8 @@ class Placing:
             return "Open the template's landmarks, or mark some in the left views."
         if desk.target.volume is None:
             return "Open the target: the volume in which to find the landmarks."
+        if desk.state.preset == OWN and self._patch_size is None:
+            return f"Give a patch size from {SMALLEST_PATCH} to {LARGEST_PATCH} voxels."
         return desk.logic.whyNot(desk.placement(self.settings))
 
     def _note(self) -> str:
@@ -180,11 +205,14 @@ class Placing:
         if state.preset == BEST:
             return "The best that was measured: a search from coarse to fine. Nothing to choose."
         if state.preset == PAPER:
+            used = self.settings
             return (
-                f"The paper's greedy search: {PAPERS['network']}, layer {PAPERS['layer']}, "
-                f"patches of {PAPERS['patch_size']} voxels. Slower, and less exact."
+                f"The paper's greedy search: {used.network}, layer {used.layer}, patches of {used.patch_size} voxels. "
+                "It takes minutes, and is less exact."
             )
-        entry = self._entry()
+        entry, spacing_mm = self._entry(), spacingOf(self._desk.template.volume)
         layer = next((layer for layer in entry.get("layers", ()) if layer["name"] == state.layer), None)
-        tail = f" This layer: {layer['channels']} channels, sees {layer['receptive_field']} voxels." if layer else ""
-        return f"{entry.get('summary', '')}{tail}"
+        if layer is None:
+            return entry.get("text", "")
+        edge = f" Patch: {self._patch_size * spacing_mm:.0f} mm wide." if spacing_mm and self._patch_size else ""
+        return f"{entry['text']} Layer: {layerText(layer, spacing_mm)}{edge}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from slicer import vtkMRMLMarkupsNode
 
-from DeepFeatureLandmarksLib.review import ReviewRow
+from DeepFeatureLandmarksLib.review import STATUS_TEXTS, ReviewRow
 from DeepFeatureLandmarksWeb.circles import Circles
 from DeepFeatureLandmarksWeb.desk import JUDGED_COLOUR, PROPOSED_COLOUR, Desk
 from DeepFeatureLandmarksWeb.sides import positions_of
 
 OPEN = "proposed"
-GONE = ("rejected", "missing")
 
 
 class Reviewing:
@@ -27,11 +26,11 @@ class Reviewing:
 
     def accept(self, name: str = "") -> None:
         """The named point, or the current one, is right; go on to the next."""
-        self._judge(self._desk.logic.accept, name)
+        self._judge(self._desk.logic.accept, name, lambda row: row.canBeAccepted)
 
     def reject(self, name: str = "") -> None:
         """The named point, or the current one, is wrong; go on to the next."""
-        self._judge(self._desk.logic.reject, name)
+        self._judge(self._desk.logic.reject, name, lambda row: row.canBeRejected)
 
     def go_on(self) -> None:
         """Jump to the next point that nobody has judged, the most doubtful first."""
@@ -47,13 +46,15 @@ class Reviewing:
             return
         desk.show_landmark(desk.output.GetNthControlPointLabel(following))
 
-    def _judge(self, verdict, name: str) -> None:
+    def _judge(self, verdict, name: str, can_be) -> None:
         desk = self._desk
-        index = self._index_of(name or desk.state.current)
-        if desk.output is None or index is None:
+        name = name or desk.state.current
+        rows = desk.logic.reviewRows(desk.output) if desk.output else []
+        row = next((row for row in rows if row.name == name), None)
+        if row is None or not can_be(row):
             return
-        desk.state.current = desk.output.GetNthControlPointLabel(index)
-        verdict(desk.output, index)
+        desk.state.current = name
+        verdict(desk.output, row.index)
         desk.refresh()
         self.go_on()
 
@@ -122,6 +123,9 @@ def _shown(row: ReviewRow) -> dict:
     return {
         "name": row.name,
         "status": row.status,
+        "told": STATUS_TEXTS[row.status],
+        "can_accept": row.canBeAccepted,
+        "can_reject": row.canBeRejected,
         "expected": "–" if row.expectedError is None else f"{row.expectedError:.1f}",
         "trip": "–" if row.roundTrip is None else f"{row.roundTrip:.1f}",
         "chance": "–" if row.within3mm is None else f"{row.within3mm:.0%}",

@@ -47,8 +47,8 @@ class PageState:
     network: str = ""
     layers: list = field(default_factory=list)
     layer: str = ""
-    patch_size: int = 20
-    devices: list = field(default_factory=lambda: ["auto"])
+    patch_size: str = ""  # as typed, which may be no number
+    devices: list = field(default_factory=lambda: [{"title": "automatic", "value": "auto"}])
     device: str = "auto"
     feature_note: str = ""
 
@@ -68,8 +68,8 @@ class PageState:
     mosaic_note: str = ""
     patches: str = ""
     overlay: str = ""
+    overlay_note: str = ""
     overlay_opacity: float = 0.5
 
     quality_rows: list = field(default_factory=list)
     quality_note: str = ""
-    quality_plot: str = ""

@@ -1,5 +1,7 @@
 """The parts that need no browser."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,64 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
     circles.show([], [])
     assert node.GetPolyData().GetNumberOfPoints() == 0
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
+
+
+def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
+    turns = pytest.importorskip("DeepFeatureLandmarksWeb.turns", exc_type=ImportError)
+    order = turns.Turns()
+    drawn = []
+    views = {}
+    for name in ("touched", "other"):
+        views[name] = turns.InTurn(order, lambda name=name: drawn.append(name))
+        views[name].set_abstract_view(name)
+
+    async def scroll():
+        views["other"].schedule_render()
+        assert drawn == ["other"]  # nothing has been touched yet
+        order.first = "touched"
+        for _ in range(3):
+            views["other"].schedule_render()
+            views["touched"].schedule_render()
+        assert drawn == ["other"] + 3 * ["touched"]
+        order.hidden.add("other")
+        await asyncio.sleep(2 * turns.LATER_S)
+        views["other"].schedule_render()
+        await asyncio.sleep(2 * turns.LATER_S)
+
+    asyncio.run(scroll())
+    assert drawn == ["other"] + 3 * ["touched"] + ["other"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ([("a.fcsv", 2000)], "MB were sent"),
+        ([("a.fcsv", 10), ("b.fcsv", 10)], "more than 1 files"),
+        ([("a.exe", 10)], "is not landmarks"),
+        ([], "no file arrived"),
+    ],
+)
+def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(sent, reason, tmp_path, monkeypatch):
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.uploads", exc_type=ImportError)
+    aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
+    monkeypatch.setitem(uploads.MOST_BYTES, "landmarks", 1000)
+
+    async def answer(request):
+        try:
+            return aiohttp.web.Response(text=(await uploads.receive(request, "landmarks", tmp_path)).name)
+        except InputError as error:
+            return aiohttp.web.Response(status=400, text=str(error))
+
+    async def upload(files):
+        app = aiohttp.web.Application()
+        app.router.add_post("/", answer)
+        form = aiohttp.FormData(default_to_multipart=True)
+        form.add_field("note", "no file")
+        for name, size in files:
+            form.add_field("file", b"x" * size, filename=name)
+        async with test_utils.TestClient(test_utils.TestServer(app)) as client:
+            return await (await client.post("/", data=form)).text()
+
+    assert reason in asyncio.run(upload(sent))
+    assert list(tmp_path.iterdir()) == []
+    assert asyncio.run(upload([("a.fcsv", 1000)])) == "a.fcsv"

@@ -67,18 +67,25 @@ class Nearest:
         self.voxel, self.squared = tuple(voxels[best].tolist()), float(squared[best])
 
 
-def nearest(scores: Iterable[Scores], templates: torch.Tensor, starts: np.ndarray) -> list[Nearest]:
+def nearest(
+    scores: Iterable[Scores],
+    templates: torch.Tensor,
+    starts: np.ndarray,
+    so_far: Callable[[list[Nearest]], None] = lambda _: None,
+) -> list[Nearest]:
     """The candidate of least distance for every landmark; of equal ones, the one nearest its start.
 
     Args:
         scores: Of all landmarks, in any order.
         templates: What was searched for, one a landmark.
         starts: Continuous indices (depth, height, width), shape `(landmarks, 3)`.
+        so_far: Called with what is known after each part of the scores.
     """
     ties = (templates.flatten(1).square().sum(1) * TIE).tolist()
     found = [Nearest(torch.from_numpy(start), tie) for start, tie in zip(starts, ties, strict=True)]
     for part in scores:
         found[part.landmark].add(part)
+        so_far(found)
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -21,7 +22,7 @@ from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.expectation import calibrated
-from deepfeatures.matching.greedy import Progress, Scores, dense_scores, nearest, patch_scores
+from deepfeatures.matching.greedy import Nearest, Progress, Scores, dense_scores, nearest, patch_scores
 from deepfeatures.matching.guided import GuidedSettings, with_patch
 from deepfeatures.matching.guided_search import GuidedSearch, Place
 from deepfeatures.matching.pose import WAYS
@@ -34,6 +35,7 @@ from deepfeatures.volume import Volume
 GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
 GREEDY = ("mind", "ssc_r2_d2", 16)  # the best greedy setting of Testing/Benchmarks/sweep.py, on a fifth of the people
 SEARCHES = ("guided", "dense", "patch")
+TELL_EVERY_S = 0.25  # of what a greedy search knows so far
 ATTEMPTS = 4  # each with a quarter of the memory of the one before
 
 
@@ -204,8 +206,8 @@ class Matcher:
             target: Where to place them.
             mask: Not zero where the target may be searched; any grid in the target's space.
             progress: Called with the fraction done, from 0 to 1.
-            settling: Called, where the search is guided, after each step from coarse to fine, with where the landmarks
-                that have a position lie so far: to be looked at, not to be kept.
+            settling: Called with where the landmarks lie so far, to be looked at, not to be kept: guided, all that
+                have a position, after each step from coarse to fine; greedy, those that have a candidate, now and then.
 
         Returns:
             A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
@@ -220,16 +222,17 @@ class Matcher:
         defined = self._defined_inside(template, landmarks)
         policy = self._policy(template, target)
         with self._reported(template, target, policy) as found:
+            wanted = [landmarks[index] for index in defined]
+
+            def tell(positions: Iterable[Sequence[float] | None]) -> None:
+                if settling is not None:
+                    settling(_moved(wanted, positions))
+
             if self.settings.search == "guided":
-                wanted = LandmarkSet(tuple(landmarks[index] for index in defined))
-
-                def tell(positions: np.ndarray) -> None:
-                    if settling is not None:
-                        settling(_moved(wanted, positions))
-
-                places = self._guided_places(template, wanted.positions, target, policy, mask, progress, tell)
+                positions = landmarks.positions[list(defined)]
+                places = self._guided_places(template, positions, target, policy, mask, progress, tell)
             else:
-                places = self._greedy_places(template, landmarks, target, policy, mask, progress)
+                places = self._greedy_places(template, landmarks, target, policy, mask, progress, tell)
             placed = [_missing(landmark) for landmark in landmarks]
             for index, place in zip(defined, places, strict=True):
                 if place.position is not None:
@@ -288,24 +291,34 @@ class Matcher:
         policy: str | None,
         mask: Volume | None,
         progress: Progress,
+        settling: Callable[[list[tuple[float, ...] | None]], None],
     ) -> list[Place]:
         known = self._known(template, landmarks, policy)
         grid, voxels = self._prepared(target, known.spacing_mm, policy, template)
         candidates, starts = self._candidates(known, grid, mask)
+        told = time.monotonic()
+
+        def positions(found: list[Nearest]) -> list[tuple[float, ...] | None]:
+            return [
+                None
+                if one.voxel is None
+                else tuple(grid.to_world(np.array(one.voxel[::-1])[None] + offset)[0].tolist())
+                for one, offset in zip(found, known.offsets, strict=True)
+            ]
+
+        def tell(found: list[Nearest]) -> None:
+            nonlocal told
+            if time.monotonic() - told > TELL_EVERY_S:
+                settling(positions(found))
+                told = time.monotonic()
+
         best = self._with_less_memory(
             target,
             lambda memory_bytes: nearest(
-                self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts
+                self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts, tell
             ),
         )
-        places = []
-        for offset, result in zip(known.offsets, best, strict=True):
-            if result.voxel is None:
-                places.append(Place(None, math.inf))
-            else:
-                position = grid.to_world(np.array(result.voxel[::-1])[None] + offset)[0]
-                places.append(Place(tuple(position.tolist()), math.sqrt(result.squared)))
-        return places
+        return [Place(place, math.sqrt(one.squared)) for place, one in zip(positions(best), best, strict=True)]
 
     def distance_volume(
         self, template: Volume, landmark: Landmark, target: Volume, *, mask: Volume | None = None
@@ -495,10 +508,12 @@ def reported(landmark: Landmark) -> dict:
     }
 
 
-def _moved(landmarks: LandmarkSet, positions: np.ndarray) -> LandmarkSet:
-    """The landmarks at other positions, LPS mm `(N, 3)`."""
-    pairs = zip(landmarks, positions.tolist(), strict=True)
-    return replace(landmarks, landmarks=tuple(replace(known, position=tuple(place)) for known, place in pairs))
+def _moved(landmarks: Sequence[Landmark], positions: Iterable[Sequence[float] | None]) -> LandmarkSet:
+    """The landmarks at other positions, LPS mm; without those for which that is `None`."""
+    pairs = zip(landmarks, positions, strict=True)
+    return LandmarkSet(
+        tuple(replace(known, position=tuple(map(float, place))) for known, place in pairs if place is not None)
+    )
 
 
 def _missing(landmark: Landmark) -> Landmark:
