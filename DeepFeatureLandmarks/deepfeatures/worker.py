@@ -191,6 +191,7 @@ def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, An
     def fail(cause: str, sentence: str) -> None:
         send({"id": number, "event": "error", "cause": cause, "text": sentence})
 
+    send({"id": number, "event": "begun"})
     try:
         content = worker.serve(message, Teller(number, send))
     except InputError as error:

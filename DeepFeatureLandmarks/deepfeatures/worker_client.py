@@ -46,6 +46,7 @@ PACKAGES = Path(__file__).parents[1]
 CANCELLED = "Cancelled; nothing was changed."
 KILLED = "The system ended the worker, most likely for want of memory; crop the volumes or close other programs."
 ENDS = ("result", "error")  # events after which nothing more is heard of a request
+TRIES = 2  # workers that a request is sent to before one of them begins with it
 LAST_WORDS = 20  # lines of the worker's standard error that are kept
 
 
@@ -53,9 +54,9 @@ class WorkerClient:
     """Talks to one `python -m deepfeatures.worker`, which is started with the first request.
 
     Every request returns its number at once; what becomes of it is told by `poll`. Requests are served one after the
-    other: the next is sent when the one before has ended, so that a worker that dies takes one request with it. Volumes
-    may be `VolumeArray` or `deepfeatures.Volume`; their voxels must not change any more. One that comes again is sent
-    without being read again.
+    other: the next is sent when the one before has ended, so that a worker that dies takes one request with it; one that
+    it had not begun with goes to a new worker. Volumes may be `VolumeArray` or `deepfeatures.Volume`; their voxels must
+    not change any more. One that comes again is sent without being read again.
 
     Args:
         python: Interpreter that has PyTorch, or a command that ends in one; in Slicer `PythonSlicer`. By default the
@@ -77,7 +78,9 @@ class WorkerClient:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unread: list[Event] = []
         self._outbox: queue.SimpleQueue[tuple[int, dict, dict] | None] = queue.SimpleQueue()
-        self._ended = threading.Event()  # the running request has ended
+        self._has_begun = False  # the worker, with the running request
+        self._last_obituary = ""
+        self._ended = threading.Event()  # the running request has ended, or its worker
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         threading.Thread(target=self._send_all, name="worker requests", daemon=True).start()
 
@@ -150,6 +153,7 @@ class WorkerClient:
         with self._lock:
             self._closed = True
             self._open.clear()
+            self._running = None
             self._end_process()
         self._ended.set()
         self._outbox.put(None)
@@ -168,44 +172,36 @@ class WorkerClient:
         """The sender's thread: writing voxels of many megabytes must not hold up a user interface."""
         while (item := self._outbox.get()) is not None:
             number, message, volumes = item
-            self._ended.clear()
             try:
                 references = {role: self._store(volume) for role, volume in volumes.items()}
-                self._send(number, json.dumps({**message, **references}).encode() + b"\n")
+                line = json.dumps({**message, **references}).encode() + b"\n"
+                for _ in range(TRIES):
+                    self._send(number, line)
+                    self._await_end(number)
             except OSError as error:
                 self._finish(Event(number, "error", text=f"The worker cannot be started: {error}.", cause="crash"))
-            self._await_end(number)
+            else:
+                self._finish(Event(number, "error", text=self._last_obituary, cause="crash"))  # if it is still open
 
     def _send(self, number: int, line: bytes) -> None:
-        """Hand a request to the worker, or to a new one where that has died while it was idle."""
-        for is_last_try in (False, True):
-            with self._lock:
-                if number not in self._open:
-                    return  # cancelled before it was sent
-                process = self._process or self._start()
-            try:
-                process.stdin.write(line)  # without the lock: it may block, and cancelling must not
-                process.stdin.flush()
-                break
-            except BrokenPipeError:
-                if is_last_try:
-                    raise
-                with self._lock:
-                    if self._process is process:
-                        self._process = None
+        """Hand a request to the worker, or to a new one where none is running."""
         with self._lock:
             if number not in self._open:
-                return  # it has been answered already
-            if self._process is process:
-                self._running = number
-                return
-        # it died in between, and its reader, which has seen its end, did not know of the request
-        self._finish(Event(number, "error", text=self._obituary(process.wait()), cause="crash"))
+                return  # cancelled before it was sent, or answered by an earlier try
+            process = self._process or self._start()
+            self._running, self._has_begun = number, False
+            self._ended.clear()
+        try:
+            process.stdin.write(line)  # without the lock: it may block, and cancelling must not
+            process.stdin.flush()
+        except OSError:
+            pass  # it has died, which its reader sees as well
 
     def _await_end(self, number: int) -> None:
+        """Wait until the request has ended, or the worker before it had begun with the request."""
         while True:
             with self._lock:
-                if number not in self._open:
+                if self._running != number:
                     return
             self._ended.wait(0.5)
 
@@ -259,7 +255,9 @@ class WorkerClient:
             except (ValueError, OSError) as error:  # cut off by the worker's death, or its files are gone
                 self._last_words.append(str(error))
                 break
-            if event.kind in ENDS:
+            if event.kind == "begun":
+                self._has_begun = True
+            elif event.kind in ENDS:
                 self._finish(event)
             elif event.request in self._open:
                 self._events.put(event)
@@ -269,8 +267,11 @@ class WorkerClient:
             if process is not self._process:
                 return  # ended by us
             self._process = None
-            if self._running is not None:
-                self._finish(Event(self._running, "error", text=self._obituary(code), cause="crash"))
+            self._last_obituary = self._obituary(code)
+            number, self._running = self._running, None
+            if number is not None and self._has_begun:
+                self._finish(Event(number, "error", text=self._last_obituary, cause="crash"))
+        self._ended.set()
 
     def _obituary(self, code: int) -> str:
         if code == -getattr(signal, "SIGKILL", 9):
@@ -281,10 +282,10 @@ class WorkerClient:
     def _finish(self, event: Event) -> None:
         """Close a request with its last event; a second end, or one after it was cancelled, is not told."""
         with self._lock:
-            if self._open.pop(event.request, None) is None:
-                return
             if self._running == event.request:
                 self._running = None
+            if self._open.pop(event.request, None) is None:
+                return
             self._events.put(event)
         self._ended.set()
 
@@ -293,7 +294,7 @@ class WorkerClient:
             return Event(message["id"], "progress", message["fraction"], message["text"])
         if message["event"] == "error":
             return Event(message["id"], "error", text=message["text"], cause=message["cause"])
-        content = message["content"]
+        content = message.get("content", {})
         if "landmarks" in content:
             content["landmarks"] = landmarks_from_json(content["landmarks"])
         for name in ("map", "source"):

@@ -225,6 +225,32 @@ def test_a_worker_that_died_while_idle_is_replaced_unnoticed(client):
     assert client.wait(client.hello(), PATIENCE_S).kind == "result"
 
 
+def test_a_request_that_a_dying_worker_took_but_did_not_begin_with_goes_to_a_new_one(tmp_path):
+    """A stand-in for the worker: it answers once and ends with the next request in hand; after that, the real one."""
+    code = (
+        "import json, pathlib, runpy, sys; was_here = pathlib.Path(sys.argv.pop(1));"
+        "sys.argv[1:] = sys.argv[3:];"  # what follows `-m deepfeatures.worker`
+        "was_here.exists() and (runpy.run_module('deepfeatures.worker', run_name='__main__'), sys.exit());"
+        "was_here.touch(); number = json.loads(sys.stdin.readline())['id'];"
+        "print(json.dumps({'id': number, 'event': 'result', 'content': {}}), flush=True); sys.stdin.readline()"
+    )
+    client = WorkerClient([sys.executable, "-c", code, str(tmp_path / "was here")])
+    assert client.wait(client.hello(), PATIENCE_S).content == {}
+    assert "networks" in client.wait(client.hello(), PATIENCE_S).content
+    client.close()
+
+
+@posix
+def test_a_worker_that_never_begins_is_given_up(tmp_path):
+    """A stand-in for the worker that ends with its first request."""
+    code = f"import sys; open({str(tmp_path / 'starts')!r}, 'a').write('x'); sys.stdin.readline(); sys.exit(3)"
+    client = WorkerClient([sys.executable, "-c", code])
+    event = client.wait(client.hello(), PATIENCE_S)
+    assert event.cause == "crash" and "exit code 3" in event.text
+    assert (tmp_path / "starts").read_text() == "xx"
+    client.close()
+
+
 @posix
 def test_a_crash_is_told_with_its_last_words(client):
     begin = begin_slow(client)
@@ -258,7 +284,7 @@ def test_out_of_memory_is_told_in_words_and_survived(tmp_path, error):
 
     worker._requests["match"] = fail
     answer(worker, {"id": 1, "type": "match"}, sent.append)
-    assert sent == [{"id": 1, "event": "error", "cause": "memory", "text": MEMORY}]
+    assert sent == [{"id": 1, "event": "begun"}, {"id": 1, "event": "error", "cause": "memory", "text": MEMORY}]
 
 
 @posix
