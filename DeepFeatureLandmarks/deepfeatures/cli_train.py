@@ -27,6 +27,9 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 def cifl(
     out: Out,
     settings: Settings = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Weights of an earlier run to start from, a safetensors file.")
+    ] = None,
     seconds: Seconds = math.inf,
     resume: Resume = False,
     device: Device = "auto",
@@ -36,7 +39,7 @@ def cifl(
     from deepfeatures.training.settings import read_settings
 
     chosen = read_settings(settings, CiflSettings) if settings else CiflSettings()
-    _run(lambda process: CiflTrainer(chosen, process), out, seconds, resume, device)
+    _run(lambda process: CiflTrainer(chosen, process, start_from), out, seconds, resume, device)
 
 
 @app.command("student")

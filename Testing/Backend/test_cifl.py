@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from deepfeatures.encoding.dense import FIXED_BYTES, encode_dense
 from deepfeatures.errors import InputError
-from deepfeatures.networks.cifl import COARSE_STRIDE, HALO, Cifl, _Double, _ReplicatePad, build_cifl, normalise
+from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, _Double, _ReplicatePad, build_cifl, normalise
+from deepfeatures.networks.mind import Mind
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def test_features_move_along_when_the_crop_is_shifted(network):
     whole = network.maps(volume)["fine"][..., shift:, :, :]
     crop = network.maps(volume[..., shift:, :, :])["fine"]
     inner = (slice(None), slice(None), slice(40, None))
-    agreement = (whole[inner] * crop[inner]).sum(1)
+    agreement = torch.cosine_similarity(whole[inner], crop[inner], dim=1)
     assert agreement.min() > 0.999
 
 
@@ -41,23 +43,59 @@ def test_borders_carry_no_mark_of_position(network):
     assert (features - features[..., 12:13, 12:13, 12:13]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize(("layer", "channels", "stride"), [("fine", 16, 1), ("coarse", 48, COARSE_STRIDE)])
-def test_maps_have_unit_vectors_and_the_sizes_that_layers_announce(network, layer, channels, stride):
-    volume = torch.rand(2, 1, 41, 43, 44)
-    found = network.forward(volume, layer)
-    assert found.shape == (2, channels, -(-41 // stride), -(-43 // stride), -(-44 // stride))
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(found.shape[0], *found.shape[2:]))
+@pytest.mark.parametrize(
+    ("layer", "channels", "stride"), [("fine", 16, 1), ("fine_ssc", 28, 1), ("coarse", 48, COARSE_STRIDE)]
+)
+def test_maps_have_the_sizes_that_layers_announce(network, layer, channels, stride):
+    volume = 255 * torch.rand(2, 1, 41, 43, 44) - 127.5
+    assert network(volume, layer).shape == (2, channels, -(-41 // stride), -(-43 // stride), -(-44 // stride))
     field = network.layers[layer].receptive_field
-    assert network.dense(volume, layer).shape[2:] == tuple(n - field + 1 for n in (41, 43, 44))
+    assert network.dense(volume, layer).shape[1:] == (channels, *(n - field + 1 for n in (41, 43, 44)))
 
 
-def test_dense_features_lie_where_the_map_has_them(network):
-    volume = torch.rand(1, 1, 40, 40, 40)
-    fine = network.maps(volume)["fine"]
-    assert torch.equal(network.dense(volume, "fine")[..., 0, 0, 0], fine[..., HALO, HALO, HALO])
-    view = torch.empty(16, 8, 8, 8)
-    network.dense_into([view], volume, "fine")
-    assert torch.equal(view, fine[0, :, HALO:-HALO, HALO:-HALO, HALO:-HALO])
+def test_coarse_vectors_have_unit_length_and_fine_ones_at_most(network):
+    maps = network.maps(torch.rand(1, 1, 40, 40, 40))
+    torch.testing.assert_close(maps["coarse"].norm(dim=1), torch.ones(1, 10, 10, 10))
+    assert 0 < maps["fine"].norm(dim=1).min() and maps["fine"].norm(dim=1).max() <= 1
+
+
+def test_features_beside_self_similarity_weigh_as_trained(network):
+    volume = 255 * torch.rand(1, 1, 24, 24, 24) - 127.5
+    both, fine = network(volume, "fine_ssc"), network(volume, "fine")
+    similar = Mind()(torch.nn.functional.pad(volume, (3,) * 6, mode="replicate"), "ssc_r1_d2", padding="valid")
+
+    def apart(features, channels):
+        return (features - features.roll(1, 4)).square().sum(1) / channels
+
+    wanted = apart(similar, 12) + float(network.log_gain.exp()) * apart(fine, 12)
+    torch.testing.assert_close(apart(both, 28), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["fine", "fine_ssc", "coarse"])
+@pytest.mark.parametrize("corner", [(0, 0, 0), (9, 3, 17)])
+def test_a_part_has_the_features_of_the_whole(network, layer, corner):
+    """Off the whole's border by as much as features reach in practice, and at the border itself."""
+    volume = 255 * torch.rand(48, 40, 56, generator=torch.Generator().manual_seed(0)) - 127.5
+    whole = encode_dense(network, layer, volume)
+    region = tuple(slice(first, first + 8) for first in corner)
+    part = encode_dense(network, layer, volume, region=region)
+    assert part.shape == whole[(slice(None), *region)].shape
+    assert (part - whole[(slice(None), *region)]).norm(dim=0).max() < 0.05 * whole.norm(dim=0).max()
+
+
+def test_tiles_cover_the_volume(network):
+    volume = 255 * torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0)) - 127.5
+    whole = encode_dense(network, "fine", volume)
+    tiled = encode_dense(network, "fine", volume, working_bytes=FIXED_BYTES + (1 << 20))
+    assert (whole - tiled).norm(dim=0).mean() < 0.02 * whole.norm(dim=0).mean()
+
+
+def test_bfloat16_is_the_same_up_to_its_precision(network):
+    volume = 255 * torch.rand(24, 24, 24, generator=torch.Generator().manual_seed(0)) - 127.5
+    exact = encode_dense(network, "fine_ssc", volume)
+    rounded = encode_dense(network, "fine_ssc", volume, precision="bfloat16")
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).norm(dim=0).mean() < 0.03 * exact.norm(dim=0).mean()
 
 
 def test_fused_weights_give_the_same_features(network):

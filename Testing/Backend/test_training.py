@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from deepfeatures.cli import main
 from deepfeatures.errors import InputError
-from deepfeatures.networks.cifl import build_cifl
+from deepfeatures.matching import blocks
+from deepfeatures.networks.cifl import Cifl, build_cifl
 from deepfeatures.training import checkpoint
+from deepfeatures.training.block_loss import BlockSettings, block_distances, block_match
 from deepfeatures.training.cifl import CiflSettings, CiflTrainer
 from deepfeatures.training.contrasts import ContrastSettings, blur, thicken
 from deepfeatures.training.losses import interpolate, position_contrast
@@ -213,6 +215,94 @@ def test_the_command_trains_resumes_and_writes_weights_that_the_network_takes(tm
     with safe_open(out / "cifl.safetensors", "pt") as file:
         assert json.loads(file.metadata()["settings"])["data"]["points"] == 64
         assert file.metadata()["step"] == "6"
+
+
+BLOCKS_TOML = """
+loss = "blocks"
+steps = 4
+warmup_steps = 1
+cooldown_steps = 1
+validate_every = 2
+[blocks]
+radius = 2
+search_radius = 2
+points = 16
+[data]
+batch = 2
+size = 24
+canonical_size = 32
+pool = 4
+objects = 4
+points = 256
+[data.warp]
+shift = 2
+"""
+
+
+def test_a_run_on_blocks_starts_from_the_weights_of_another(tmp_path, capsys):
+    first, second, settings = tmp_path / "first", tmp_path / "second", tmp_path / "blocks.toml"
+    for name, text in (("positions", TINY_TOML), ("blocks", BLOCKS_TOML)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    train = ["train", "cifl", "--device", "cpu", "--settings"]
+    assert main([*train, str(tmp_path / "positions.toml"), "--out", str(first)]) == 0
+    assert main([*train, str(settings), "--out", str(second), "--from", str(first / "cifl.safetensors")]) == 0
+    told = capsys.readouterr().out
+    assert "held-out block" in told and "step 4 of 4" in told
+    before, after = (load_file(folder / "cifl.safetensors") for folder in (first, second))
+    assert torch.equal(before["coarse_head.weight"], after["coarse_head.weight"])  # the loss does not touch it
+    for name in ("fine_head.weight", "log_gain", "log_sharpness"):
+        assert 0 < (before[name] - after[name]).abs().max() < 0.1
+
+
+def test_weights_to_start_from_that_are_none_are_named(tmp_path, capsys):
+    (tmp_path / "no.safetensors").write_text("no weights")
+    command = ["train", "cifl", "--out", str(tmp_path / "out"), "--device", "cpu", "--from"]
+    assert main([*command, str(tmp_path / "no.safetensors")]) == 2
+    assert "no.safetensors cannot be read" in capsys.readouterr().err
+
+
+def test_an_unknown_loss_is_named():
+    with pytest.raises(InputError, match="no loss 'guess'; choose one of positions, blocks"):
+        CiflTrainer(dataclasses.replace(TINY, loss="guess"), ALONE)
+
+
+BLOCKS = BlockSettings(points=32, radius=4, search_radius=2)
+MIDDLING = dataclasses.replace(SMALL, size=32, canonical_size=48, points=256, warp=WarpSettings(shift=3.0))
+
+
+def test_block_distances_in_training_are_those_of_a_search():
+    random = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 3, 24, 24, 24, generator=random)
+    points = 8 + 8 * torch.rand(5, 3, generator=random)
+    starts = torch.randint(9, 14, (5, 3), generator=random)
+    found = block_distances(first, second, points, starts, BLOCKS)
+    of_search = blocks.block_distances(first, second, points.flip(1), starts.flip(1).float(), 2, blocks.ball(4, 2))
+    torch.testing.assert_close(found.view_as(of_search), 3 * of_search, rtol=1e-4, atol=1e-5)  # a sum over channels
+
+
+def test_blocks_of_a_view_and_itself_match_at_once():
+    pairs = PairStream(MIDDLING, 0, "cpu").batch(0)
+    same = dataclasses.replace(pairs, second=pairs.first, first_points=pairs.second_points)
+    noise = torch.rand(2, 16, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = Cifl()
+    found = block_match(network, torch.cat([noise, noise]), same, BLOCKS, Random("cpu", 0))
+    assert found["error"] == 0
+    other = block_match(network, torch.cat([noise, noise.roll(5, 2)]), same, BLOCKS, Random("cpu", 0))
+    assert other["error"] > 1 and other["rival"] == found["rival"]
+
+
+def test_the_loss_of_blocks_falls_on_a_batch_seen_again():
+    settings = dataclasses.replace(TINY, loss="blocks", steps=1000, warmup_steps=1, data=MIDDLING, blocks=BLOCKS)
+    trainer = CiflTrainer(settings, ALONE)
+    pairs = trainer.batch(0)[0]
+    trainer.batch = lambda step: (pairs, Random("cpu", 0))
+    losses = [float(trainer.advance()["block"]) for _ in range(16)]
+    assert sum(losses[-3:]) < 0.97 * sum(losses[:3])
+
+
+def test_pairs_without_a_block_inside_are_passed_over():
+    trainer = CiflTrainer(dataclasses.replace(TINY, loss="blocks"), ALONE)  # blocks are larger than these views
+    assert float(trainer.advance()["total"]) == 0
 
 
 def test_a_picture_of_a_batch_can_be_drawn(tmp_path):

@@ -58,7 +58,7 @@ def encode_dense(
     size = [stop - start for start, stop in bounds]
     features = torch.empty((*size, encoder.layers[layer].channels), dtype=DTYPES[precision], device=encoder.device)
     features = features.movedim(-1, 0)
-    volume = voxels[None, None].to(encoder.device, features.dtype)
+    volume = _readable(encoder, voxels, features.dtype)
     for tile in _tiles(encoder, layer, volume, bounds, working_bytes, with_result=False):
         window = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(tile, bounds, strict=True))
         encoder.dense_into([features[(slice(None), *window)]], volume, layer, _first_seen(encoder, layer, tile))
@@ -81,12 +81,17 @@ def encode_tiles(
     the caller lets go of each tile and a tile of 16 voxels along each edge fits.
     """
     bounds = _bounds(voxels, region)
-    volume = voxels[None, None].to(encoder.device, DTYPES[precision])
+    volume = _readable(encoder, voxels, DTYPES[precision])
     for tile in _tiles(encoder, layer, volume, bounds, max_bytes, with_result=True):
-        size = [stop - start for start, stop in tile]
-        features = volume.new_empty((*size, encoder.layers[layer].channels)).movedim(-1, 0)
+        shape = *(stop - start for start, stop in tile), encoder.layers[layer].channels
+        features = torch.empty(shape, dtype=DTYPES[precision], device=volume.device).movedim(-1, 0)
         encoder.dense_into([features], volume, layer, _first_seen(encoder, layer, tile))
         yield tuple(slice(a, b) for a, b in tile), features
+
+
+def _readable(encoder: Encoder, voxels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The volume as the encoder reads it, `(1, 1, depth, height, width)`."""
+    return voxels[None, None].to(encoder.device, torch.float32 if encoder.reads_float32 else dtype)
 
 
 def _bounds(voxels: torch.Tensor, region: Region | None) -> Tile:

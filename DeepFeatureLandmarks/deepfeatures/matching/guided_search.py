@@ -14,16 +14,18 @@ from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import Expectation
-from deepfeatures.matching.frame import Pyramid, Scan
+from deepfeatures.matching.frame import Encode, Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
 from deepfeatures.matching.pose import Pose, find_pose
 from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
+from deepfeatures.networks.mind import Mind
 from deepfeatures.volume import Volume
 
 # A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
 EDGE = 2.0
+POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever features the landmarks settle by
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 # Noise and other organs had a likeness below 0.1, scans of the same anatomy 0.35 or more.
 LEAST_LIKENESS = 0.15
@@ -57,7 +59,7 @@ class GuidedSearch:
     """Places landmarks by `locate`; keeps the template's pyramid between targets, and all of a pair that comes again.
 
     Args:
-        features: Network, layer and precision.
+        features: Network, layer and precision by which landmarks settle.
         device: Where to compute.
         settings: The way from coarse to fine.
         way: How the pose is found, see `find_pose`.
@@ -77,6 +79,7 @@ class GuidedSearch:
     ):
         self._features, self._device, self._settings, self._way = features, device, settings, way
         self._expectation = expectation
+        self._self_similarity = Mind().to(device)
         self.pose: Pose | None = None
         self._template: tuple[Volume, str, Pyramid] | None = None
         self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
@@ -139,7 +142,7 @@ class GuidedSearch:
             with clock.stage("pose"), torch.inference_mode():
                 unit = finest_spacing(known.scan, seen.scan, self._settings)
                 _check_detail(template, target, float(known.scan.extent.min()), unit)
-                pose = find_pose(known, seen, self._way, self._encode, unit, self._settings.pose)
+                pose = find_pose(known, seen, self._way, self._encode_for_pose(), unit, self._settings.pose)
             self._target = target, seen, pose
         _, seen, pose = self._target
         return known, seen, pose
@@ -147,6 +150,14 @@ class GuidedSearch:
     def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
         return Pyramid(Scan(grid, scale(grid.voxels).to(self._device)))
+
+    def _encode_for_pose(self) -> Encode:
+        if (self._features.encoder.name, self._features.layer) == (self._self_similarity.name, POSE_LAYER):
+            return self._encode  # the pyramid keeps the template's features for both
+        return self._encode_self_similarity
+
+    def _encode_self_similarity(self, voxels: torch.Tensor) -> torch.Tensor:
+        return encode_dense(self._self_similarity, POSE_LAYER, voxels)
 
     def _encode(self, voxels: torch.Tensor) -> torch.Tensor:
         features = self._features

@@ -102,6 +102,7 @@ class Encoder(nn.Module):
     name: str
     norm: str  # "frobenius" compares feature maps entry by entry, "euclidean" their means over the patch
     layers: Mapping[str, Layer]
+    reads_float32: bool = False  # whether volumes come in float32 even where features are wanted in less
     full_resolution_channels: int = 64  # what dense encoding holds for every voxel before the first stride
 
     def stages(self, layer: str) -> Sequence[Stage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import parts, resnext, vgg, weights
+from deepfeatures.networks import cifl, parts, resnext, vgg, weights
 from deepfeatures.networks.base import Encoder, Layer
 from deepfeatures.networks.mind import Mind, mind_layers
 
@@ -148,6 +148,15 @@ ENTRIES: dict[str, Entry] = {
         # the address that ANTsPyNet's code names for `brainAgeGender`; it names no checksum
         source=Source("https://ndownloader.figshare.com/files/22179948", "brainAgeGender.h5"),
         aliases=resnext.ALIASES,
+    ),
+    "cifl": Entry(
+        summary="Contrast-invariant features learnt from synthetic shapes, alone or beside self-similarity (fine_ssc).",
+        layers=lambda available: cifl.cifl_layers(available=available is None or bool(available)),
+        build=lambda name, _layer, _seed, tensors: cifl.build_cifl(name, tensors),
+        default_layer="fine_ssc",
+        licence="Apache-2.0",
+        parameters=cifl.parameter_count(),
+        slot="cifl",
     ),
     "mind": Entry(
         summary="Self-similarity descriptors (MIND and MIND-SSC), the untrained yardstick of multi-modal matching.",

@@ -1,13 +1,15 @@
 """CIFL: contrast-invariant features, trained on synthetic shapes alone.
 
-A lean 3D U-Net that gives every voxel a unit vector which stays the same when the contrast changes and differs from
-that of other places. After "Contrast Invariant Feature Representations for Segmentation and Registration of Medical
-Images", with a contrast between positions instead of channels (`deepfeatures.training.losses`).
+A lean 3D U-Net that gives every voxel a vector which stays the same when the contrast changes and differs from that of
+other places. After "Contrast Invariant Feature Representations for Segmentation and Registration of Medical Images",
+with a contrast between positions instead of channels (`deepfeatures.training.losses`), and then trained for what a
+guided search does with it: matching blocks beside self-similarity (`deepfeatures.training.block_loss`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,7 +18,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks.base import Encoder, Layer
+from deepfeatures.networks.base import Encoder, Layer, Step
+from deepfeatures.networks.mind import Mind, mind_layers
 
 WIDTHS = (16, 32, 64, 96)  # channels at strides 1, 2, 4, 8
 FINE_CHANNELS = 16
@@ -24,6 +27,9 @@ COARSE_CHANNELS = 48
 COARSE_STRIDE = 4
 SIZE_MULTIPLE = 8  # the deepest stride
 HALO = 16  # voxels around a tile after which the rest of the volume hardly matters (the full reach is about 75)
+COMPANION = mind_layers()["ssc_r1_d2"]  # what the fine features are trained to stand beside
+FULL_RANGE = 255.0  # of the intensities that encoders are given, -127.5 to 127.5
+FIRST_SHARPNESS, FIRST_GAIN = 5.0, 3.0  # fitted to the features that the contrast between positions leaves
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
@@ -115,7 +121,22 @@ class _Convolution(nn.Conv3d):
         super().__init__(inputs, outputs, 3, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(_ReplicatePad.apply(x))
+        return _convolve(self, _ReplicatePad.apply(x))
+
+
+class _Pointwise(nn.Conv3d):
+    """A 1³ convolution."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _convolve(self, x)
+
+
+def _convolve(part: nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+    """In the type of `x`."""
+    return F.conv3d(x, part.weight.to(x.dtype), None if part.bias is None else part.bias.to(x.dtype))
 
 
 class _Unit(nn.Sequential):
@@ -131,8 +152,25 @@ def _units(*channels: int) -> nn.Sequential:
     return nn.Sequential(*(_Unit(a, b) for a, b in pairwise(channels)))
 
 
+def cifl_layers(*, available: bool = True) -> dict[str, Layer]:
+    """The maps of the network, see `Cifl`; what they say of receptive fields is what matters of them."""
+
+    def layer(name: str, channels: int, stride: int) -> Layer:
+        return Layer.after([Step(2 * HALO + stride, stride)], name, channels, available=available)
+
+    known = (
+        layer("fine", FINE_CHANNELS, 1),
+        layer("fine_ssc", COMPANION.channels + FINE_CHANNELS, 1),
+        layer("coarse", COARSE_CHANNELS, COARSE_STRIDE),
+    )
+    return {one.name: one for one in known}
+
+
 class Cifl(Encoder):
-    """The network: unit vectors a voxel (`fine`) or a 4³ block of voxels (`coarse`).
+    """The network: a vector a voxel (`fine`) or a 4³ block of voxels (`coarse`).
+
+    Coarse vectors have unit length; fine ones are shorter the less there is to go by. `fine_ssc` has the channels of
+    MIND-SSC and the fine ones after them, weighted such that squared differences add up as they were trained to.
 
     Batch norm has fixed statistics at inference, so that, unlike with instance norm, a feature depends on its own
     surroundings alone and not on what else is in the crop. Encode whole volumes with `maps` where memory allows: it
@@ -142,31 +180,33 @@ class Cifl(Encoder):
 
     norm = "frobenius"
     full_resolution_channels = 5 * WIDTHS[0]
-    layers = {  # noqa: RUF012 - read-only by contract
-        "fine": Layer("fine", FINE_CHANNELS, 1, 2 * HALO + 1),
-        "coarse": Layer("coarse", COARSE_CHANNELS, COARSE_STRIDE, 2 * HALO + COARSE_STRIDE),
-    }
+    reads_float32 = True
 
     def __init__(self, name: str = "cifl"):
         super().__init__()
-        self.name = name
+        self.name, self.layers = name, cifl_layers()
         a, b, c, d = WIDTHS
         self.down0 = _units(1, a, a)
         self.down1 = _units(a, b, b)
         self.down2 = _units(b, c, c)
         self.bottom = _units(c, d, d, d, d)
-        self.from3, self.from2, self.from1 = nn.Conv3d(d, c, 1), nn.Conv3d(c, b, 1), nn.Conv3d(b, a, 1)
+        self.from3, self.from2, self.from1 = _Pointwise(d, c), _Pointwise(c, b), _Pointwise(b, a)
         self.up2 = _units(c, c, c)
         self.up1 = _units(b, b, b)
         self.up0 = _units(a, 2 * a)
-        self.fine_head = nn.Conv3d(2 * a, FINE_CHANNELS, 1)
-        self.coarse_head = nn.Conv3d(c, COARSE_CHANNELS, 1)
+        self.fine_head = _Pointwise(2 * a, FINE_CHANNELS)
+        self.coarse_head = _Pointwise(c, COARSE_CHANNELS)
+        # Logarithms: what a squared distance between blocks means as a likelihood, and how much more that between fine
+        # vectors means than that between self-similarities.
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
+        self.log_gain = nn.Parameter(torch.tensor(math.log(FIRST_GAIN)))
+        self._self_similarity = Mind()
 
     def maps(self, x: torch.Tensor, *, fine: bool = True, coarse: bool = True) -> dict[str, torch.Tensor]:
-        """Feature maps of the whole input at once, l2-normalised over channels; borders are replicated.
+        """Feature maps of the whole input at once; borders are replicated.
 
         Args:
-            x: `normalise`d volume, shape `(batch, 1, depth, height, width)`, in the type of the weights.
+            x: `normalise`d volume, shape `(batch, 1, depth, height, width)`, in the type to compute in.
 
         Returns:
             `fine`: `(batch, 16, depth, height, width)`; `coarse`: `(batch, 48, ceil(depth / 4), …)`, whose entry k is
@@ -183,34 +223,71 @@ class Cifl(Encoder):
         middle = self.up2(skip2 + _double(self.from3(deep)))
         found = {}
         if coarse:
-            found["coarse"] = _unit_vectors(_crop(self.coarse_head(middle), [-(-n // COARSE_STRIDE) for n in size]))
+            coarse_map = _crop(self.coarse_head(middle), [-(-n // COARSE_STRIDE) for n in size])
+            found["coarse"] = F.normalize(coarse_map, dim=1)
         if fine:
             shallow = self.up1(skip1 + _double(self.from2(middle)))
             full = self.up0(skip0 + _double(self.from1(shallow)))
-            found["fine"] = _unit_vectors(_crop(self.fine_head(full), list(size)))
+            found["fine"] = _at_most_unit_length(_crop(self.fine_head(full), list(size)))
         return found
 
+    def self_similarity(self, x: torch.Tensor) -> torch.Tensor:
+        """MIND-SSC of `normalise`d volumes, borders replicated: shape `(batch, 12, depth, height, width)`, float32."""
+        margin = (COMPANION.receptive_field - 1) // 2
+        padded = F.pad(x.float().clamp(0, 1) * FULL_RANGE, (margin,) * 6, mode="replicate")
+        return self._self_similarity(padded, COMPANION.name, padding="valid")
+
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
-        """The map of `layer`; `"valid"` drops what lies within `HALO` voxels of the border, `"same"` replicates it."""
-        found = self.maps(x, **{other: other == layer for other in self.layers})[layer]
+        """The map of `layer`; `"valid"` drops what lies within `HALO` voxels of the border, `"same"` replicates it.
+
+        Intensities are those that every encoder is given: -127.5 is the dark end, 127.5 the bright one.
+        """
+        found = self._whole(x, layer, x.dtype)
         if padding == "same":
             return found
-        stride = self.layers[layer].stride
-        sizes = [(n - self.layers[layer].receptive_field) // stride + 1 for n in x.shape[2:]]
-        return _crop(found, sizes, start=HALO // stride)
+        stride, field = self.layers[layer].stride, self.layers[layer].receptive_field
+        return _crop(found, [(n - field) // stride + 1 for n in x.shape[2:]], [HALO // stride] * 3)
 
-    def dense(self, x: torch.Tensor, layer: str) -> torch.Tensor:
-        """Features of every voxel, without those within `HALO` voxels of the border; coarse ones are interpolated."""
-        field = self.layers[layer].receptive_field
-        found = self.forward(x, layer)
+    def _whole(self, x: torch.Tensor, layer: str, dtype: torch.dtype) -> torch.Tensor:
+        """The map of all of `x`, computed in a type."""
+        known = self.layers[layer]
+        x = (x / FULL_RANGE + 0.5).clamp(-0.5, 1.5)
+        for_network = x.to(dtype, memory_format=torch.channels_last_3d)
+        if layer == "coarse":
+            return self.maps(for_network, fine=False)["coarse"]
+        found = self.maps(for_network, coarse=False)["fine"]
+        if layer == "fine":
+            return found
+        # a mean over all channels keeps the scale that a mean over those of self-similarity has
+        share, gain = math.sqrt(known.channels / COMPANION.channels), float((self.log_gain / 2).exp())
+        return torch.cat([share * self.self_similarity(x).to(dtype), share * gain * found], 1)
+
+    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
+        """See `Encoder`: here what lies further than `HALO` voxels from a view is left out, and coarse features are
+        interpolated."""
+        size = views[0].shape[1:]
+        bounds = self._seen(layer, start, size, x.shape[2:])
+        seen = x[(..., *(slice(low, high) for low, high in bounds))]
+        found = self._whole(seen, layer, views[0].dtype)
         if layer == "coarse":
             found = F.interpolate(found, scale_factor=COARSE_STRIDE, mode="trilinear", align_corners=False)
-        return _crop(found, [n - field + 1 for n in x.shape[2:]], start=(field - 1) // 2)
-
-    def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str) -> None:
-        """Write `dense(x, layer)` to views, one `(channels, d, h, w)` for each batch entry."""
-        for view, features in zip(views, self.dense(x, layer), strict=True):
+        reach = (self.layers[layer].receptive_field - 1) // 2
+        first = [s + reach - low for s, (low, _) in zip(start, bounds, strict=True)]
+        for view, features in zip(views, _crop(found, size, first), strict=True):
             view.copy_(features)
+
+    def dense_voxels(self, layer: str, start: Sequence[int], size: Sequence[int], volume: Sequence[int]) -> int:
+        return math.prod(high - low for low, high in self._seen(layer, start, size, volume))
+
+    def _seen(
+        self, layer: str, start: Sequence[int], size: Sequence[int], volume: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """What is encoded for a view, along each axis: the pooling grid is that of the whole volume."""
+        reach = (self.layers[layer].receptive_field - 1) // 2
+        return [
+            (max(0, (first + reach - HALO) // SIZE_MULTIPLE * SIZE_MULTIPLE), min(n, first + reach + count + HALO))
+            for first, count, n in zip(start, size, volume, strict=True)
+        ]
 
     def fuse(self) -> Cifl:
         """Fold batch norm into the convolutions, for inference only; returns the network itself."""
@@ -231,7 +308,23 @@ def build_cifl(name: str, tensors: Mapping[str, torch.Tensor]) -> Cifl:
         InputError: where names or shapes are not those of CIFL.
     """
     network = Cifl(name)
-    wanted = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
+    network.load_state_dict(check_weights(tensors), strict=False)
+    return network.eval().requires_grad_(False).fuse().to(memory_format=torch.channels_last_3d)
+
+
+def parameter_count() -> int:
+    """Trained numbers of the whole network."""
+    with torch.device("meta"):
+        return sum(value.numel() for value in Cifl().parameters())
+
+
+def check_weights(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that CIFL wants, in float32.
+
+    Raises:
+        InputError: where names or shapes are not those of CIFL.
+    """
+    wanted = {key: value for key, value in Cifl().state_dict().items() if value.is_floating_point()}
     for key, value in wanted.items():
         if key not in tensors or tensors[key].shape != value.shape:
             found = tuple(tensors[key].shape) if key in tensors else "nothing"
@@ -239,15 +332,14 @@ def build_cifl(name: str, tensors: Mapping[str, torch.Tensor]) -> Cifl:
                 f"These are no weights of CIFL: {key} should have shape {tuple(value.shape)}, found {found};"
                 " give a file that `deepfeatures train cifl` wrote."
             )
-    network.load_state_dict({key: tensors[key].float() for key in wanted}, strict=False)
-    return network.eval().requires_grad_(False).fuse().to(memory_format=torch.channels_last_3d)
+    return {key: tensors[key].float() for key in wanted}
 
 
-def _crop(x: torch.Tensor, sizes: list[int], *, start: int = 0) -> torch.Tensor:
-    for axis, size in enumerate(sizes, 2):
+def _crop(x: torch.Tensor, sizes: Sequence[int], starts: Sequence[int] = (0, 0, 0)) -> torch.Tensor:
+    for axis, (start, size) in enumerate(zip(starts, sizes, strict=True), 2):
         x = x.narrow(axis, start, max(size, 0))
     return x
 
 
-def _unit_vectors(x: torch.Tensor) -> torch.Tensor:
-    return F.normalize(x, dim=1)
+def _at_most_unit_length(x: torch.Tensor) -> torch.Tensor:
+    return x / (1 + x.square().sum(1, keepdim=True)).sqrt()

@@ -10,11 +10,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl
+from deepfeatures.errors import InputError
+from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, check_weights
+from deepfeatures.training.block_loss import BlockSettings, block_match
 from deepfeatures.training.losses import interpolate, position_contrast
+from deepfeatures.training.noise import Random
 from deepfeatures.training.process import Process
 from deepfeatures.training.synthetic import Pairs, PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.trainer import RunSettings, Trainer, autocast
@@ -23,6 +27,7 @@ from deepfeatures.training.validation import matching_accuracy, raw_patches, sel
 VALIDATION_SEED = 999_983
 RANK_SEED = 1_000_003  # between the streams of processes that train together
 VALIDATION_PAIRS = 16
+LOSSES = ("positions", "blocks")
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,13 @@ class CiflSettings(RunSettings):
         learning_rate: Of AdamW, reached after `warmup_steps`.
         cooldown_steps: Last steps, in which the learning rate falls linearly to zero.
         weight_decay: Of AdamW.
+        loss: `"positions"`: a contrast between positions shapes both maps; `"blocks"`: block matching, the fine map's last
+            touch, which wants weights to start from.
         averaging: Decay a step of the running mean of the weights; the mean is what is saved for use.
         temperature: Of the contrast between positions.
         fine_margin, coarse_margin: Voxels within which two points count as the same place.
         coarse_weight: Weight of the coarse map's loss beside the fine map's.
+        blocks: How blocks are matched.
         data: The synthetic pairs; processes that train together share a batch evenly.
     """
 
@@ -46,26 +54,31 @@ class CiflSettings(RunSettings):
     warmup_steps: int = 200
     cooldown_steps: int = 1500
     weight_decay: float = 1e-4
+    loss: str = "positions"
     averaging: float = 0.998
     temperature: float = 0.07
     fine_margin: float = 2.0
     coarse_margin: float = 6.0
     coarse_weight: float = 0.5
+    blocks: BlockSettings = field(default_factory=BlockSettings)
     data: SyntheticSettings = field(default_factory=SyntheticSettings)
 
 
 class _Objective(nn.Module):
-    """The network with its losses: `"fine"` and `"coarse"`, one for each of its maps."""
+    """The network with its losses: `"fine"` and `"coarse"`, one for each of its maps, or `"block"`."""
 
     def __init__(self, settings: CiflSettings):
         super().__init__()
         self.network, self._settings = Cifl(), settings
 
-    def forward(self, pairs: Pairs) -> dict[str, torch.Tensor]:
+    def forward(self, pairs: Pairs, draw: Random) -> dict[str, torch.Tensor]:
         s = self._settings
         views = torch.cat([pairs.first, pairs.second]).to(memory_format=torch.channels_last_3d)
         with autocast(views.device, s.mixed_precision):
-            maps = self.network.maps(views)
+            maps = self.network.maps(views, coarse=s.loss == "positions")
+        if s.loss == "blocks":
+            found = block_match(self.network, maps["fine"], pairs, s.blocks, draw)
+            return {"total": found["block"], **found}
         losses = {}
         for name, stride, margin in (("fine", 1, s.fine_margin), ("coarse", COARSE_STRIDE, s.coarse_margin)):
             first, second = maps[name].chunk(2)
@@ -81,16 +94,31 @@ class _Objective(nn.Module):
 
 
 class CiflTrainer(Trainer):
-    """The network, its running mean, the optimiser and the stream of pairs."""
+    """The network, its running mean, the optimiser and the stream of pairs.
+
+    Args:
+        settings: Of the run.
+        process: Which one of those that train together.
+        start_from: Weights that an earlier run left; new ones where `None`.
+
+    Raises:
+        InputError: There is no such loss, or the weights are not those of CIFL.
+    """
 
     file_name = "cifl.safetensors"
     settings: CiflSettings
 
-    def __init__(self, settings: CiflSettings, process: Process):
+    def __init__(self, settings: CiflSettings, process: Process, start_from: Path | None = None):
+        if settings.loss not in LOSSES:
+            raise InputError(f"There is no loss {settings.loss!r}; choose one of {', '.join(LOSSES)}.")
         device = process.device
         torch.manual_seed(settings.seed)
         objective = _Objective(settings).to(device, memory_format=torch.channels_last_3d)
         self.network = objective.network
+        if start_from is not None:
+            self.network.load_state_dict(_weights_in(start_from), strict=False)
+        for idle in _idle(self.network, settings.loss):  # processes that train together wait for every gradient
+            idle.requires_grad_(False)
         self.averaged = Cifl().to(device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         optimiser = torch.optim.AdamW(
@@ -108,13 +136,13 @@ class CiflTrainer(Trainer):
                 draw_picture(self._held_out, picture)
             except ImportError:
                 print("No picture of a batch: matplotlib is not installed.", flush=True)
-        if self.step == 0:
+        if self.step == 0 and self.settings.loss == "positions":
             rivals = {"raw patches": raw_patches, "self-similarity": self_similarity}
             scores = {name: matching_accuracy(self._held_out, rival) for name, rival in rivals.items()}
             print("held-out within 2 voxels: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
 
-    def batch(self, step: int) -> tuple[Pairs]:
-        return (self.stream.batch(step),)
+    def batch(self, step: int) -> tuple[Pairs, Random]:
+        return self.stream.batch(step), Random(self.stream.device, self.stream.seed, 3, step)
 
     def learning_rate(self) -> float:
         """Warm-up, plateau, linear cool-down: the plateau may be prolonged without breaking the schedule."""
@@ -147,8 +175,9 @@ class CiflTrainer(Trainer):
         data = dataclasses.replace(data, batch=min(VALIDATION_PAIRS, data.pool))
         return PairStream(data, VALIDATION_SEED, self.process.device).batch(0)
 
+    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Share of held-out points that each map finds again within 2 voxels."""
+        """Share of held-out points that each map finds again within 2 voxels; trained on blocks, how far off those are."""
 
         def encoder(name: str):
             def encode(views: torch.Tensor) -> torch.Tensor:
@@ -157,6 +186,11 @@ class CiflTrainer(Trainer):
 
             return encode
 
+        if self.settings.loss == "blocks":
+            maps = encoder("fine")(torch.cat([self._held_out.first, self._held_out.second]))
+            draw = Random(self.process.device, VALIDATION_SEED)
+            found = block_match(self.averaged, maps, self._held_out, self.settings.blocks, draw)
+            return {name: float(value) for name, value in found.items()}
         return {
             "fine": matching_accuracy(self._held_out, encoder("fine")),
             "coarse": matching_accuracy(self._held_out, encoder("coarse"), COARSE_STRIDE),
@@ -177,6 +211,21 @@ class CiflTrainer(Trainer):
         partial = path.with_suffix(".partial")
         save_file(tensors, partial, metadata)
         partial.replace(path)
+
+
+def _weights_in(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights {path} cannot be read ({error}); give a file that an earlier run left.") from error
+    return check_weights(tensors)
+
+
+def _idle(network: Cifl, loss: str) -> list[nn.Parameter]:
+    """What a loss does not touch."""
+    if loss == "blocks":
+        return list(network.coarse_head.parameters())
+    return [network.log_sharpness, network.log_gain]
 
 
 if __name__ == "__main__":
