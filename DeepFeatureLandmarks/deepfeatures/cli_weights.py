@@ -59,8 +59,6 @@ def verify() -> None:
     faults = {slot.name: kept_weights.fault(slot) for slot in kept}
     for slot in kept:
         typer.echo(f"{slot.name}: {'damaged' if faults[slot.name] else 'whole'}, {slot.path}")
-    if not kept:
-        typer.echo("No weights are kept.")
     found = [fault for fault in faults.values() if fault]
     if found:
         raise InputError(" ".join(found))

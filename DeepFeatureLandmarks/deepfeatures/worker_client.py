@@ -54,9 +54,9 @@ class WorkerClient:
     """Talks to one `python -m deepfeatures.worker`, which is started with the first request.
 
     Every request returns its number at once; what becomes of it is told by `poll`. Requests are served one after the
-    other: the next is sent when the one before has ended, so that a worker that dies takes one request with it; one that
-    it had not begun with goes to a new worker. Volumes may be `VolumeArray` or `deepfeatures.Volume`; their voxels must
-    not change any more. One that comes again is sent without being read again.
+    other: the next is sent when the one before has ended, so that a worker that dies takes one request with it; one
+    that it had not begun with goes to a new worker. Volumes may be `VolumeArray` or `deepfeatures.Volume`; their voxels
+    must not change any more. One that comes again is sent without being read again.
 
     Args:
         python: Interpreter that has PyTorch, or a command that ends in one; in Slicer `PythonSlicer`. By default the

@@ -56,7 +56,9 @@ def test_maps_have_the_sizes_that_layers_announce(network, layer, channels, stri
 def test_coarse_vectors_have_unit_length_and_fine_ones_at_most(network):
     maps = network.maps(torch.rand(1, 1, 40, 40, 40))
     torch.testing.assert_close(maps["coarse"].norm(dim=1), torch.ones(1, 10, 10, 10))
-    assert 0 < maps["fine"].norm(dim=1).min() and maps["fine"].norm(dim=1).max() <= 1
+    lengths = maps["fine"].norm(dim=1)
+    assert lengths.min() > 0
+    assert lengths.max() <= 1
 
 
 def test_features_beside_self_similarity_weigh_as_trained(network):

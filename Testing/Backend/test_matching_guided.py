@@ -117,6 +117,17 @@ def test_a_deformed_head_is_landmarked_far_better_than_by_its_centre(heads, plac
     assert all(landmark.round_trip is not None and landmark.distance >= 0 for landmark in placed)
 
 
+def test_trained_features_settle_landmarks_in_another_contrast(heads):
+    """The pose is not theirs, so that it does not matter that they are not made for turned views."""
+    template, landmarks, target, truth = heads
+    inverted = replace(target, voxels=target.voxels.max() - target.voxels)
+    matcher = Matcher(network="cifl", search="guided", device="cpu")
+    placed = matcher.match(template, landmarks, inverted)
+    by_similarity = Matcher(device="cpu").match(template, landmarks, inverted)
+    assert np.nanmean(errors(placed, truth)) < 1.1 * np.nanmean(errors(by_similarity, truth))
+    assert len(placed.missing) <= len(by_similarity.missing)
+
+
 def test_storage_order_does_not_matter(heads, placed):
     template, landmarks, target, _ = heads
     turned = replace(

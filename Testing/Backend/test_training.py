@@ -288,7 +288,7 @@ def test_blocks_of_a_view_and_itself_match_at_once():
     found = block_match(network, torch.cat([noise, noise]), same, BLOCKS, Random("cpu", 0))
     assert found["error"] == 0
     other = block_match(network, torch.cat([noise, noise.roll(5, 2)]), same, BLOCKS, Random("cpu", 0))
-    assert other["error"] > 1 and other["rival"] == found["rival"]
+    assert other["error"] > 0.5 and other["rival"] == found["rival"]
 
 
 def test_the_loss_of_blocks_falls_on_a_batch_seen_again():

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from deepfeatures.errors import InputError
 from deepfeatures.networks import catalog, importers, parts, resnext, vgg, weights
+from deepfeatures.networks.cifl import Cifl
 from deepfeatures.networks.importers import import_weights
 
 
@@ -237,3 +238,16 @@ def test_the_development_vgg_is_available_up_to_block_3(folder):
     assert parts.count({"first": parts.Convolution(1, 64, (3, 3, 3))}) == sum(
         p.numel() for p in encoder.network.parts["conv1_1"].parameters()
     )
+
+
+def test_own_cifl_weights_take_the_place_of_those_that_come_with_the_package(folder):
+    torch.manual_seed(0)
+    tensors = {key: value.clone() for key, value in Cifl().state_dict().items() if value.is_floating_point()}
+    save_file(tensors, folder / "run.safetensors")
+    import_weights("cifl", folder / "run.safetensors")
+    assert catalog.describe("cifl").weights == "available"
+    assert torch.equal(catalog.build("cifl").fine_head.weight, tensors["fine_head.weight"])
+    del tensors["up0.0.0.weight"]
+    save_file(tensors, folder / "cut.safetensors")
+    with pytest.raises(InputError, match=r"up0\.0\.0\.weight should have shape .* found nothing"):
+        import_weights("cifl", folder / "cut.safetensors")

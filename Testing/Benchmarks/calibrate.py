@@ -2,6 +2,7 @@
 
     python Testing/Benchmarks/calibrate.py             # calibrate, check, and write pretrained/expected_error.json
     python Testing/Benchmarks/calibrate.py --check     # check what is there
+    python Testing/Benchmarks/calibrate.py --network cifl/fine_ssc      # the same for other features
 
 Half of the people of each set calibrate, with several of them as templates; the other half, with templates of their
 own, check. Both sets weigh the same. The check prints the rank correlation of expected and true error, by how much the
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from scipy.stats import spearmanr
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
+from deepfeatures.matching.matcher import GUIDED
 
 OFFSET, RIDGE = 0.3, 0.02  # voxels; weight of small slopes
 BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate; the others check
@@ -43,15 +46,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only check")
     parser.add_argument("--cache", type=Path, help="keep what was found in this .npz file, or take it from there")
+    parser.add_argument("--network", metavar="NETWORK/LAYER", default="/".join(GUIDED[:2]))
     arguments = parser.parse_args()
-    settings = Matcher().settings
+    network, layer = arguments.network.split("/")
+    key = f"{network}/{layer}/{GUIDED[2]}"
+
+    def matcher() -> Matcher:
+        return Matcher(network, layer, GUIDED[2], search="guided")
+
     if not arguments.check:
-        calibration = collect(pairs(calibrating=True), arguments.cache, "calibrate")
+        calibration = collect(matcher, pairs(calibrating=True), arguments.cache, "calibrate")
         values = json.loads(FILE.read_text())
-        values[f"{settings.network}/{settings.layer}/{settings.patch_size}"] = fit(calibration)
+        values[key] = fit(calibration)
         FILE.write_text(json.dumps(values, indent=1) + "\n")
-    for found in collect(pairs(calibrating=False), arguments.cache, "check"):
-        check(found)
+    for found in collect(matcher, pairs(calibrating=False), arguments.cache, "check"):
+        check(found, json.loads(FILE.read_text())[key])
 
 
 def pairs(*, calibrating: bool) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
@@ -72,15 +81,17 @@ def pairs(*, calibrating: bool) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     return {"hippocampus": hippocampus, "brain": brain}
 
 
-def collect(wanted: dict[str, list[tuple[str, tuple[str, ...]]]], cache: Path | None, key: str) -> list[Found]:
-    """Place the landmarks of every pair by the defaults."""
+def collect(
+    make: Callable[[], Matcher], wanted: dict[str, list[tuple[str, tuple[str, ...]]]], cache: Path | None, key: str
+) -> list[Found]:
+    """Place the landmarks of every pair, by a matcher a template."""
     kept = dict(np.load(cache)) if cache and cache.exists() else {}
     found = []
     for name, groups in wanted.items():
         if f"{key}/{name}/errors" not in kept:
             rows, distances, folder = [], [], data_folder() / name
             for template_name, targets in groups:
-                template, matcher = read_case(folder / f"{template_name}.nii.gz"), Matcher()
+                template, matcher = read_case(folder / f"{template_name}.nii.gz"), make()
                 for target_name in targets:
                     if target_name == template_name:
                         continue
@@ -124,9 +135,7 @@ def fit(calibration: list[Found]) -> dict:
     }
 
 
-def check(found: Found) -> None:
-    settings = Matcher().settings
-    values = json.loads(FILE.read_text())[f"{settings.network}/{settings.layer}/{settings.patch_size}"]
+def check(found: Found, values: dict) -> None:
     names = ("intercept", "offset", "deviation")
     expectation = Expectation(
         **{name: values[name] for name in names}, slopes=tuple(values["slopes"]), means=tuple(values["means"])

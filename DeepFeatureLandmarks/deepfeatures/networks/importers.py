@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import catalog, parts, resnext, vgg, weights
+from deepfeatures.networks import catalog, cifl, parts, resnext, vgg, weights
 from deepfeatures.networks.parts import Convolution, Part
 
 Tensors = dict[str, torch.Tensor]
@@ -39,8 +40,9 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
 
     Understood for the pseudo-3D networks: Keras' VGG-19 (`.h5`), arrays named like Keras' layers (`.npz`), the state
     dict of torchvision's VGG-19 (`.pth`), `.safetensors`; the first blocks alone are fine. For the ResNets: Keras HDF5
-    as ANTsRNet writes it, or `.safetensors`; for the VGG student `.safetensors`, of the first blocks alone, too. A note
-    beside a `.safetensors` file, as training writes it, must fit the file, and is kept with the weights.
+    as ANTsRNet writes it, or `.safetensors`; for CIFL and the VGG student `.safetensors`, of the student's first blocks
+    alone, too. A note beside a `.safetensors` file, as training writes it, must fit the file, and is kept with the
+    weights.
 
     Args:
         network: Whose weights they are.
@@ -59,7 +61,7 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
         raise InputError(f"{network} needs no weights: use it as it is.")
     if not path.is_file():
         raise InputError(f"There is no weights file {path}: check the path.")
-    plan, readers = SLOTS[slot]
+    fit, readers = SLOTS[slot]
     kind = path.suffix.lower()
     if kind not in readers:
         raise InputError(f"Weights of {network} are read from {', '.join(readers)}: {path.name} is none of these.")
@@ -69,8 +71,7 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
         raise
     except UNREADABLE as error:
         raise InputError(f"The weights file {path.name} cannot be read as {kind} weights of {network}.") from error
-    fitting = _fitting(plan, tensors, path, partial=slot in BLOCK_BY_BLOCK)
-    return weights.save(slot, fitting, source=path, origin=origin or _note(path))
+    return weights.save(slot, fit(tensors, path), source=path, origin=origin or _note(path))
 
 
 def _note(path: Path) -> dict[str, object]:
@@ -88,9 +89,9 @@ def _note(path: Path) -> dict[str, object]:
     return note
 
 
-def _fitting(plan: Mapping[str, Part], tensors: Tensors, path: Path, *, partial: bool) -> Tensors:
-    """The tensors of the plan, shapes checked; with `partial`, those of its beginning will do."""
-    if partial:
+def _fitting(plan: Mapping[str, Part], tensors: Tensors, path: Path, *, first_blocks_do: bool = False) -> Tensors:
+    """The tensors of the plan, shapes checked; with `first_blocks_do`, those of its beginning are enough."""
+    if first_blocks_do:
         there = [name for name in plan if f"{name}.weight" in tensors]
         if not there:
             raise InputError(f"{path.name} holds no convolution named as in VGG-19: take a file of that network.")
@@ -231,22 +232,24 @@ def _number(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-BLOCK_BY_BLOCK = ("vgg19-2d", "vgg19-3d-student")  # their first blocks alone are of use
 Reader = Callable[[Path], Tensors]
+Fit = Callable[[Tensors, Path], Tensors]  # to what the slot holds; raises `InputError` where the tensors do not fit
 HDF5 = (".h5", ".hdf5")
-SLOTS: dict[str, tuple[Mapping[str, Part], dict[str, Reader]]] = {
+OWN = {".safetensors": _read_safetensors}
+SLOTS: dict[str, tuple[Fit, dict[str, Reader]]] = {
     "vgg19-2d": (
-        FLAT_VGG,
+        partial(_fitting, FLAT_VGG, first_blocks_do=True),
         {
             **dict.fromkeys(HDF5, _read_flat_keras),
             ".npz": _read_flat_npz,
             **dict.fromkeys((".pth", ".pt"), _read_flat_torchvision),
-            ".safetensors": _read_safetensors,
+            **OWN,
         },
     ),
-    "vgg19-3d-student": (vgg.PLAN, {".safetensors": _read_safetensors}),
+    "vgg19-3d-student": (partial(_fitting, vgg.PLAN, first_blocks_do=True), OWN),
     **dict.fromkeys(
         ("resnet-3d-student", "brainage-resnet-3d"),
-        (resnext.PLAN, {**dict.fromkeys(HDF5, _read_resnext_keras), ".safetensors": _read_safetensors}),
+        (partial(_fitting, resnext.PLAN), {**dict.fromkeys(HDF5, _read_resnext_keras), **OWN}),
     ),
+    "cifl": (lambda tensors, _: cifl.check_weights(tensors), OWN),
 }

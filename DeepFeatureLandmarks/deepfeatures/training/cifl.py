@@ -39,8 +39,8 @@ class CiflSettings(RunSettings):
         learning_rate: Of AdamW, reached after `warmup_steps`.
         cooldown_steps: Last steps, in which the learning rate falls linearly to zero.
         weight_decay: Of AdamW.
-        loss: `"positions"`: a contrast between positions shapes both maps; `"blocks"`: block matching, the fine map's last
-            touch, which wants weights to start from.
+        loss: `"positions"`: a contrast between positions shapes both maps; `"blocks"`: block matching, the fine map's
+            last touch, which wants weights to start from.
         averaging: Decay a step of the running mean of the weights; the mean is what is saved for use.
         temperature: Of the contrast between positions.
         fine_margin, coarse_margin: Voxels within which two points count as the same place.
@@ -177,7 +177,7 @@ class CiflTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Share of held-out points that each map finds again within 2 voxels; trained on blocks, how far off those are."""
+        """Share of held-out points that each map finds again within 2 voxels; on blocks, how far off those are."""
 
         def encoder(name: str):
             def encode(views: torch.Tensor) -> torch.Tensor:
@@ -217,7 +217,9 @@ def _weights_in(path: Path) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"The weights {path} cannot be read ({error}); give a file that an earlier run left.") from error
+        raise InputError(
+            f"The weights {path} cannot be read ({error}); give a file that an earlier run left."
+        ) from error
     return check_weights(tensors)
 
 
