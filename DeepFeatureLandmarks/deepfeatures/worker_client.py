@@ -80,7 +80,7 @@ class WorkerClient:
         self._outbox: queue.SimpleQueue[tuple[int, dict, dict] | None] = queue.SimpleQueue()
         self._has_begun = False  # the worker, with the running request
         self._last_obituary = ""
-        self._ended = threading.Event()  # the running request has ended, or its worker
+        self._ended = threading.Condition(self._lock)  # the running request has ended, or its worker
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         threading.Thread(target=self._send_all, name="worker requests", daemon=True).start()
 
@@ -155,7 +155,7 @@ class WorkerClient:
             self._open.clear()
             self._running = None
             self._end_process()
-        self._ended.set()
+            self._ended.notify_all()
         self._outbox.put(None)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -190,7 +190,6 @@ class WorkerClient:
                 return  # cancelled before it was sent, or answered by an earlier try
             process = self._process or self._start()
             self._running, self._has_begun = number, False
-            self._ended.clear()
         try:
             process.stdin.write(line)  # without the lock: it may block, and cancelling must not
             process.stdin.flush()
@@ -199,11 +198,8 @@ class WorkerClient:
 
     def _await_end(self, number: int) -> None:
         """Wait until the request has ended, or the worker before it had begun with the request."""
-        while True:
-            with self._lock:
-                if self._running != number:
-                    return
-            self._ended.wait(0.5)
+        with self._ended:
+            self._ended.wait_for(lambda: self._running != number)
 
     def _store(self, volume: VolumeArray) -> dict[str, Any]:
         """Write the voxels where the worker finds them, unless they lie there already."""
@@ -271,7 +267,7 @@ class WorkerClient:
             number, self._running = self._running, None
             if number is not None and self._has_begun:
                 self._finish(Event(number, "error", text=self._last_obituary, cause="crash"))
-        self._ended.set()
+            self._ended.notify_all()
 
     def _obituary(self, code: int) -> str:
         if code == -getattr(signal, "SIGKILL", 9):
@@ -284,10 +280,10 @@ class WorkerClient:
         with self._lock:
             if self._running == event.request:
                 self._running = None
+                self._ended.notify_all()
             if self._open.pop(event.request, None) is None:
                 return
             self._events.put(event)
-        self._ended.set()
 
     def _event(self, message: dict[str, Any]) -> Event:
         if message["event"] == "progress":

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from deepfeatures.cli import main
 from deepfeatures.errors import InputError
 from deepfeatures.matching import blocks
-from deepfeatures.networks.cifl import Cifl, build_cifl
+from deepfeatures.networks.cifl import Cifl, build_cifl, self_similarity
 from deepfeatures.training import checkpoint
 from deepfeatures.training.block_loss import BlockSettings, block_distances, block_match
 from deepfeatures.training.cifl import CiflSettings, CiflTrainer
@@ -22,7 +22,7 @@ from deepfeatures.training.process import Process
 from deepfeatures.training.settings import read_settings
 from deepfeatures.training.shapes import MAX_LABELS, label_maps
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings, draw_picture
-from deepfeatures.training.validation import matching_accuracy, raw_patches, self_similarity
+from deepfeatures.training.validation import matching_accuracy, raw_patches
 from deepfeatures.training.warps import WarpSettings
 
 CLEAN = ContrastSettings(

@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from deepfeatures.landmarks import read_landmarks
-from deepfeatures.networks.cifl import build_cifl, normalise
-from deepfeatures.training.validation import self_similarity
+from deepfeatures.networks.cifl import build_cifl, normalise, self_similarity
 from deepfeatures.volume import Volume, read_volume
 
 Encode = Callable[[torch.Tensor], torch.Tensor]

@@ -28,7 +28,7 @@ from deepfeatures.matching import Matcher
 from deepfeatures.matching.matcher import GUIDED
 from deepfeatures.volume import read_volume
 
-NETWORKS = ("mind/ssc_r1_d2", "cifl/fine_ssc", "cifl/fine", "vgg19-3d-random/conv1_2", "vgg19-3d-random/conv2_2")
+NETWORKS = ("mind/ssc_r1_d2", "cifl/fine_ssc", "cifl/fine")
 TEMPLATES = {"hippocampus": "hippocampus_001", "brain": "1000"}
 
 

@@ -52,6 +52,13 @@ def normalise(x: torch.Tensor) -> torch.Tensor:
     return scaled.clamp(-0.5, 1.5).view_as(x)
 
 
+def self_similarity(x: torch.Tensor) -> torch.Tensor:
+    """MIND-SSC of `normalise`d volumes, borders replicated: shape `(batch, 12, depth, height, width)`, float32."""
+    margin = (COMPANION.receptive_field - 1) // 2
+    padded = F.pad(x.float().clamp(0, 1) * FULL_RANGE, (margin,) * 6, mode="replicate")
+    return Mind()(padded, COMPANION.name, padding="valid")
+
+
 class _ReplicatePad(torch.autograd.Function):
     """One voxel of replicated edge on every side.
 
@@ -153,7 +160,7 @@ def _units(*channels: int) -> nn.Sequential:
 
 
 def cifl_layers(*, available: bool = True) -> dict[str, Layer]:
-    """The maps of the network, see `Cifl`; what they say of receptive fields is what matters of them."""
+    """The maps of the network, see `Cifl`; receptive fields end at `HALO`, beyond which little matters."""
 
     def layer(name: str, channels: int, stride: int) -> Layer:
         return Layer.after([Step(2 * HALO + stride, stride)], name, channels, available=available)
@@ -200,7 +207,6 @@ class Cifl(Encoder):
         # vectors means than that between self-similarities.
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
         self.log_gain = nn.Parameter(torch.tensor(math.log(FIRST_GAIN)))
-        self._self_similarity = Mind()
 
     def maps(self, x: torch.Tensor, *, fine: bool = True, coarse: bool = True) -> dict[str, torch.Tensor]:
         """Feature maps of the whole input at once; borders are replicated.
@@ -231,12 +237,6 @@ class Cifl(Encoder):
             found["fine"] = _at_most_unit_length(_crop(self.fine_head(full), list(size)))
         return found
 
-    def self_similarity(self, x: torch.Tensor) -> torch.Tensor:
-        """MIND-SSC of `normalise`d volumes, borders replicated: shape `(batch, 12, depth, height, width)`, float32."""
-        margin = (COMPANION.receptive_field - 1) // 2
-        padded = F.pad(x.float().clamp(0, 1) * FULL_RANGE, (margin,) * 6, mode="replicate")
-        return self._self_similarity(padded, COMPANION.name, padding="valid")
-
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
         """The map of `layer`; `"valid"` drops what lies within `HALO` voxels of the border, `"same"` replicates it.
 
@@ -260,7 +260,7 @@ class Cifl(Encoder):
             return found
         # a mean over all channels keeps the scale that a mean over those of self-similarity has
         share, gain = math.sqrt(known.channels / COMPANION.channels), float((self.log_gain / 2).exp())
-        return torch.cat([share * self.self_similarity(x).to(dtype), share * gain * found], 1)
+        return torch.cat([share * self_similarity(x).to(dtype), share * gain * found], 1)
 
     def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
         """See `Encoder`: here what lies further than `HALO` voxels from a view is left out, and coarse features are

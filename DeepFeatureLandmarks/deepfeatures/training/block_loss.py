@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.blocks import ball, cube
-from deepfeatures.networks.cifl import Cifl
+from deepfeatures.networks.cifl import Cifl, self_similarity
 from deepfeatures.training.noise import Random
 from deepfeatures.training.synthetic import Pairs
 from deepfeatures.training.warps import sample
@@ -45,7 +45,7 @@ def block_match(
     """Loss of a batch of pairs, and how far off the least distances lie.
 
     Args:
-        network: Gives self-similarity, sharpness and gain.
+        network: Gives sharpness and gain.
         maps: Fine features of the first and then of the second views, `(2 batch, channels, size, size, size)`.
         draw: Chooses blocks and starts.
 
@@ -56,7 +56,7 @@ def block_match(
     views = torch.cat([pairs.first, pairs.second])
     similar, learned, wanted = [], [], []
     with torch.no_grad():
-        context = network.self_similarity(views)
+        context = self_similarity(views)
     batch = len(pairs.first)
     for k, (chosen, starts, shifts) in enumerate(_blocks(pairs, settings, draw)):
         if len(chosen) == 0:
@@ -85,6 +85,8 @@ def block_distances(
     first: torch.Tensor, second: torch.Tensor, points: torch.Tensor, starts: torch.Tensor, settings: BlockSettings
 ) -> torch.Tensor:
     """Squared feature distances of blocks, summed over channels, for all displacements of a cube.
+
+    What the search's own `matching.blocks.block_distances` computes in place, with gradients.
 
     Args:
         first, second: Maps, `(channels, size, size, size)`.

@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, check_weights
+from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, check_weights, self_similarity
 from deepfeatures.training.block_loss import BlockSettings, block_match
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random
 from deepfeatures.training.process import Process
 from deepfeatures.training.synthetic import Pairs, PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.trainer import RunSettings, Trainer, autocast
-from deepfeatures.training.validation import matching_accuracy, raw_patches, self_similarity
+from deepfeatures.training.validation import matching_accuracy, raw_patches
 
 VALIDATION_SEED = 999_983
 RANK_SEED = 1_000_003  # between the streams of processes that train together

@@ -7,12 +7,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.networks.mind import Mind, mind_layers
 from deepfeatures.training.losses import interpolate
 from deepfeatures.training.synthetic import Pairs
 
 TOLERANCE = 2.0  # voxels
-RIVAL = mind_layers()["ssc_r1_d2"]
 
 
 @torch.no_grad()
@@ -49,10 +47,3 @@ def raw_patches(views: torch.Tensor, radius: int = 2) -> torch.Tensor:
     padded = F.pad(views, (radius,) * 6, mode="replicate")
     cubes = padded.unfold(2, edge, 1).unfold(3, edge, 1).unfold(4, edge, 1).flatten(5).movedim(5, 2)[:, 0]
     return F.normalize(cubes - cubes.mean(1, keepdim=True), dim=1)
-
-
-def self_similarity(views: torch.Tensor) -> torch.Tensor:
-    """Self-similarity context, 12 channels: what guided search uses where no trained network is asked for."""
-    margin = (RIVAL.receptive_field - 1) // 2
-    padded = F.pad(views, (margin,) * 6, mode="replicate")
-    return Mind()(255 * padded, RIVAL.name, padding="valid")
