@@ -29,7 +29,7 @@ from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
 from deepfeatures.matching.matcher import GUIDED
 
-OFFSET, RIDGE = 0.3, 0.02  # voxels; weight of small slopes
+OFFSET, RIDGE = 0.3, 0.1  # voxels; weight of small slopes
 BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate; the others check
 
 
@@ -68,7 +68,7 @@ def pairs(*, calibrating: bool) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     random, folder = np.random.default_rng(0), data_folder() / "hippocampus"
     names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
     half = [name for name in names if (person(name) % 2 == 0) == calibrating]
-    templates = list(random.choice(half, 5, replace=False)) if calibrating else ["hippocampus_001", half[40]]
+    templates = list(random.choice(half, 10, replace=False)) if calibrating else ["hippocampus_001", half[40]]
     hippocampus = [
         (str(template), tuple(str(n) for n in random.choice(half, 12 if calibrating else 30, replace=False)))
         for template in templates

@@ -143,17 +143,17 @@ def locate(
         progress(0.9 * (number + 1) / len(settings.settle))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
     count = len(points)
-    back = block_distances(
-        seen, features, (here + settled.displacements)[:count], here[:count], level.search_radius, patch
-    )
+    found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
+    here = here[:count]
+    there = here + found.displacements
+    back = block_distances(seen, features, there, here, level.search_radius, patch)
     round_trips = sub_voxel_minimum(back)[0].norm(dim=1)
-    reach = settings.reach * unit / spacing
     progress(1.0)
     return Located(
         apply_affine(pose, (every + displacements)[:count]),
-        Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__)),
+        found,
         round_trips * spacing,
-        gather(Settled(image, scene, here, distances, settled, round_trips, reach)),
+        gather(Settled(image, features, seen, here, there, found.distances, pose)),
         spacing,
     )
 
