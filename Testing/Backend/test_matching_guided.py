@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.blocks import ball, block_distances, cube, sub_voxel_minimum
+from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.frame import Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, sample
@@ -32,12 +32,21 @@ def test_block_distances_are_mean_squared_differences(seed, search_radius, patch
     template, target = noise(3, 14, 15, 16, seed=seed), noise(3, 14, 15, 16, seed=seed + 1)
     points, starts = 4 + 6 * noise(5, 3, seed=seed + 2), 4 + 6 * noise(5, 3, seed=seed + 3)
     patch = ball(patch_radius, step)
-    found = block_distances(template, target, points, starts, search_radius, patch, chunk_bytes=1 << 15)
+    weights = noise(len(patch), seed=seed + 4)
+    found = block_distances(template, target, points, starts, search_radius, patch, weights, chunk_bytes=1 << 15)
     wanted = sample(template, points[:, None] + patch[None].float())
     moves = cube(search_radius).float()
     seen = sample(target, starts[:, None, None] + moves[None, :, None] + patch[None, None].float())
-    naive = ((seen - wanted[:, None]) ** 2).mean((2, 3)).reshape(found.shape)
+    naive = (weights[:, None] * (seen - wanted[:, None]) ** 2).mean((2, 3)).reshape(found.shape)
     torch.testing.assert_close(found, naive, atol=2e-5, rtol=1e-4)
+
+
+def test_near_the_middle_of_a_block_counts_more():
+    patch = ball(6, 2)
+    weights = emphasis(patch)
+    assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
+    order = patch.square().sum(1).argsort()
+    assert (weights[order].diff() <= 1e-6).all() and weights[order[-1]] < 0.5 * weights[order[0]]
 
 
 @given(st.lists(st.floats(-0.45, 0.45), min_size=3, max_size=3), st.tuples(*[st.integers(-1, 1)] * 3))
@@ -72,6 +81,20 @@ def test_neighbours_overrule_a_point_that_cannot_tell():
     distances[13] = flat
     settled = relax(distances, points, torch.zeros(27, 3), tensions=(0.1, 0.1), reach=3.0)
     torch.testing.assert_close(settled.displacements, torch.tensor([[1.0, 0.0, 0.0]]).expand(27, 3), atol=0.1, rtol=0)
+
+
+def test_neighbours_on_one_side_foretell_a_stretch():
+    """A point at the end of a stretched row, whose own block says nothing, goes on as the row does."""
+    row = torch.arange(30.0)
+    points = torch.stack([row, torch.zeros(30), torch.zeros(30)], 1)
+    true = torch.stack([0.2 * row, torch.zeros(30), torch.zeros(30)], 1)
+    starts = true.round()
+    steps = cube(2).float()
+    distances = (steps - (true - starts)[:, None]).square().sum(-1).reshape(30, 5, 5, 5)
+    distances[-1] = 5.0
+    settled = relax(distances, points, starts, tensions=(0.05, 0.05), reach=4.0)
+    short = float(true[-1, 0] - settled.displacements[-1, 0])
+    assert 0 < short < 0.55  # the mean of its neighbours would leave it 0.76 short
 
 
 def test_a_point_alone_goes_where_its_block_fits():

@@ -82,6 +82,9 @@ def stages() -> dict[str, Place]:
         "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
         "no coarse settling": replace(whole, settle=(fine,)),
         "no fine settling": replace(whole, settle=(coarse,)),
+        "one round of fine settling": replace(
+            whole, settle=(coarse, replace(fine, search_radii=fine.search_radii[:1]))
+        ),
         "no fine round of the pose": replace(whole, pose=replace(whole.pose, fine=())),
         "no affine pose: translation only": replace(
             whole, pose=replace(whole.pose, coarse=whole.pose.coarse[:1], fine=())

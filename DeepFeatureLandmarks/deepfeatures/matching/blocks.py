@@ -21,6 +21,12 @@ def ball(radius: int, step: int = 1, device: torch.device | str = "cpu") -> torc
     return offsets[(offsets**2).sum(-1) <= radius * radius + 1]
 
 
+def emphasis(patch: torch.Tensor) -> torch.Tensor:
+    """Weights of a block's offsets `(K, 3)`, one on average: near the middle counts more (a Gaussian of 0.7 radii)."""
+    weights = torch.exp(-patch.square().sum(1) / (2 * (0.7 * patch.abs().max()) ** 2))
+    return weights / weights.mean()
+
+
 def block_distances(
     template: torch.Tensor,
     target: torch.Tensor,
@@ -28,6 +34,7 @@ def block_distances(
     starts: torch.Tensor,
     search_radius: int,
     patch: torch.Tensor,
+    weights: torch.Tensor | None = None,
     chunk_bytes: int = 8 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
@@ -38,6 +45,7 @@ def block_distances(
         starts: Target positions in voxels, `(N, 3)`; their sub-voxel part is kept by sampling.
         search_radius: Half the edge of the cube of displacements, in voxels.
         patch: Offsets on which patches are compared, `(K, 3)` integers.
+        weights: How much each offset counts, `(K,)`, one on average; all alike where `None`.
         chunk_bytes: Target features held at a time; what fits a processor's cache is fastest.
 
     Returns:
@@ -48,6 +56,7 @@ def block_distances(
     window = cube(search_radius + reach, points.device).float()
     corners = (patch + reach).tolist()
     chunk = max(1, chunk_bytes // (4 * channels * width**3))
+    weights = torch.ones(len(patch), device=points.device) if weights is None else weights
     results = []
     for first in range(0, len(points), chunk):
         here, there = points[first : first + chunk], starts[first : first + chunk]
@@ -56,13 +65,13 @@ def block_distances(
         seen = seen.movedim(-1, 0).reshape(channels, len(here), width, width, width)
         # |t - s|² = |t|² + |s|² - 2 t·s, summed over the patch without ever holding the patches.
         squares = seen.square().sum(0)
-        total = wanted.square().sum((1, 2))[:, None, None, None].expand(-1, n, n, n).contiguous()
-        factors = -2 * wanted.permute(1, 2, 0)[..., None, None, None]  # (K, C, N, 1, 1, 1)
+        total = (wanted.square().sum(2) @ weights)[:, None, None, None].expand(-1, n, n, n).contiguous()
+        factors = -2 * (weights[:, None] * wanted).permute(1, 2, 0)[..., None, None, None]  # (K, C, N, 1, 1, 1)
         for k, (x, y, z) in enumerate(corners):
             piece = seen[:, :, z : z + n, y : y + n, x : x + n]
             for channel in range(channels):
                 total.addcmul_(piece[channel], factors[k, channel])
-            total += squares[:, z : z + n, y : y + n, x : x + n]
+            total.add_(squares[:, z : z + n, y : y + n, x : x + n], alpha=float(weights[k]))
         results.append(total.clamp_(min=0) / (len(patch) * channels))
     return torch.cat(results)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
+from deepfeatures.matching.blocks import ball, block_distances, emphasis, sub_voxel_minimum
 from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine
@@ -26,17 +26,17 @@ DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contra
 
 @dataclass(frozen=True)
 class SettleLevel:
-    """One round of landmarks and keypoints settling together.
+    """Landmarks and keypoints settling together at one spacing.
 
     Args:
         spacing: Of the level, in units of the finest spacing.
-        search_radius: Voxels.
+        search_radii: Voxels around where the points have come to lie, one a round.
         patch_radius: Voxels.
         tensions: See `relax`.
     """
 
     spacing: float
-    search_radius: int
+    search_radii: tuple[int, ...]
     patch_radius: int
     tensions: tuple[float, ...]
 
@@ -47,7 +47,7 @@ class GuidedSettings:
 
     Args:
         pose: The way to the pose.
-        settle: Rounds of settling.
+        settle: Levels of settling.
         patch_step: Every so many voxels of a block are compared, along each axis.
         same_contrast: Correlation of intensities under the pose from which both volumes count as of one contrast.
         widening: Factor of the blocks' radius at the finest level where the contrasts differ: what looks alike in both
@@ -61,8 +61,8 @@ class GuidedSettings:
 
     pose: PoseSettings = field(default_factory=PoseSettings)
     settle: tuple[SettleLevel, ...] = (
-        SettleLevel(2, 4, 4, (0.003, 0.01, 0.01)),
-        SettleLevel(1, 3, 6, (0.0007, 0.002, 0.002)),
+        SettleLevel(2, (4,), 4, (0.002, 0.007, 0.007)),
+        SettleLevel(1, (3, 2), 6, (0.0005, 0.0014, 0.0014)),
     )
     patch_step: int = 2
     same_contrast: float = 0.2
@@ -127,7 +127,8 @@ def locate(
     displacements = torch.zeros_like(every)  # mm in the template's frame
     for number, level in enumerate(settings.settle):
         spacing = level.spacing * unit
-        margin = (level.search_radius + level.patch_radius + 3) * spacing + float(displacements.abs().max())
+        reached = sum(level.search_radii) + level.patch_radius + 3
+        margin = reached * spacing + float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, margin)
         image, features = template.encoded(on, encode)
         scene = target.view(on, pose)
@@ -136,17 +137,19 @@ def locate(
         if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
         patch = ball(radius, step, points.device)
-        here, moved = on.to_voxels(every), displacements / spacing
-        distances = block_distances(features, seen, here, here + moved, level.search_radius, patch)
-        settled = relax(distances, here, moved, tensions=level.tensions, reach=settings.reach * unit / spacing)
-        displacements = settled.displacements * spacing
+        weights, here, reach = emphasis(patch), on.to_voxels(every), settings.reach * unit / spacing
+        for search_radius in level.search_radii:
+            moved = displacements / spacing
+            distances = block_distances(features, seen, here, here + moved, search_radius, patch, weights)
+            settled = relax(distances, here, moved, tensions=level.tensions, reach=reach)
+            displacements = settled.displacements * spacing
         progress(0.9 * (number + 1) / len(settings.settle))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
     count = len(points)
     found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
     here = here[:count]
     there = here + found.displacements
-    back = block_distances(seen, features, there, here, level.search_radius, patch)
+    back = block_distances(seen, features, there, here, max(level.search_radii), patch, weights)
     round_trips = sub_voxel_minimum(back)[0].norm(dim=1)
     progress(1.0)
     return Located(
