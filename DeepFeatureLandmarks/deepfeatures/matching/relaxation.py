@@ -14,7 +14,7 @@ import torch
 from deepfeatures.matching.blocks import cube, sub_voxel_minimum
 
 # Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
-DAMPING = 0.5
+DAMPING = 1.0
 
 
 @dataclass(frozen=True, eq=False)
