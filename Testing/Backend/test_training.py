@@ -287,8 +287,9 @@ def test_blocks_of_a_view_and_itself_match_at_once():
     network = Cifl()
     found = block_match(network, torch.cat([noise, noise]), same, BLOCKS, Random("cpu", 0))
     assert found["error"] == 0
+    network.log_gain.data += 1  # the learned features outweigh self-similarity, which still sees a view and itself
     other = block_match(network, torch.cat([noise, noise.roll(5, 2)]), same, BLOCKS, Random("cpu", 0))
-    assert other["error"] > 0.5 and other["rival"] == found["rival"]
+    assert other["error"] > 1 and other["rival"] == found["rival"]
 
 
 def test_the_loss_of_blocks_falls_on_a_batch_seen_again():

@@ -149,7 +149,7 @@ def locate(
     found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
     here = here[:count]
     there = here + found.displacements
-    back = block_distances(seen, features, there, here, max(level.search_radii), patch, weights)
+    back = block_distances(seen, features, there, here, max(level.search_radii), patch)
     round_trips = sub_voxel_minimum(back)[0].norm(dim=1)
     progress(1.0)
     return Located(

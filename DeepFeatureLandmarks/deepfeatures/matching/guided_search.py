@@ -29,9 +29,7 @@ POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever fe
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 # Noise and other organs had a likeness below 0.1, scans of the same anatomy 0.35 or more.
 LEAST_LIKENESS = 0.15
-# To be within three finest voxels; below it a place is too doubtful to be given. In scans of the same anatomy 3 of 1292
-# landmarks had less.
-LEAST_CHANCE = 0.2
+LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
 

@@ -86,7 +86,7 @@ def block_distances(
 ) -> torch.Tensor:
     """Squared feature distances of blocks, summed over channels, for all displacements of a cube.
 
-    What the search's own `matching.blocks.block_distances` computes in place, with gradients.
+    What the search's own `matching.blocks.block_distances` computes in place with all offsets alike, with gradients.
 
     Args:
         first, second: Maps, `(channels, size, size, size)`.
