@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.grids import sample
+from deepfeatures.matching.grids import sample, windows
 
 
 def cube(radius: int, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -35,7 +35,7 @@ def block_distances(
     search_radius: int,
     patch: torch.Tensor,
     weights: torch.Tensor | None = None,
-    chunk_bytes: int = 8 << 20,
+    chunk_bytes: int = 4 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
 
@@ -53,26 +53,25 @@ def block_distances(
     """
     channels, reach = template.shape[0], int(patch.abs().max())
     width, n = 2 * (search_radius + reach) + 1, 2 * search_radius + 1
-    window = cube(search_radius + reach, points.device).float()
     corners = (patch + reach).tolist()
     chunk = max(1, chunk_bytes // (4 * channels * width**3))
     weights = torch.ones(len(patch), device=points.device) if weights is None else weights
+    target = target.movedim(0, -1).contiguous()
     results = []
     for first in range(0, len(points), chunk):
         here, there = points[first : first + chunk], starts[first : first + chunk]
         wanted = sample(template, here[:, None] + patch[None].float())  # (N, K, C)
-        seen = sample(target, there[:, None] + window[None])
-        seen = seen.movedim(-1, 0).reshape(channels, len(here), width, width, width)
+        seen = windows(target, there, search_radius + reach)  # (z, y, x, N, C)
         # |t - s|² = |t|² + |s|² - 2 t·s, summed over the patch without ever holding the patches.
-        squares = seen.square().sum(0)
-        total = (wanted.square().sum(2) @ weights)[:, None, None, None].expand(-1, n, n, n).contiguous()
-        factors = -2 * (weights[:, None] * wanted).permute(1, 2, 0)[..., None, None, None]  # (K, C, N, 1, 1, 1)
+        squares = seen.square().sum(-1)
+        total = (wanted.square().sum(2) @ weights).expand(n, n, n, -1).clone()
+        factors = (weights[:, None] * wanted).movedim(1, 0).contiguous()
+        products = seen.new_zeros(n, n, n, len(here), channels)
         for k, (x, y, z) in enumerate(corners):
-            piece = seen[:, :, z : z + n, y : y + n, x : x + n]
-            for channel in range(channels):
-                total.addcmul_(piece[channel], factors[k, channel])
-            total.add_(squares[:, z : z + n, y : y + n, x : x + n], alpha=float(weights[k]))
-        results.append(total.clamp_(min=0) / (len(patch) * channels))
+            products.addcmul_(seen[z : z + n, y : y + n, x : x + n], factors[k])
+            total.add_(squares[z : z + n, y : y + n, x : x + n], alpha=float(weights[k]))
+        total.sub_(products.sum(-1), alpha=2)
+        results.append(total.movedim(-1, 0).clamp(min=0) / (len(patch) * channels))
     return torch.cat(results)
 
 

@@ -55,6 +55,33 @@ def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
 
 
+def windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
+    """What `sample` finds on the cubes of whole voxels around points, from rows that are read whole: much faster.
+
+    Args:
+        image: Channels last, `(D, H, W, C)`, contiguous.
+        middles: Of the cubes, `(N, 3)`, sub-voxel.
+        radius: Voxels.
+
+    Returns:
+        `(n, n, n, N, C)` with `n = 2 radius + 1`, axes z, y, x first.
+    """
+    lowest = middles.floor()
+    beyond = middles - lowest
+    side = 2 * radius + 2
+    steps = torch.arange(-radius, side - radius, device=image.device)[:, None]
+    x, y, z = (
+        (steps + low).clamp(0, size - 1)
+        for low, size in zip(lowest.long().unbind(1), image.shape[2::-1], strict=True)
+    )
+    rows = (z[:, None, None] * image.shape[1] + y[None, :, None]) * image.shape[2] + x[None, None]
+    found = image.flatten(0, 2).index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    for axis in range(3):
+        share = beyond[:, 2 - axis, None]
+        found = torch.lerp(found.narrow(axis, 0, side - 1), found.narrow(axis, 1, side - 1), share)
+    return found
+
+
 def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
     """The `(x, y, z)` coordinates of each voxel of a `(D, H, W)` grid: shape `(D, H, W, 3)`."""
     axes = [torch.arange(n, device=device, dtype=torch.float32) for n in shape]
