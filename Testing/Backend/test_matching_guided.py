@@ -33,12 +33,39 @@ def test_block_distances_are_mean_squared_differences(seed, search_radius, patch
     points, starts = 4 + 6 * noise(5, 3, seed=seed + 2), 4 + 6 * noise(5, 3, seed=seed + 3)
     patch = ball(patch_radius, step)
     weights = noise(len(patch), seed=seed + 4)
+    weights /= weights.mean()
     found = block_distances(template, target, points, starts, search_radius, patch, weights, chunk_bytes=1 << 15)
     wanted = sample(template, points[:, None] + patch[None].float())
     moves = cube(search_radius).float()
     seen = sample(target, starts[:, None, None] + moves[None, :, None] + patch[None, None].float())
     naive = (weights[:, None] * (seen - wanted[:, None]) ** 2).mean((2, 3)).reshape(found.shape)
     torch.testing.assert_close(found, naive, atol=2e-5, rtol=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99), st.integers(4, 12))
+def test_what_lies_beyond_the_target_is_not_compared(seed, end):
+    """Whatever is replicated there, distances are the same; and those of a patch all beyond are the mean."""
+    template, target = noise(3, 14, 15, 16, seed=seed), noise(3, 14, 15, 16, seed=seed + 1)
+    points, starts = 4 + 6 * noise(5, 3, seed=seed + 2), 4 + (6 * noise(5, 3, seed=seed + 3)).round()
+    covered = torch.zeros(14, 15, 16)
+    covered[:, :, :end] = 1
+    other = torch.where(covered.bool(), target, noise(3, 14, 15, 16, seed=seed + 5))
+    first, second = (
+        block_distances(template, one, points, starts, 2, ball(1), covered=covered) for one in (target, other)
+    )
+    torch.testing.assert_close(first, second)
+    assert (first >= 0).all() and first.isfinite().all()
+    for one, start in zip(first, starts, strict=True):
+        gone = start[0] + torch.arange(-2, 3) - 1 >= end
+        if gone.any() and not gone.all():
+            compared = one[:, :, ~gone]
+            assert float(compared.min()) <= float(one[:, :, gone].min()) and one[:, :, gone].std() < 1e-5
+    everywhere = torch.ones_like(covered)
+    torch.testing.assert_close(
+        block_distances(template, target, points, starts, 2, ball(1), covered=everywhere),
+        block_distances(template, target, points, starts, 2, ball(1)),
+    )
 
 
 def test_near_the_middle_of_a_block_counts_more():
@@ -149,6 +176,18 @@ def test_trained_features_settle_landmarks_in_another_contrast(heads):
     by_similarity = Matcher(device="cpu").match(template, landmarks, inverted)
     assert np.nanmean(errors(placed, truth)) < 1.1 * np.nanmean(errors(by_similarity, truth))
     assert len(placed.missing) <= len(by_similarity.missing)
+
+
+@pytest.mark.parametrize(("axis", "kept"), [(0, 0.65), (1, 0.6), (2, 0.6)])
+def test_landmarks_that_a_target_does_not_show_are_missing(heads, placed, axis, kept):
+    template, landmarks, target, truth = heads
+    part = target.with_voxels(target.voxels.narrow(2 - axis, 0, round(kept * target.size[axis])).contiguous())
+    found = Matcher(device="cpu").match(template, landmarks, part)
+    inside, missing = part.contains(truth.positions), np.isnan(found.positions[:, 0])
+    assert 2 <= (~inside).sum() < len(landmarks) / 2
+    assert missing[~inside].all()
+    assert missing[inside].sum() <= 1
+    assert np.nanmean(errors(found, truth)[inside]) < 1.5 * errors(placed, truth)[inside].mean()
 
 
 def test_storage_order_does_not_matter(heads, placed):

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 
 from deepfeatures.matching.grids import sample, windows
 
+BEYOND = 0.1  # of a block: how much of it is thought as unlike as a block is on average, next to what the target covers
+
 
 def cube(radius: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """All `(x, y, z)` integer offsets of a cube: shape `((2 radius + 1)³, 3)`, z slowest."""
@@ -35,9 +37,13 @@ def block_distances(
     search_radius: int,
     patch: torch.Tensor,
     weights: torch.Tensor | None = None,
+    covered: torch.Tensor | None = None,
     chunk_bytes: int = 4 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
+
+    Where the target ends, a patch is compared as far as the target goes: else what is replicated beyond would hold
+    every landmark inside. The less of a patch is covered, the nearer its distance is to the point's mean.
 
     Args:
         template, target: Features, `(C, D, H, W)`, both on grids of the same spacing.
@@ -46,6 +52,7 @@ def block_distances(
         search_radius: Half the edge of the cube of displacements, in voxels.
         patch: Offsets on which patches are compared, `(K, 3)` integers.
         weights: How much each offset counts, `(K,)`, one on average; all alike where `None`.
+        covered: 1 where the target's features are of its voxels, 0 beyond, `(D, H, W)`; 1 everywhere where `None`.
         chunk_bytes: Target features held at a time; what fits a processor's cache is fastest.
 
     Returns:
@@ -56,22 +63,30 @@ def block_distances(
     corners = (patch + reach).tolist()
     chunk = max(1, chunk_bytes // (4 * channels * width**3))
     weights = torch.ones(len(patch), device=points.device) if weights is None else weights
-    target = target.movedim(0, -1).contiguous()
+    covered = torch.ones_like(target[0]) if covered is None else covered.to(target.dtype)
+    target = torch.cat([target, covered[None]]).movedim(0, -1).contiguous()
     results = []
     for first in range(0, len(points), chunk):
         here, there = points[first : first + chunk], starts[first : first + chunk]
         wanted = sample(template, here[:, None] + patch[None].float())  # (N, K, C)
-        seen = windows(target, there, search_radius + reach)  # (z, y, x, N, C)
-        # |t - s|² = |t|² + |s|² - 2 t·s, summed over the patch without ever holding the patches.
-        squares = seen.square().sum(-1)
-        total = (wanted.square().sum(2) @ weights).expand(n, n, n, -1).clone()
+        seen = windows(target, there, search_radius + reach)  # (z, y, x, N, C + 1)
+        seen[..., -1].round_()
+        seen *= seen[..., -1:].clone()
+        # |t - s|² = |s|² - 2 (t·s - |t|² / 2), summed over the patch without ever holding the patches.
+        wanted = torch.cat([wanted, wanted.square().sum(2, keepdim=True) / -2], 2)
         factors = (weights[:, None] * wanted).movedim(1, 0).contiguous()
-        products = seen.new_zeros(n, n, n, len(here), channels)
+        squares, within = seen[..., :-1].square().sum(-1), seen[..., -1]
+        products = torch.zeros_like(seen[:n, :n, :n])
+        total, share = torch.zeros_like(squares[:n, :n, :n]), torch.zeros_like(squares[:n, :n, :n])
         for k, (x, y, z) in enumerate(corners):
-            products.addcmul_(seen[z : z + n, y : y + n, x : x + n], factors[k])
-            total.add_(squares[z : z + n, y : y + n, x : x + n], alpha=float(weights[k]))
-        total.sub_(products.sum(-1), alpha=2)
-        results.append(total.movedim(-1, 0).clamp(min=0) / (len(patch) * channels))
+            piece = slice(z, z + n), slice(y, y + n), slice(x, x + n)
+            products.addcmul_(seen[piece], factors[k])
+            total.add_(squares[piece], alpha=float(weights[k]))
+            share.add_(within[piece], alpha=float(weights[k]))
+        total = total.sub_(products.sum(-1), alpha=2).clamp_(min=0) / channels
+        typical = total.sum((0, 1, 2)) / share.sum((0, 1, 2)).clamp(min=1)
+        beyond = BEYOND * (weights.sum() - share)
+        results.append(((total + beyond * typical) / (share + beyond).clamp(min=1e-6)).movedim(-1, 0))
     return torch.cat(results)
 
 

@@ -73,11 +73,18 @@ class Lattice:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, template: Scan, spacing_mm: float, points: torch.Tensor | None = None, margin_mm: float = 0.0):
-        """The lattice over the whole template, or over the part of it that lies near the points."""
+    def around(
+        cls,
+        template: Scan,
+        spacing_mm: float,
+        points: torch.Tensor | None = None,
+        margin_mm: float = 0.0,
+        beyond_mm: float = 0.0,
+    ):
+        """The lattice over the whole template, or over the part of it that lies near the points, and so far beyond."""
         first = (spacing_mm - template.spacing) / 2
-        count = (template.extent / spacing_mm).floor().clamp(min=1)
-        low, high = torch.zeros_like(first), count - 1
+        count, beyond = (template.extent / spacing_mm).floor().clamp(min=1), round(beyond_mm / spacing_mm)
+        low, high = torch.full_like(first, -beyond), count - 1 + beyond
         if points is not None:
             low = torch.maximum(((points.amin(0) - margin_mm - first) / spacing_mm).floor(), low).minimum(high)
             high = torch.minimum(((points.amax(0) + margin_mm - first) / spacing_mm).ceil(), high).maximum(low)
@@ -108,6 +115,10 @@ class Pyramid:
             self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
         places = on.to_mm(lattice(on.shape, self.scan.voxels.device))
         return warp(self._smoothed[on.spacing_mm], apply_affine(pose, places) / self.scan.spacing)[0]
+
+    def covers(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
+        """Which voxels of a view are of the scan and not replicated beyond it, `(D, H, W)`."""
+        return self.scan.covers(apply_affine(pose, on.to_mm(lattice(on.shape, pose.device))))
 
     def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.

@@ -71,8 +71,7 @@ def windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Te
     side = 2 * radius + 2
     steps = torch.arange(-radius, side - radius, device=image.device)[:, None]
     x, y, z = (
-        (steps + low).clamp(0, size - 1)
-        for low, size in zip(lowest.long().unbind(1), image.shape[2::-1], strict=True)
+        (steps + low).clamp(0, size - 1) for low, size in zip(lowest.long().unbind(1), image.shape[2::-1], strict=True)
     )
     rows = (z[:, None, None] * image.shape[1] + y[None, :, None]) * image.shape[2] + x[None, None]
     found = image.flatten(0, 2).index_select(0, rows.flatten()).unflatten(0, rows.shape)

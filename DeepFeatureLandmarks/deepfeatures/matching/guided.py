@@ -127,12 +127,11 @@ def locate(
     displacements = torch.zeros_like(every)  # mm in the template's frame
     for number, level in enumerate(settings.settle):
         spacing = level.spacing * unit
-        reached = sum(level.search_radii) + level.patch_radius + 3
-        margin = reached * spacing + float(displacements.abs().max())
-        on = Lattice.around(template.scan, spacing, every, margin)
+        reached = sum(level.search_radii) * spacing + float(displacements.abs().max())
+        on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
         image, features = template.encoded(on, encode)
         scene = target.view(on, pose)
-        seen = encode(scene)
+        seen, covered = encode(scene), target.covers(on, pose)
         radius, step = level.patch_radius, settings.patch_step
         if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
@@ -140,7 +139,7 @@ def locate(
         weights, here, reach = emphasis(patch), on.to_voxels(every), settings.reach * unit / spacing
         for search_radius in level.search_radii:
             moved = displacements / spacing
-            distances = block_distances(features, seen, here, here + moved, search_radius, patch, weights)
+            distances = block_distances(features, seen, here, here + moved, search_radius, patch, weights, covered)
             settled = relax(distances, here, moved, tensions=level.tensions, reach=reach)
             displacements = settled.displacements * spacing
         progress(0.9 * (number + 1) / len(settings.settle))

@@ -24,7 +24,7 @@ from deepfeatures.volume import Volume
 
 # A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
-EDGE = 2.0
+EDGE = 1.0
 POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever features the landmarks settle by
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
 # Noise and other organs had a likeness below 0.1, scans of the same anatomy 0.35 or more.

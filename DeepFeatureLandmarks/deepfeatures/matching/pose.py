@@ -234,12 +234,13 @@ def _round(
     prior: float,
     covered_only: bool = False,
 ) -> torch.Tensor:
-    """The pose after keypoints have been matched once, all or those that lie a voxel inside the target."""
+    """The pose after keypoints have been matched once: those that the search may find in the target, or only those that
+    lie a voxel inside it."""
     on = Lattice.around(template.scan, spacing)
     image, features = template.encoded(on, encode)
     keypoints = strong_keypoints(image, level.keypoints)
-    if covered_only:
-        keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), -spacing)]
+    margin = -spacing if covered_only else spacing * level.search_radius
+    keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), margin)]
     if len(keypoints) < 4:
         return pose
     distances = block_distances(
@@ -249,6 +250,7 @@ def _round(
         keypoints,
         level.search_radius,
         ball(level.patch_radius, patch_step if level.patch_radius > 3 else 1, keypoints.device),
+        covered=target.covers(on, pose),
     )
     displacements, _ = sub_voxel_minimum(distances)
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
