@@ -3,6 +3,7 @@
     python Testing/Benchmarks/defaults.py brain 1000
     python Testing/Benchmarks/defaults.py brain 1000 --turned      # each target turned at random, up to 180 degrees
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_001 --search dense
+    python Testing/Benchmarks/defaults.py hippocampus hippocampus_033 --network cifl/fine_ssc
 
 A turned target keeps its voxels: its header and its true landmarks are rotated and shifted together, so that nothing is
 lost by interpolation. Prints errors in mm over all landmarks, then those of each landmark.
@@ -29,9 +30,12 @@ def main() -> None:
     parser.add_argument("template")
     parser.add_argument("--search", choices=("guided", "dense"), default="guided")
     parser.add_argument("--turned", action="store_true")
+    parser.add_argument("--network", metavar="NETWORK/LAYER", help="features other than the default ones")
     arguments = parser.parse_args()
     folder, random = data_folder() / arguments.set, np.random.default_rng(0)
-    template, matcher = read_case(folder / f"{arguments.template}.nii.gz"), Matcher(search=arguments.search)
+    template = read_case(folder / f"{arguments.template}.nii.gz")
+    network, layer = (arguments.network or "/").split("/")
+    matcher = Matcher(network or None, layer or None, search=arguments.search)
     initial, found, offsets, seconds = [], [], [], []
     for path in sorted(folder.glob("*.nii.gz")):
         if path.name == f"{arguments.template}.nii.gz":
