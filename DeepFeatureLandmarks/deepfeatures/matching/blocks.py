@@ -7,7 +7,9 @@ import torch.nn.functional as F
 
 from deepfeatures.matching.grids import sample, windows
 
-BEYOND = 0.1  # of a block: how much of it is thought as unlike as a block is on average, next to what the target covers
+# What lies beyond the target weighs so much in a block, as if it were as unlike as the point's blocks are on average:
+# lest the little that is covered decide.
+BEYOND = 0.1
 
 
 def cube(radius: int, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -22,7 +22,7 @@ from deepfeatures.matching.template import Features
 from deepfeatures.networks.mind import Mind
 from deepfeatures.volume import Volume
 
-# A landmark that lies beyond the target's edge is drawn to a place just inside of it: nearer to the edge than this, in
+# A landmark that lies beyond the target's edge may come to lie just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
 EDGE = 1.0
 POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever features the landmarks settle by
