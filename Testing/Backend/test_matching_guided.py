@@ -121,7 +121,7 @@ def test_neighbours_on_one_side_foretell_a_stretch():
     distances[-1] = 5.0
     settled = relax(distances, points, starts, tensions=(0.05, 0.05), reach=4.0)
     short = float(true[-1, 0] - settled.displacements[-1, 0])
-    assert 0 < short < 0.65  # the mean of its neighbours would leave it 0.76 short
+    assert 0 < short < 0.6  # the mean of its neighbours would leave it 0.76 short
 
 
 def test_a_point_alone_goes_where_its_block_fits():

@@ -12,8 +12,6 @@ from web_visitors import PICTURES
 from deepfeatures.landmarks import read_landmarks
 from deepfeatures.phantom import make_pair
 
-ANSWERED_MS = 150  # at most, in the middle of many: what feels at once
-
 
 def mean_error_mm(placed, truth) -> float:
     known = {mark.name: np.array(mark.position) for mark in truth if mark.is_defined}
@@ -248,9 +246,7 @@ def test_dicom_series_and_fcsv(visitors, server, data):
 
 
 def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
-    """Times from the wheel, and from the mouse that drags a landmark, to the new picture; kept beside the pictures.
-
-    What else the machine does only adds to them: the scrolls are the quickest of up to three rounds."""
+    """Times from the wheel, and from the mouse that drags a landmark, to the new picture; kept beside the pictures."""
     visitor.open_demo()
     box = visitor.page.locator(".side-template .view-axial").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -272,10 +268,7 @@ def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
     mouse.down()
     drag = answer_times(visitor, "mousemove", lambda turn: mouse.move(middle[0] + 6 * (turn + 1), middle[1]))
     mouse.up()
-    rounds = []
-    while len(rounds) < 3 and not any(np.median(times) < ANSWERED_MS for times in rounds):
-        rounds.append(answer_times(visitor, "wheel", lambda turn: mouse.wheel(0, 100 if turn % 8 < 4 else -100)))
-    scroll = min(rounds, key=np.median)
+    scroll = answer_times(visitor, "wheel", lambda turn: mouse.wheel(0, 100 if turn % 8 < 4 else -100))
     assert visitor.state("is_busy"), "the worker was to compute all the while"
     visitor.button("Cancel").click()
     visitor.picture("1-answered")
@@ -285,7 +278,7 @@ def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
     }
     (PICTURES / "answers.json").write_text(json.dumps(figures, indent=1))
     for name, figure in figures.items():
-        assert figure["median_ms"] < ANSWERED_MS, name  # and nine in ten where nobody else is at work on the machine
+        assert figure["median_ms"] < 150, name  # and nine in ten where nobody else is at work on the machine
 
 
 def answer_times(visitor, event: str, act, turns: int = 16) -> list[float]:

@@ -97,6 +97,10 @@ class Lattice:
     def to_mm(self, voxels: torch.Tensor) -> torch.Tensor:
         return voxels * self.spacing_mm + self.origin
 
+    def places(self, pose: torch.Tensor) -> torch.Tensor:
+        """Where its voxels lie through `pose` `(4, 4)`, in millimetres, `(D, H, W, 3)`."""
+        return apply_affine(pose, self.to_mm(lattice(self.shape, pose.device)))
+
 
 class Pyramid:
     """A scan smoothed once for each spacing at which it is sampled."""
@@ -113,12 +117,11 @@ class Pyramid:
             # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
             self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
-        places = on.to_mm(lattice(on.shape, self.scan.voxels.device))
-        return warp(self._smoothed[on.spacing_mm], apply_affine(pose, places) / self.scan.spacing)[0]
+        return warp(self._smoothed[on.spacing_mm], on.places(pose) / self.scan.spacing)[0]
 
     def covers(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
         """Which voxels of a view are of the scan and not replicated beyond it, `(D, H, W)`."""
-        return self.scan.covers(apply_affine(pose, on.to_mm(lattice(on.shape, pose.device))))
+        return self.scan.covers(on.places(pose))
 
     def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.

@@ -15,7 +15,7 @@ import torch
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
-from deepfeatures.matching.grids import apply_affine, lattice
+from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
 
@@ -167,9 +167,8 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
     on = Lattice.around(template.scan, spacing)
     image, features = template.encoded(on, encode)
     strength = structure(image)
-    places = apply_affine(pose, on.to_mm(lattice(on.shape, pose.device)))
     edges = strength > 0.1 * strength.max()
-    covered = edges & target.scan.covers(places)
+    covered = edges & target.covers(on, pose)
     if not covered.any():
         return 0.0
     here, there = (
