@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import conv3d
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
+from deepfeatures.matching.cross_correlation import cross_correlate
 from deepfeatures.matching.frame import Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, sample
 from deepfeatures.matching.relaxation import relax
@@ -26,8 +28,24 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5))
+def test_cross_correlations_are_those_of_a_sliding_kernel(seed, step, half, more):
+    size = 2 * half + 1
+    windows, kernels = (
+        noise(4, *[step * (size - 1) + 1 + more] * 3, 3, seed=seed),
+        noise(4, *[size] * 3, 3, seed=seed + 1),
+    )
+    found = cross_correlate(windows, kernels, step)
+    slid = [
+        conv3d(window.movedim(-1, 0)[None], kernel.movedim(-1, 0)[None], dilation=step)[0, 0]
+        for window, kernel in zip(windows, kernels, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.stack(slid), atol=1e-4, rtol=1e-4)
+
+
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 99), st.integers(1, 2), st.integers(1, 3), st.integers(1, 2))
+@given(st.integers(0, 99), st.integers(0, 3), st.integers(1, 4), st.integers(1, 3))
 def test_block_distances_are_mean_squared_differences(seed, search_radius, patch_radius, step):
     template, target = noise(3, 14, 15, 16, seed=seed), noise(3, 14, 15, 16, seed=seed + 1)
     points, starts = 4 + 6 * noise(5, 3, seed=seed + 2), 4 + 6 * noise(5, 3, seed=seed + 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from deepfeatures.matching.cross_correlation import cross_correlate
 from deepfeatures.matching.grids import sample, windows
 
 # What lies beyond the target weighs so much in a block, as if it were as unlike as the point's blocks are on average:
@@ -40,7 +41,7 @@ def block_distances(
     patch: torch.Tensor,
     weights: torch.Tensor | None = None,
     covered: torch.Tensor | None = None,
-    chunk_bytes: int = 4 << 20,
+    chunk_bytes: int = 16 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
 
@@ -52,7 +53,7 @@ def block_distances(
         points: Template positions in voxels, `(N, 3)`, sub-voxel.
         starts: Target positions in voxels, `(N, 3)`; their sub-voxel part is kept by sampling.
         search_radius: Half the edge of the cube of displacements, in voxels.
-        patch: Offsets on which patches are compared, `(K, 3)` integers.
+        patch: Offsets on which patches are compared, `(K, 3)`, as `ball` gives them.
         weights: How much each offset counts, `(K,)`, one on average; all alike where `None`.
         covered: 1 where the target's features are of its voxels, 0 beyond, `(D, H, W)`; 1 everywhere where `None`.
         chunk_bytes: Target features held at a time; what fits a processor's cache is fastest.
@@ -60,35 +61,35 @@ def block_distances(
     Returns:
         `(N, n, n, n)` with `n = 2 search_radius + 1`, displacement axes z, y, x.
     """
-    channels, reach = template.shape[0], int(patch.abs().max())
-    width, n = 2 * (search_radius + reach) + 1, 2 * search_radius + 1
-    corners = (patch + reach).tolist()
-    chunk = max(1, chunk_bytes // (4 * channels * width**3))
+    channels, reach = template.shape[0], int(patch.max())
+    step = int(patch[patch > 0].min()) if reach else 1
+    size, radius = 2 * (reach // step) + 1, search_radius + reach
+    chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
     weights = torch.ones(len(patch), device=points.device) if weights is None else weights
     covered = torch.ones_like(target[0]) if covered is None else covered.to(target.dtype)
-    target = torch.cat([target, covered[None]]).movedim(0, -1).contiguous()
+    covered, target = covered[..., None], target.movedim(0, -1).contiguous()
+
+    def kernels(values: torch.Tensor) -> torch.Tensor:
+        """Values of the patch's offsets, `(N, K, C)`, in cubes."""
+        cubes = values.new_zeros(len(values), size, size, size, values.shape[2])
+        x, y, z = ((patch + reach) // step).unbind(1)
+        cubes[:, z, y, x] = values
+        return cubes
+
     results = []
     for first in range(0, len(points), chunk):
         here, there = points[first : first + chunk], starts[first : first + chunk]
-        wanted = sample(template, here[:, None] + patch[None].float())  # (N, K, C)
-        seen = windows(target, there, search_radius + reach)  # (z, y, x, N, C + 1)
-        seen[..., -1].round_()
-        seen *= seen[..., -1:].clone()
-        # |t - s|² = |s|² - 2 (t·s - |t|² / 2), summed over the patch without ever holding the patches.
-        wanted = torch.cat([wanted, wanted.square().sum(2, keepdim=True) / -2], 2)
-        factors = (weights[:, None] * wanted).movedim(1, 0).contiguous()
-        squares, within = seen[..., :-1].square().sum(-1), seen[..., -1]
-        products = torch.zeros_like(seen[:n, :n, :n])
-        total, share = torch.zeros_like(squares[:n, :n, :n]), torch.zeros_like(squares[:n, :n, :n])
-        for k, (x, y, z) in enumerate(corners):
-            piece = slice(z, z + n), slice(y, y + n), slice(x, x + n)
-            products.addcmul_(seen[piece], factors[k])
-            total.add_(squares[piece], alpha=float(weights[k]))
-            share.add_(within[piece], alpha=float(weights[k]))
-        total = total.sub_(products.sum(-1), alpha=2).clamp_(min=0) / channels
-        typical = total.sum((0, 1, 2)) / share.sum((0, 1, 2)).clamp(min=1)
+        wanted = sample(template, here[:, None] + patch.float())  # (N, K, C)
+        seen, within = windows(target, there, radius), windows(covered, there, radius).round_()
+        # |t - s|² = -2 (t·s - |t|² / 2 - |s|² / 2), summed over the patch without ever holding the patches.
+        halves = wanted.square().sum(2, keepdim=True) / -2
+        wanted = weights[:, None] * torch.cat([wanted, halves, torch.full_like(halves, -0.5)], 2)
+        seen = torch.cat([seen, torch.ones_like(within), seen.square().sum(-1, keepdim=True)], -1).mul_(within)
+        total = cross_correlate(seen, kernels(wanted), step).mul_(-2 / channels).clamp_(min=0)
+        share = cross_correlate(within, kernels(weights.expand(len(here), -1)[..., None]), step)
+        typical = total.sum((1, 2, 3), keepdim=True) / share.sum((1, 2, 3), keepdim=True).clamp(min=1)
         beyond = BEYOND * (weights.sum() - share)
-        results.append(((total + beyond * typical) / (share + beyond).clamp(min=1e-6)).movedim(-1, 0))
+        results.append((total + beyond * typical) / (share + beyond).clamp(min=1e-6))
     return torch.cat(results)
 
 

@@ -39,7 +39,7 @@ def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
     axes = [axis for axis in range(3) if image.shape[axis] > 1]
     if not axes:
         return torch.zeros_like(image)
-    return torch.stack(torch.gradient(smooth(image[None], sigma)[0], dim=axes)).norm(dim=0)
+    return sum(slope.square() for slope in torch.gradient(smooth(image[None], sigma)[0], dim=axes)).sqrt()
 
 
 def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
@@ -64,20 +64,20 @@ def windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Te
         radius: Voxels.
 
     Returns:
-        `(n, n, n, N, C)` with `n = 2 radius + 1`, axes z, y, x first.
+        `(N, n, n, n, C)` with `n = 2 radius + 1`, axes z, y, x.
     """
     lowest = middles.floor()
-    beyond = middles - lowest
     side = 2 * radius + 2
-    steps = torch.arange(-radius, side - radius, device=image.device)[:, None]
+    steps = torch.arange(-radius, side - radius, device=image.device)
     x, y, z = (
-        (steps + low).clamp(0, size - 1) for low, size in zip(lowest.long().unbind(1), image.shape[2::-1], strict=True)
+        (low[:, None] + steps).clamp(0, size - 1)
+        for low, size in zip(lowest.long().unbind(1), image.shape[2::-1], strict=True)
     )
-    rows = (z[:, None, None] * image.shape[1] + y[None, :, None]) * image.shape[2] + x[None, None]
+    rows = (z[:, :, None, None] * image.shape[1] + y[:, None, :, None]) * image.shape[2] + x[:, None, None]
     found = image.flatten(0, 2).index_select(0, rows.flatten()).unflatten(0, rows.shape)
-    for axis in range(3):
-        share = beyond[:, 2 - axis, None]
-        found = torch.lerp(found.narrow(axis, 0, side - 1), found.narrow(axis, 1, side - 1), share)
+    for axis, share in zip((3, 2, 1), (middles - lowest).unbind(1), strict=True):  # x is the last axis
+        lower, upper = found.narrow(axis, 0, side - 1), found.narrow(axis, 1, side - 1)
+        found = torch.lerp(lower, upper, share[:, None, None, None, None])
     return found
 
 

@@ -242,25 +242,25 @@ class Cifl(Encoder):
 
         Intensities are those that every encoder is given: -127.5 is the dark end, 127.5 the bright one.
         """
-        found = self._whole(x, layer, x.dtype)
+        found = torch.cat(self._whole(x, layer, x.dtype), 1)
         if padding == "same":
             return found
         stride, field = self.layers[layer].stride, self.layers[layer].receptive_field
         return _crop(found, [(n - field) // stride + 1 for n in x.shape[2:]], [HALO // stride] * 3)
 
-    def _whole(self, x: torch.Tensor, layer: str, dtype: torch.dtype) -> torch.Tensor:
-        """The map of all of `x`, computed in a type."""
+    def _whole(self, x: torch.Tensor, layer: str, dtype: torch.dtype) -> list[torch.Tensor]:
+        """The map of all of `x`, computed in a type; in parts whose channels follow each other."""
         known = self.layers[layer]
         x = (x / FULL_RANGE + 0.5).clamp(-0.5, 1.5)
         for_network = x.to(dtype, memory_format=torch.channels_last_3d)
         if layer == "coarse":
-            return self.maps(for_network, fine=False)["coarse"]
+            return [self.maps(for_network, fine=False)["coarse"]]
         found = self.maps(for_network, coarse=False)["fine"]
         if layer == "fine":
-            return found
+            return [found]
         # a mean over all channels keeps the scale that a mean over those of self-similarity has
         share, gain = math.sqrt(known.channels / COMPANION.channels), float((self.log_gain / 2).exp())
-        return torch.cat([share * self_similarity(x).to(dtype), share * gain * found], 1)
+        return [share * self_similarity(x).to(dtype), share * gain * found]
 
     def dense_into(self, views: list[torch.Tensor], x: torch.Tensor, layer: str, start: Sequence[int]) -> None:
         """See `Encoder`: here what lies further than `HALO` voxels from a view is left out, and coarse features are
@@ -268,13 +268,14 @@ class Cifl(Encoder):
         size = views[0].shape[1:]
         bounds = self._seen(layer, start, size, x.shape[2:])
         seen = x[(..., *(slice(low, high) for low, high in bounds))]
-        found = self._whole(seen, layer, views[0].dtype)
-        if layer == "coarse":
-            found = F.interpolate(found, scale_factor=COARSE_STRIDE, mode="trilinear", align_corners=False)
         reach = (self.layers[layer].receptive_field - 1) // 2
-        first = [s + reach - low for s, (low, _) in zip(start, bounds, strict=True)]
-        for view, features in zip(views, _crop(found, size, first), strict=True):
-            view.copy_(features)
+        first, channel = [s + reach - low for s, (low, _) in zip(start, bounds, strict=True)], 0
+        for part in self._whole(seen, layer, views[0].dtype):
+            if layer == "coarse":
+                part = F.interpolate(part, scale_factor=COARSE_STRIDE, mode="trilinear", align_corners=False)
+            for view, features in zip(views, _crop(part, size, first), strict=True):
+                view[channel : channel + len(features)] = features
+            channel += part.shape[1]
 
     def dense_voxels(self, layer: str, start: Sequence[int], size: Sequence[int], volume: Sequence[int]) -> int:
         return math.prod(high - low for low, high in self._seen(layer, start, size, volume))
