@@ -25,9 +25,8 @@ def settled(seed: int = 0, **changes) -> Settled:
     features = torch.rand(4, 40, 40, 40, generator=random)
     points = 12 + 16 * torch.rand(6, 3, generator=random)
     moved = points + torch.tensor([1.0, 0.0, 0.0])
-    base = Settled(
-        image, features, features.roll(1, 3), points, moved, torch.rand(6, generator=random), torch.diag(torch.ones(4))
-    )
+    distances, spread, astray = torch.rand(3, 6, generator=random)
+    base = Settled(image, features, features.roll(1, 3), points, moved, distances, spread, astray, torch.eye(4))
     return replace(base, **changes)
 
 
@@ -58,7 +57,8 @@ def test_slopes_tell_a_flat_place_a_surface_a_ridge_and_a_corner(axes):
     for axis in range(axes):
         inside = inside & (torch.arange(40) >= 20).reshape([-1 if axis == k else 1 for k in range(3)])
     there = torch.full((1, 3), 20.0)
-    base = settled(image=100 * inside.float(), here=there, there=there, distances=torch.ones(1))
+    one = torch.ones(1)
+    base = settled(image=100 * inside.float(), here=there, there=there, distances=one, spread=one, astray=one)
     slopes = [column(gather(base), f"slope_2_{which}").exp().item() for which in ("most", "middle", "least")]
     assert [slope > 1 for slope in slopes] == [number < axes for number in range(3)]
 

@@ -142,6 +142,33 @@ def test_neighbours_on_one_side_foretell_a_stretch():
     assert 0 < short < 0.6  # the mean of its neighbours would leave it 0.76 short
 
 
+@pytest.mark.parametrize("agreeing", ["landmarks", "keypoints"])
+def test_a_landmark_that_cannot_tell_follows_whoever_agrees_among_themselves(agreeing):
+    """Five landmarks in a row, keypoints around the middle one, whose block says nothing; one crowd disagrees."""
+    landmarks = torch.tensor([[8.0 * k, 0.0, 0.0] for k in (2, 0, 1, 3, 4)])
+    keypoints = landmarks[0] + 8 * (noise(40, 3, seed=1) - 0.5)
+    points = torch.cat([landmarks, keypoints])
+    moved = torch.tensor([2.0, 0.0, 0.0]).repeat(45, 1)
+    stray = slice(5, 45) if agreeing == "landmarks" else slice(1, 5)
+    moved[stray] = (8 * (noise(len(moved[stray]), 3, seed=2) - 0.5)).round()
+    distances = (cube(4).float() - moved[:, None]).square().sum(-1).clamp(max=9.0).reshape(45, 9, 9, 9)
+    distances[0] = 5.0
+    starts, reaches = torch.zeros(45, 3), {"reach": 8.0, "landmarks_reach": 16.0}
+    settled = relax(distances, points, starts, tensions=(0.01, 0.01), landmarks=5, **reaches)
+    assert (settled.displacements[0] - moved[0]).norm() < 1
+
+
+def test_the_spread_tells_a_hollow_from_a_plain_and_astray_a_match_from_its_neighbours():
+    points = torch.stack([torch.arange(9.0), torch.zeros(9), torch.zeros(9)], 1)
+    hollow = cube(2).float().square().sum(1).reshape(5, 5, 5)
+    distances = hollow.repeat(9, 1, 1, 1)
+    distances[3] *= 1e-4
+    distances[7] = (cube(2).float() - torch.tensor([0.0, 2.0, 0.0])).square().sum(1).reshape(5, 5, 5)
+    settled = relax(distances, points, torch.zeros(9, 3), tensions=(0.001, 0.001), reach=3.0)
+    assert settled.spread[3] > 1 > 0.1 > settled.spread[0]
+    assert settled.astray[7] > 1.5 > 0.5 > settled.astray[0]
+
+
 def test_a_point_alone_goes_where_its_block_fits():
     bowl = ((cube(3).float() - torch.tensor([2.0, -1.0, 0.0])) ** 2).sum(1).reshape(1, 7, 7, 7)
     settled = relax(bowl, torch.zeros(1, 3), torch.zeros(1, 3), tensions=(0.01,), reach=5.0)

@@ -80,6 +80,7 @@ def stages() -> dict[str, Place]:
             whole, settle=tuple(replace(level, tensions=tuple(0.0 for _ in level.tensions)) for level in whole.settle)
         ),
         "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
+        "landmarks do not foretell one another": replace(whole, landmarks_reach=0.0),
         "no coarse settling": replace(whole, settle=(fine,)),
         "no fine settling": replace(whole, settle=(coarse,)),
         "one round of fine settling": replace(

@@ -17,12 +17,15 @@ SCALES = (1, 2, 4)  # voxels, standard deviations by which the template is smoot
 NAMES = (
     "distance",  # feature distance of the blocks
     "surroundings",  # the same of balls around them
+    "spread",  # voxels, of the places around that are nearly as likely
+    "astray",  # voxels from where the neighbours foretell it
     "stretch",  # by which factor the pose stretches one direction more than another
     # Root mean square slope of the template's intensity along the direction where it is least, between, and most: none
     # are steep in a flat place, one across a surface, two across a ridge, three at a corner.
     *(f"slope_{scale}_{which}" for scale in SCALES for which in ("least", "middle", "most")),
 )
 AROUND, STEP = 9, 3  # voxels, of the balls
+SMALL = 0.1  # voxels: smaller lengths are alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class Settled:
         features, seen: Of the template and of the target seen through the pose, `(C, D, H, W)`.
         here, there: Landmarks in the one and their places in the other, `(L, 3)`.
         distances: Of the landmarks' blocks, `(L,)`.
+        spread, astray: See `relaxation.Relaxed`, `(L,)`.
         pose: Template to target millimetres, `(4, 4)`.
     """
 
@@ -43,6 +47,8 @@ class Settled:
     here: torch.Tensor
     there: torch.Tensor
     distances: torch.Tensor
+    spread: torch.Tensor
+    astray: torch.Tensor
     pose: torch.Tensor
 
 
@@ -55,6 +61,8 @@ def gather(settled: Settled) -> torch.Tensor:
     columns = (
         settled.distances.clamp(min=1e-8),
         apart.square().mean((1, 2)).clamp(min=1e-8),
+        settled.spread + SMALL,
+        settled.astray + SMALL,
         (stretches[0] / stretches[-1].clamp(min=1e-6)).expand(len(here)),
         *(column for scale in SCALES for column in _slopes(settled.image, here, scale).unbind(1)),
     )

@@ -56,6 +56,7 @@ class GuidedSettings:
         keypoints: Auxiliary keypoints that settle beside the landmarks.
         near: Keypoints lie within this distance of a landmark.
         reach: Standard deviation of the Gaussian that makes points neighbours.
+        landmarks_reach: The same among the landmarks alone; 0 where they count as all other points do.
         largest: The finest spacing is coarsened until the template has at most so many voxels along an axis.
     """
 
@@ -71,6 +72,7 @@ class GuidedSettings:
     keypoints: int = 400
     near: float = 25.0
     reach: float = 8.0
+    landmarks_reach: float = 16.0
     largest: int = 256
 
 
@@ -136,11 +138,20 @@ def locate(
         if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
         patch = ball(radius, step, points.device)
-        weights, here, reach = emphasis(patch), on.to_voxels(every), settings.reach * unit / spacing
+        weights, here = emphasis(patch), on.to_voxels(every)
+        among_all, among_landmarks = (reach * unit / spacing for reach in (settings.reach, settings.landmarks_reach))
         for search_radius in level.search_radii:
             moved = displacements / spacing
             distances = block_distances(features, seen, here, here + moved, search_radius, patch, weights, covered)
-            settled = relax(distances, here, moved, tensions=level.tensions, reach=reach)
+            settled = relax(
+                distances,
+                here,
+                moved,
+                tensions=level.tensions,
+                reach=among_all,
+                landmarks=len(points),
+                landmarks_reach=among_landmarks,
+            )
             displacements = settled.displacements * spacing
         progress(0.9 * (number + 1) / len(settings.settle))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
@@ -155,7 +166,7 @@ def locate(
         apply_affine(pose, (every + displacements)[:count]),
         found,
         round_trips * spacing,
-        gather(Settled(image, features, seen, here, there, found.distances, pose)),
+        gather(Settled(image, features, seen, here, there, found.distances, found.spread, found.astray, pose)),
         spacing,
     )
 

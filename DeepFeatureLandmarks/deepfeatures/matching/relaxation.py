@@ -3,6 +3,9 @@
 After coupled convex optimisation (Heinrich et al. 2014), on a graph of points instead of a grid: each point takes the
 displacement that is best for its own block and near what its neighbours' foretell, then these are asked anew. They
 foretell by an affine map fitted around the point, so that the prior does not pull against stretching and turning.
+
+Landmarks are foretold twice: by all points near them, and, from further away, by the other landmarks alone, which a
+person chose as belonging together. Each crowd is believed as far as it agrees within itself.
 """
 
 from __future__ import annotations
@@ -15,6 +18,12 @@ from deepfeatures.matching.blocks import cube, sub_voxel_minimum
 
 # Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
+SMALLEST = 0.1  # squared voxels: crowds that agree better than this are believed alike
+STRANGE, SHARE = (
+    9.0,
+    0.01,
+)  # squared voxels off, and weight, of a stranger in every crowd: who is far away is believed less
+SOFTNESS = 0.003  # feature distance: places that are worse by this are less likely by a factor of e
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +34,15 @@ class Relaxed:
         displacements: In voxels, sub-voxel, `(N, 3)`.
         distances: Feature distance of the block there, without the prior, `(N,)`.
         typical: Mean feature distance over all displacements tried, `(N,)`.
+        spread: Standard deviation in voxels of the places that are as likely as their cost says, `(N,)`.
+        astray: Voxels between the displacement and what the neighbours foretell, `(N,)`.
     """
 
     displacements: torch.Tensor
     distances: torch.Tensor
     typical: torch.Tensor
+    spread: torch.Tensor
+    astray: torch.Tensor
 
 
 def relax(
@@ -39,6 +52,8 @@ def relax(
     *,
     tensions: tuple[float, ...],
     reach: float,
+    landmarks: int = 0,
+    landmarks_reach: float = 0.0,
 ) -> Relaxed:
     """Block matches that agree with their neighbours.
 
@@ -48,26 +63,65 @@ def relax(
         starts: Displacements in voxels about which the blocks were searched, `(N, 3)`.
         tensions: Feature distance that one voxel away from what the neighbours foretell costs, one an iteration.
         reach: Standard deviation in voxels of the Gaussian that makes points neighbours.
+        landmarks: So many of the first points are landmarks, which also foretell one another.
+        landmarks_reach: The same as `reach` among these alone; 0 where they count as all others do.
     """
     count, n = distances.shape[0], distances.shape[1]
     steps = cube(n // 2, points.device).float()
     flat = distances.reshape(count, -1)
     typical = flat.mean(1)
     distinct = (typical - flat.amin(1)) / typical.clamp(min=1e-9)
-    near = torch.exp(-(torch.cdist(points, points) ** 2) / (2 * reach**2)) * distinct[None] ** 2
-    near.fill_diagonal_(0)
-    moved, cost = starts + steps[flat.argmin(1)], flat
-    expected = moved
+    all_points = _Crowd(points, distinct, reach)
+    landmarks = landmarks if landmarks_reach else 0
+    chosen = _Crowd(points[:landmarks], distinct[:landmarks], landmarks_reach)
+    moved, cost, expected = starts + steps[flat.argmin(1)], flat, starts
     for tension in tensions:
-        expected = _foretold(points, moved, near, starts, DAMPING * reach**2)
-        agreement = 1 / (1 + ((moved - expected).norm(dim=1) / 2) ** 2)
-        expected = _foretold(points, moved, near * agreement[None], starts, DAMPING * reach**2)
+        expected, doubt = all_points.foretell(moved, starts)
+        if landmarks > 1:
+            otherwise, its_doubt = chosen.foretell(moved[:landmarks], starts[:landmarks])
+            share = doubt[:landmarks] / (doubt[:landmarks] + its_doubt)
+            expected[:landmarks] += share[:, None] * (otherwise - expected[:landmarks])
         candidates = starts[:, None] + steps[None]
         cost = flat + tension * ((candidates - expected[:, None]) ** 2).sum(-1)
         moved = starts + steps[cost.argmin(1)]
     best = cost.argmin(1, keepdim=True)
     shift, _ = sub_voxel_minimum(cost.reshape(count, n, n, n))
-    return Relaxed(starts + shift, flat.gather(1, best)[:, 0], typical)
+    likely = torch.softmax(-cost / SOFTNESS, 1)
+    variance = likely @ steps.square().sum(1) - (likely @ steps).square().sum(1)
+    return Relaxed(
+        starts + shift,
+        flat.gather(1, best)[:, 0],
+        typical,
+        variance.clamp(min=0).sqrt(),
+        (starts + shift - expected).norm(dim=1),
+    )
+
+
+class _Crowd:
+    """Points that foretell one another's displacements.
+
+    Args:
+        points: In voxels, `(N, 3)`.
+        distinct: How much better than on average each one's block fits somewhere, `(N,)`.
+        reach: Standard deviation in voxels of the Gaussian that makes them neighbours.
+    """
+
+    def __init__(self, points: torch.Tensor, distinct: torch.Tensor, reach: float):
+        self._points, self._damping = points, DAMPING * reach**2
+        self._near = torch.exp(-(torch.cdist(points, points) ** 2) / (2 * reach**2)) * distinct[None] ** 2
+        self._near.fill_diagonal_(0)
+
+    def foretell(self, moved: torch.Tensor, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Displacements `(N, 3)` that the neighbours of each point foretell, and by how much these disagree, squared.
+
+        Who is far from what the others foretell counts less.
+        """
+        near = self._near
+        expected = _foretold(self._points, moved, near, starts, self._damping)
+        agreement = 1 / (1 + ((moved - expected).norm(dim=1) / 2) ** 2)
+        expected = _foretold(self._points, moved, near * agreement[None], starts, self._damping)
+        off = (moved - expected).square().sum(1)
+        return expected, (near @ off + SHARE * STRANGE) / (near.sum(1) + SHARE) + SMALLEST
 
 
 def _foretold(
