@@ -19,10 +19,8 @@ from deepfeatures.matching.blocks import cube, sub_voxel_minimum
 # Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
 SMALLEST = 0.1  # squared voxels: crowds that agree better than this are believed alike
-STRANGE, SHARE = (
-    9.0,
-    0.01,
-)  # squared voxels off, and weight, of a stranger in every crowd: who is far away is believed less
+# Squared voxels off, and weight, of a stranger in every crowd: one of which all are far away is believed less.
+STRANGE, SHARE = 9.0, 0.01
 SOFTNESS = 0.003  # feature distance: places that are worse by this are less likely by a factor of e
 
 
