@@ -1,7 +1,7 @@
 """Neighbouring points move alike: a smooth prior over block matches, by alternating between the two.
 
 After coupled convex optimisation (Heinrich et al. 2014), on a graph of points instead of a grid: each point takes the
-displacement that is best for its own block and near what its neighbours' foretell, then these are asked anew. They
+displacement that is best for its own block and near what its neighbours foretell, then these are asked anew. They
 foretell by an affine map fitted around the point, so that the prior does not pull against stretching and turning.
 
 Landmarks are foretold twice: by all points near them, and, from further away, by the other landmarks alone, which a
@@ -19,7 +19,7 @@ from deepfeatures.matching.blocks import cube, sub_voxel_minimum
 # Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
 SMALLEST = 0.1  # squared voxels: crowds that agree better than this are believed alike
-# Squared voxels off, and weight, of a stranger in every crowd: one of which all are far away is believed less.
+# Every crowd has a stranger, so many squared voxels off and of so small a weight that it counts only where all are far.
 STRANGE, SHARE = 9.0, 0.01
 SOFTNESS = 0.003  # feature distance: places that are worse by this are less likely by a factor of e
 
@@ -70,12 +70,13 @@ def relax(
     typical = flat.mean(1)
     distinct = (typical - flat.amin(1)) / typical.clamp(min=1e-9)
     all_points = _Crowd(points, distinct, reach)
-    landmarks = landmarks if landmarks_reach else 0
-    chosen = _Crowd(points[:landmarks], distinct[:landmarks], landmarks_reach)
+    chosen = None
+    if landmarks > 1 and landmarks_reach:
+        chosen = _Crowd(points[:landmarks], distinct[:landmarks], landmarks_reach)
     moved, cost, expected = starts + steps[flat.argmin(1)], flat, starts
     for tension in tensions:
         expected, doubt = all_points.foretell(moved, starts)
-        if landmarks > 1:
+        if chosen:
             otherwise, its_doubt = chosen.foretell(moved[:landmarks], starts[:landmarks])
             share = doubt[:landmarks] / (doubt[:landmarks] + its_doubt)
             expected[:landmarks] += share[:, None] * (otherwise - expected[:landmarks])
