@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch.nn.functional import conv3d
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.cross_correlation import cross_correlate
 from deepfeatures.matching.frame import Lattice, Pyramid, Scan
-from deepfeatures.matching.grids import apply_affine, sample
+from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth, warp
+from deepfeatures.matching.guided import GuidedSettings
 from deepfeatures.matching.relaxation import relax
 from deepfeatures.phantom import make_pair
 from deepfeatures.volume import Volume
@@ -173,6 +176,50 @@ def test_a_point_alone_goes_where_its_block_fits():
     bowl = ((cube(3).float() - torch.tensor([2.0, -1.0, 0.0])) ** 2).sum(1).reshape(1, 7, 7, 7)
     settled = relax(bowl, torch.zeros(1, 3), torch.zeros(1, 3), tensions=(0.01,), reach=5.0)
     torch.testing.assert_close(settled.displacements, torch.tensor([[2.0, -1.0, 0.0]]), atol=0.1, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 99), st.tuples(*[st.integers(1, 30)] * 3))
+def test_points_that_move_alike_bend_everything_alike(count, seed, shape):
+    points = noise(count, 3, seed=seed) * torch.tensor(shape[::-1])
+    field = Bend.through(points, torch.tensor([[1.0, -2.0, 0.5]]).expand(count, 3), 5.0, shape).field
+    assert field.shape == (3, *shape)
+    wanted = torch.tensor([1.0, -2.0, 0.5])[:, None, None, None].expand_as(field)
+    torch.testing.assert_close(field, wanted, atol=1e-3, rtol=0)
+
+
+def test_a_bend_goes_where_its_points_go_and_not_where_one_of_them_strays():
+    points = 48 * noise(300, 3, seed=1)
+    true = 2 * torch.stack([torch.sin(points[:, 2] / 12), torch.zeros(300), points[:, 0] / 24 - 1], 1)
+    displacements = true.clone()
+    displacements[0] += 12
+    bend = Bend.through(points, displacements, 5.0, (48, 48, 48))
+    inner = (points > 5).all(1) & (points < 43).all(1)
+    left = (bend.at(points) - true).norm(dim=1)
+    assert left[inner].mean() < 0.2 * true[inner].norm(dim=1).mean()
+    assert left[0] < 1
+
+
+def test_a_bent_target_is_matched_more_exactly():
+    """A texture waved sideways: within a block its parts move by several voxels against each other."""
+    template = 1000 * smooth(noise(1, 64, 64, 64), 2.0)[0]
+    places = lattice((64, 64, 64))
+
+    def wave(points: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([4.0, 0.0, 0.0]) * torch.sin(2 * math.pi / 40 * points[..., 2:])
+
+    volume, target = Volume(template), Volume(warp(template[None], places - wave(places))[0])
+    points = 12 + 40 * noise(20, 3, seed=1)
+    wanted = LandmarkSet(tuple(Landmark(str(k), tuple(p)) for k, p in enumerate(volume.to_world(points.numpy()))))
+    truth = target.to_world((points + wave(points)).numpy())
+    straight, bent = (
+        np.linalg.norm(
+            Matcher(device="cpu", guided=GuidedSettings(bend=bend)).match(volume, wanted, target).positions - truth,
+            axis=1,
+        ).mean()
+        for bend in (False, True)
+    )
+    assert bent < 0.9 * straight
 
 
 @settings(max_examples=20, deadline=None)

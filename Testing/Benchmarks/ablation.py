@@ -81,6 +81,7 @@ def stages() -> dict[str, Place]:
         ),
         "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
         "landmarks do not foretell one another": replace(whole, landmarks_reach=0.0),
+        "the target is not bent between the levels": replace(whole, bend=False),
         "no coarse settling": replace(whole, settle=(fine,)),
         "no fine settling": replace(whole, settle=(coarse,)),
         "one round of fine settling": replace(

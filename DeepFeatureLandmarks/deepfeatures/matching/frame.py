@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.grids import apply_affine, lattice, smooth, warp
 from deepfeatures.volume import Volume
 
@@ -97,9 +98,12 @@ class Lattice:
     def to_mm(self, voxels: torch.Tensor) -> torch.Tensor:
         return voxels * self.spacing_mm + self.origin
 
-    def places(self, pose: torch.Tensor) -> torch.Tensor:
-        """Where its voxels lie through `pose` `(4, 4)`, in millimetres, `(D, H, W, 3)`."""
-        return apply_affine(pose, self.to_mm(lattice(self.shape, pose.device)))
+    def places(self, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
+        """Where its voxels, displaced by the bend, lie through `pose` `(4, 4)`: millimetres, `(D, H, W, 3)`."""
+        voxels = lattice(self.shape, pose.device)
+        if bend is not None:
+            voxels = voxels + bend.field.movedim(0, -1)
+        return apply_affine(pose, self.to_mm(voxels))
 
 
 class Pyramid:
@@ -110,18 +114,21 @@ class Pyramid:
         self._smoothed: dict[float, torch.Tensor] = {}
         self._encoded: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}  # the last used last
 
-    def view(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
-        """Intensities `(D, H, W)` on a lattice of the template, seen through `pose` `(4, 4)`: template mm to own mm."""
+    def view(self, on: Lattice, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
+        """Intensities `(D, H, W)` on a lattice of the template, seen through `pose` `(4, 4)`: template mm to own mm.
+
+        Through the bend first, where there is one.
+        """
         if on.spacing_mm not in self._smoothed:
             ratios = (on.spacing_mm / self.scan.spacing).tolist()
             # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
             self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
-        return warp(self._smoothed[on.spacing_mm], on.places(pose) / self.scan.spacing)[0]
+        return warp(self._smoothed[on.spacing_mm], on.places(pose, bend) / self.scan.spacing)[0]
 
-    def covers(self, on: Lattice, pose: torch.Tensor) -> torch.Tensor:
+    def covers(self, on: Lattice, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
         """Which voxels of a view are of the scan and not replicated beyond it, `(D, H, W)`."""
-        return self.scan.covers(on.places(pose))
+        return self.scan.covers(on.places(pose, bend))
 
     def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.

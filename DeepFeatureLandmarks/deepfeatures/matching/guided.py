@@ -3,7 +3,8 @@
 The paper leaves matching "greedy and unconstrained". Here auxiliary keypoints are chosen in the template beside the
 landmarks. Their matches give the pose (an affine transform that most of them agree on); the target is then seen through
 it in the template's own frame, so that features need not be invariant to rotation; and landmarks and keypoints settle
-together, level by level, where their blocks look alike and their neighbours agree.
+together, level by level, where their blocks look alike and their neighbours agree. The next level sees the target bent
+to the template by what the one before found.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, emphasis, sub_voxel_minimum
 from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
@@ -55,14 +57,15 @@ class GuidedSettings:
         wide_step: Step in such blocks.
         keypoints: Auxiliary keypoints that settle beside the landmarks.
         near: Keypoints lie within this distance of a landmark.
-        reach: Standard deviation of the Gaussian that makes points neighbours.
+        reach: Standard deviation of the Gaussian that makes points neighbours, and by which they bend the target.
         landmarks_reach: The same among the landmarks alone; 0 where they count as all other points do.
+        bend: Whether a level sees the target bent by what the level before found, or through the pose alone.
         largest: The finest spacing is coarsened until the template has at most so many voxels along an axis.
     """
 
     pose: PoseSettings = field(default_factory=PoseSettings)
     settle: tuple[SettleLevel, ...] = (
-        SettleLevel(2, (4,), 4, (0.002, 0.007, 0.007)),
+        SettleLevel(2, (4,), 5, (0.002, 0.007, 0.007)),
         SettleLevel(1, (3, 2), 6, (0.0005, 0.0014, 0.0014)),
     )
     patch_step: int = 2
@@ -71,8 +74,9 @@ class GuidedSettings:
     wide_step: int = 3
     keypoints: int = 400
     near: float = 25.0
-    reach: float = 8.0
+    reach: float = 10.0
     landmarks_reach: float = 16.0
+    bend: bool = True
     largest: int = 256
 
 
@@ -88,7 +92,7 @@ class Located:
 
     Args:
         positions: Target's own millimetres, `(N, 3)`.
-        settled: Of the finest level.
+        settled: Of the finest level; displacements are what was left to find in the bent target.
         round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
         evidence: See `evidence.gather`, `(N, F)`.
         spacing_mm: Of the finest level, the unit of the evidence.
@@ -132,16 +136,19 @@ def locate(
         reached = sum(level.search_radii) * spacing + float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
         image, features = template.encoded(on, encode)
-        scene = target.view(on, pose)
-        seen, covered = encode(scene), target.covers(on, pose)
+        here, among_all = on.to_voxels(every), settings.reach * unit / spacing
+        bend = Bend.none(on.shape, points.device)
+        if number and settings.bend:
+            bend = Bend.through(here, displacements / spacing, among_all, on.shape)
+        scene = target.view(on, pose, bend)
+        seen, covered = encode(scene), target.covers(on, pose, bend)
         radius, step = level.patch_radius, settings.patch_step
         if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
         patch = ball(radius, step, points.device)
-        weights, here = emphasis(patch), on.to_voxels(every)
-        among_all, among_landmarks = (reach * unit / spacing for reach in (settings.reach, settings.landmarks_reach))
+        weights = emphasis(patch)
         for search_radius in level.search_radii:
-            moved = displacements / spacing
+            moved = displacements / spacing - bend.at(here)  # as it is left to find in the bent target
             distances = block_distances(features, seen, here, here + moved, search_radius, patch, weights, covered)
             settled = relax(
                 distances,
@@ -150,9 +157,9 @@ def locate(
                 tensions=level.tensions,
                 reach=among_all,
                 landmarks=len(points),
-                landmarks_reach=among_landmarks,
+                landmarks_reach=settings.landmarks_reach * unit / spacing,
             )
-            displacements = settled.displacements * spacing
+            displacements = (settled.displacements + bend.at(here + settled.displacements)) * spacing
         progress(0.9 * (number + 1) / len(settings.settle))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
     count = len(points)

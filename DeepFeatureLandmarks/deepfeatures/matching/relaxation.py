@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from deepfeatures.matching.blocks import cube, sub_voxel_minimum
+from deepfeatures.matching.foretelling import agreement, foretold, nearness
 
-# Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
-DAMPING = 1.0
 SMALLEST = 0.1  # squared voxels: crowds that agree better than this are believed alike
 # Every crowd has a stranger, so many squared voxels off and of so small a weight that it counts only where all are far.
 STRANGE, SHARE = 9.0, 0.01
@@ -106,36 +105,20 @@ class _Crowd:
     """
 
     def __init__(self, points: torch.Tensor, distinct: torch.Tensor, reach: float):
-        self._points, self._damping = points, DAMPING * reach**2
-        self._near = torch.exp(-(torch.cdist(points, points) ** 2) / (2 * reach**2)) * distinct[None] ** 2
-        self._near.fill_diagonal_(0)
+        self._points, self._reach = points, reach
+        self._near = (nearness(points, points, reach) * distinct[None] ** 2).fill_diagonal_(0)
 
     def foretell(self, moved: torch.Tensor, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Displacements `(N, 3)` that the neighbours of each point foretell, and by how much these disagree, squared.
 
-        Who is far from what the others foretell counts less.
+        Who is far from what the others foretell counts less; who has no neighbours is foretold where it started.
         """
         near = self._near
-        expected = _foretold(self._points, moved, near, starts, self._damping)
-        agreement = 1 / (1 + ((moved - expected).norm(dim=1) / 2) ** 2)
-        expected = _foretold(self._points, moved, near * agreement[None], starts, self._damping)
+        expected = self._expected(moved, starts, near)
+        expected = self._expected(moved, starts, near * agreement(moved, expected))
         off = (moved - expected).square().sum(1)
         return expected, (near @ off + SHARE * STRANGE) / (near.sum(1) + SHARE) + SMALLEST
 
-
-def _foretold(
-    points: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, otherwise: torch.Tensor, damping: float
-) -> torch.Tensor:
-    """What an affine map fitted to the values `(N, 3)`, with a row of `weights` `(N, N)` for each point, is there."""
-    total = weights.sum(1, keepdim=True)
-    shares = weights / total.clamp(min=1e-12)
-    middle, mean = shares @ points, shares @ values
-
-    def covariance(these: torch.Tensor, their_mean: torch.Tensor) -> torch.Tensor:
-        products = (points[:, :, None] * these[:, None]).flatten(1)
-        return (shares @ products).unflatten(1, (3, 3)) - middle[:, :, None] * their_mean[:, None]
-
-    damped = covariance(points, middle) + damping * torch.eye(3, device=points.device)
-    gradient = torch.linalg.solve(damped, covariance(values, mean))
-    found = mean + ((points - middle)[:, None] @ gradient)[:, 0]
-    return torch.where(total > 1e-12, found, otherwise)
+    def _expected(self, moved: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        found = foretold(self._points, moved, weights, self._points, self._reach)
+        return torch.where(weights.sum(1, keepdim=True) > 1e-12, found, starts)
