@@ -32,6 +32,7 @@ from deepfeatures.matching.matcher import GUIDED
 
 OFFSET, RIDGE = 0.3, 0.1  # voxels; weight of small slopes
 BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate; the others check
+Pairs = list[tuple[str, tuple[str, ...]]]  # templates and their targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +65,8 @@ def main() -> None:
         check(found, json.loads(FILE.read_text())[key])
 
 
-Pairs = list[tuple[str, tuple[str, ...]]]  # templates and their targets
-
-
 def pairs(*, calibrating: bool) -> dict[str, Pairs]:
-    """By set; the first word is the folder of the data."""
+    """By set; what precedes a comma is the folder of the data."""
     folder = data_folder() / "hippocampus"
     names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
     half = [name for name in names if (person(name) % 2 == 0) == calibrating]

@@ -35,7 +35,9 @@ class Bend:
         return cls(torch.zeros(3, 1, 1, 1, device=device).expand(3, *shape))
 
     @classmethod
-    def through(cls, points: torch.Tensor, displacements: torch.Tensor, reach: float, shape: tuple[int, int, int]):
+    def through(
+        cls, points: torch.Tensor, displacements: torch.Tensor, reach: float, shape: tuple[int, int, int]
+    ) -> Bend:
         """The smooth field that displaces points about as they are.
 
         Who is far from what the others foretell counts less.
@@ -46,19 +48,13 @@ class Bend:
             shape: Of the grid, along z, y, x.
         """
         others = nearness(points, points, reach).fill_diagonal_(0)
-        expected = foretold(points, displacements, others, points, reach)
-        alone = others.sum(1, keepdim=True) == 0
-        trust = agreement(displacements, torch.where(alone, displacements, expected))
+        expected = foretold(points, displacements, others, points, reach, otherwise=displacements)
+        trust = agreement(displacements, expected)
         sizes = tuple(-(-(n - 1) // STEP) + 1 for n in shape)
-        coarse = torch.cat(
-            [
-                _foretold_anywhere(points, displacements, trust, places, reach)
-                for places in (lattice(sizes, points.device).reshape(-1, 3) * STEP).split(
-                    max(1, ENTRIES // len(points))
-                )
-            ]
-        )
-        coarse = coarse.T.reshape(1, 3, *sizes)
+        places = STEP * lattice(sizes, points.device).reshape(-1, 3)
+        parts = places.split(max(1, ENTRIES // len(points)))
+        found = torch.cat([_foretold_anywhere(points, displacements, trust, part, reach) for part in parts])
+        coarse = found.T.reshape(1, 3, *sizes)
         fine = F.interpolate(coarse, [(n - 1) * STEP + 1 for n in sizes], mode="trilinear", align_corners=True)[0]
         return cls(fine[:, : shape[0], : shape[1], : shape[2]])
 
@@ -71,8 +67,7 @@ def _foretold_anywhere(
     points: torch.Tensor, displacements: torch.Tensor, trust: torch.Tensor, places: torch.Tensor, reach: float
 ) -> torch.Tensor:
     """Also far from all points: there the nearest count, and a gradient goes no further than two reaches."""
-    squares = torch.cdist(places, points) ** 2
-    weights = torch.exp((squares.amin(1, keepdim=True) - squares) / (2 * reach**2)) * trust
+    weights = torch.softmax(-(torch.cdist(places, points) ** 2) / (2 * reach**2), 1) * trust
     middle = weights @ points / weights.sum(1, keepdim=True)
     apart = places - middle
     apart = apart * (2 * reach / apart.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)

@@ -10,21 +10,28 @@ AGREEING = 2.0  # voxels from what the others foretell at which a point counts h
 
 
 def foretold(
-    points: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, at: torch.Tensor, reach: float
+    points: torch.Tensor,
+    values: torch.Tensor,
+    weights: torch.Tensor,
+    at: torch.Tensor,
+    reach: float,
+    otherwise: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
     """What affine maps fitted to values are at places.
 
     Args:
         points: `(N, 3)`.
         values: `(N, 3)`.
-        weights: Of the points for each place, `(Q, N)`; a place whose row is all zeros is foretold zero.
+        weights: Of the points for each place, `(Q, N)`.
         at: Places, `(Q, 3)`.
         reach: How far the points lie apart where they tell as much of a gradient as of a mean.
+        otherwise: What is foretold of places whose weights are all zero, `(Q, 3)`.
 
     Returns:
         `(Q, 3)`.
     """
-    shares = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+    total = weights.sum(1, keepdim=True)
+    shares = weights / total.clamp(min=1e-12)
     middle, mean = shares @ points, shares @ values
 
     def covariance(these: torch.Tensor, their_mean: torch.Tensor) -> torch.Tensor:
@@ -33,7 +40,8 @@ def foretold(
 
     damped = covariance(points, middle) + DAMPING * reach**2 * torch.eye(3, device=points.device)
     gradient = torch.linalg.solve(damped, covariance(values, mean))
-    return mean + ((at - middle)[:, None] @ gradient)[:, 0]
+    found = mean + ((at - middle)[:, None] @ gradient)[:, 0]
+    return torch.where(total > 1e-12, found, otherwise)
 
 
 def nearness(here: torch.Tensor, points: torch.Tensor, reach: float) -> torch.Tensor:

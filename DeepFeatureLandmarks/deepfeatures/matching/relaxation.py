@@ -113,12 +113,8 @@ class _Crowd:
 
         Who is far from what the others foretell counts less; who has no neighbours is foretold where it started.
         """
-        near = self._near
-        expected = self._expected(moved, starts, near)
-        expected = self._expected(moved, starts, near * agreement(moved, expected))
+        points, near, reach = self._points, self._near, self._reach
+        expected = foretold(points, moved, near, points, reach, starts)
+        expected = foretold(points, moved, near * agreement(moved, expected), points, reach, starts)
         off = (moved - expected).square().sum(1)
         return expected, (near @ off + SHARE * STRANGE) / (near.sum(1) + SHARE) + SMALLEST
-
-    def _expected(self, moved: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        found = foretold(self._points, moved, weights, self._points, self._reach)
-        return torch.where(weights.sum(1, keepdim=True) > 1e-12, found, starts)
