@@ -34,14 +34,16 @@ def _side_by_side(windows: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     """The same with a step of one, `(N, a, b, c, C)` to `(N, a - k + 1, b - k + 1, c - k + 1)`."""
     count, depth, height, width, channels = windows.shape
     k = kernels.shape[1]
-    places = width - k + 1
+    layers, places, plane = depth - k + 1, width - k + 1, width * channels
     # A column for each row of the kernel at each place along a row of the window.
-    band = windows.new_zeros(count, width, channels, places, k, k)
-    rows_of_kernel = kernels.permute(0, 3, 4, 1, 2)
+    band = windows.new_zeros(count, k, width, channels, places, k)
+    rows_of_kernel = kernels.permute(0, 1, 3, 4, 2)
     for place in range(places):
-        band[:, place : place + k, :, place] = rows_of_kernel
-    sums = windows.reshape(count, depth * height, width * channels) @ band.flatten(3).flatten(1, 2)
-    sums = sums.view(count, depth, height, places, k, k)
-    for axis in (1, 2):  # a place takes row i of the kernel from the i-th row of the window after its own
-        sums = sums.unfold(axis, k, 1).diagonal(0, 4, 6)
-    return sums.sum((-2, -1))
+        band[:, :, place : place + k, :, place] = rows_of_kernel
+    band = band.flatten(4).flatten(1, 3)
+    planes = windows.movedim(2, 1).reshape(count, height, depth * plane)
+    sums = windows.new_empty(count, layers, height, places, k)
+    for layer in range(layers):
+        sums[:, layer] = (planes[:, :, layer * plane : (layer + k) * plane] @ band).unflatten(2, (places, k))
+    # A place takes row i of the kernel from the i-th row of the window after its own.
+    return sums.unfold(2, k, 1).diagonal(0, 4, 5).sum(-1)

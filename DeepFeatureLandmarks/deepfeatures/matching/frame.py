@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from deepfeatures.matching.bend import Bend
-from deepfeatures.matching.grids import apply_affine, lattice, smooth, warp
+from deepfeatures.matching.grids import apply_affine, smooth
 from deepfeatures.volume import Volume
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
@@ -98,12 +99,21 @@ class Lattice:
     def to_mm(self, voxels: torch.Tensor) -> torch.Tensor:
         return voxels * self.spacing_mm + self.origin
 
-    def places(self, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
-        """Where its voxels, displaced by the bend, lie through `pose` `(4, 4)`: millimetres, `(D, H, W, 3)`."""
-        voxels = lattice(self.shape, pose.device)
-        if bend is not None:
-            voxels = voxels + bend.field.movedim(0, -1)
-        return apply_affine(pose, self.to_mm(voxels))
+    def seen_in(self, scan: Scan, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
+        """Where its voxels, displaced by the bend, lie in a scan through `pose` `(4, 4)`, template mm to the scan's.
+
+        Returns:
+            `(3, D, H, W)`, x, y and z from -1 to 1 between the ends of the scan.
+        """
+        scale = 2 / scan.extent
+        axes = scale[:, None] * pose[:3, :3] * self.spacing_mm  # a step along x, y, z
+        first = scale * (apply_affine(pose, self.origin) + scan.spacing / 2) - 1
+        z, y, x = (
+            axis[:, None] * torch.arange(count, device=pose.device)
+            for axis, count in zip(axes.T.flip(0), self.shape, strict=True)
+        )
+        found = (first[:, None] + z)[:, :, None, None] + y[:, None, :, None] + x[:, None, None]
+        return found if bend is None else found + torch.einsum("ab,bzyx->azyx", axes, bend.field)
 
 
 class Pyramid:
@@ -114,21 +124,26 @@ class Pyramid:
         self._smoothed: dict[float, torch.Tensor] = {}
         self._encoded: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}  # the last used last
 
-    def view(self, on: Lattice, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
-        """Intensities `(D, H, W)` on a lattice of the template, seen through `pose` `(4, 4)`: template mm to own mm.
+    def view(
+        self, on: Lattice, pose: torch.Tensor | None = None, bend: Bend | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a lattice of the template shows of the scan, bent first and then seen through `pose` `(4, 4)`.
 
-        Through the bend first, where there is one.
+        Args:
+            pose: Template mm to own mm; the lattice is the scan's own where `None`.
+
+        Returns:
+            Intensities `(D, H, W)`, and which of them are of the scan and not replicated beyond it.
         """
         if on.spacing_mm not in self._smoothed:
             ratios = (on.spacing_mm / self.scan.spacing).tolist()
             # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
             self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
-        return warp(self._smoothed[on.spacing_mm], on.places(pose, bend) / self.scan.spacing)[0]
-
-    def covers(self, on: Lattice, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
-        """Which voxels of a view are of the scan and not replicated beyond it, `(D, H, W)`."""
-        return self.scan.covers(on.places(pose, bend))
+        pose = torch.eye(4, device=on.origin.device) if pose is None else pose
+        places, image = on.seen_in(self.scan, pose, bend), self._smoothed[on.spacing_mm]
+        seen = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
+        return seen[0, 0], (places.abs() <= 1).all(0)
 
     def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.
@@ -137,7 +152,7 @@ class Pyramid:
         """
         key = (encode, on.spacing_mm, tuple(on.origin.tolist()), on.shape)
         if key not in self._encoded:
-            image = self.view(on, torch.eye(4, device=on.origin.device))
+            image, _ = self.view(on)
             self._encoded[key] = image, encode(image)
         found = self._encoded[key] = self._encoded.pop(key)
         while len(self._encoded) > 1 and sum(features.nbytes for _, features in self._encoded.values()) > KEPT_BYTES:

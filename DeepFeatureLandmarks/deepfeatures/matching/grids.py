@@ -7,6 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+IN_CACHE = 1 << 18  # voxels that are smoothed at a time on the way from memory and back
+
 
 def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> torch.Tensor:
     """Gaussian smoothing with replicated borders.
@@ -18,19 +20,27 @@ def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> to
     sigmas = (sigma,) * 3 if isinstance(sigma, (int, float)) else sigma
     result = image
     for axis, sigma_axis in zip((3, 2, 1), sigmas, strict=True):  # x is the last axis
-        if sigma_axis <= 0:
-            continue
-        radius = max(1, math.ceil(2.5 * sigma_axis))
-        weights = [math.exp(-(offset**2) / (2 * sigma_axis**2)) for offset in range(radius + 1)]
-        total = weights[0] + 2 * sum(weights[1:])
-        padding = [0] * 6
-        padding[2 * (3 - axis)] = padding[2 * (3 - axis) + 1] = radius
-        padded, count = F.pad(result[None], padding, mode="replicate")[0], result.shape[axis]
+        if sigma_axis > 0:
+            result = _smooth_along(result, axis, sigma_axis)
+    return result
+
+
+def _smooth_along(image: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
+    radius, count = max(1, math.ceil(2.5 * sigma)), image.shape[axis]
+    weights = [math.exp(-(offset**2) / (2 * sigma**2)) for offset in range(radius + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    padding = [0] * 6
+    padding[2 * (3 - axis)] = padding[2 * (3 - axis) + 1] = radius
+    across = 2 if axis == 1 else 1
+    rows = max(1, IN_CACHE * image.shape[across] // max(1, image.numel()))
+    result = torch.empty_like(image)
+    for part, smoothed in zip(image.split(rows, across), result.split(rows, across), strict=True):
+        padded = F.pad(part[None], padding, mode="replicate")[0]
         # Shifted copies added up: several times faster on a processor than a convolution of one channel.
-        result = padded.narrow(axis, radius, count) * (weights[0] / total)
+        torch.mul(padded.narrow(axis, radius, count), weights[0] / total, out=smoothed)
         for offset in range(1, radius + 1):
             pair = padded.narrow(axis, radius - offset, count) + padded.narrow(axis, radius + offset, count)
-            result.add_(pair, alpha=weights[offset] / total)
+            smoothed.add_(pair, alpha=weights[offset] / total)
     return result
 
 
@@ -86,13 +96,6 @@ def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> 
     axes = [torch.arange(n, device=device, dtype=torch.float32) for n in shape]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack((x, y, z), -1)
-
-
-def warp(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """`image` `(C, D, H, W)` sampled at `points` `(d, h, w, 3)`: shape `(C, d, h, w)`; borders are replicated."""
-    return F.grid_sample(image[None], normalised(points, image.shape)[None], align_corners=True, padding_mode="border")[
-        0
-    ]
 
 
 def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

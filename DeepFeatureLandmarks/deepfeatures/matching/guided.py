@@ -133,15 +133,18 @@ def locate(
     displacements = torch.zeros_like(every)  # mm in the template's frame
     for number, level in enumerate(settings.settle):
         spacing = level.spacing * unit
-        reached = sum(level.search_radii) * spacing + float(displacements.abs().max())
+        bent = number > 0 and settings.bend
+        reached = sum(level.search_radii) * spacing
+        if not bent:
+            reached += float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
         image, features = template.encoded(on, encode)
         here, among_all = on.to_voxels(every), settings.reach * unit / spacing
         bend = Bend.none(on.shape, points.device)
-        if number and settings.bend:
+        if bent:
             bend = Bend.through(here, displacements / spacing, among_all, on.shape)
-        scene = target.view(on, pose, bend)
-        seen, covered = encode(scene), target.covers(on, pose, bend)
+        scene, covered = target.view(on, pose, bend)
+        seen = encode(scene)
         radius, step = level.patch_radius, settings.patch_step
         if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
@@ -192,7 +195,7 @@ def correlation(image: torch.Tensor, scene: torch.Tensor) -> float:
 def _keypoints_near(template: Pyramid, points: torch.Tensor, unit: float, settings: GuidedSettings) -> torch.Tensor:
     """Keypoints, in the template's millimetres, that lie near a landmark."""
     on = Lattice.around(template.scan, 2 * unit, points, settings.near * unit)
-    found = on.to_mm(strong_keypoints(template.view(on, torch.eye(4, device=points.device)), 8000))
+    found = on.to_mm(strong_keypoints(template.view(on)[0], 8000))
     if len(found):
         found = found[torch.cdist(found, points).amin(1) < settings.near * unit]
     kept = torch.linspace(0, len(found) - 1, min(len(found), settings.keypoints), device=points.device).round().long()

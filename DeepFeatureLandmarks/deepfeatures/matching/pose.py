@@ -168,12 +168,11 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
     image, features = template.encoded(on, encode)
     strength = structure(image)
     edges = strength > 0.1 * strength.max()
-    covered = edges & target.covers(on, pose)
+    scene, within = target.view(on, pose)
+    covered = edges & within
     if not covered.any():
         return 0.0
-    here, there = (
-        seen - seen.mean(1, keepdim=True) for seen in (features[:, covered], encode(target.view(on, pose))[:, covered])
-    )
+    here, there = (seen - seen.mean(1, keepdim=True) for seen in (features[:, covered], encode(scene)[:, covered]))
     correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
     return float(correlation * (covered.sum() / edges.sum()).sqrt())
 
@@ -242,14 +241,15 @@ def _round(
     keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), margin)]
     if len(keypoints) < 4:
         return pose
+    scene, covered = target.view(on, pose)
     distances = block_distances(
         features,
-        encode(target.view(on, pose)),
+        encode(scene),
         keypoints,
         keypoints,
         level.search_radius,
         ball(level.patch_radius, patch_step if level.patch_radius > 3 else 1, keypoints.device),
-        covered=target.covers(on, pose),
+        covered=covered,
     )
     displacements, _ = sub_voxel_minimum(distances)
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
@@ -265,11 +265,10 @@ def _search(
     # In the world only rotations are tried; both volumes' own axes may be left-handed.
     turns = torch.from_numpy(target.scan.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
     turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
-    identity = torch.eye(4, device=offset.device)
     on, seen_on = Lattice.around(small.scan, spacing), Lattice.around(seen.scan, spacing)
     if min(*on.shape, *seen_on.shape) < 2:  # too thin to tell one rotation from another
         return centres_aligned(template.scan, target.scan)
-    structures = structure(small.view(on, identity)), structure(seen.view(seen_on, identity))
+    structures = structure(small.view(on)[0]), structure(seen.view(seen_on)[0])
     poses, scores = correlated_poses(structures[0], on, structures[1], seen_on, turns)
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
     poses = torch.cat([poses, _with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
@@ -299,7 +298,7 @@ def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> 
 def _thumbnail(pyramid: Pyramid, spacing: float) -> tuple[Pyramid, torch.Tensor]:
     """The scan with cubic voxels of `spacing` mm, and where its first voxel lies in the scan's millimetres."""
     on = Lattice.around(pyramid.scan, spacing)
-    voxels = pyramid.view(on, torch.eye(4, device=on.origin.device))
+    voxels, _ = pyramid.view(on)
     grid = pyramid.scan.grid
     spacings = grid.spacing * 0 + spacing
     origin = pyramid.scan.to_world(on.origin[None])[0]
