@@ -15,9 +15,10 @@ from DeepFeatureLandmarksWeb.sides import TARGET, TEMPLATE
 from DeepFeatureLandmarksWeb.uploads import VOLUME_ROLES
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.large import read_fitting
 from deepfeatures.placing import is_out_of_memory
 from deepfeatures.quiet import native_silence
-from deepfeatures.volume import Volume, read_volume
+from deepfeatures.volume import Volume
 
 DEMO_SIZE = 96  # voxels: two heads in two seconds, and placed in a few more
 SHOWN_PERCENT = (0.5, 99.5)
@@ -35,11 +36,14 @@ class Loader:
             await self._yield()
             try:
                 if role in VOLUME_ROLES:
-                    self.show_volume(role, await asyncio.to_thread(_read_volume, path))
+                    volume = await asyncio.to_thread(_read_volume, path)
+                    self.show_volume(role, volume)
+                    if volume.note:
+                        self._warn(volume.note, path)
                 else:
                     self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
             except InputError as error:
-                self._desk.warn(str(error).replace(f"{path.parent}/", ""))
+                self._warn(str(error), path)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -106,6 +110,10 @@ class Loader:
             if node is not None:
                 desk.scene.RemoveNode(node)
 
+    def _warn(self, sentence: str, path: Path) -> None:
+        """Of a file by its name alone: an upload's folder means nothing to who sent it."""
+        self._desk.warn(sentence.replace(f"{path.parent}/", ""))
+
     async def _yield(self) -> None:
         await asyncio.sleep(0.05)  # let the page show what is being done before it is done
 
@@ -129,7 +137,7 @@ class _Busy:
 
 def _read_volume(path: Path) -> Volume:
     with native_silence():
-        return read_volume(path)
+        return read_fitting(path)
 
 
 def _facts(volume: Volume) -> str:

@@ -1,9 +1,11 @@
 """The parts that need no browser."""
 
 import asyncio
+from contextlib import closing
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from DeepFeatureLandmarksWeb.linking import PointMap
 from DeepFeatureLandmarksWeb.serving import Address, is_same_origin
@@ -180,3 +182,24 @@ def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(s
     assert reason in asyncio.run(upload(sent))
     assert list(tmp_path.iterdir()) == []
     assert asyncio.run(upload([("a.fcsv", 1000)])) == "a.fcsv"
+
+
+def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("trame_slicer")
+    from trame_server import Server
+
+    from DeepFeatureLandmarksWeb.app import App
+    from DeepFeatureLandmarksWeb.loading import Loader
+    from deepfeatures import large
+
+    path = tmp_path / "long.nii"
+    sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((20, 30, 40), np.float32)), path)
+    with closing(App(Server(), tmp_path, {})) as app:
+        desk = app.desk
+        asyncio.run(Loader(desk).open("target", path))
+        assert desk.target.volume.GetSpacing() == (1, 1, 1) and desk.state.message == ""
+        monkeypatch.setattr(large, "memory_available", lambda: 20 * 15 * 10 * large.VOXEL_BYTES * large.WORKING_SPACE)
+        asyncio.run(Loader(desk).open("target", path))
+        assert desk.target.volume.GetSpacing() == (2, 2, 2)
+        assert desk.state.message.startswith("long.nii is too large for the memory: read at 2")
+        assert desk.state.target.facts.startswith("20 × 15 × 10 voxels")
