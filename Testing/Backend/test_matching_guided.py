@@ -19,7 +19,6 @@ from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.cross_correlation import cross_correlate
-from deepfeatures.matching.frame import Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth
 from deepfeatures.matching.guided import GuidedSettings
 from deepfeatures.matching.relaxation import relax
@@ -220,20 +219,6 @@ def test_a_bent_target_is_matched_more_exactly():
         for bend in (False, True)
     )
     assert bent < 0.9 * straight
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.tuples(*[st.floats(0.5, 2.0)] * 3), st.sampled_from([1.0, 2.0, 4.0]))
-def test_every_level_sees_the_same_millimetres(spacing, level):
-    """A ramp of millimetres reads the same on every lattice, whatever the voxels' edges: no half voxel is lost."""
-    spacing = np.array(spacing)
-    x = torch.arange(64).float() * float(spacing[0])
-    scan = Scan(Volume(torch.zeros(8, 8, 64), spacing=spacing), x.expand(8, 8, 64).contiguous())
-    on = Lattice.around(scan, level * float(spacing.max()))
-    view, _ = Pyramid(scan).view(on)
-    middle = [n // 2 for n in on.shape]
-    place = on.to_mm(torch.tensor([float(middle[2]), float(middle[1]), float(middle[0])]))
-    assert abs(float(view[tuple(middle)]) - float(place[0])) < 0.02 * float(spacing[0])
 
 
 @pytest.fixture(scope="module")
