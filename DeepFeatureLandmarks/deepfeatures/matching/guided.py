@@ -135,7 +135,7 @@ def locate(
         spacing = level.spacing * unit
         bent = number > 0 and settings.bend
         reached = sum(level.search_radii) * spacing
-        if not bent:
+        if not bent:  # else what was found lies in the bend
             reached += float(displacements.abs().max())
         on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
         image, features = template.encoded(on, encode)
