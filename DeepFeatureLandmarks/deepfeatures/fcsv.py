@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deepfeatures.coordinates import coordinate_system, to_lps
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.landmark_set import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.score_text import describe, with_description
 
 COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID"]

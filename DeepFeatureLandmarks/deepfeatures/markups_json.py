@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfeatures.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.landmark_set import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.score_text import describe, with_description
 
 SCHEMA = (

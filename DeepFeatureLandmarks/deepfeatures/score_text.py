@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import replace
 
-from deepfeatures.landmarks import Landmark
+from deepfeatures.landmark_set import Landmark
 
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 # field of Landmark: text around the number, factor of the number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -228,9 +227,3 @@ def _idle(network: Cifl, loss: str) -> list[nn.Parameter]:
     if loss == "blocks":
         return list(network.coarse_head.parameters())
     return [network.log_sharpness, network.log_gain]
-
-
-if __name__ == "__main__":
-    from deepfeatures.cli import main
-
-    sys.exit(main(["train", "cifl", *sys.argv[1:]]))

@@ -1,0 +1,88 @@
+"""Landmarks: named points in LPS millimetres, with what is known of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+STATUSES = ("undefined", "preview", "defined", "missing")
+LANDMARK_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv")
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """One point.
+
+    Args:
+        name: Label shown beside the point.
+        position: LPS mm, three floats; `None` where `status` is not `"defined"` and nothing is known.
+        status: One of `STATUSES`, as Slicer has them; `"missing"` means looked for and not found.
+        description: Free text, kept as read.
+        distance: Feature distance of the best match, in the network's own units; `None` for a point placed by a person.
+        expected_error: Predicted distance in mm from the true place; `None` where it is not known.
+        within_3mm: Chance from 0 to 1 to lie within 3 mm of the true place; `None` where it is not known.
+        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not
+            measured.
+        locked: Whether a person has locked the point.
+    """
+
+    name: str
+    position: tuple[float, float, float] | None
+    status: str = "defined"
+    description: str = ""
+    distance: float | None = None
+    expected_error: float | None = None
+    within_3mm: float | None = None
+    round_trip: float | None = None
+    locked: bool = False
+
+    @property
+    def is_defined(self) -> bool:
+        return self.status == "defined" and self.position is not None
+
+
+@dataclass(frozen=True)
+class LandmarkSet:
+    """Landmarks of one volume, in the order in which they were placed."""
+
+    landmarks: tuple[Landmark, ...]
+    name: str = "landmarks"
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def __iter__(self) -> Iterator[Landmark]:
+        return iter(self.landmarks)
+
+    def __getitem__(self, index: int) -> Landmark:
+        return self.landmarks[index]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """LPS mm, shape `(N, 3)`; NaN rows for landmarks that are not defined."""
+        rows = [landmark.position if landmark.is_defined else (np.nan,) * 3 for landmark in self.landmarks]
+        return np.array(rows, float).reshape(-1, 3)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the landmarks that are not defined."""
+        return tuple(landmark.name for landmark in self.landmarks if not landmark.is_defined)
+
+    @property
+    def duplicate_names(self) -> tuple[str, ...]:
+        """Names that more than one landmark bears."""
+        counts = Counter(landmark.name for landmark in self.landmarks)
+        return tuple(name for name, count in counts.items() if count > 1)
+
+
+def landmark_stem(path: str | Path) -> str:
+    """The file name of a landmark file without its suffix: `"brain"` for `"data/brain.mrk.json"`."""
+    name = Path(path).name
+    for suffix in LANDMARK_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
