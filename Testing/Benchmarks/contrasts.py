@@ -1,13 +1,14 @@
 """Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
 
     python Testing/Benchmarks/contrasts.py mni152 [--draws 10]
+    python Testing/Benchmarks/contrasts.py stored [--network cifl/fine]
     python Testing/Benchmarks/contrasts.py dicom
 
 `mni152`: the template is MNI152 T1 or T2 with its expert points; each target is T1 or T2 after a random affine and a
 random smooth deformation, the same draws for all four pairs of contrasts, so that T1 -> T1 tells what the deformation
-alone costs; as stored, T1 -> T2 tells what the contrast alone does. `dicom`: T1 -> T2 of one patient, whose series show
-the same place at the same voxel; the landmarks are strong edges in the T1, spread over the head; the target is tried as
-it is and turned.
+alone costs. `stored`: the same volumes with nothing deformed, which tells what the contrast alone costs. `dicom`: T1 ->
+T2 of one patient, whose series show the same place at the same voxel; the landmarks are strong edges in the T1, spread
+over the head; the target is tried as it is and turned.
 """
 
 from __future__ import annotations
@@ -37,42 +38,65 @@ DICOM_POINTS = 40
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=("mni152", "dicom"))
+    parser.add_argument("set", choices=("mni152", "stored", "dicom"))
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--network", metavar="NETWORK/LAYER", help="for stored: features other than the default ones")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
-    figures = mni152(arguments.draws) if arguments.set == "mni152" else dicom(arguments.draws)
+    figures = {
+        "mni152": lambda: mni152(arguments.draws),
+        "stored": lambda: stored(*(arguments.network or "/").split("/")),
+        "dicom": lambda: dicom(arguments.draws),
+    }[arguments.set]()
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
 
 
+def heads() -> dict[str, Case]:
+    """MNI152 in both contrasts, with the same expert points."""
+    folder = data_folder() / "mni152"
+    points = read_landmarks(next(folder.glob("*.fcsv")))
+    return {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
+
+
 def mni152(draws: int) -> dict[str, float]:
     """Mean error in mm of each pair of contrasts."""
-    folder = data_folder() / "mni152"
-    volumes = {name: read_volume(next(folder.glob(f"*{name}*.nii.gz"))) for name in ("T1", "T2")}
-    points = read_landmarks(next(folder.glob("*.fcsv")))
+    templates = heads()
     found: dict[str, list[np.ndarray]] = {}
-    matchers = {name: Matcher() for name in volumes}  # each keeps its template
-    stored = {name: Case(volume, points) for name, volume in volumes.items()}
+    matchers = {name: Matcher() for name in templates}  # each keeps its template
     for draw in range(draws):
-        deformed = {name: deform(case, draw) for name, case in stored.items()}
+        deformed = {name: deform(case, draw) for name, case in templates.items()}
         for template, matcher in matchers.items():
             for target, case in deformed.items():
                 started = time.perf_counter()
-                placed = matcher.match(volumes[template], points, case.volume)
+                placed = matcher.match(templates[template].volume, templates[template].landmarks, case.volume)
                 seconds = time.perf_counter() - started
                 name = f"{template} -> {target}"
                 found.setdefault(name, []).append(errors(placed.positions, case))
                 print(f"draw {draw} {name}: {_text(found[name][-1])}, {seconds:.1f} s", flush=True)
-    for template, target in (("T1", "T2"), ("T2", "T1")):
-        placed = matchers[template].match(volumes[template], points, volumes[target])
-        found[f"{template} -> {target}, as stored"] = [errors(placed.positions, stored[target])]
     for name, values in found.items():
         print(f"{name}: {_text(np.concatenate(values))}")
     means = {name: float(np.nanmean(values)) for name, values in found.items()}
     for name in ("T1 -> T2", "T2 -> T1"):
         print(f"{name} / T1 -> T1: {means[name] / means['T1 -> T1']:.2f}")
     return means
+
+
+def stored(network: str, layer: str) -> dict[str, float]:
+    """Mean error in mm from T1 to T2 and back, and how alike the two offsets are."""
+    cases = heads()
+    offsets = {}
+    for template, target in (("T1", "T2"), ("T2", "T1")):
+        matcher = Matcher(network or None, layer or None, search="guided")
+        placed = matcher.match(cases[template].volume, cases[template].landmarks, cases[target].volume)
+        name = f"{template} -> {target}"
+        offsets[name] = placed.positions - cases[target].landmarks.positions
+        print(f"{name}: {_text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
+    found = ~np.isnan(sum(offsets.values())).any(1)
+    alike = float(np.corrcoef(*(values[found].ravel() for values in offsets.values()))[0, 1])
+    print(f"correlation of the two offsets: {alike:.2f}")
+    means = {name: float(np.nanmean(np.linalg.norm(values, axis=1))) for name, values in offsets.items()}
+    return means | {"correlation": alike}
 
 
 def dicom(draws: int) -> dict[str, float]:
