@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-IN_CACHE = 1 << 18  # voxels that are smoothed at a time on the way from memory and back
+IN_CACHE = 1 << 18  # voxels that a processor smooths at a time on the way from memory and back
 
 
 def smooth(image: torch.Tensor, sigma: float | tuple[float, float, float]) -> torch.Tensor:
@@ -32,7 +32,9 @@ def _smooth_along(image: torch.Tensor, axis: int, sigma: float) -> torch.Tensor:
     padding = [0] * 6
     padding[2 * (3 - axis)] = padding[2 * (3 - axis) + 1] = radius
     across = 2 if axis == 1 else 1
-    rows = max(1, IN_CACHE * image.shape[across] // max(1, image.numel()))
+    rows = image.shape[across]
+    if image.device.type == "cpu":
+        rows = max(1, IN_CACHE * rows // max(1, image.numel()))
     result = torch.empty_like(image)
     for part, smoothed in zip(image.split(rows, across), result.split(rows, across), strict=True):
         padded = F.pad(part[None], padding, mode="replicate")[0]
