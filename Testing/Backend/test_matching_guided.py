@@ -199,26 +199,40 @@ def test_a_bend_goes_where_its_points_go_and_not_where_one_of_them_strays():
     assert left[0] < 1
 
 
+def displaced(texture: torch.Tensor, displacement):
+    """A volume, its points, the volume displaced along x, and where the points went."""
+    sideways = torch.tensor([1.0, 0.0, 0.0])
+    places = lattice(tuple(texture.shape))
+    volume = Volume(texture)
+    target = Volume(sample(texture[None], places - sideways * displacement(places)[..., None])[..., 0])
+    points = 12 + (len(texture) - 24) * noise(20, 3, seed=1)
+    wanted = LandmarkSet(tuple(Landmark(str(k), tuple(p)) for k, p in enumerate(volume.to_world(points.numpy()))))
+    there = points
+    for _ in range(100):
+        there = points + sideways * displacement(there)[..., None]
+    return volume, wanted, target, target.to_world(there.numpy())
+
+
+def mean_error(settings: GuidedSettings, volume, wanted, target, truth) -> float:
+    placed = Matcher(device="cpu", guided=settings).match(volume, wanted, target)
+    return np.linalg.norm(placed.positions - truth, axis=1).mean()
+
+
 def test_a_bent_target_is_matched_more_exactly():
     """A texture waved sideways: within a block its parts move by several voxels against each other."""
-    template = 1000 * smooth(noise(1, 64, 64, 64), 2.0)[0]
-    places = lattice((64, 64, 64))
-
-    def wave(points: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([4.0, 0.0, 0.0]) * torch.sin(2 * math.pi / 40 * points[..., 2:])
-
-    volume, target = Volume(template), Volume(sample(template[None], places - wave(places))[..., 0])
-    points = 12 + 40 * noise(20, 3, seed=1)
-    wanted = LandmarkSet(tuple(Landmark(str(k), tuple(p)) for k, p in enumerate(volume.to_world(points.numpy()))))
-    truth = target.to_world((points + wave(points)).numpy())
-    straight, bent = (
-        np.linalg.norm(
-            Matcher(device="cpu", guided=GuidedSettings(bend=bend)).match(volume, wanted, target).positions - truth,
-            axis=1,
-        ).mean()
-        for bend in (False, True)
-    )
+    texture = 1000 * smooth(noise(1, 64, 64, 64), 2.0)[0]
+    pair = displaced(texture, lambda places: 4 * torch.sin(2 * math.pi / 40 * places[..., 2]))
+    straight, bent = (mean_error(GuidedSettings(bend=bend), *pair) for bend in (False, True))
     assert bent < 0.9 * straight
+
+
+def test_a_bulge_beyond_what_finer_levels_reach_is_followed():
+    """Structures of many sizes whose middle is pushed aside by 14 voxels, which no pose can tell."""
+    sizes = (2.0, 4.0, 8.0)
+    texture = sum(100 * size**1.5 * smooth(noise(1, 80, 80, 80, seed=int(size)), size)[0] for size in sizes)
+    pair = displaced(texture, lambda places: 14 * torch.exp(-(places - 39.5).square().sum(-1) / (2 * 16**2)))
+    whole = GuidedSettings()
+    assert mean_error(whole, *pair) < 0.5 * mean_error(replace(whole, settle=whole.settle[1:]), *pair)
 
 
 @pytest.fixture(scope="module")

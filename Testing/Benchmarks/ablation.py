@@ -74,7 +74,7 @@ def main() -> None:
 def stages() -> dict[str, Place]:
     """The default, and the default without one of its stages."""
     whole = GuidedSettings()
-    coarse, fine = whole.settle
+    wide, coarse, fine = whole.settle
     alone = {
         "no prior: each point goes where its block fits best": replace(
             whole, settle=tuple(replace(level, tensions=tuple(0.0 for _ in level.tensions)) for level in whole.settle)
@@ -82,10 +82,11 @@ def stages() -> dict[str, Place]:
         "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
         "landmarks do not foretell one another": replace(whole, landmarks_reach=0.0),
         "the target is not bent between the levels": replace(whole, bend=False),
-        "no coarse settling": replace(whole, settle=(fine,)),
-        "no fine settling": replace(whole, settle=(coarse,)),
+        "no wide settling": replace(whole, settle=(coarse, fine)),
+        "no wide and no coarse settling": replace(whole, settle=(fine,)),
+        "no fine settling": replace(whole, settle=(wide, coarse)),
         "one round of fine settling": replace(
-            whole, settle=(coarse, replace(fine, search_radii=fine.search_radii[:1]))
+            whole, settle=(wide, coarse, replace(fine, search_radii=fine.search_radii[:1]))
         ),
         "no fine round of the pose": replace(whole, pose=replace(whole.pose, fine=())),
         "no affine pose: translation only": replace(

@@ -1,14 +1,14 @@
 """Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
 
-    python Testing/Benchmarks/contrasts.py mni152 [--draws 10]
+    python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40]
     python Testing/Benchmarks/contrasts.py stored [--network cifl/fine]
     python Testing/Benchmarks/contrasts.py dicom
 
 `mni152`: the template is MNI152 T1 or T2 with its expert points; each target is T1 or T2 after a random affine and a
 random smooth deformation, the same draws for all four pairs of contrasts, so that T1 -> T1 tells what the deformation
-alone costs. `stored`: the same volumes with nothing deformed, which tells what the contrast alone costs. `dicom`: T1 ->
-T2 of one patient, whose series show the same place at the same voxel; the landmarks are strong edges in the T1, spread
-over the head; the target is tried as it is and turned.
+alone costs; `--warp` and `--wave` draw larger deformations. `stored`: the same volumes with nothing deformed, which
+tells what the contrast alone costs. `dicom`: T1 -> T2 of one patient, whose series show the same place at the same
+voxel; the landmarks are strong edges in the T1, spread over the head; the target is tried as it is and turned.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=("mni152", "stored", "dicom"))
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--warp", type=float, default=WARP_MM, help="for mni152: standard deviation of the warp, mm")
+    parser.add_argument("--wave", type=float, default=WAVE_MM, help="for mni152: the Gaussian that smooths it, mm")
     parser.add_argument("--network", metavar="NETWORK/LAYER", help="for stored: features other than the default ones")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     figures = {
-        "mni152": lambda: mni152(arguments.draws),
+        "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave),
         "stored": lambda: stored(*(arguments.network or "/").split("/")),
         "dicom": lambda: dicom(arguments.draws),
     }[arguments.set]()
@@ -59,13 +61,13 @@ def heads() -> dict[str, Case]:
     return {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
 
 
-def mni152(draws: int) -> dict[str, float]:
+def mni152(draws: int, warp_mm: float = WARP_MM, wave_mm: float = WAVE_MM) -> dict[str, float]:
     """Mean error in mm of each pair of contrasts."""
     templates = heads()
     found: dict[str, list[np.ndarray]] = {}
     matchers = {name: Matcher() for name in templates}  # each keeps its template
     for draw in range(draws):
-        deformed = {name: deform(case, draw) for name, case in templates.items()}
+        deformed = {name: deform(case, draw, warp_mm, wave_mm) for name, case in templates.items()}
         for template, matcher in matchers.items():
             for target, case in deformed.items():
                 started = time.perf_counter()
@@ -120,13 +122,13 @@ def dicom(draws: int) -> dict[str, float]:
     return {name: float(np.nanmean(values)) for name, values in found.items()}
 
 
-def deform(case: Case, seed: int) -> Case:
+def deform(case: Case, seed: int, warp_mm: float = WARP_MM, wave_mm: float = WAVE_MM) -> Case:
     """The same head after a random affine and a random smooth deformation, on the same grid; points move along."""
     random, volume = np.random.default_rng(seed), case.volume
     matrix = rotation(random, TURN_DEG) @ np.diag(1 + random.uniform(-STRETCH, STRETCH, 3))
     shift, size, spacing = random.uniform(-SHIFT_MM, SHIFT_MM, 3), np.array(volume.size), volume.spacing
-    waves = [gaussian_filter(random.normal(size=size[::-1]), WAVE_MM / spacing[::-1]) for _ in range(3)]
-    field = np.stack([wave * WARP_MM / wave.std() for wave in waves])  # (3, d, h, w), mm along x, y, z of the world
+    waves = [gaussian_filter(random.normal(size=size[::-1]), wave_mm / spacing[::-1]) for _ in range(3)]
+    field = np.stack([wave * warp_mm / wave.std() for wave in waves])  # (3, d, h, w), mm along x, y, z of the world
     world = volume.direction @ np.diag(spacing)
 
     def to_source(points: np.ndarray) -> np.ndarray:

@@ -35,12 +35,14 @@ class SettleLevel:
         search_radii: Voxels around where the points have come to lie, one a round.
         patch_radius: Voxels.
         tensions: See `relax`.
+        fewest: Voxels along the template's shortest axis below which the level shows too little and is left out.
     """
 
     spacing: float
     search_radii: tuple[int, ...]
     patch_radius: int
     tensions: tuple[float, ...]
+    fewest: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class GuidedSettings:
 
     pose: PoseSettings = field(default_factory=PoseSettings)
     settle: tuple[SettleLevel, ...] = (
+        SettleLevel(4, (4,), 4, (0.004, 0.014, 0.014), fewest=16),
         SettleLevel(2, (4,), 5, (0.002, 0.007, 0.007)),
         SettleLevel(1, (3, 2), 6, (0.0005, 0.0014, 0.0014)),
     )
@@ -131,7 +134,8 @@ def locate(
     unit = finest_spacing(template.scan, target.scan, settings)
     every = torch.cat([points, _keypoints_near(template, points, unit, settings)])
     displacements = torch.zeros_like(every)  # mm in the template's frame
-    for number, level in enumerate(settings.settle):
+    levels = _levels_for(template.scan, unit, settings)
+    for number, level in enumerate(levels):
         spacing = level.spacing * unit
         bent = number > 0 and settings.bend
         reached = sum(level.search_radii) * spacing
@@ -146,7 +150,7 @@ def locate(
         scene, covered = target.view(on, pose, bend)
         seen = encode(scene)
         radius, step = level.patch_radius, settings.patch_step
-        if number == len(settings.settle) - 1 and correlation(image, scene) < settings.same_contrast:
+        if number == len(levels) - 1 and correlation(image, scene) < settings.same_contrast:
             radius, step = round(radius * settings.widening), settings.wide_step
         patch = ball(radius, step, points.device)
         weights = emphasis(patch)
@@ -163,7 +167,7 @@ def locate(
                 landmarks_reach=settings.landmarks_reach * unit / spacing,
             )
             displacements = (settled.displacements + bend.at(here + settled.displacements)) * spacing
-        progress(0.9 * (number + 1) / len(settings.settle))
+        progress(0.9 * (number + 1) / len(levels))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
     count = len(points)
     found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
@@ -179,6 +183,12 @@ def locate(
         gather(Settled(image, features, seen, here, there, found.distances, found.spread, found.astray, pose)),
         spacing,
     )
+
+
+def _levels_for(template: Scan, unit: float, settings: GuidedSettings) -> list[SettleLevel]:
+    """Those in which the template has voxels enough."""
+    shortest = float(template.extent.min()) / unit
+    return [level for level in settings.settle if shortest >= level.fewest * level.spacing]
 
 
 def correlation(image: torch.Tensor, scene: torch.Tensor) -> float:
