@@ -104,6 +104,20 @@ def test_another_frame_of_the_same_voxels_changes_nothing(body, landmarks, match
     assert errors(placed, landmarks.positions @ turn.T + shift).max() < 0.6
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.8])
+@pytest.mark.parametrize("turn", [np.eye(3), ROTATIONS[0]])
+def test_a_body_of_another_size_is_found_and_its_errors_are_of_its_size(body, landmarks, matchers, scale, turn):
+    noise = torch.randn(body.voxels.shape, generator=torch.Generator().manual_seed(1))
+    noisy = replace(turned_in_the_world(body, turn, np.zeros(3)), voxels=body.voxels + 10 * noise)
+    expected = []
+    for factor in (1.0, scale):
+        target = replace(noisy, spacing=factor * body.spacing)
+        placed = matchers["auto"].match(body, landmarks, target)
+        assert errors(placed, target.to_world(body.to_index(landmarks.positions))).max() < 1.5 * factor
+        expected.append([landmark.expected_error for landmark in placed])
+    assert np.median(np.divide(*reversed(expected))) == pytest.approx(scale, rel=0.25)
+
+
 def test_what_is_turned_together_is_placed_together(body, landmarks, matchers):
     other = replace(body, voxels=torch.roll(body.voxels, (1, -2, 1), (0, 1, 2)).clamp(min=0) ** 0.8, name="other")
     plain = matchers["auto"].match(body, landmarks, other).positions

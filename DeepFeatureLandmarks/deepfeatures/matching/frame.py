@@ -116,6 +116,11 @@ class Lattice:
         return found if bend is None else found + torch.einsum("ab,bzyx->azyx", axes, bend.field)
 
 
+def enlargement(pose: torch.Tensor) -> float:
+    """By how much lengths grow through a pose `(4, 4)`, on average over all directions."""
+    return float(pose[:3, :3].det().abs()) ** (1 / 3)
+
+
 class Pyramid:
     """A scan smoothed once for each spacing at which it is sampled."""
 
@@ -135,13 +140,15 @@ class Pyramid:
         Returns:
             Intensities `(D, H, W)`, and which of them are of the scan and not replicated beyond it.
         """
-        if on.spacing_mm not in self._smoothed:
-            ratios = (on.spacing_mm / self.scan.spacing).tolist()
+        pose = torch.eye(4, device=on.origin.device) if pose is None else pose
+        # In steps, so that people's sizes do not ask for smoothing of their own.
+        spacing_mm = on.spacing_mm * 2 ** (round(2 * math.log2(max(enlargement(pose), 1e-3))) / 2)
+        if spacing_mm not in self._smoothed:
+            ratios = (spacing_mm / self.scan.spacing).tolist()
             # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
-            self._smoothed[on.spacing_mm] = smooth(self.scan.voxels[None], sigma)
-        pose = torch.eye(4, device=on.origin.device) if pose is None else pose
-        places, image = on.seen_in(self.scan, pose, bend), self._smoothed[on.spacing_mm]
+            self._smoothed[spacing_mm] = smooth(self.scan.voxels[None], sigma)
+        places, image = on.seen_in(self.scan, pose, bend), self._smoothed[spacing_mm]
         seen = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
         return seen[0, 0], (places.abs() <= 1).all(0)
 

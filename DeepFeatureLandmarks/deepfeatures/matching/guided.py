@@ -17,7 +17,7 @@ import torch
 from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, emphasis, sub_voxel_minimum
 from deepfeatures.matching.evidence import Settled, gather
-from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
+from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan, enlargement
 from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.pose import PoseSettings
@@ -98,7 +98,7 @@ class Located:
         settled: Of the finest level; displacements are what was left to find in the bent target.
         round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
         evidence: See `evidence.gather`, `(N, F)`.
-        spacing_mm: Of the finest level, the unit of the evidence.
+        spacing_mm: Of the finest level as it lies in the target, the unit of the evidence.
     """
 
     positions: torch.Tensor
@@ -108,10 +108,15 @@ class Located:
     spacing_mm: float
 
 
-def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings) -> float:
-    """Millimetres: the coarser of the two scans decides, since it shows no more."""
-    per_scan = [float(scan.spacing.prod()) ** (1 / 3) for scan in (template, target)]
-    return max(*per_scan, float(template.extent.max()) / settings.largest)
+def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings, pose: torch.Tensor | None = None) -> float:
+    """Millimetres of the template: the coarser of the two scans decides, since it shows no more.
+
+    Once the pose `(4, 4)` is known, a target that is larger than the template shows more of it.
+    """
+    ours, theirs = (float(scan.spacing.prod()) ** (1 / 3) for scan in (template, target))
+    if pose is not None:
+        theirs /= max(enlargement(pose), 1.0)
+    return max(ours, theirs, float(template.extent.max()) / settings.largest)
 
 
 def locate(
@@ -131,7 +136,7 @@ def locate(
         encode: Features of a view.
         settling: Called after each level with where the points have come to lie, `(N, 3)`, in the target's millimetres.
     """
-    unit = finest_spacing(template.scan, target.scan, settings)
+    unit = finest_spacing(template.scan, target.scan, settings, pose)
     every = torch.cat([points, _keypoints_near(template, points, unit, settings)])
     displacements = torch.zeros_like(every)  # mm in the template's frame
     levels = _levels_for(template.scan, unit, settings)
@@ -181,7 +186,7 @@ def locate(
         found,
         round_trips * spacing,
         gather(Settled(image, features, seen, here, there, found.distances, found.spread, found.astray, pose)),
-        spacing,
+        spacing * enlargement(pose),
     )
 
 

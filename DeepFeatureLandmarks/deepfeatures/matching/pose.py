@@ -2,7 +2,8 @@
 
 Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, and
 whether they were is seen from the features, once the pose is found: they must be alike, and more alike than a little
-further turned. Else all rotations are tried on a coarse level.
+further turned. Else all rotations are tried on a coarse level; where one volume holds larger structures than the other,
+also with both made one size.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
-from deepfeatures.matching.grids import apply_affine
+from deepfeatures.matching.grids import apply_affine, lattice
 from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
 
@@ -56,6 +57,7 @@ class PoseSettings:
             down to that of the same; at the spacing of the last coarse round.
         advantage: A searched pose takes the place of that from a start where its likeness is higher by more than this:
             small crops allow many poses that are nearly as like, and scans are rarely turned by accident.
+        sizes: Both are made one size, too, where their structures differ in size by more than this factor.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
         search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
@@ -73,6 +75,7 @@ class PoseSettings:
     prior: float = 0.3
     alike: float = 0.35
     advantage: float = 0.1
+    sizes: float = 1.15
     tilt_deg: float = 12.0
     step_deg: float = 30.0
     search_size: int = 16
@@ -118,8 +121,12 @@ def find_pose(
         name = "world" if way == "world" else "centres"
         pose = _coarse(template, target, start(template.scan, target.scan), name, encode, unit, settings)
     if way == "any" or (way == "auto" and not _is_right(template, target, pose, encode, spacing, settings)):
-        start = _search(template, target, encode, spacing, settings)
-        found = _coarse(template, target, start, "any", encode, unit, settings)
+        starts = [
+            _search(template, target, scale, encode, spacing, settings)
+            for scale in _scales(template, target, spacing, settings.sizes)
+        ]
+        searched = [_coarse(template, target, start, "any", encode, unit, settings) for start in starts]
+        found = max(searched, key=lambda pose: pose.likeness)
         pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
     matrix = pose.matrix
     for level in settings.fine:
@@ -255,13 +262,33 @@ def _round(
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
 
 
+def _scales(template: Pyramid, target: Pyramid, spacing: float, least: float) -> tuple[float, ...]:
+    """By how much the target may be larger than the template: not at all, and, where their structures spread over
+    places of different size, as these do."""
+    scale = _spread_mm(target, spacing) / max(_spread_mm(template, spacing), 1e-6)
+    return (1.0, scale) if scale > 0 and abs(math.log(scale)) > math.log(least) else (1.0,)
+
+
+def _spread_mm(pyramid: Pyramid, spacing: float) -> float:
+    """Root of the mean squared distance of structure from its middle."""
+    on = Lattice.around(pyramid.scan, spacing)
+    strength = structure(pyramid.view(on)[0]).flatten()
+    shares = strength / strength.sum().clamp(min=1e-12)
+    places = lattice(on.shape, strength.device).reshape(-1, 3) * spacing
+    return float((shares @ (places - shares @ places).square().sum(1)).sqrt())
+
+
 def _search(
-    template: Pyramid, target: Pyramid, encode: Encode, source_mm: float, settings: PoseSettings
+    template: Pyramid, target: Pyramid, scale: float, encode: Encode, source_mm: float, settings: PoseSettings
 ) -> torch.Tensor:
-    """The best of all rotations, on thumbnails of both volumes that are made from the level of `source_mm`."""
+    """The best of all rotations, on thumbnails of both volumes that are made from the level of `source_mm`.
+
+    Args:
+        scale: The target is seen smaller by this factor.
+    """
     spacing = max(source_mm, float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size)
     small, offset = _thumbnail(template, source_mm)
-    seen, seen_offset = _thumbnail(target, source_mm)
+    seen, seen_offset = _thumbnail(target, source_mm, scale)
     # In the world only rotations are tried; both volumes' own axes may be left-handed.
     turns = torch.from_numpy(target.scan.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
     turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
@@ -284,7 +311,8 @@ def _search(
     found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
     found = [refined(pose, source_mm) for pose in most_alike(found, source_mm, settings.finished)]
     (best,) = most_alike(found, source_mm, 1)
-    return _moved(seen_offset) @ best @ _moved(-offset)
+    enlarged = torch.diag(torch.tensor([scale, scale, scale, 1.0], device=best.device))
+    return _moved(seen_offset) @ enlarged @ best @ _moved(-offset)
 
 
 def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> torch.Tensor:
@@ -295,9 +323,10 @@ def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> 
     return aligned
 
 
-def _thumbnail(pyramid: Pyramid, spacing: float) -> tuple[Pyramid, torch.Tensor]:
-    """The scan with cubic voxels of `spacing` mm, and where its first voxel lies in the scan's millimetres."""
-    on = Lattice.around(pyramid.scan, spacing)
+def _thumbnail(pyramid: Pyramid, spacing: float, scale: float = 1.0) -> tuple[Pyramid, torch.Tensor]:
+    """The scan made smaller by `scale`, with cubic voxels of `spacing` mm, and where its first voxel lies in the scan's
+    own millimetres."""
+    on = Lattice.around(pyramid.scan, spacing * scale)
     voxels, _ = pyramid.view(on)
     grid = pyramid.scan.grid
     spacings = grid.spacing * 0 + spacing
