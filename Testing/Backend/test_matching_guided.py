@@ -227,10 +227,10 @@ def test_a_bent_target_is_matched_more_exactly():
 
 
 def test_a_bulge_beyond_what_finer_levels_reach_is_followed():
-    """Structures of many sizes whose middle is pushed aside by 14 voxels, which no pose can tell."""
+    """Structures of many sizes whose middle is pushed aside by 24 voxels, which no pose can tell."""
     sizes = (2.0, 4.0, 8.0)
-    texture = sum(100 * size**1.5 * smooth(noise(1, 80, 80, 80, seed=int(size)), size)[0] for size in sizes)
-    pair = displaced(texture, lambda places: 14 * torch.exp(-(places - 39.5).square().sum(-1) / (2 * 16**2)))
+    texture = sum(100 * size**1.5 * smooth(noise(1, 112, 112, 112, seed=int(size)), size)[0] for size in sizes)
+    pair = displaced(texture, lambda places: 24 * torch.exp(-(places - 55.5).square().sum(-1) / (2 * 24**2)))
     whole = GuidedSettings()
     assert mean_error(whole, *pair) < 0.5 * mean_error(replace(whole, settle=whole.settle[1:]), *pair)
 

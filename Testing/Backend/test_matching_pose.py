@@ -143,6 +143,23 @@ def test_a_part_of_a_turned_body_is_found(body, landmarks, matchers):
     assert errors(matchers["auto"].match(body, landmarks, part), truth)[inside].max() < 1.5
 
 
+def test_a_small_template_is_found_in_a_large_target():
+    """A cube of 28 mm anywhere in one of 80 mm, in another contrast and with noise."""
+    draw = torch.Generator().manual_seed(3)
+    texture = sum(10 * size**1.5 * smooth(torch.randn(1, 80, 80, 80, generator=draw), size)[0] for size in (1.5, 3.0))
+    noise = torch.randn(texture.shape, generator=draw)
+    whole = Volume(500 - 2 * texture + 2 * noise, np.array([7.0, -3.0, 1.0]), np.ones(3), name="whole")
+    first, size = np.array([44, 6, 50]), 28
+    x, y, z = (slice(n, n + size) for n in first)
+    part = Volume(100 + texture[z, y, x].contiguous(), np.zeros(3), np.ones(3), name="part")
+    wanted = LandmarkSet(tuple(Landmark(f"{k}", (8.0 + k, 18.0 - k, 10.0 + k)) for k in range(5)))
+    matcher = Matcher(device="cpu")
+    placed = matcher.match(part, wanted, whole)
+    assert matcher.last_report["pose"]["way"] == "shift"
+    truth = whole.to_world(part.to_index(wanted.positions) + first)
+    assert errors(placed, truth).max() < 0.5
+
+
 def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
     first, count = np.array([0.0, 0.0, 13.0]), 21  # cut so that centres say something else
     part = replace(body, voxels=body.voxels[13 : 13 + count], origin=body.to_world(first[None])[0], name="part")

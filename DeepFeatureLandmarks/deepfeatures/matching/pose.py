@@ -2,8 +2,8 @@
 
 Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, and
 whether they were is seen from the features, once the pose is found: they must be alike, and more alike than a little
-further turned. Else all rotations are tried on a coarse level; where one volume holds larger structures than the other,
-also with both made one size.
+further turned. Else all shifts are tried, since one volume may show a part of the other; and then all rotations on a
+coarse level, where one volume holds larger structures than the other also with both made one size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, lattice
 from deepfeatures.matching.keypoints import strong_keypoints
 from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
+from deepfeatures.matching.shifts import best_shift
 
 WAYS = ("auto", "centres", "world", "any")
 SMALLEST_LEVEL = 16  # voxels along the shortest axis below which a level holds too little
@@ -93,7 +94,7 @@ class Pose:
 
     Args:
         matrix: Template millimetres to target millimetres, `(4, 4)`.
-        way: What it was found from: `"centres"`, `"world"` or `"any"`.
+        way: What it was found from: `"centres"`, `"world"`, `"shift"` or `"any"`.
         likeness: See `likeness`, at the spacing of the last coarse round.
     """
 
@@ -109,8 +110,8 @@ def find_pose(
 
     Args:
         way: `"centres"` starts from equal directions in the world and centres in one place, `"world"` from equal
-            places in the world, `"any"` from whatever rotation fits best; `"auto"` from centres, and where that is
-            not right from any.
+            places in the world, `"any"` from whatever rotation fits best; `"auto"` from centres, where that is not
+            right from equal directions wherever they fit best (`"shift"`), and where that is not right from any.
         encode: Features of a view.
         unit: The finest spacing, mm.
     """
@@ -120,7 +121,13 @@ def find_pose(
         start = world_aligned if way == "world" else centres_aligned
         name = "world" if way == "world" else "centres"
         pose = _coarse(template, target, start(template.scan, target.scan), name, encode, unit, settings)
-    if way == "any" or (way == "auto" and not _is_right(template, target, pose, encode, spacing, settings)):
+    right = way != "auto" or _is_right(template, target, pose, encode, spacing, settings)
+    if not right:
+        start = best_shift(template, target, world_aligned(template.scan, target.scan), encode, spacing)
+        found = _coarse(template, target, start, "shift", encode, unit, settings)
+        if found.likeness > pose.likeness + settings.advantage:
+            pose, right = found, _is_right(template, target, found, encode, spacing, settings)
+    if way == "any" or not right:
         starts = [
             _search(template, target, scale, encode, spacing, settings)
             for scale in _scales(template, target, spacing, settings.sizes)
