@@ -58,7 +58,8 @@ class PoseSettings:
             down to that of the same; at the spacing of the last coarse round.
         advantage: A searched pose takes the place of that from a start where its likeness is higher by more than this:
             small crops allow many poses that are nearly as like, and scans are rarely turned by accident.
-        sizes: Both are made one size, too, where their structures differ in size by more than this factor.
+        sizes: Both are made one size, too, where their structures differ in size by a factor between these; what is
+            found so must be as alike as a right start, since smaller volumes fit more easily.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
         search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
@@ -76,7 +77,7 @@ class PoseSettings:
     prior: float = 0.3
     alike: float = 0.35
     advantage: float = 0.1
-    sizes: float = 1.15
+    sizes: tuple[float, float] = (1.15, 3.0)
     tilt_deg: float = 12.0
     step_deg: float = 30.0
     search_size: int = 16
@@ -128,11 +129,12 @@ def find_pose(
         if found.likeness > pose.likeness + settings.advantage:
             pose, right = found, _is_right(template, target, found, encode, spacing, settings)
     if way == "any" or not right:
-        starts = [
-            _search(template, target, scale, encode, spacing, settings)
-            for scale in _scales(template, target, spacing, settings.sizes)
-        ]
-        searched = [_coarse(template, target, start, "any", encode, unit, settings) for start in starts]
+        searched = []
+        for scale in _scales(template, target, spacing, settings.sizes):
+            start = _search(template, target, scale, encode, spacing, settings)
+            found = _coarse(template, target, start, "any", encode, unit, settings)
+            if scale == 1 or found.likeness >= settings.alike:
+                searched.append(found)
         found = max(searched, key=lambda pose: pose.likeness)
         pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
     matrix = pose.matrix
@@ -269,11 +271,12 @@ def _round(
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
 
 
-def _scales(template: Pyramid, target: Pyramid, spacing: float, least: float) -> tuple[float, ...]:
+def _scales(template: Pyramid, target: Pyramid, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
     """By how much the target may be larger than the template: not at all, and, where their structures spread over
     places of different size, as these do."""
-    scale = _spread_mm(target, spacing) / max(_spread_mm(template, spacing), 1e-6)
-    return (1.0, scale) if scale > 0 and abs(math.log(scale)) > math.log(least) else (1.0,)
+    ours, theirs = _spread_mm(template, spacing), _spread_mm(target, spacing)
+    differ = sizes[0] * min(ours, theirs) < max(ours, theirs) < sizes[1] * min(ours, theirs)
+    return (1.0, theirs / ours) if differ else (1.0,)
 
 
 def _spread_mm(pyramid: Pyramid, spacing: float) -> float:
