@@ -136,7 +136,7 @@ def place(
         typer.Option(
             "--pose",
             help="Where the search from coarse to fine starts: with the volumes' centres aligned, at equal world"
-            " coordinates, or at any rotation; auto, the default: centres, and any where that is not right.",
+            " coordinates, or at any rotation; auto, the default: centres, else any shift, else any rotation.",
         ),
     ] = None,
     intensity: Annotated[

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cases import Case, aligned_centres, data_folder, errors, read_case
+from cases import Place, aligned_centres, by, data_folder, read_case, tried
 from syn import register
 
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.guided import GuidedSettings
-
-Place = Callable[[Case, Case], np.ndarray]  # template and target to LPS mm, (N, 3)
 
 
 def main() -> None:
@@ -43,13 +39,7 @@ def main() -> None:
     targets = [read_case(path) for path in paths]
     table = []
     for name, place in (rivals() if arguments.syn else stages()).items():
-        found, seconds = [], []
-        for target in targets:
-            started = time.perf_counter()
-            positions = place(template, target)
-            seconds.append(time.perf_counter() - started)
-            found.append(errors(positions, target))
-        values = np.concatenate(found)
+        values, seconds = tried(place, [(template, target) for target in targets])
         known = values[~np.isnan(values)]
         table.append(
             {
@@ -58,7 +48,7 @@ def main() -> None:
                 "median_mm": round(float(np.median(known)), 3),
                 "p95_mm": round(float(np.percentile(known, 95)), 2),
                 "missing": int(np.isnan(values).sum()),
-                "seconds": round(float(np.median(seconds)), 2),
+                "seconds": round(seconds, 2),
             }
         )
         row = table[-1]
@@ -94,20 +84,16 @@ def stages() -> dict[str, Place]:
         ),
     }
     return {
-        "default": _matching(Matcher()),
-        **{name: _matching(Matcher(guided=settings)) for name, settings in alone.items()},
-        "start at the centres, no test of the pose": _matching(Matcher(pose="centres")),
-        "greedy instead of guided": _matching(Matcher(search="dense")),
+        "default": by(Matcher()),
+        **{name: by(Matcher(guided=settings)) for name, settings in alone.items()},
+        "start at the centres, no test of the pose": by(Matcher(pose="centres")),
+        "greedy instead of guided": by(Matcher(search="dense")),
         "centres aligned, nothing else": aligned_centres,
     }
 
 
 def rivals() -> dict[str, Place]:
-    return {"default": _matching(Matcher()), "antspyx SyN": register, "centres aligned": aligned_centres}
-
-
-def _matching(matcher: Matcher) -> Place:
-    return lambda template, target: matcher.match(template.volume, template.landmarks, target.volume).positions
+    return {"default": by(Matcher()), "antspyx SyN": register, "centres aligned": aligned_centres}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import Matcher
 from deepfeatures.volume import Volume
 
 
@@ -30,6 +32,14 @@ def data_folder() -> Path:
     """Where the development volumes lie."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("DEEPFEATURES_DATA", beside))
+
+
+Place = Callable[[Case, Case], np.ndarray]  # template and target to LPS mm, (N, 3)
+
+
+def by(matcher: Matcher) -> Place:
+    """Landmarks as a matcher places them."""
+    return lambda template, target: matcher.match(template.volume, template.landmarks, target.volume).positions
 
 
 def person(name: str) -> int:
@@ -85,6 +95,17 @@ def scaled_boxes(template: Case, target: Case) -> np.ndarray:
 def errors(positions: np.ndarray, target: Case) -> np.ndarray:
     """Distance in mm of each landmark from the truth."""
     return np.linalg.norm(positions - target.landmarks.positions, axis=1)
+
+
+def tried(place: Place, pairs: Iterable[tuple[Case, Case]]) -> tuple[np.ndarray, float]:
+    """Errors in mm of all landmarks of templates in their targets, NaN where missing, and the median seconds a pair."""
+    found, seconds = [], []
+    for template, target in pairs:
+        started = time.perf_counter()
+        placed = place(template, target)
+        seconds.append(time.perf_counter() - started)
+        found.append(errors(placed, target))
+    return np.concatenate(found), float(np.median(seconds))
 
 
 def _extent(volume: Volume) -> np.ndarray:

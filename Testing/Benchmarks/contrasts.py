@@ -61,7 +61,7 @@ def heads() -> dict[str, Case]:
     return {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
 
 
-def mni152(draws: int, warp_mm: float = WARP_MM, wave_mm: float = WAVE_MM) -> dict[str, float]:
+def mni152(draws: int, warp_mm: float, wave_mm: float) -> dict[str, float]:
     """Mean error in mm of each pair of contrasts."""
     templates = heads()
     found: dict[str, list[np.ndarray]] = {}

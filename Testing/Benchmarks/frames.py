@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cases import Case, data_folder, errors, read_case, read_folder
+from cases import Case, Place, by, data_folder, read_case, read_folder, tried
 
 from deepfeatures.evaluation.peers import PEERS
 from deepfeatures.landmarks import LandmarkSet
@@ -30,7 +29,6 @@ from deepfeatures.matching import Matcher
 TEMPLATE, CENTRE = "1000", "L hippocampus centre"
 FACTORS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0)
 EDGES_MM = (40, 60, 80, 100)
-Place = Callable[[Case, Case], np.ndarray]
 
 
 def main() -> None:
@@ -45,7 +43,7 @@ def main() -> None:
     targets = [case for case in read_folder(folder) if case.name != TEMPLATE][: arguments.first]
     rows = []
     for name, known, seen, unit in SETS[arguments.set](template, targets):
-        methods: dict[str, Place] = {"default": _by_default(Matcher())}
+        methods: dict[str, Place] = {"default": by(Matcher())}
         if arguments.rival:
             methods[arguments.rival] = _by_rival(arguments.rival)
         for method, place in methods.items():
@@ -105,28 +103,19 @@ def _shared(case: Case, other: Case) -> Case:
     return replace(case, landmarks=LandmarkSet(tuple(mark for mark in case.landmarks if mark.name in names)))
 
 
-def _by_default(matcher: Matcher) -> Place:
-    return lambda template, target: matcher.match(template.volume, template.landmarks, target.volume).positions
-
-
 def _by_rival(name: str) -> Place:
     return lambda template, target: PEERS[name](template.volume, template.landmarks, target.volume)
 
 
 def _measured(place: Place, template: Case, targets: list[Case], unit: float) -> dict[str, float]:
-    found, seconds = [], []
-    for target in targets:
-        started = time.perf_counter()
-        placed = place(_shared(template, target), target)
-        seconds.append(time.perf_counter() - started)
-        found.append(errors(placed, _shared(target, template)) / unit)
-    values = np.concatenate(found)
-    known = values[~np.isnan(values)]
+    pairs = [(_shared(template, target), _shared(target, template)) for target in targets]
+    values, seconds = tried(place, pairs)
+    known = values[~np.isnan(values)] / unit
     return {
         "mean_mm": round(float(known.mean()), 2) if len(known) else None,
         "largest_mm": round(float(known.max()), 1) if len(known) else None,
         "missing": len(values) - len(known),
-        "seconds": round(float(np.median(seconds)), 1),
+        "seconds": round(seconds, 1),
     }
 
 

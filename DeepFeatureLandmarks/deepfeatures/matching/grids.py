@@ -100,6 +100,18 @@ def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> 
     return torch.stack((x, y, z), -1)
 
 
+def box_corners(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """The corners `(8, 3)` of the box between two of them, `(3,)`."""
+    return torch.cartesian_prod(*torch.stack([low, high], 1))
+
+
+def translation(shift: torch.Tensor) -> torch.Tensor:
+    """The homogeneous `(4, 4)` matrix that moves points by `shift` `(3,)`."""
+    matrix = torch.eye(4, device=shift.device)
+    matrix[:3, 3] = shift
+    return matrix
+
+
 def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """`points` `(..., 3)` through a homogeneous `(4, 4)` matrix."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]

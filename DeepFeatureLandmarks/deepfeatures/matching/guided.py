@@ -20,7 +20,7 @@ from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan, enlargement
 from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.pose import PoseSettings
+from deepfeatures.matching.pose import SMALLEST_LEVEL, PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
 
 DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contrasts share
@@ -67,7 +67,7 @@ class GuidedSettings:
 
     pose: PoseSettings = field(default_factory=PoseSettings)
     settle: tuple[SettleLevel, ...] = (
-        SettleLevel(4, (4,), 4, (0.004, 0.014, 0.014), fewest=16),
+        SettleLevel(4, (4,), 4, (0.004, 0.014, 0.014), fewest=SMALLEST_LEVEL),
         SettleLevel(2, (4,), 5, (0.002, 0.007, 0.007)),
         SettleLevel(1, (3, 2), 6, (0.0005, 0.0014, 0.0014)),
     )

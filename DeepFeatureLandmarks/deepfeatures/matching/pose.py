@@ -16,9 +16,9 @@ import torch
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
-from deepfeatures.matching.grids import apply_affine, lattice
+from deepfeatures.matching.grids import apply_affine, box_corners, lattice, translation
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
+from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure, structured
 from deepfeatures.matching.shifts import best_shift
 
 WAYS = ("auto", "centres", "world", "any")
@@ -182,8 +182,7 @@ def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Enc
     """
     on = Lattice.around(template.scan, spacing)
     image, features = template.encoded(on, encode)
-    strength = structure(image)
-    edges = strength > 0.1 * strength.max()
+    edges = structured(image)
     scene, within = target.view(on, pose)
     covered = edges & within
     if not covered.any():
@@ -322,7 +321,7 @@ def _search(
     found = [refined(pose, source_mm) for pose in most_alike(found, source_mm, settings.finished)]
     (best,) = most_alike(found, source_mm, 1)
     enlarged = torch.diag(torch.tensor([scale, scale, scale, 1.0], device=best.device))
-    return _moved(seen_offset) @ enlarged @ best @ _moved(-offset)
+    return translation(seen_offset) @ enlarged @ best @ translation(-offset)
 
 
 def _with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> torch.Tensor:
@@ -344,30 +343,22 @@ def _thumbnail(pyramid: Pyramid, spacing: float, scale: float = 1.0) -> tuple[Py
     return Pyramid(Scan(replace(grid, voxels=voxels, origin=origin, spacing=spacings), voxels)), on.origin
 
 
-def _moved(shift: torch.Tensor) -> torch.Tensor:
-    matrix = torch.eye(4, device=shift.device)
-    matrix[:3, 3] = shift
-    return matrix
-
-
 def _agreed(here: torch.Tensor, there: torch.Tensor, kind: str, prior: float) -> torch.Tensor:
     """The transform that most matches agree on, held back by the corners of their box, which would rather stay."""
     if kind == "translation":
-        return _translation(here, there)
-    low, high = here.amin(0), here.amax(0)
-    choice = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], device=here.device)
-    corners = low + choice * (high - low)
+        return _agreed_translation(here, there)
+    corners = box_corners(here.amin(0), here.amax(0))
     weights = torch.ones(len(here) + 8, device=here.device)
     weights[-8:] = prior * len(here) / 8
     matrix, _ = robust_affine(torch.cat([here, corners]), torch.cat([there, corners]), weights)
     return matrix
 
 
-def _translation(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+def _agreed_translation(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     moves = there - here
     mean = moves.median(0).values
     for _ in range(10):
         lengths = (moves - mean).norm(dim=1)
         weights = 1 / (1 + (lengths / lengths.median().clamp(min=1e-6)) ** 2) ** 2
         mean = weights @ moves / weights.sum()
-    return _moved(mean)
+    return translation(mean)

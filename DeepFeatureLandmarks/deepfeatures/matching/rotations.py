@@ -46,6 +46,12 @@ def structure(image: torch.Tensor) -> torch.Tensor:
     return edge_strength(image, 0.7)
 
 
+def structured(image: torch.Tensor) -> torch.Tensor:
+    """Which voxels of an image `(D, H, W)` have structure."""
+    strength = structure(image)
+    return strength > 0.1 * strength.max()
+
+
 def correlated_poses(
     template: torch.Tensor, on: Lattice, target: torch.Tensor, seen_on: Lattice, turns: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid
-from deepfeatures.matching.grids import apply_affine
-from deepfeatures.matching.rotations import structure
+from deepfeatures.matching.grids import apply_affine, box_corners, translation
+from deepfeatures.matching.rotations import structured
 
 LEAST_SHARE = 0.25  # of the template's structure that the target must show
 LARGEST = 160  # voxels of the target along an axis; larger ones are seen more coarsely
@@ -29,8 +29,7 @@ def best_shift(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: E
     spacing = max(spacing, float(target.scan.extent.max()) / LARGEST)
     on = Lattice.around(template.scan, spacing)
     image, features = template.encoded(on, encode)
-    strength = structure(image)
-    weights = (strength > 0.1 * strength.max()).float()
+    weights = structured(image).float()
     seen_on = _around_target(on, target, pose)
     scene, covered = target.view(seen_on, pose)
     covered = covered.float()
@@ -57,16 +56,13 @@ def best_shift(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: E
     index = torch.tensor(torch.unravel_index(fits.argmax(), fits.shape), device=pose.device)
     sizes = torch.tensor(seen_on.shape, device=pose.device)
     shift = torch.where(index < sizes, index, index - torch.tensor(shape, device=pose.device)).flip(0)
-    moved = torch.eye(4, device=pose.device)
-    moved[:3, 3] = seen_on.origin + shift * spacing - on.origin
-    return pose @ moved
+    return pose @ translation(seen_on.origin + shift * spacing - on.origin)
 
 
 def _around_target(on: Lattice, target: Pyramid, pose: torch.Tensor) -> Lattice:
     """The lattice of the template's directions that holds the whole target."""
-    extent = target.scan.extent
-    corners = torch.cartesian_prod(*(torch.stack([e * 0, e]) for e in extent)) - target.scan.spacing / 2
-    there = apply_affine(torch.linalg.inv(pose), corners)
+    first = -target.scan.spacing / 2
+    there = apply_affine(torch.linalg.inv(pose), box_corners(first, first + target.scan.extent))
     low, high = there.amin(0), there.amax(0)
     x, y, z = ((high - low) / on.spacing_mm).ceil().long().clamp(min=1).tolist()
     return Lattice(on.spacing_mm, low + on.spacing_mm / 2, (z, y, x))
