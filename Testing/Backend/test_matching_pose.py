@@ -143,21 +143,48 @@ def test_a_part_of_a_turned_body_is_found(body, landmarks, matchers):
     assert errors(matchers["auto"].match(body, landmarks, part), truth)[inside].max() < 1.5
 
 
-def test_a_small_template_is_found_in_a_large_target():
-    """A cube of 28 mm anywhere in one of 80 mm, in another contrast and with noise."""
+@pytest.fixture(scope="module")
+def whole_and_part() -> tuple[Volume, Volume, np.ndarray]:
+    """A cube of 80 mm, a cube of 28 mm of it in another contrast and with noise, and the part's first voxel."""
     draw = torch.Generator().manual_seed(3)
     texture = sum(10 * size**1.5 * smooth(torch.randn(1, 80, 80, 80, generator=draw), size)[0] for size in (1.5, 3.0))
     noise = torch.randn(texture.shape, generator=draw)
     whole = Volume(500 - 2 * texture + 2 * noise, np.array([7.0, -3.0, 1.0]), np.ones(3), name="whole")
-    first, size = np.array([44, 6, 50]), 28
-    x, y, z = (slice(n, n + size) for n in first)
-    part = Volume(100 + texture[z, y, x].contiguous(), np.zeros(3), np.ones(3), name="part")
+    first = np.array([44, 6, 50])
+    x, y, z = (slice(n, n + 28) for n in first)
+    return whole, Volume(100 + texture[z, y, x].contiguous(), np.zeros(3), np.ones(3), name="part"), first
+
+
+def test_a_small_template_is_found_in_a_large_target(whole_and_part):
+    whole, part, first = whole_and_part
     wanted = LandmarkSet(tuple(Landmark(f"{k}", (8.0 + k, 18.0 - k, 10.0 + k)) for k in range(5)))
     matcher = Matcher(device="cpu")
     placed = matcher.match(part, wanted, whole)
     assert matcher.last_report["pose"]["way"] == "shift"
     truth = whole.to_world(part.to_index(wanted.positions) + first)
     assert errors(placed, truth).max() < 0.5
+
+
+def test_a_small_part_of_the_template_is_found_and_what_it_does_not_show_is_missing(whole_and_part):
+    whole, part, first = whole_and_part
+    shown = np.array([[8.0 + k, 18.0 - k, 10.0 + k] for k in range(5)])
+    truth = np.concatenate([part.to_world(shown), np.full((2, 3), np.nan)])
+    places = np.concatenate([shown + first, [[10.0, 60.0, 12.0], [20.0, 40.0, 20.0]]])
+    wanted = LandmarkSet(tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(whole.to_world(places))))
+    matcher = Matcher(device="cpu")
+    placed = matcher.match(whole, wanted, part)
+    assert matcher.last_report["pose"]["way"] == "shift"
+    np.testing.assert_array_equal(np.isnan(placed.positions), np.isnan(truth))
+    assert errors(placed, truth)[:5].max() < 0.5
+
+
+def test_a_small_target_of_noise_shows_no_landmark(whole_and_part):
+    whole, part, _ = whole_and_part
+    wanted = LandmarkSet(
+        tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(np.random.default_rng(0).uniform(20, 60, (20, 3))))
+    )
+    noise = smooth(torch.randn(1, *part.voxels.shape, generator=torch.Generator().manual_seed(8)), 2.0)[0]
+    assert np.isnan(Matcher(device="cpu").match(whole, wanted, part.with_voxels(100 * noise)).positions).all()
 
 
 def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):

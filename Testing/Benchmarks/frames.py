@@ -3,12 +3,15 @@
     python Testing/Benchmarks/frames.py sizes [--first 3] [--rival ants-syn]
     python Testing/Benchmarks/frames.py parts [--first 3] [--rival ants-syn]
     python Testing/Benchmarks/frames.py views [--first 3] [--rival ants-syn]
+    python Testing/Benchmarks/frames.py tips [--first 40] [--rival ants-syn]
 
 `sizes`: brain 1000 in other brains whose voxels are said to be larger or smaller by a factor; errors are in mm of the
 target as it really is. `parts`: a cube around the left hippocampus of brain 1000, with the landmarks that lie in it, in
-other whole brains. `views`: brain 1000 in such cubes of other brains. Prints mean and largest error of the landmarks
-that lie in both, how many of them are missing, and the median seconds of a target, for the defaults of `place` and,
-where asked for, a rival of `deepfeatures evaluate`.
+other whole brains. `views`: brain 1000 in such cubes of other brains. `tips`: the tips of the left hippocampus of brain
+1000 in crops around the hippocampus of other people, of another data set, scanner and annotation protocol.
+
+Prints mean and largest error of the landmarks that lie in both, how many of them are missing, and the median seconds of
+a target, for the defaults of `place` and, where asked for, a rival of `deepfeatures evaluate`.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from deepfeatures.matching import Matcher
 
 TEMPLATE, CENTRE = "1000", "L hippocampus centre"
 FACTORS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0)
-EDGES_MM = (40, 60, 80, 100)
+EDGES_MM = (30, 40, 60, 80, 100)
+TIPS = {"L hippocampus anterior tip": "head tip", "L hippocampus posterior tip": "tail tip"}  # in brains, and in crops
 
 
 def main() -> None:
@@ -38,11 +42,8 @@ def main() -> None:
     parser.add_argument("--rival", choices=PEERS)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
-    folder = data_folder() / "brain"
-    template = read_case(folder / f"{TEMPLATE}.nii.gz")
-    targets = [case for case in read_folder(folder) if case.name != TEMPLATE][: arguments.first]
-    rows = []
-    for name, known, seen, unit in SETS[arguments.set](template, targets):
+    template, rows = read_case(data_folder() / "brain" / f"{TEMPLATE}.nii.gz"), []
+    for name, known, seen, unit in SETS[arguments.set](template, arguments.first):
         methods: dict[str, Place] = {"default": by(Matcher())}
         if arguments.rival:
             methods[arguments.rival] = _by_rival(arguments.rival)
@@ -53,27 +54,48 @@ def main() -> None:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def sizes(template: Case, targets: list[Case]) -> Iterator[tuple[str, Case, list[Case], float]]:
+def sizes(template: Case, first: int) -> Iterator[tuple[str, Case, list[Case], float]]:
     """What is compared: a name, the template, its targets, and how many of their millimetres are a real one."""
+    targets = others(first)
     for factor in FACTORS:
         yield f"{factor:g} times the size", template, [enlarged(case, factor) for case in targets], factor
 
 
-def parts(template: Case, targets: list[Case]) -> Iterator[tuple[str, Case, list[Case], float]]:
+def parts(template: Case, first: int) -> Iterator[tuple[str, Case, list[Case], float]]:
     """As `sizes`."""
+    targets = others(first)
     for edge in EDGES_MM:
         part = cube(template, edge)
         yield f"a cube of {edge} mm with {len(part.landmarks)} landmarks", part, targets, 1.0
 
 
-def views(template: Case, targets: list[Case]) -> Iterator[tuple[str, Case, list[Case], float]]:
+def views(template: Case, first: int) -> Iterator[tuple[str, Case, list[Case], float]]:
     """As `sizes`."""
+    targets = others(first)
     for edge in EDGES_MM:
         seen = [cube(case, edge) for case in targets]
         yield f"cubes of {edge} mm with {sum(len(case.landmarks) for case in seen)} landmarks", template, seen, 1.0
 
 
-SETS = {"sizes": sizes, "parts": parts, "views": views}
+def tips(template: Case, first: int) -> Iterator[tuple[str, Case, list[Case], float]]:
+    """As `sizes`."""
+    crops = list(read_folder(data_folder() / "hippocampus"))
+    for ours, theirs in TIPS.items():
+        yield f"the {theirs} in crops", template, [renamed(case, {theirs: ours}) for case in crops[:first]], 1.0
+
+
+SETS = {"sizes": sizes, "parts": parts, "views": views, "tips": tips}
+
+
+def others(first: int) -> list[Case]:
+    """The first brains but the template."""
+    return [case for case in read_folder(data_folder() / "brain") if case.name != TEMPLATE][:first]
+
+
+def renamed(case: Case, names: dict[str, str]) -> Case:
+    """With the landmarks of these names alone, called otherwise."""
+    marks = (replace(mark, name=names[mark.name]) for mark in case.landmarks if mark.name in names)
+    return replace(case, landmarks=LandmarkSet(tuple(marks)))
 
 
 def enlarged(case: Case, factor: float) -> Case:

@@ -27,8 +27,9 @@ from deepfeatures.volume import Volume
 EDGE = 1.0
 POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever features the landmarks settle by
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
-# Noise and other organs had a likeness below 0.1, scans of the same anatomy 0.35 or more.
-LEAST_LIKENESS = 0.15
+# Noise and other organs had a likeness below 0.1, or 0.2 where the target was a cube of 40 mm, too small to tell; scans
+# of the same anatomy had 0.3 or more.
+LEAST_LIKENESS = 0.25
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 

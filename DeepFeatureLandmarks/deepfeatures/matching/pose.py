@@ -18,7 +18,8 @@ from deepfeatures.matching.consensus import robust_affine
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, box_corners, lattice, translation
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure, structured
+from deepfeatures.matching.pair import Pair, attainable_share
+from deepfeatures.matching.rotations import candidate_rotations, correlated_poses, structure
 from deepfeatures.matching.shifts import best_shift
 
 WAYS = ("auto", "centres", "world", "any")
@@ -96,7 +97,7 @@ class Pose:
     Args:
         matrix: Template millimetres to target millimetres, `(4, 4)`.
         way: What it was found from: `"centres"`, `"world"`, `"shift"` or `"any"`.
-        likeness: See `likeness`, at the spacing of the last coarse round.
+        likeness: See `Pair.likeness`, at the spacing of the last coarse round.
     """
 
     matrix: torch.Tensor
@@ -117,38 +118,29 @@ def find_pose(
         unit: The finest spacing, mm.
     """
     spacing = usable_spacing(template.scan, settings.coarse[-1].spacing, unit)
+    aligned = world_aligned(template.scan, target.scan)
+    pair = Pair(template, target, encode, attainable_share(template, target, aligned, spacing))
     pose = None
     if way != "any":
-        start = world_aligned if way == "world" else centres_aligned
-        name = "world" if way == "world" else "centres"
-        pose = _coarse(template, target, start(template.scan, target.scan), name, encode, unit, settings)
-    right = way != "auto" or _is_right(template, target, pose, encode, spacing, settings)
+        start, name = (aligned, way) if way == "world" else (centres_aligned(template.scan, target.scan), "centres")
+        pose = _coarse(pair, start, name, unit, settings)
+    right = way != "auto" or _is_right(pair, pose, spacing, settings)
     if not right:
-        start = best_shift(template, target, world_aligned(template.scan, target.scan), encode, spacing)
-        found = _coarse(template, target, start, "shift", encode, unit, settings)
+        found = _coarse(pair, best_shift(pair, aligned, spacing), "shift", unit, settings)
         if found.likeness > pose.likeness + settings.advantage:
-            pose, right = found, _is_right(template, target, found, encode, spacing, settings)
+            pose, right = found, _is_right(pair, found, spacing, settings)
     if way == "any" or not right:
         searched = []
-        for scale in _scales(template, target, spacing, settings.sizes):
-            start = _search(template, target, scale, encode, spacing, settings)
-            found = _coarse(template, target, start, "any", encode, unit, settings)
+        for scale in _scales(pair, spacing, settings.sizes):
+            found = _coarse(pair, _search(pair, scale, spacing, settings), "any", unit, settings)
             if scale == 1 or found.likeness >= settings.alike:
                 searched.append(found)
         found = max(searched, key=lambda pose: pose.likeness)
         pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
     matrix = pose.matrix
     for level in settings.fine:
-        matrix = _round(
-            template,
-            target,
-            matrix,
-            encode,
-            level,
-            usable_spacing(template.scan, level.spacing, unit),
-            settings.patch_step,
-            settings.prior,
-        )
+        spacing = usable_spacing(template.scan, level.spacing, unit)
+        matrix = _round(pair, matrix, level, spacing, settings.patch_step, settings.prior)
     return replace(pose, matrix=matrix)
 
 
@@ -174,35 +166,16 @@ def usable_spacing(template: Scan, wanted: float, unit: float) -> float:
     return spacing
 
 
-def likeness(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Encode, spacing: float) -> float:
-    """How alike the two volumes look where the template has structure: 1 the same, 0 by chance.
-
-    The correlation of the features, times the root of the share of the structure that the target covers: without it a
-    sliver that happens to look alike would win over a half that does.
-    """
-    on = Lattice.around(template.scan, spacing)
-    image, features = template.encoded(on, encode)
-    edges = structured(image)
-    scene, within = target.view(on, pose)
-    covered = edges & within
-    if not covered.any():
-        return 0.0
-    here, there = (seen - seen.mean(1, keepdim=True) for seen in (features[:, covered], encode(scene)[:, covered]))
-    correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
-    return float(correlation * (covered.sum() / edges.sum()).sqrt())
-
-
-def _is_right(
-    template: Pyramid, target: Pyramid, pose: Pose, encode: Encode, spacing: float, settings: PoseSettings
-) -> bool:
+def _is_right(pair: Pair, pose: Pose, spacing: float, settings: PoseSettings) -> bool:
     def most(tilts: list[torch.Tensor]) -> float:
-        return max(likeness(template, target, pose.matrix @ tilt, encode, spacing) for tilt in tilts)
+        return max(pair.likeness(pose.matrix @ tilt, spacing) for tilt in tilts)
 
+    scan = pair.template.scan
     # Coarse or smooth volumes look alike upside down too.
-    chance = most(_tilts(template.scan, 180)[::2])  # both ways are one
+    chance = most(_tilts(scan, 180)[::2])  # both ways are one
     if pose.likeness - chance < settings.alike * (1 - chance):
         return False
-    return most(_tilts(template.scan, settings.tilt_deg)) < pose.likeness
+    return most(_tilts(scan, settings.tilt_deg)) < pose.likeness
 
 
 def _tilts(scan: Scan, angle_deg: float) -> list[torch.Tensor]:
@@ -220,27 +193,17 @@ def _tilts(scan: Scan, angle_deg: float) -> list[torch.Tensor]:
     return tilts
 
 
-def _coarse(
-    template: Pyramid,
-    target: Pyramid,
-    start: torch.Tensor,
-    way: str,
-    encode: Encode,
-    unit: float,
-    settings: PoseSettings,
-) -> Pose:
+def _coarse(pair: Pair, start: torch.Tensor, way: str, unit: float, settings: PoseSettings) -> Pose:
     matrix = start
     for level in settings.coarse:
-        spacing = usable_spacing(template.scan, level.spacing, unit)
-        matrix = _round(template, target, matrix, encode, level, spacing, settings.patch_step, settings.prior)
-    return Pose(matrix, way, likeness(template, target, matrix, encode, spacing))
+        spacing = usable_spacing(pair.template.scan, level.spacing, unit)
+        matrix = _round(pair, matrix, level, spacing, settings.patch_step, settings.prior)
+    return Pose(matrix, way, pair.likeness(matrix, spacing))
 
 
 def _round(
-    template: Pyramid,
-    target: Pyramid,
+    pair: Pair,
     pose: torch.Tensor,
-    encode: Encode,
     level: PoseLevel,
     spacing: float,
     patch_step: int,
@@ -249,17 +212,17 @@ def _round(
 ) -> torch.Tensor:
     """The pose after keypoints have been matched once: those that the search may find in the target, or only those that
     lie a voxel inside it."""
-    on = Lattice.around(template.scan, spacing)
-    image, features = template.encoded(on, encode)
+    on = Lattice.around(pair.template.scan, spacing)
+    image, features = pair.template.encoded(on, pair.encode)
     keypoints = strong_keypoints(image, level.keypoints)
     margin = -spacing if covered_only else spacing * level.search_radius
-    keypoints = keypoints[target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), margin)]
+    keypoints = keypoints[pair.target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), margin)]
     if len(keypoints) < 4:
         return pose
-    scene, covered = target.view(on, pose)
+    scene, covered = pair.target.view(on, pose)
     distances = block_distances(
         features,
-        encode(scene),
+        pair.encode(scene),
         keypoints,
         keypoints,
         level.search_radius,
@@ -270,10 +233,10 @@ def _round(
     return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
 
 
-def _scales(template: Pyramid, target: Pyramid, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
+def _scales(pair: Pair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
     """By how much the target may be larger than the template: not at all, and, where their structures spread over
     places of different size, as these do."""
-    ours, theirs = _spread_mm(template, spacing), _spread_mm(target, spacing)
+    ours, theirs = _spread_mm(pair.template, spacing), _spread_mm(pair.target, spacing)
     differ = sizes[0] * min(ours, theirs) < max(ours, theirs) < sizes[1] * min(ours, theirs)
     return (1.0, theirs / ours) if differ else (1.0,)
 
@@ -287,14 +250,13 @@ def _spread_mm(pyramid: Pyramid, spacing: float) -> float:
     return float((shares @ (places - shares @ places).square().sum(1)).sqrt())
 
 
-def _search(
-    template: Pyramid, target: Pyramid, scale: float, encode: Encode, source_mm: float, settings: PoseSettings
-) -> torch.Tensor:
+def _search(pair: Pair, scale: float, source_mm: float, settings: PoseSettings) -> torch.Tensor:
     """The best of all rotations, on thumbnails of both volumes that are made from the level of `source_mm`.
 
     Args:
         scale: The target is seen smaller by this factor.
     """
+    template, target = pair.template, pair.target
     spacing = max(source_mm, float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size)
     small, offset = _thumbnail(template, source_mm)
     seen, seen_offset = _thumbnail(target, source_mm, scale)
@@ -309,12 +271,14 @@ def _search(
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
     poses = torch.cat([poses, _with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
 
+    thumbnails = Pair(small, seen, pair.encode)
+
     def most_alike(poses: list[torch.Tensor], spacing: float, count: int) -> list[torch.Tensor]:
-        return sorted(poses, key=lambda pose: -likeness(small, seen, pose, encode, spacing))[:count]
+        return sorted(poses, key=lambda pose: -thumbnails.likeness(pose, spacing))[:count]
 
     def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
         for _ in range(settings.search_rounds):
-            pose = _round(small, seen, pose, encode, settings.search, spacing, 1, settings.search_prior, True)
+            pose = _round(thumbnails, pose, settings.search, spacing, 1, settings.search_prior, True)
         return pose
 
     found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]

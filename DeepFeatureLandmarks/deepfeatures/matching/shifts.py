@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import torch
 
-from deepfeatures.matching.frame import Encode, Lattice, Pyramid
-from deepfeatures.matching.grids import apply_affine, box_corners, translation
+from deepfeatures.matching.frame import Lattice
+from deepfeatures.matching.grids import translation
+from deepfeatures.matching.pair import Pair, box_around
 from deepfeatures.matching.rotations import structured
 
-LEAST_SHARE = 0.25  # of the template's structure that the target must show
+LEAST_SHARE = 0.25  # of what the target can show of the template's structure
 LARGEST = 160  # voxels of the target along an axis; larger ones are seen more coarsely
 
 
-def best_shift(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: Encode, spacing: float) -> torch.Tensor:
+def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
     """A pose moved to where the features of both volumes fit best.
 
-    What fits is told as by `pose.likeness`: the correlation of the features where the template has structure, times the
-    root of the share of it that the target covers.
+    What fits is told as by `Pair.likeness`.
 
     Args:
         pose: Template millimetres to target millimetres, `(4, 4)`.
-        encode: Features of a view.
         spacing: Of the level on which they are compared, mm; coarser for a large target.
 
     Returns:
         `(4, 4)`.
     """
+    template, target = pair.template, pair.target
     spacing = max(spacing, float(target.scan.extent.max()) / LARGEST)
     on = Lattice.around(template.scan, spacing)
-    image, features = template.encoded(on, encode)
+    image, features = template.encoded(on, pair.encode)
     weights = structured(image).float()
-    seen_on = _around_target(on, target, pose)
+    seen_on = box_around(on, target, pose)
     scene, covered = target.view(seen_on, pose)
     covered = covered.float()
-    seen = encode(scene)
+    seen = pair.encode(scene)
     known = (features - _mean(features, weights)) * weights
     seen = (seen - _mean(seen, covered)) * covered
     shape = [a + b - 1 for a, b in zip(on.shape, seen_on.shape, strict=True)]
@@ -46,7 +46,7 @@ def best_shift(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: E
 
     together = sum(spectrum(a).conj() * spectrum(b) for a, b in zip(known, seen, strict=True))
     mask, seen_mask = spectrum(weights).conj(), spectrum(covered)
-    share = over_all_shifts(mask * seen_mask) / weights.sum().clamp(min=1)
+    share = over_all_shifts(mask * seen_mask) / weights.sum().clamp(min=1) / pair.attainable
     powers = (
         over_all_shifts(spectrum(known.square().sum(0)).conj() * seen_mask),
         over_all_shifts(mask * spectrum(seen.square().sum(0))),
@@ -57,15 +57,6 @@ def best_shift(template: Pyramid, target: Pyramid, pose: torch.Tensor, encode: E
     sizes = torch.tensor(seen_on.shape, device=pose.device)
     shift = torch.where(index < sizes, index, index - torch.tensor(shape, device=pose.device)).flip(0)
     return pose @ translation(seen_on.origin + shift * spacing - on.origin)
-
-
-def _around_target(on: Lattice, target: Pyramid, pose: torch.Tensor) -> Lattice:
-    """The lattice of the template's directions that holds the whole target."""
-    first = -target.scan.spacing / 2
-    there = apply_affine(torch.linalg.inv(pose), box_corners(first, first + target.scan.extent))
-    low, high = there.amin(0), there.amax(0)
-    x, y, z = ((high - low) / on.spacing_mm).ceil().long().clamp(min=1).tolist()
-    return Lattice(on.spacing_mm, low + on.spacing_mm / 2, (z, y, x))
 
 
 def _mean(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
