@@ -31,7 +31,7 @@ from deepfeatures.matching import Matcher
 
 TEMPLATE, CENTRE = "1000", "L hippocampus centre"
 FACTORS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0)
-EDGES_MM = (30, 40, 60, 80, 100)
+EDGES_MM = (40, 60, 80, 100)
 TIPS = {"L hippocampus anterior tip": "head tip", "L hippocampus posterior tip": "tail tip"}  # in brains, and in crops
 
 
