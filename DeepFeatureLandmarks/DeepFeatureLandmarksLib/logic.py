@@ -27,10 +27,12 @@ from DeepFeatureLandmarksLib.quality import PointError
 from DeepFeatureLandmarksLib.review import ReviewRow
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.reasons import missing_text
 from deepfeatures.worker_client import WorkerClient
 from deepfeatures.worker_protocol import Event, PlaceSettings, VolumeArray
 
 MOVED_VOXELS = 0.01  # a point this far from where it was placed has been moved by hand; less is rounding
+NAMES_SHOWN = 3  # of what was not found, for one reason
 MAP_PATCH = 32  # edge in voxels of the patch of activation maps where none is chosen, as in the paper's figure
 MAPS_NODE, ERRORS_TABLE = "DeepFeatureLandmarks.activationMap", "DeepFeatureLandmarks.errorsTable"
 SCORES = ("distance", "expected_error", "within_3mm", "round_trip")
@@ -89,6 +91,7 @@ class Run:
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.
         missing: Names that were not found.
+        missingText: A few of them, with the reasons.
         kept: Names that were left alone because a person had locked, moved or made the point.
         seconds: From the request to its result.
         report: The matcher's own report.
@@ -100,6 +103,7 @@ class Run:
     node: Any = None
     placed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    missingText: str = ""
     kept: tuple[str, ...] = ()
     seconds: float = 0.0
     report: dict = field(default_factory=dict)
@@ -519,6 +523,7 @@ class DeepFeatureLandmarksLogic:
             output,
             placed=tuple(point.name for point in points if point.place is not None),
             missing=tuple(point.name for point in points if point.place is None),
+            missingText=missing_text([landmark for landmark in found if landmark.name in befores], NAMES_SHOWN),
             kept=tuple(landmark.name for landmark in found if landmark.name not in befores),
             report=report,
         )
@@ -563,7 +568,8 @@ class DeepFeatureLandmarksLogic:
             rejected=landmark.name in rejected,
         )
         if status not in ("proposed", "accepted"):
-            return ReviewRow(index, landmark.name, status, landmark.locked)
+            reason = landmark.reason if status == "missing" else ""
+            return ReviewRow(index, landmark.name, status, landmark.locked, reason=reason)
         return ReviewRow(
             index,
             landmark.name,

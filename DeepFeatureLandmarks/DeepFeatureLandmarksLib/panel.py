@@ -288,7 +288,7 @@ def _told(run: Run) -> str:
     """What a run has brought, in one sentence."""
     parts = [f"{len(run.placed)} placed in {run.seconds:.1f} s"]
     if run.missing:
-        parts.append(f"{len(run.missing)} not found ({', '.join(run.missing[:3])}{' …' if run.missing[3:] else ''})")
+        parts.append(f"{len(run.missing)} not found: {run.missingText}")
     if run.kept:
         parts.append(f"{len(run.kept)} of yours left as they were")
     return "; ".join(parts) + "."

@@ -34,6 +34,7 @@ class ReviewRow:
         network: That placed it, empty for a person's point; `layer` and `patchSize` (voxels) likewise.
         layer: See `network`.
         patchSize: See `network`.
+        reason: Why it was not found, in words; empty where nobody knows.
     """
 
     index: int
@@ -47,6 +48,7 @@ class ReviewRow:
     network: str = ""
     layer: str = ""
     patchSize: int | None = None
+    reason: str = ""
 
     @property
     def isOpen(self) -> bool:

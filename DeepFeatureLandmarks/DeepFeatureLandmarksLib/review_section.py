@@ -178,6 +178,8 @@ def _explained(row: ReviewRow, column: int) -> str:
     if column == REJECT:
         return "Reject: the point is wrong (X)"
     known = [row.name]  # which a narrow table cuts
+    if row.reason:
+        known.append(f"Not found: {row.reason}.")
     if row.expectedError is not None:
         known.append(f"Expected to lie within about {row.expectedError:.1f} mm of the true place.")
     if row.within3mm is not None:

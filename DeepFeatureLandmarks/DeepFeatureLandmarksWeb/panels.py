@@ -181,7 +181,7 @@ def review_panel(name, actions) -> None:
                 html.Td("{{ row.chance }}", classes="n", v_if=(name.has_expected,))
                 html.Td("{{ row.trip }}", classes="n")
                 with html.Td():
-                    html.Span("{{ row.told }}", classes=("'status status-' + row.status",))
+                    html.Span("{{ row.told }}", classes=("'status status-' + row.status",), title=("row.reason",))
                 with html.Td(), html.Div(classes="judge"):
                     small_icon(
                         "mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept"

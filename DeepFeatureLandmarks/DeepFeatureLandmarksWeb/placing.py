@@ -90,7 +90,7 @@ class Placing:
         desk.state.tab = "review"
         parts = [f"{len(run.placed)} placed in {max(1, round(run.seconds))} s"]
         if run.missing:
-            parts.append(f"{len(run.missing)} not found: {', '.join(run.missing[:5])}")
+            parts.append(f"{len(run.missing)} not found: {run.missingText}")
         if run.kept:
             parts.append(f"{len(run.kept)} left as you had them")
         desk.inform("; ".join(parts) + ".")

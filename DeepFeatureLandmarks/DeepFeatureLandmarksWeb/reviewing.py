@@ -124,6 +124,7 @@ def _shown(row: ReviewRow) -> dict:
         "name": row.name,
         "status": row.status,
         "told": STATUS_TEXTS[row.status],
+        "reason": row.reason,
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,
         "expected": "–" if row.expectedError is None else f"{row.expectedError:.1f}",

@@ -298,7 +298,7 @@ def _conclude(outcomes) -> int:
         good = len(outcomes) - len(failed)
         others = f" (the other {good} of {len(outcomes)} targets were placed)" if good else ""
         return _refuse("; ".join(outcome.failure for outcome in failed) + others)
-    missing = [f"{outcome.target}: {', '.join(outcome.missing)}" for outcome in outcomes if outcome.missing]
+    missing = [f"{outcome.target}: {outcome.missing_text}" for outcome in outcomes if outcome.missing]
     if missing:
         _say("landmarks missing in " + "; ".join(missing))
         return SOME_MISSING

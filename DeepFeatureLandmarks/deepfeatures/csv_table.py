@@ -22,7 +22,7 @@ SCORES = {
     "within_3mm": "within_3mm",
     "round_trip_mm": "round_trip",
 }
-COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *SCORES]
+COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *SCORES, "reason"]
 AXES = ("xyz", "lps", "ras")
 TRUE = ("1", "true", "yes")
 
@@ -62,6 +62,7 @@ def render(landmarks: LandmarkSet) -> str:
         writer.writerow(
             [landmark.name, *position, "LPS mm", landmark.status, landmark.description, int(landmark.locked)]
             + ["" if score is None else float(score) for score in scores]
+            + [landmark.reason]
         )
     return buffer.getvalue()
 
@@ -90,6 +91,7 @@ def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path:
         status,
         description=fields.get("description", ""),
         locked=fields.get("locked", "").strip().lower() in TRUE,
+        reason=fields.get("reason", ""),
         **{field: _score(fields.get(column, ""), name, path) for column, field in SCORES.items()},
     )
 

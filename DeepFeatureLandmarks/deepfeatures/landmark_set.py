@@ -28,6 +28,7 @@ class Landmark:
         round_trip: Distance in mm between the template point and the placed point matched back; `None` where not
             measured.
         locked: Whether a person has locked the point.
+        reason: Why it is missing, one of `reasons.REASONS`; empty where it is not, or where nobody knows.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Landmark:
     within_3mm: float | None = None
     round_trip: float | None = None
     locked: bool = False
+    reason: str = ""
 
     @property
     def is_defined(self) -> bool:

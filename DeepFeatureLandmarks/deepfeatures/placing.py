@@ -12,6 +12,7 @@ from deepfeatures.files import ensure_folder
 from deepfeatures.landmarks import LandmarkSet, read_landmarks, write_landmarks
 from deepfeatures.large import read_fitting
 from deepfeatures.quiet import native_silence
+from deepfeatures.reasons import missing_text
 from deepfeatures.volume import Volume, check_volume, image_stem, read_volume
 
 OUTPUT_SUFFIX = ".mrk.json"
@@ -71,6 +72,7 @@ class Outcome:
         output: The landmark file written, `None` where the target failed.
         placed: Number of landmarks found.
         missing: Names of those that were not.
+        missing_text: The same with the reasons, see `reasons.missing_text`.
         report: The matcher's own report.
         failure: Why the target failed, one sentence, `None` where it did not.
         note: What people should know of how the target was read, one sentence, else `None`.
@@ -80,6 +82,7 @@ class Outcome:
     output: Path | None = None
     placed: int = 0
     missing: tuple[str, ...] = ()
+    missing_text: str = ""
     report: dict | None = None
     failure: str | None = None
     note: str | None = None
@@ -172,8 +175,15 @@ def place(
                 raise
             yield Outcome(path, failure=out_of_memory(path))
         else:
-            missing = placed.missing
-            yield Outcome(path, output, len(placed) - len(missing), missing, matcher.last_report, note=target.note)
+            yield Outcome(
+                path,
+                output,
+                len(placed) - len(placed.missing),
+                placed.missing,
+                missing_text(placed.landmarks),
+                matcher.last_report,
+                note=target.note,
+            )
         progress(index, 1.0)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from deepfeatures.cli import main
 from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.reasons import OUTSIDE
 from deepfeatures.volume import Volume, write_volume
 
 
@@ -101,7 +102,7 @@ class FakeMatcher:
         self.last_report = {"network": "fake", "seconds": {"match": 0.0}}
         return LandmarkSet(
             tuple(
-                replace(landmark, position=None, status="missing")
+                replace(landmark, position=None, status="missing", reason=OUTSIDE)
                 if landmark.name in self.missing or not landmark.is_defined
                 else replace(landmark, position=tuple(np.add(landmark.position, (1, 0, 0))), distance=2.0)
                 for landmark in landmarks

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem, read_landmarks, write_landmarks
+from deepfeatures.reasons import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
 from deepfeatures.score_text import describe, with_description
 
 SUFFIXES = [".mrk.json", ".fcsv", ".csv"]
@@ -31,12 +32,16 @@ def landmarks(draw) -> Landmark:
         name=draw(WORDS.filter(str.strip)),
         position=draw(st.tuples(coordinate, coordinate, coordinate)) if status == "defined" else None,
         status=status,
-        description=draw(WORDS | st.sampled_from(["distance 3", "a | distance 3", "a |", "a | |", "|", " | ", "a; b"])),
+        description=draw(
+            WORDS
+            | st.sampled_from(["distance 3", "not found: too doubtful", "a | distance 3", "a |", "a | |", "|", " | "])
+        ),
         distance=draw(SCORES),
         expected_error=draw(SCORES),
         within_3mm=draw(st.none() | st.floats(0, 1)),
         round_trip=draw(SCORES),
         locked=draw(st.booleans()),
+        reason=draw(st.sampled_from(["", *REASONS])) if status == "missing" else "",
     )
 
 
@@ -58,8 +63,8 @@ def test_what_is_written_is_read_back(tmp_path_factory, suffix, points):
 
 @given(landmarks())
 def test_scores_in_words_are_read_back_even_from_words_that_look_like_scores(landmark):
-    read = with_description(Landmark(landmark.name, None), describe(landmark))
-    assert read.description == landmark.description
+    read = with_description(Landmark(landmark.name, None, landmark.status), describe(landmark))
+    assert (read.description, read.reason) == (landmark.description, landmark.reason)
     for score in ("distance", "expected_error", "within_3mm", "round_trip"):
         assert same_score(getattr(read, score), getattr(landmark, score))
 
@@ -68,6 +73,26 @@ def test_scores_read_well():
     landmark = Landmark("AC", (0, 0, 0), description="checked", distance=12.3, expected_error=1.2, within_3mm=0.93)
     assert describe(landmark) == "checked | distance 12.3; expected error 1.2 mm; within 3 mm 93 %"
     assert describe(Landmark("AC", (0, 0, 0), round_trip=0.4)) == "round trip 0.4 mm"
+    assert describe(Landmark("AC", None, "missing", "by A.", reason=OUTSIDE)) == "by A. | not found: outside the target"
+
+
+def test_a_point_that_a_person_then_placed_has_no_reason_to_be_missing():
+    placed = with_description(Landmark("AC", (0, 0, 0)), "by A. | not found: outside the target")
+    assert placed == Landmark("AC", (0, 0, 0), description="by A.")
+
+
+def test_missing_landmarks_are_told_by_reason():
+    def of(*reasons):
+        return [
+            Landmark(f"P{n}", None, "missing", reason=reason) if reason is not None else Landmark(f"P{n}", (0, 0, 0))
+            for n, reason in enumerate(reasons)
+        ]
+
+    assert missing_text(of(None, None)) == ""
+    assert missing_text(of(None, OUTSIDE, DOUBTFUL, OUTSIDE)) == f"P1, P3 ({OUTSIDE}), P2 ({DOUBTFUL})"
+    assert missing_text(of(OUTSIDE, OUTSIDE, OUTSIDE, OUTSIDE, None), shown=3) == f"P0, P1, P2 … ({OUTSIDE})"
+    assert missing_text(of(UNLIKE, UNLIKE)) == f"all 2 ({UNLIKE})"
+    assert missing_text(of("", None)) == "P0"
 
 
 def markup(points: list[dict], **fields) -> str:

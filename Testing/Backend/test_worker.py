@@ -16,6 +16,7 @@ import torch
 
 from deepfeatures import Matcher
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
+from deepfeatures.reasons import UNPLACED
 from deepfeatures.volume import Volume, read_volume
 from deepfeatures.worker import MEMORY, Worker, answer
 from deepfeatures.worker_client import KILLED, WorkerClient
@@ -90,7 +91,7 @@ def test_the_worker_places_what_the_matcher_places(shared):
     np.testing.assert_allclose(found[0].position, expected[0].position, atol=1e-6)
     np.testing.assert_allclose(found[0].position, (-11, 13, 17), atol=1e-3)
     assert found[0].description == "by hand"
-    assert (found[1].status, found[1].position) == ("missing", None)
+    assert (found[1].status, found[1].position, found[1].reason) == ("missing", None, UNPLACED)
     assert event.content["report"]["settings"]["layer"] == "ssc_r1_d2"
     assert "torch" in event.content["report"]["versions"]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.reasons import OUTSIDE
 from deepfeatures.worker_protocol import Event
 
 LOGICS = (
@@ -144,7 +145,7 @@ class FakeClient:
         placed = tuple(
             replace(known, position=tuple(np.add(known.position, self.step).tolist()), status="defined", **self.scores)
             if known.is_defined and known.name not in self.lost
-            else replace(known, position=None, status="missing")
+            else replace(known, position=None, status="missing", reason=OUTSIDE)
             for known in landmarks
         )
         report = {"settings": self.settings, "versions": VERSIONS}

@@ -139,13 +139,21 @@ def test_progress_and_seconds_are_told(logic, client, heard, placement):
     assert heard.runs[0].seconds > 0
 
 
-def test_what_was_not_found_is_missing_not_guessed(place, client):
+def test_what_was_not_found_is_missing_not_guessed(place, client, logic):
     client.lost = {"B"}
     run = place()
     index = index_of(run.node, "B")
-    assert run.missing == ("B",)
+    assert (run.missing, run.missingText) == (("B",), "B (outside the target)")
     assert run.node.GetNthControlPointPositionStatus(index) == MISSING
     assert index_of(run.node, "B") == 1  # in the template's order
+    assert {row.name: row.reason for row in logic.reviewRows(run.node)} == {"A": "", "B": "outside the target", "C": ""}
+
+
+def test_a_point_that_was_not_found_and_then_placed_by_hand_has_no_reason(place, client, logic):
+    client.lost = {"B"}
+    node = place().node
+    node.SetNthControlPointPositionWorld(index_of(node, "B"), 4.0, 4.0, 4.0)
+    assert [(row.status, row.reason) for row in logic.reviewRows(node) if row.name == "B"] == [("corrected", "")]
 
 
 def test_locked_moved_and_human_points_are_never_moved(place, logic):

@@ -20,6 +20,7 @@ from deepfeatures.matching.pose import Pose, find_pose
 from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.networks.mind import Mind
+from deepfeatures.reasons import DOUBTFUL, NOTHING_ALIKE, OUTSIDE, UNLIKE
 from deepfeatures.volume import Volume
 
 # A landmark that lies beyond the target's edge may come to lie just inside of it: nearer to the edge than this, in
@@ -44,6 +45,7 @@ class Place:
         round_trip_mm: How far from the landmark its place is matched back in the template, `None` where not tried.
         expected_error_mm, within_3mm: See `expectation`, `None` where not calibrated.
         evidence: By name, what they were predicted from.
+        reason: Why it was not found, one of `reasons.REASONS`; empty where it was.
     """
 
     position: tuple[float, float, float] | None
@@ -52,6 +54,7 @@ class Place:
     expected_error_mm: float | None = None
     within_3mm: float | None = None
     evidence: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
 
 
 class GuidedSearch:
@@ -178,12 +181,17 @@ def _places(
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
     edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
-    found = telling & (target.depth_mm(located.positions) >= edge_mm) & (pose.likeness >= LEAST_LIKENESS)
+    fails = {
+        UNLIKE: torch.full_like(telling, pose.likeness < LEAST_LIKENESS),
+        OUTSIDE: target.depth_mm(located.positions) < edge_mm,
+        NOTHING_ALIKE: ~telling,
+    }
     if expectation is not None:
-        found &= expectation.chances(located.evidence, 1.0) >= LEAST_CHANCE
+        fails[DOUBTFUL] = expectation.chances(located.evidence, 1.0) < LEAST_CHANCE
     positions = target.to_world(located.positions)
     places = []
-    for index in range(len(found)):
+    for index in range(len(positions)):
+        reason = next((name for name, failed in fails.items() if failed[index]), "")
         expected = {}
         if expectation is not None:
             row = located.evidence[index : index + 1], located.spacing_mm
@@ -193,10 +201,11 @@ def _places(
             }
         places.append(
             Place(
-                tuple(positions[index].tolist()) if found[index] else None,
+                None if reason else tuple(positions[index].tolist()),
                 float(settled.distances[index].clamp(min=0).sqrt()),
                 float(located.round_trip_mm[index]),
                 evidence=dict(zip(NAMES, located.evidence[index].tolist(), strict=True)),
+                reason=reason,
                 **expected,
             )
         )

@@ -30,6 +30,7 @@ from deepfeatures.matching.prepared import on_common_grid
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
+from deepfeatures.reasons import UNPLACED, UNSEARCHED
 from deepfeatures.volume import Volume
 
 GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
@@ -211,7 +212,7 @@ class Matcher:
 
         Returns:
             A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
-            with its feature distance, or `"missing"` where there was no position or no candidate.
+            with its feature distance, or `"missing"` with the reason.
 
         Raises:
             InputError: The template is flat or, guided, too small for the voxels, a landmark lies outside it, the mask
@@ -233,8 +234,9 @@ class Matcher:
                 places = self._guided_places(template, positions, target, policy, mask, progress, tell)
             else:
                 places = self._greedy_places(template, landmarks, target, policy, mask, progress, tell)
-            placed = [_missing(landmark) for landmark in landmarks]
+            placed = [_missing(landmark, UNPLACED) for landmark in landmarks]
             for index, place in zip(defined, places, strict=True):
+                placed[index] = _missing(landmarks[index], place.reason)
                 if place.position is not None:
                     placed[index] = replace(
                         placed[index],
@@ -318,7 +320,10 @@ class Matcher:
                 self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts, tell
             ),
         )
-        return [Place(place, math.sqrt(one.squared)) for place, one in zip(positions(best), best, strict=True)]
+        return [
+            Place(place, math.sqrt(one.squared), reason="" if place else UNSEARCHED)
+            for place, one in zip(positions(best), best, strict=True)
+        ]
 
     def distance_volume(
         self, template: Volume, landmark: Landmark, target: Volume, *, mask: Volume | None = None
@@ -505,6 +510,7 @@ def reported(landmark: Landmark) -> dict:
         "name": landmark.name,
         "status": landmark.status,
         **{score: value for score in scores if (value := getattr(landmark, score)) is not None},
+        **({"reason": landmark.reason} if landmark.reason else {}),
     }
 
 
@@ -516,6 +522,6 @@ def _moved(landmarks: Sequence[Landmark], positions: Iterable[Sequence[float] | 
     )
 
 
-def _missing(landmark: Landmark) -> Landmark:
+def _missing(landmark: Landmark, reason: str) -> Landmark:
     """The same landmark in a target where it has not been found."""
-    return Landmark(landmark.name, None, "missing", landmark.description)
+    return Landmark(landmark.name, None, "missing", landmark.description, reason=reason)

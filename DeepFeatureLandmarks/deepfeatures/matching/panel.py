@@ -15,6 +15,7 @@ import numpy as np
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching.matcher import Matcher, reported
+from deepfeatures.reasons import TOO_FEW
 from deepfeatures.volume import Volume
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
@@ -100,7 +101,9 @@ def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkS
         known = [landmark for proposal in proposals for landmark in proposal if landmark.name == wanted.name]
         found = [landmark for landmark in known if landmark.is_defined]
         if 2 * len(found) <= len(known):
-            placed.append(Landmark(wanted.name, None, "missing", wanted.description))
+            reasons = {landmark.reason for landmark in known}
+            reason = reasons.pop() if len(reasons) == 1 else TOO_FEW
+            placed.append(Landmark(wanted.name, None, "missing", wanted.description, reason=reason))
             continue
         position = geometric_median(np.array([landmark.position for landmark in found]))
         placed.append(
