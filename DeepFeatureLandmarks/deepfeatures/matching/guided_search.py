@@ -28,9 +28,10 @@ from deepfeatures.volume import Volume
 EDGE = 1.0
 POSE_LAYER = "ssc_r1_d2"  # of self-similarity, which finds the pose whatever features the landmarks settle by
 FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis; less holds nothing to compare
-# Noise and other organs had a likeness below 0.1, or 0.2 where the target was a cube of 40 mm, too small to tell; scans
-# of the same anatomy had 0.3 or more.
-LEAST_LIKENESS = 0.25
+# Where the start was right, scans of the same anatomy had a likeness of 0.17 or more, noise and other organs below 0.1;
+# where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
+LEAST_LIKENESS = 0.15
+LEAST_SEARCHED_LIKENESS = 0.25
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
@@ -181,8 +182,9 @@ def _places(
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
     edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
+    least_likeness = LEAST_SEARCHED_LIKENESS if pose.is_searched else LEAST_LIKENESS
     fails = {
-        UNLIKE: torch.full_like(telling, pose.likeness < LEAST_LIKENESS),
+        UNLIKE: torch.full_like(telling, pose.likeness < least_likeness),
         OUTSIDE: target.depth_mm(located.positions) < edge_mm,
         NOTHING_ALIKE: ~telling,
     }

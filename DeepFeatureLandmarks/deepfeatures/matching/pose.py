@@ -104,6 +104,11 @@ class Pose:
     way: str
     likeness: float
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether it is the best of many, which may look alike by chance."""
+        return self.way in ("shift", "any")
+
 
 def find_pose(
     template: Pyramid, target: Pyramid, way: str, encode: Encode, unit: float, settings: PoseSettings
