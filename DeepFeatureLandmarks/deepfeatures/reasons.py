@@ -13,6 +13,7 @@ OUTSIDE = "outside the target"
 NOTHING_ALIKE = "nothing there looks like it"
 DOUBTFUL = "too doubtful"
 TOO_FEW = "found by too few templates"
+WAY_OUT = "; check that both volumes show the same anatomy"
 REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
 
 
@@ -29,7 +30,8 @@ def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str
             names.setdefault(landmark.reason, []).append(landmark.name)
     if len(names) == 1 and "" not in names and 1 < len(landmarks) == sum(map(len, names.values())):
         names = {reason: [f"all {len(landmarks)}"] for reason in names}
-    return ", ".join(_listed(of, shown) + (f" ({reason})" if reason else "") for reason, of in names.items())
+    text = ", ".join(_listed(of, shown) + (f" ({reason})" if reason else "") for reason, of in names.items())
+    return text + (WAY_OUT if UNLIKE in names else "")
 
 
 def _listed(names: list[str], shown: int | None) -> str:

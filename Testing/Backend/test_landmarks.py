@@ -91,7 +91,7 @@ def test_missing_landmarks_are_told_by_reason():
     assert missing_text(of(None, None)) == ""
     assert missing_text(of(None, OUTSIDE, DOUBTFUL, OUTSIDE)) == f"P1, P3 ({OUTSIDE}), P2 ({DOUBTFUL})"
     assert missing_text(of(OUTSIDE, OUTSIDE, OUTSIDE, OUTSIDE, None), shown=3) == f"P0, P1, P2 … ({OUTSIDE})"
-    assert missing_text(of(UNLIKE, UNLIKE)) == f"all 2 ({UNLIKE})"
+    assert missing_text(of(UNLIKE, UNLIKE)) == f"all 2 ({UNLIKE}); check that both volumes show the same anatomy"
     assert missing_text(of("", None)) == "P0"
 
 
