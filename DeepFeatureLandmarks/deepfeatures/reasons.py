@@ -18,8 +18,9 @@ REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_ALIKE, DOUBTFUL, TOO_F
 
 
 def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str:
-    """The names of those without a position, by reason: `"AC, PC (outside the target), V4 (too doubtful)"`, and what to check
-    where a target is unlike the template.
+    """The names of those without a position, by reason: `"AC, PC (outside the target), V4 (too doubtful)"`.
+
+    Where the target is unlike the template, what to check, too.
 
     Args:
         landmarks: All of a target; where all are missing for one reason, they are not named.
