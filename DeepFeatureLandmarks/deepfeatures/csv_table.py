@@ -14,6 +14,7 @@ from pathlib import Path
 from deepfeatures.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.errors import InputError
 from deepfeatures.landmark_set import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.reasons import REASONS
 
 # column: field of Landmark
 SCORES = {
@@ -91,9 +92,14 @@ def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path:
         status,
         description=fields.get("description", ""),
         locked=fields.get("locked", "").strip().lower() in TRUE,
-        reason=fields.get("reason", ""),
+        reason=_reason(fields.get("reason", ""), status),
         **{field: _score(fields.get(column, ""), name, path) for column, field in SCORES.items()},
     )
+
+
+def _reason(text: str, status: str) -> str:
+    """Why it is missing; nothing of one that somebody has placed since, or in words of their own."""
+    return text if status == "missing" and text in REASONS else ""
 
 
 def _score(text: str, name: str, path: Path) -> float | None:

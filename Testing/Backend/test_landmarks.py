@@ -81,6 +81,12 @@ def test_a_point_that_a_person_then_placed_has_no_reason_to_be_missing():
     assert placed == Landmark("AC", (0, 0, 0), description="by A.")
 
 
+def test_a_table_gives_no_reason_to_a_point_that_has_been_placed_since(tmp_path):
+    rows = ["name,x,y,z,status,reason", f"AC,1,2,3,defined,{OUTSIDE}", f"PC,,,,missing,{OUTSIDE}", "V4,,,,missing,lost"]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    assert [landmark.reason for landmark in read_landmarks(tmp_path / "a.csv")] == ["", OUTSIDE, ""]
+
+
 def test_missing_landmarks_are_told_by_reason():
     def of(*reasons):
         return [

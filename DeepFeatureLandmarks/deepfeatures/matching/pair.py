@@ -38,9 +38,10 @@ class Pair:
             pose: Template millimetres to target millimetres, `(4, 4)`.
             spacing: On which they are compared, mm.
         """
-        image, features = self.template.encoded(Lattice.around(self.template.scan, spacing), self.encode)
+        on = Lattice.around(self.template.scan, spacing)
+        image, features = self.template.encoded(on, self.encode)
         edges = structured(image)
-        scene, within = self.target.view(Lattice.around(self.template.scan, spacing), pose)
+        scene, within = self.target.view(on, pose)
         covered = edges & within
         if not covered.any():
             return 0.0
