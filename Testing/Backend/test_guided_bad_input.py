@@ -12,6 +12,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import peak_bytes
+from deepfeatures.matching.guided_search import LEAST_SEARCHED_LIKENESS
 from deepfeatures.phantom import make_pair
 from deepfeatures.reasons import UNLIKE
 from deepfeatures.volume import Volume
@@ -102,6 +103,34 @@ def test_another_organ_has_no_landmark(heads):
     organ[5:45, 10:20, 8:14] += 100
     organ[5:45, 35:48, 20:30] += 300
     assert len(match(template, landmarks, Volume(organ, name="bones")).missing) == len(landmarks)
+
+
+def chest(size: int, voxel_mm: float) -> Volume:
+    """A body with two lungs, a heart and a spine: as round as a head, and like it by chance."""
+    axis = torch.linspace(-1, 1, size)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+
+    def ball(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> torch.Tensor:
+        return sum(((a - c) / r) ** 2 for a, c, r in zip((z, y, x), centre, radii, strict=True)) < 1
+
+    voxels = torch.zeros(size, size, size)
+    voxels[(y / 0.7) ** 2 + (x / 0.95) ** 2 < 1] = 100
+    voxels[(y / 0.62) ** 2 + (x / 0.87) ** 2 < 1] = 140
+    for side in (-0.42, 0.42):
+        voxels[ball((0.1, 0, side), (0.8, 0.5, 0.36))] = 10
+    voxels[ball((0, -0.15, 0.1), (0.4, 0.3, 0.35))] = 170
+    for height in np.arange(-0.9, 0.9, 0.2):
+        voxels[ball((height, 0.45, 0), (0.07, 0.12, 0.12))] = 250
+    noise = torch.randn(voxels.shape, generator=torch.Generator().manual_seed(0))
+    return Volume(voxels + 3 * noise, spacing=np.full(3, voxel_mm), name="chest")
+
+
+def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
+    template, landmarks, _, _ = make_pair(96, seed=3)
+    matcher = Matcher(device="cpu")
+    placed = matcher.match(template, landmarks, chest(80, 2.5))
+    assert matcher.last_report["pose"]["likeness"] > LEAST_SEARCHED_LIKENESS  # which alone would let it pass
+    assert {landmark.reason for landmark in placed} == {UNLIKE}
 
 
 @pytest.mark.parametrize("voxel_mm", [0.1, 6.0])

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from deepfeatures.matching.agreement import evenly, matched_back
 from deepfeatures.matching.bend import Bend
-from deepfeatures.matching.blocks import ball, block_distances, emphasis, sub_voxel_minimum
+from deepfeatures.matching.blocks import ball, block_distances, emphasis
 from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan, enlargement
 from deepfeatures.matching.grids import apply_affine
@@ -97,6 +98,7 @@ class Located:
         positions: Target's own millimetres, `(N, 3)`.
         settled: Of the finest level; displacements are what was left to find in the bent target.
         round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
+        agreement: Share of all points that are matched back to where they came from, see `matched_back`.
         evidence: See `evidence.gather`, `(N, F)`.
         spacing_mm: Of the finest level as it lies in the target, the unit of the evidence.
     """
@@ -104,6 +106,7 @@ class Located:
     positions: torch.Tensor
     settled: Relaxed
     round_trip_mm: torch.Tensor
+    agreement: float
     evidence: torch.Tensor
     spacing_mm: float
 
@@ -174,17 +177,17 @@ def locate(
             displacements = (settled.displacements + bend.at(here + settled.displacements)) * spacing
         progress(0.9 * (number + 1) / len(levels))
         settling(apply_affine(pose, (every + displacements)[: len(points)]))
-    count = len(points)
+    places, count = apply_affine(pose, every + displacements), len(points)
+    there, inside = here + settled.displacements, target.scan.covers(places)
+    round_trips, agreement = matched_back(features, seen, here, there, inside, count, max(level.search_radii), patch)
     found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
-    here = here[:count]
-    there = here + found.displacements
-    back = block_distances(seen, features, there, here, max(level.search_radii), patch)
-    round_trips = sub_voxel_minimum(back)[0].norm(dim=1)
+    here, there = here[:count], there[:count]
     progress(1.0)
     return Located(
-        apply_affine(pose, (every + displacements)[:count]),
+        places[:count],
         found,
         round_trips * spacing,
+        agreement,
         gather(Settled(image, features, seen, here, there, found.distances, found.spread, found.astray, pose)),
         spacing * enlargement(pose),
     )
@@ -213,5 +216,4 @@ def _keypoints_near(template: Pyramid, points: torch.Tensor, unit: float, settin
     found = on.to_mm(strong_keypoints(template.view(on)[0], 8000))
     if len(found):
         found = found[torch.cdist(found, points).amin(1) < settings.near * unit]
-    kept = torch.linspace(0, len(found) - 1, min(len(found), settings.keypoints), device=points.device).round().long()
-    return found[kept]
+    return evenly(found, settings.keypoints)

@@ -32,6 +32,9 @@ FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis
 # where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
 LEAST_LIKENESS = 0.15
 LEAST_SEARCHED_LIKENESS = 0.25
+# Of other organs' points at most 0.19 came back, of the same anatomy's 0.25 or more, other contrasts and thick slices
+# among them.
+LEAST_AGREEMENT = 0.2
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
@@ -184,7 +187,7 @@ def _places(
     edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
     least_likeness = LEAST_SEARCHED_LIKENESS if pose.is_searched else LEAST_LIKENESS
     fails = {
-        UNLIKE: torch.full_like(telling, pose.likeness < least_likeness),
+        UNLIKE: torch.full_like(telling, pose.likeness < least_likeness or located.agreement < LEAST_AGREEMENT),
         OUTSIDE: target.depth_mm(located.positions) < edge_mm,
         NOTHING_ALIKE: ~telling,
     }

@@ -1,0 +1,48 @@
+"""Do two volumes show the same anatomy? Whether points that were matched to the target are matched back tells."""
+
+from __future__ import annotations
+
+import torch
+
+from deepfeatures.matching.blocks import block_distances, sub_voxel_minimum
+
+CAME_BACK = 1.5  # voxels
+ASKED, FEWEST = 100, 10  # keypoints at most; points at least, fewer do not tell
+
+
+def matched_back(
+    features: torch.Tensor,
+    seen: torch.Tensor,
+    here: torch.Tensor,
+    there: torch.Tensor,
+    inside: torch.Tensor,
+    landmarks: int,
+    search_radius: int,
+    patch: torch.Tensor,
+) -> tuple[torch.Tensor, float]:
+    """How far from where they came from points are matched back.
+
+    Args:
+        features, seen: Of the template and of the target, `(C, D, H, W)`.
+        here, there: Points in the one and their places in the other, voxels, `(N, 3)`: landmarks, then keypoints.
+        inside: Which of the places lie in the target, `(N,)`.
+        landmarks: How many of the points are landmarks.
+        search_radius: Voxels.
+        patch: Offsets on which blocks are compared, `(K, 3)`.
+
+    Returns:
+        Distances of the landmarks in voxels, `(landmarks,)`. And the agreement: the share of landmarks and keypoints
+        inside that came back to within `CAME_BACK`, 1 where there are fewer than `FEWEST`. In the same anatomy most
+        do; where volumes are alike by chance, few.
+    """
+    first = torch.arange(landmarks, device=here.device)
+    asked = torch.cat([first, evenly(inside.nonzero()[:, 0][inside[:landmarks].sum() :], ASKED)])
+    distances, _ = sub_voxel_minimum(block_distances(seen, features, there[asked], here[asked], search_radius, patch))
+    lengths = distances.norm(dim=1)
+    judged = lengths[inside[asked]]
+    return lengths[:landmarks], float((judged < CAME_BACK).float().mean()) if len(judged) >= FEWEST else 1.0
+
+
+def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:
+    """At most so many of the rows, from the first to the last."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most), device=rows.device).round().long()]

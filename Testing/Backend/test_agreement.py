@@ -1,0 +1,62 @@
+"""Points that are matched back tell whether two volumes show the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deepfeatures.matching.agreement import ASKED, FEWEST, evenly, matched_back
+from deepfeatures.matching.blocks import ball
+from deepfeatures.matching.grids import smooth
+
+SIZE = 40
+
+
+@pytest.fixture(scope="module")
+def features() -> torch.Tensor:
+    return smooth(torch.randn(12, SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), 1.5)
+
+
+@pytest.fixture(scope="module")
+def points() -> torch.Tensor:
+    return torch.rand(60, 3, generator=torch.Generator().manual_seed(1)) * (SIZE - 20) + 10
+
+
+def asked(features, seen, here, there, inside=None, landmarks=5):
+    inside = torch.ones(len(here), dtype=torch.bool) if inside is None else inside
+    return matched_back(features, seen, here, there, inside, landmarks, 3, ball(4, 2))
+
+
+def test_in_the_same_anatomy_all_come_back(features, points):
+    shift = torch.tensor([2.0, -1.0, 1.0])
+    seen = torch.roll(features, (1, -1, 2), (1, 2, 3))
+    distances, agreement = asked(features, seen, points, points + shift)
+    assert distances.shape == (5,)
+    assert distances.max() < 0.2
+    assert agreement == 1
+
+
+def test_elsewhere_few_do(points, features):
+    other = smooth(torch.randn(features.shape, generator=torch.Generator().manual_seed(2)), 1.5)
+    assert asked(features, other, points, points)[1] < 0.15
+
+
+def test_what_lies_outside_the_target_does_not_count(features, points):
+    seen, inside = features.clone(), torch.arange(len(points)) % 2 == 0
+    there = torch.where(inside[:, None], points, points + 3)  # as far off as is searched
+    assert asked(features, seen, points, there, inside)[1] == 1
+    assert asked(features, seen, points, there)[1] == pytest.approx(0.5, abs=0.02)
+
+
+def test_too_few_do_not_tell(features, points):
+    other = smooth(torch.randn(features.shape, generator=torch.Generator().manual_seed(2)), 1.5)
+    few = points[: FEWEST - 1]
+    assert asked(features, other, few, few)[1] == 1
+
+
+def test_landmarks_are_all_asked_and_keypoints_in_part():
+    rows = torch.arange(1000)
+    assert len(evenly(rows, ASKED)) == ASKED
+    assert (evenly(rows, ASKED)[[0, -1]] == rows[[0, -1]]).all()
+    assert (evenly(rows[:7], ASKED) == rows[:7]).all()
+    assert len(evenly(rows[:0], ASKED)) == 0
