@@ -12,7 +12,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import peak_bytes
-from deepfeatures.matching.guided_search import LEAST_SEARCHED_LIKENESS
+from deepfeatures.matching.guided_search import LEAST_AGREEMENT, LEAST_SEARCHED_LIKENESS
 from deepfeatures.phantom import make_pair
 from deepfeatures.reasons import UNLIKE
 from deepfeatures.volume import Volume
@@ -130,6 +130,7 @@ def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
     matcher = Matcher(device="cpu")
     placed = matcher.match(template, landmarks, chest(80, 2.5))
     assert matcher.last_report["pose"]["likeness"] > LEAST_SEARCHED_LIKENESS  # which alone would let it pass
+    assert matcher.last_report["agreement"] < LEAST_AGREEMENT
     assert {landmark.reason for landmark in placed} == {UNLIKE}
 
 

@@ -200,8 +200,9 @@ def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
 
 def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
     matchers["auto"].match(body, landmarks, body)
-    pose = json.loads(json.dumps(matchers["auto"].last_report))["pose"]
-    assert pose["way"] == "centres" and pose["likeness"] > 0.95
+    report = json.loads(json.dumps(matchers["auto"].last_report))
+    assert report["pose"]["way"] == "centres" and report["pose"]["likeness"] > 0.95
+    assert report["agreement"] > 0.95
     assert matchers["auto"].settings.pose == "auto"
 
 

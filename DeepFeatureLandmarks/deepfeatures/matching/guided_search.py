@@ -32,9 +32,9 @@ FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis
 # where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
 LEAST_LIKENESS = 0.15
 LEAST_SEARCHED_LIKENESS = 0.25
-# Of other organs' points at most 0.19 came back, of the same anatomy's 0.25 or more, other contrasts and thick slices
-# among them.
-LEAST_AGREEMENT = 0.2
+# Of other organs that were so alike at most 0.1 of the points came back, of the same anatomy hardly ever less than 0.25:
+# other contrasts, thick slices and small crops among them.
+LEAST_AGREEMENT = 0.15
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
@@ -72,7 +72,7 @@ class GuidedSearch:
         expectation: Predicts errors, `None` where nobody has calibrated these features.
 
     Attributes:
-        pose: Of the last target, `None` where no landmark was searched.
+        pose, agreement: Of the last target, see `Located`; `None` where no landmark was searched.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class GuidedSearch:
         self._expectation = expectation
         self._self_similarity = Mind().to(device)
         self.pose: Pose | None = None
+        self.agreement: float | None = None
         self._template: tuple[Volume, str, Pyramid] | None = None
         self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
 
@@ -107,7 +108,7 @@ class GuidedSearch:
         Raises:
             InputError: The template is too small for the voxels.
         """
-        self.pose = None
+        self.pose = self.agreement = None
         if len(positions) == 0:
             return []
         known, seen, self.pose = self.prepare(template, target, clock, intensity)
@@ -123,6 +124,7 @@ class GuidedSearch:
                 lambda done: progress(0.4 + 0.6 * done),
                 lambda positions: settling(seen.scan.to_world(positions)),
             )
+        self.agreement = located.agreement
         depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
         return _places(located, depths_mm, seen.scan, self.pose, self._expectation)
 

@@ -483,7 +483,7 @@ class Matcher:
         self._clock = Clock(self._device)
         placed: list[dict] = []
         yield placed
-        pose = self._guided.pose
+        pose, agreement = self._guided.pose, self._guided.agreement
         self.last_report = {
             "settings": asdict(self.settings),
             "versions": {
@@ -497,6 +497,7 @@ class Matcher:
             "target": target.name,
             "intensity": policy,
             "pose": {"way": pose.way, "likeness": round(pose.likeness, 4)} if pose else None,
+            "agreement": None if agreement is None else round(agreement, 4),
             "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
             "peak_bytes": devices.peak_bytes(self._device),
             "landmarks": placed,

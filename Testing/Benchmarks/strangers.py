@@ -1,0 +1,41 @@
+"""What is said of volumes that do not show the template's anatomy, or show it in another way?
+
+    python Testing/Benchmarks/strangers.py brain 1000 chest_ct.nii.gz abdomen_mr.nii.gz another_head.nrrd …
+
+For each volume: how the pose was found and how alike the volumes look through it; the agreement, the share of points
+that were matched back to where they came from; how many landmarks were given, and the mean chance stated for these to
+be within 3 mm. Of another organ none should be given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from cases import data_folder, read_case
+
+from deepfeatures.matching import Matcher
+from deepfeatures.volume import read_volume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", help="folder of the development data")
+    parser.add_argument("template")
+    parser.add_argument("volumes", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    template, matcher = read_case(data_folder() / arguments.set / f"{arguments.template}.nii.gz"), Matcher()
+    for path in arguments.volumes:
+        placed = matcher.match(template.volume, template.landmarks, read_volume(path))
+        report, chances = matcher.last_report, [landmark.within_3mm for landmark in placed if landmark.is_defined]
+        stated = f", chances {np.mean(chances):.0%}" if chances else ""
+        print(
+            f"{path.name}: {report['pose']['way']}, likeness {report['pose']['likeness']:.2f}, agreement"
+            f" {report['agreement']:.2f}, {len(chances)} of {len(placed)} given{stated}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
