@@ -1,14 +1,15 @@
 """Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
 
     python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40]
-    python Testing/Benchmarks/contrasts.py stored [--network cifl/fine]
+    python Testing/Benchmarks/contrasts.py stored [--networks mind/ssc_r1_d2 cifl/fine]
     python Testing/Benchmarks/contrasts.py dicom
 
 `mni152`: the template is MNI152 T1 or T2 with its expert points; each target is T1 or T2 after a random affine and a
 random smooth deformation, the same draws for all four pairs of contrasts, so that T1 -> T1 tells what the deformation
 alone costs; `--warp` and `--wave` draw larger deformations. `stored`: the same volumes with nothing deformed, which
-tells what the contrast alone costs. `dicom`: T1 -> T2 of one patient, whose series show the same place at the same
-voxel; the landmarks are strong edges in the T1, spread over the head; the target is tried as it is and turned.
+tells what the contrast alone costs, and whether other features see the same. `dicom`: T1 -> T2 of one patient, whose
+series show the same place at the same voxel; the landmarks are strong edges in the T1, spread over the head; the target
+is tried as it is and turned.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.matching.matcher import GUIDED
 from deepfeatures.volume import Volume, read_volume
 
 WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it
@@ -42,12 +45,18 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--warp", type=float, default=WARP_MM, help="for mni152: standard deviation of the warp, mm")
     parser.add_argument("--wave", type=float, default=WAVE_MM, help="for mni152: the Gaussian that smooths it, mm")
-    parser.add_argument("--network", metavar="NETWORK/LAYER", help="for stored: features other than the default ones")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["/".join(GUIDED[:2])],
+        metavar="NETWORK/LAYER",
+        help="for stored: which features",
+    )
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     figures = {
         "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave),
-        "stored": lambda: stored(*(arguments.network or "/").split("/")),
+        "stored": lambda: stored(arguments.networks),
         "dicom": lambda: dicom(arguments.draws),
     }[arguments.set]()
     if arguments.output:
@@ -84,21 +93,24 @@ def mni152(draws: int, warp_mm: float, wave_mm: float) -> dict[str, float]:
     return means
 
 
-def stored(network: str, layer: str) -> dict[str, float]:
-    """Mean error in mm from T1 to T2 and back, and how alike the two offsets are."""
+def stored(networks: list[str]) -> dict[str, float]:
+    """Mean error in mm of each network from T1 to T2 and back, and how alike the offsets are."""
     cases = heads()
     offsets = {}
-    for template, target in (("T1", "T2"), ("T2", "T1")):
-        matcher = Matcher(network or None, layer or None, search="guided")
-        placed = matcher.match(cases[template].volume, cases[template].landmarks, cases[target].volume)
-        name = f"{template} -> {target}"
-        offsets[name] = placed.positions - cases[target].landmarks.positions
-        print(f"{name}: {_text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
+    for network in networks:
+        for template, target in (("T1", "T2"), ("T2", "T1")):
+            matcher = Matcher(*network.split("/"), GUIDED[2], search="guided")
+            placed = matcher.match(cases[template].volume, cases[template].landmarks, cases[target].volume)
+            name = f"{network} {template} -> {target}"
+            offsets[name] = placed.positions - cases[target].landmarks.positions
+            print(f"{name}: {_text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
     found = ~np.isnan(sum(offsets.values())).any(1)
-    alike = float(np.corrcoef(*(values[found].ravel() for values in offsets.values()))[0, 1])
-    print(f"correlation of the two offsets: {alike:.2f}")
-    means = {name: float(np.nanmean(np.linalg.norm(values, axis=1))) for name, values in offsets.items()}
-    return means | {"correlation": alike}
+    figures = {name: float(np.nanmean(np.linalg.norm(values, axis=1))) for name, values in offsets.items()}
+    for one, other in combinations(offsets, 2):
+        alike = float(np.corrcoef(offsets[one][found].ravel(), offsets[other][found].ravel())[0, 1])
+        figures[f"{one}, {other}"] = alike
+        print(f"correlation of the offsets {one} and {other}: {alike:.2f}")
+    return figures
 
 
 def dicom(draws: int) -> dict[str, float]:
