@@ -11,8 +11,9 @@ import torch
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
-from deepfeatures.matching import Matcher
+from deepfeatures.matching import Matcher, pose
 from deepfeatures.matching.grids import smooth
+from deepfeatures.matching.pose import PoseSettings
 from deepfeatures.matching.rotations import candidate_rotations
 from deepfeatures.reasons import OUTSIDE
 from deepfeatures.volume import Volume, read_volume
@@ -196,6 +197,26 @@ def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
     assert inside.sum() >= 3
     assert errors(placed, landmarks.positions)[inside].max() < 1.0
     assert matchers["world"].last_report["pose"]["way"] == "world"
+
+
+def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(template, on, target, seen_on, turns):
+        raise Stopped(max(target.shape))
+
+    monkeypatch.setattr(pose, "correlated_poses", stop)
+
+    def noise(size: int, voxel_mm: float) -> Volume:
+        random = torch.Generator().manual_seed(size)
+        return Volume(torch.rand(size, size, size, generator=random), spacing=np.full(3, voxel_mm))
+
+    small, large = noise(30, 1.0), noise(120, 3.0)
+    landmarks = LandmarkSet((Landmark("middle", tuple(small.centre)),))
+    with pytest.raises(Stopped) as stopped:
+        Matcher(pose="any", device="cpu").match(small, landmarks, large)
+    assert stopped.value.args[0] <= PoseSettings().search_largest / 3**0.5 + 1
 
 
 def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):

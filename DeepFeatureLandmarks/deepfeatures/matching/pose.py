@@ -63,7 +63,8 @@ class PoseSettings:
             found so must be as alike as a right start, since smaller volumes fit more easily.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
-        search_size: Voxels along an axis, on average, of the level on which all rotations are tried.
+        search_size: Voxels along an axis, on average, of the template on the level on which all rotations are tried.
+        search_largest: Voxels from corner to corner of the target on that level, at most.
         correlated: So many rotations, those whose structure fits best, are compared by features.
         refined: So many of them, the most alike, are refined by keypoints.
         finished: So many of those, the most alike, are refined again at the spacing of the last coarse round.
@@ -82,6 +83,7 @@ class PoseSettings:
     tilt_deg: float = 12.0
     step_deg: float = 30.0
     search_size: int = 16
+    search_largest: int = 72
     correlated: int = 48
     refined: int = 12
     finished: int = 3
@@ -262,9 +264,10 @@ def _search(pair: Pair, scale: float, source_mm: float, settings: PoseSettings) 
         scale: The target is seen smaller by this factor.
     """
     template, target = pair.template, pair.target
-    spacing = max(source_mm, float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size)
     small, offset = _thumbnail(template, source_mm)
     seen, seen_offset = _thumbnail(target, source_mm, scale)
+    fine_enough = float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size
+    spacing = max(source_mm, fine_enough, float(seen.scan.extent.norm()) / settings.search_largest)
     # In the world only rotations are tried; both volumes' own axes may be left-handed.
     turns = torch.from_numpy(target.scan.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
     turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
