@@ -30,9 +30,10 @@ def main() -> None:
         placed = matcher.match(template.volume, template.landmarks, read_volume(path))
         report, chances = matcher.last_report, [landmark.within_3mm for landmark in placed if landmark.is_defined]
         stated = f", chances {np.mean(chances):.0%}" if chances else ""
+        agreement = "of too few points" if report["agreement"] is None else f"{report['agreement']:.2f}"
         print(
             f"{path.name}: {report['pose']['way']}, likeness {report['pose']['likeness']:.2f}, agreement"
-            f" {report['agreement']:.2f}, {len(chances)} of {len(placed)} given{stated}",
+            f" {agreement}, {len(chances)} of {len(placed)} given{stated}",
             flush=True,
         )
 

@@ -19,7 +19,7 @@ def matched_back(
     landmarks: int,
     search_radius: int,
     patch: torch.Tensor,
-) -> tuple[torch.Tensor, float]:
+) -> tuple[torch.Tensor, float | None]:
     """How far from where they came from points are matched back.
 
     Args:
@@ -32,15 +32,15 @@ def matched_back(
 
     Returns:
         Distances of the landmarks in voxels, `(landmarks,)`. And the agreement: the share of landmarks and keypoints
-        inside that came back to within `CAME_BACK`, 1 where there are fewer than `FEWEST`. In the same anatomy most
-        do; where volumes are alike by chance, few.
+        inside that came back to within `CAME_BACK`, `None` where there are fewer than `FEWEST`. In the same anatomy
+        most do; where volumes are alike by chance, few.
     """
     first = torch.arange(landmarks, device=here.device)
     asked = torch.cat([first, evenly(inside.nonzero()[:, 0][inside[:landmarks].sum() :], ASKED)])
     distances, _ = sub_voxel_minimum(block_distances(seen, features, there[asked], here[asked], search_radius, patch))
     lengths = distances.norm(dim=1)
     judged = lengths[inside[asked]]
-    return lengths[:landmarks], float((judged < CAME_BACK).float().mean()) if len(judged) >= FEWEST else 1.0
+    return lengths[:landmarks], float((judged < CAME_BACK).float().mean()) if len(judged) >= FEWEST else None
 
 
 def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:

@@ -106,7 +106,7 @@ class Located:
     positions: torch.Tensor
     settled: Relaxed
     round_trip_mm: torch.Tensor
-    agreement: float
+    agreement: float | None
     evidence: torch.Tensor
     spacing_mm: float
 

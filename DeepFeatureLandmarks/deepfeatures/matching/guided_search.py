@@ -72,7 +72,8 @@ class GuidedSearch:
         expectation: Predicts errors, `None` where nobody has calibrated these features.
 
     Attributes:
-        pose, agreement: Of the last target, see `Located`; `None` where no landmark was searched.
+        pose, agreement: Of the last target, see `Located`; `None` where no landmark was searched, the latter also where
+            too few points tell.
     """
 
     def __init__(
@@ -180,6 +181,14 @@ def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm:
         )
 
 
+def _same_anatomy(pose: Pose, agreement: float | None) -> bool:
+    if pose.likeness < (LEAST_SEARCHED_LIKENESS if pose.is_searched else LEAST_LIKENESS):
+        return False
+    if agreement is None:  # too few points to tell: the doubt is for a start that was right, against one of many
+        return not pose.is_searched
+    return agreement >= LEAST_AGREEMENT
+
+
 def _places(
     located: Located, depths_mm: torch.Tensor, target: Scan, pose: Pose, expectation: Expectation | None
 ) -> list[Place]:
@@ -187,9 +196,8 @@ def _places(
     settled = located.settled
     telling = 1 - settled.distances / settled.typical.clamp(min=1e-9) > LEAST_CONTRAST
     edge_mm = (depths_mm / 2).clamp(0, EDGE * located.spacing_mm)
-    least_likeness = LEAST_SEARCHED_LIKENESS if pose.is_searched else LEAST_LIKENESS
     fails = {
-        UNLIKE: torch.full_like(telling, pose.likeness < least_likeness or located.agreement < LEAST_AGREEMENT),
+        UNLIKE: torch.full_like(telling, not _same_anatomy(pose, located.agreement)),
         OUTSIDE: target.depth_mm(located.positions) < edge_mm,
         NOTHING_ALIKE: ~telling,
     }
