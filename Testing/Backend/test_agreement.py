@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepfeatures.matching.agreement import ASKED, FEWEST, evenly, matched_back
+from deepfeatures.matching.agreement import ASKED, FEWEST, STRAYED, evenly, matched_back
 from deepfeatures.matching.blocks import ball
 from deepfeatures.matching.grids import smooth
+from deepfeatures.matching.guided_search import LEAST_AGREEMENT
 
 SIZE = 40
 
@@ -33,7 +34,7 @@ def test_in_the_same_anatomy_all_come_back(features, points):
     distances, agreement = asked(features, seen, points, points + shift)
     assert distances.shape == (5,)
     assert distances.max() < 0.2
-    assert agreement == 1
+    assert agreement == len(points) / (len(points) + STRAYED)
 
 
 def test_elsewhere_few_do(points, features):
@@ -44,14 +45,21 @@ def test_elsewhere_few_do(points, features):
 def test_what_lies_outside_the_target_does_not_count(features, points):
     seen, inside = features.clone(), torch.arange(len(points)) % 2 == 0
     there = torch.where(inside[:, None], points, points + 3)  # as far off as is searched
-    assert asked(features, seen, points, there, inside)[1] == 1
-    assert asked(features, seen, points, there)[1] == pytest.approx(0.5, abs=0.02)
+    assert asked(features, seen, points, there, inside)[1] == 30 / (30 + STRAYED)
+    assert asked(features, seen, points, there)[1] == pytest.approx(0.5, abs=0.04)
 
 
 def test_too_few_do_not_tell(features, points):
     other = smooth(torch.randn(features.shape, generator=torch.Generator().manual_seed(2)), 1.5)
     few = points[: FEWEST - 1]
-    assert asked(features, other, few, few)[1] is None
+    assert asked(features, other, few, few, landmarks=2)[1] is None
+
+
+def test_one_of_five_is_not_yet_agreement(features, points):
+    few = points[:FEWEST]
+    there = few + torch.tensor([[0.0]] + [[3.0]] * (FEWEST - 1))
+    assert asked(features, features, few, there)[1] < LEAST_AGREEMENT
+    assert asked(features, features, few, few)[1] > 2 * LEAST_AGREEMENT
 
 
 def test_landmarks_are_all_asked_and_keypoints_in_part():

@@ -7,7 +7,8 @@ import torch
 from deepfeatures.matching.blocks import block_distances, sub_voxel_minimum
 
 CAME_BACK = 1.5  # voxels
-ASKED, FEWEST = 100, 10  # keypoints at most; points at least, fewer do not tell
+ASKED, FEWEST = 100, 5  # keypoints at most; points at least, fewer do not tell
+STRAYED = 2  # points more are taken to have strayed: one of five is no sign yet, one of a hundred makes no difference
 
 
 def matched_back(
@@ -32,15 +33,16 @@ def matched_back(
 
     Returns:
         Distances of the landmarks in voxels, `(landmarks,)`. And the agreement: the share of landmarks and keypoints
-        inside that came back to within `CAME_BACK`, `None` where there are fewer than `FEWEST`. In the same anatomy
-        most do; where volumes are alike by chance, few.
+        inside, and `STRAYED` more, that came back to within `CAME_BACK`; `None` where fewer than `FEWEST` are inside.
+        In the same anatomy most come back; where volumes are alike by chance, few.
     """
     first = torch.arange(landmarks, device=here.device)
     asked = torch.cat([first, evenly(inside.nonzero()[:, 0][inside[:landmarks].sum() :], ASKED)])
     distances, _ = sub_voxel_minimum(block_distances(seen, features, there[asked], here[asked], search_radius, patch))
     lengths = distances.norm(dim=1)
     judged = lengths[inside[asked]]
-    return lengths[:landmarks], float((judged < CAME_BACK).float().mean()) if len(judged) >= FEWEST else None
+    agreement = float((judged < CAME_BACK).sum()) / (len(judged) + STRAYED)
+    return lengths[:landmarks], agreement if len(judged) >= FEWEST else None
 
 
 def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:
