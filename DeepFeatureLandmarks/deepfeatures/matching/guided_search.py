@@ -32,7 +32,7 @@ FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis
 # where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
 LEAST_LIKENESS = 0.15
 LEAST_SEARCHED_LIKENESS = 0.25
-# Of other organs that were so alike at most 0.1 of the points came back; of the same anatomy, other contrasts, thick
+# Of other organs that were so alike at most 0.14 of the points came back; of the same anatomy, other contrasts, thick
 # slices and small crops among them, hardly ever less than 0.25.
 LEAST_AGREEMENT = 0.15
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
