@@ -61,6 +61,7 @@ def test_a_panel_places_what_its_first_template_names():
     assert placed.missing == alone.missing
     np.testing.assert_allclose(placed.positions[3:], alone.positions[3:], atol=1e-3)
     assert panel.last_report["template"] == [template.name] * 2
+    assert min(panel.last_report["agreement"]) > 0.8
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from deepfeatures.matching.blocks import block_distances, sub_voxel_minimum
+from deepfeatures.matching.keypoints import evenly
 
 CAME_BACK = 1.5  # voxels
 ASKED, FEWEST = 100, 5  # keypoints at most; points at least, fewer do not tell
@@ -36,15 +37,10 @@ def matched_back(
         inside, and `STRAYED` more, that came back to within `CAME_BACK`; `None` where fewer than `FEWEST` are inside.
         In the same anatomy most come back; where volumes are alike by chance, few.
     """
-    first = torch.arange(landmarks, device=here.device)
-    asked = torch.cat([first, evenly(inside.nonzero()[:, 0][inside[:landmarks].sum() :], ASKED)])
+    keypoints = inside[landmarks:].nonzero()[:, 0] + landmarks
+    asked = torch.cat([torch.arange(landmarks, device=here.device), evenly(keypoints, ASKED)])
     distances, _ = sub_voxel_minimum(block_distances(seen, features, there[asked], here[asked], search_radius, patch))
     lengths = distances.norm(dim=1)
     judged = lengths[inside[asked]]
     agreement = float((judged < CAME_BACK).sum()) / (len(judged) + STRAYED)
     return lengths[:landmarks], agreement if len(judged) >= FEWEST else None
-
-
-def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:
-    """At most so many of the rows, from the first to the last."""
-    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most), device=rows.device).round().long()]

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from deepfeatures.matching.agreement import evenly, matched_back
+from deepfeatures.matching.agreement import matched_back
 from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, emphasis
 from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan, enlargement
 from deepfeatures.matching.grids import apply_affine
-from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.matching.keypoints import evenly, strong_keypoints
 from deepfeatures.matching.pose import SMALLEST_LEVEL, PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
 

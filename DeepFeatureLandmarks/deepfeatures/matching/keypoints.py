@@ -29,5 +29,9 @@ def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> tor
         return torch.zeros(0, 3, device=image.device)
     threshold = 0.2 * high.sort().values[int(0.9 * (high.numel() - 1))]
     found = (peaks & inside & (strength > threshold)).nonzero()
-    order = torch.linspace(0, len(found) - 1, min(count, len(found)), device=image.device).round().long()
-    return found[order].flip(-1).float()
+    return evenly(found, count).flip(-1).float()
+
+
+def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:
+    """At most so many of the rows, from the first to the last."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most), device=rows.device).round().long()]

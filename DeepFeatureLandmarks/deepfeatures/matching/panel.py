@@ -139,6 +139,7 @@ def _summary(reports: list[dict], placed: LandmarkSet) -> dict:
         **reports[0],
         "template": [report["template"] for report in reports],
         "pose": [report["pose"] for report in reports],
+        "agreement": [report["agreement"] for report in reports],
         "seconds": {stage: round(sum(r["seconds"].get(stage, 0.0) for r in reports), 4) for stage in sorted(stages)},
         "landmarks": [reported(landmark) for landmark in placed],
     }
