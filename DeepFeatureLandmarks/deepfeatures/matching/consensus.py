@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from deepfeatures.matching.grids import apply_affine
+
 
 def robust_affine(
     points: torch.Tensor, matches: torch.Tensor, weights: torch.Tensor, *, iterations: int = 15
@@ -24,6 +26,21 @@ def robust_affine(
         scale = 1.5 * residuals.median() + 1e-3
         current = prior / (1 + (residuals / scale) ** 2) ** 2
     return matrix.float(), residuals.float()
+
+
+def in_proportion(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:
+    """An affine transform `(4, 4)` that stretches no direction by more than a factor more or less than on average.
+
+    Args:
+        most: The factor, 1 for a similarity.
+        middle: A point `(3,)` that goes where it went.
+    """
+    u, stretches, v = torch.linalg.svd(matrix[:3, :3])
+    average = stretches.log().mean().exp()
+    found = matrix.clone()
+    found[:3, :3] = u @ torch.diag(stretches.clamp(average / most, average * most)) @ v
+    found[:3, 3] += apply_affine(matrix, middle) - apply_affine(found, middle)
+    return found
 
 
 def _weighted_fit(points: torch.Tensor, matches: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -63,7 +63,7 @@ class GuidedSettings:
         reach: Standard deviation of the Gaussian that makes points neighbours, and by which they bend the target.
         landmarks_reach: The same among the landmarks alone; 0 where they count as all other points do.
         bend: Whether a level sees the target bent by what the level before found, or through the pose alone.
-        largest: The finest spacing is coarsened until the template has at most so many voxels along an axis.
+        largest: The finest spacing is coarsened until the template has at most the voxels of a cube of this edge.
     """
 
     pose: PoseSettings = field(default_factory=PoseSettings)
@@ -119,7 +119,7 @@ def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings, pose:
     ours, theirs = (float(scan.spacing.prod()) ** (1 / 3) for scan in (template, target))
     if pose is not None:
         theirs /= max(enlargement(pose), 1.0)
-    return max(ours, theirs, float(template.extent.max()) / settings.largest)
+    return max(ours, theirs, float(template.extent.prod()) ** (1 / 3) / settings.largest)
 
 
 def locate(

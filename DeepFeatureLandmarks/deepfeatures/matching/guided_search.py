@@ -32,9 +32,9 @@ FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis
 # where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
 LEAST_LIKENESS = 0.15
 LEAST_SEARCHED_LIKENESS = 0.25
-# Of other organs that were so alike at most 0.14 of the points came back; of the same anatomy, other contrasts, thick
-# slices and small crops among them, hardly ever less than 0.25.
-LEAST_AGREEMENT = 0.15
+# Of other organs, and of the same in a wrong pose, at most 0.19 of the points came back; of the same anatomy, other
+# contrasts, thick slices and small crops among them, hardly ever less than 0.25.
+LEAST_AGREEMENT = 0.2
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 

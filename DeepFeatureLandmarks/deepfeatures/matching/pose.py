@@ -1,9 +1,10 @@
 """The pose of a target: the affine transform that most keypoints of the template agree on.
 
-Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, and
-whether they were is seen from the features, once the pose is found: they must be alike, and more alike than a little
-further turned. Else all shifts are tried, since one volume may show a part of the other; and then all rotations on a
-coarse level, where one volume holds larger structures than the other also with both made one size.
+Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, with
+the volumes' centres in one place or, as with two series of one patient, where the world has them. Whether it was one is
+seen from the features, once the pose is found: they must be alike, and more alike than a little further turned. Else all
+shifts are tried, since one volume may show a part of the other; and then all rotations on a coarse level, where one
+volume holds larger structures than the other also with both made one size.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimum
-from deepfeatures.matching.consensus import robust_affine
+from deepfeatures.matching.consensus import in_proportion, robust_affine
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan
 from deepfeatures.matching.grids import apply_affine, box_corners, lattice, translation
 from deepfeatures.matching.keypoints import strong_keypoints
@@ -57,8 +58,12 @@ class PoseSettings:
         prior: Weight of "the pose changes little" against all matches of a round.
         alike: A start may be right where the pose found from it lies this share of the way from the likeness of upside
             down to that of the same; at the spacing of the last coarse round.
-        advantage: A searched pose takes the place of that from a start where its likeness is higher by more than this:
-            small crops allow many poses that are nearly as like, and scans are rarely turned by accident.
+        slight_advantage: The world takes the place of the centres as a start, and a shift that of either, where the
+            likeness is higher by more than this.
+        advantage: The same of a turned pose, which needs more: small crops allow many that are nearly as like, and
+            scans are rarely turned by accident.
+        proportions: No direction is stretched by more than this factor more or less than all are on average; what
+            looks alike only when it is flattened is something else.
         sizes: Both are made one size, too, where their structures differ in size by a factor between these; what is
             found so must be as alike as a right start, since smaller volumes fit more easily.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
@@ -78,7 +83,9 @@ class PoseSettings:
     patch_step: int = 2
     prior: float = 0.3
     alike: float = 0.35
-    advantage: float = 0.1
+    slight_advantage: float = 0.05
+    advantage: float = 0.2
+    proportions: float = 1.25
     sizes: tuple[float, float] = (1.15, 3.0)
     tilt_deg: float = 12.0
     step_deg: float = 30.0
@@ -119,8 +126,9 @@ def find_pose(
 
     Args:
         way: `"centres"` starts from equal directions in the world and centres in one place, `"world"` from equal
-            places in the world, `"any"` from whatever rotation fits best; `"auto"` from centres, where that is not
-            right from equal directions wherever they fit best (`"shift"`), and where that is not right from any.
+            places in the world, `"any"` from whatever rotation fits best; `"auto"` from centres or the world, where
+            that is not right from equal directions wherever they fit best (`"shift"`), and where that is not right
+            from any.
         encode: Features of a view.
         unit: The finest spacing, mm.
     """
@@ -129,12 +137,11 @@ def find_pose(
     pair = Pair(template, target, encode, attainable_share(template, target, aligned, spacing))
     pose = None
     if way != "any":
-        start, name = (aligned, way) if way == "world" else (centres_aligned(template.scan, target.scan), "centres")
-        pose = _coarse(pair, start, name, unit, settings)
+        pose = _coarse(pair, *_start(pair, aligned, way, spacing, settings.slight_advantage), unit, settings)
     right = way != "auto" or _is_right(pair, pose, spacing, settings)
     if not right:
         found = _coarse(pair, best_shift(pair, aligned, spacing), "shift", unit, settings)
-        if found.likeness > pose.likeness + settings.advantage:
+        if found.likeness > pose.likeness + settings.slight_advantage:
             pose, right = found, _is_right(pair, found, spacing, settings)
     if way == "any" or not right:
         searched = []
@@ -147,8 +154,19 @@ def find_pose(
     matrix = pose.matrix
     for level in settings.fine:
         spacing = usable_spacing(template.scan, level.spacing, unit)
-        matrix = _round(pair, matrix, level, spacing, settings.patch_step, settings.prior)
+        matrix = _round(pair, matrix, level, spacing, settings, settings.prior)
     return replace(pose, matrix=matrix)
+
+
+def _start(
+    pair: Pair, aligned: torch.Tensor, way: str, spacing: float, slight_advantage: float
+) -> tuple[torch.Tensor, str]:
+    """Where a way starts, given where the world has the target, and the start's name."""
+    starts = {"centres": centres_aligned(pair.template.scan, pair.target.scan), "world": aligned}
+    if way == "auto":
+        centres, world = (pair.likeness(start, spacing) for start in starts.values())
+        way = "world" if world > centres + slight_advantage else "centres"
+    return starts[way], way
 
 
 def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
@@ -204,7 +222,7 @@ def _coarse(pair: Pair, start: torch.Tensor, way: str, unit: float, settings: Po
     matrix = start
     for level in settings.coarse:
         spacing = usable_spacing(pair.template.scan, level.spacing, unit)
-        matrix = _round(pair, matrix, level, spacing, settings.patch_step, settings.prior)
+        matrix = _round(pair, matrix, level, spacing, settings, settings.prior)
     return Pose(matrix, way, pair.likeness(matrix, spacing))
 
 
@@ -213,7 +231,7 @@ def _round(
     pose: torch.Tensor,
     level: PoseLevel,
     spacing: float,
-    patch_step: int,
+    settings: PoseSettings,
     prior: float,
     covered_only: bool = False,
 ) -> torch.Tensor:
@@ -233,11 +251,12 @@ def _round(
         keypoints,
         keypoints,
         level.search_radius,
-        ball(level.patch_radius, patch_step if level.patch_radius > 3 else 1, keypoints.device),
+        ball(level.patch_radius, settings.patch_step if level.patch_radius > 3 else 1, keypoints.device),
         covered=covered,
     )
     displacements, _ = sub_voxel_minimum(distances)
-    return pose @ _agreed(on.to_mm(keypoints), on.to_mm(keypoints + displacements), level.kind, prior)
+    here, there = on.to_mm(keypoints), on.to_mm(keypoints + displacements)
+    return in_proportion(pose @ _agreed(here, there, level.kind, prior), settings.proportions, here.mean(0))
 
 
 def _scales(pair: Pair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
@@ -286,7 +305,7 @@ def _search(pair: Pair, scale: float, source_mm: float, settings: PoseSettings) 
 
     def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
         for _ in range(settings.search_rounds):
-            pose = _round(thumbnails, pose, settings.search, spacing, 1, settings.search_prior, True)
+            pose = _round(thumbnails, pose, settings.search, spacing, settings, settings.search_prior, True)
         return pose
 
     found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
