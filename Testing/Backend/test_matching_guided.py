@@ -17,10 +17,11 @@ from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.bend import Bend
 from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
-from deepfeatures.matching.consensus import robust_affine
+from deepfeatures.matching.consensus import in_proportion, robust_affine
 from deepfeatures.matching.cross_correlation import cross_correlate
+from deepfeatures.matching.frame import Scan
 from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth
-from deepfeatures.matching.guided import GuidedSettings
+from deepfeatures.matching.guided import GuidedSettings, finest_spacing
 from deepfeatures.matching.relaxation import relax
 from deepfeatures.phantom import make_pair
 from deepfeatures.volume import Volume
@@ -117,6 +118,29 @@ def test_a_third_of_wrong_matches_does_not_sway_the_consensus(seed):
     found, residuals = robust_affine(points, matches, torch.ones(90))
     torch.testing.assert_close(apply_affine(found, points), apply_affine(truth, points), atol=0.5, rtol=0)
     assert residuals[30:].max() < 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 9999), st.floats(1, 3))
+def test_proportions_are_kept_about_the_middle(seed, most):
+    drawn = torch.eye(4)
+    drawn[:3] += 2 * (noise(3, 4, seed=seed) - 0.5)
+    middle = 50 * noise(3, seed=seed + 1)
+    found = in_proportion(drawn, most, middle)
+    average = torch.linalg.svdvals(drawn[:3, :3]).log().mean().exp()
+    ratios = torch.linalg.svdvals(found[:3, :3]) / average
+    assert 1 / most - 1e-3 < ratios.min() and ratios.max() < most + 1e-3
+    assert drawn[:3, :3].det() * found[:3, :3].det() >= 0  # no mirror comes or goes
+    torch.testing.assert_close(apply_affine(found, middle), apply_affine(drawn, middle), atol=1e-3, rtol=0)
+    if torch.linalg.cond(drawn[:3, :3]) < most:
+        torch.testing.assert_close(found, drawn, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((40, 40, 900), 1.0), ((300, 300, 100), 1.0), ((512, 512, 512), 2.0)])
+def test_a_long_template_keeps_its_voxels_and_a_large_one_is_coarsened(size, expected):
+    volume = Volume(torch.zeros(()).expand(size))
+    scan = Scan(volume, volume.voxels)
+    assert finest_spacing(scan, scan, GuidedSettings()) == pytest.approx(expected)
 
 
 def test_neighbours_overrule_a_point_that_cannot_tell():

@@ -199,6 +199,18 @@ def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
     assert matchers["world"].last_report["pose"]["way"] == "world"
 
 
+def test_two_series_in_one_world_start_from_it(whole_and_part):
+    """Of one patient, cut elsewhere and of another contrast: no shift has to be searched."""
+    whole, part, first = whole_and_part
+    there = replace(part, origin=whole.to_world(first[None].astype(float))[0])
+    shown = np.array([[8.0 + k, 18.0 - k, 10.0 + k] for k in range(5)])
+    wanted = LandmarkSet(tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(there.to_world(shown))))
+    matcher = Matcher(device="cpu")
+    for template, target in ((whole, there), (there, whole)):
+        assert errors(matcher.match(template, wanted, target), wanted.positions).max() < 0.5
+        assert matcher.last_report["pose"]["way"] == "world"
+
+
 def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
     class Stopped(Exception):
         pass

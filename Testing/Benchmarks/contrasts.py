@@ -2,14 +2,14 @@
 
     python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40]
     python Testing/Benchmarks/contrasts.py stored [--networks mind/ssc_r1_d2 cifl/fine]
-    python Testing/Benchmarks/contrasts.py dicom
+    python Testing/Benchmarks/contrasts.py series [TEMPLATE TARGET]
 
 `mni152`: the template is MNI152 T1 or T2 with its expert points; each target is T1 or T2 after a random affine and a
 random smooth deformation, the same draws for all four pairs of contrasts, so that T1 -> T1 tells what the deformation
 alone costs; `--warp` and `--wave` draw larger deformations. `stored`: the same volumes with nothing deformed, which
-tells what the contrast alone costs, and whether other features see the same. `dicom`: T1 -> T2 of one patient, whose
-series show the same place at the same voxel; the landmarks are strong edges in the T1, spread over the head; the target
-is tried as it is and turned.
+tells what the contrast alone costs, and whether other features see the same. `series`: two series of one patient in
+one world, the T1 and T2 of `dicom` unless others are given; the landmarks are strong edges of the first, spread over
+it, that lie in the second, too, which is tried as it is and turned.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ from deepfeatures.volume import Volume, read_volume
 
 WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it
 TURN_DEG, STRETCH, SHIFT_MM = 15.0, 0.1, 10.0
-DICOM_POINTS = 40
+EDGES = 40  # landmarks of a series
+TUMOUR = [data_folder() / "dicom" / f"tumour1_{name}" for name in ("T1", "T2")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=("mni152", "stored", "dicom"))
+    parser.add_argument("set", choices=("mni152", "stored", "series"))
+    parser.add_argument("volumes", nargs="*", type=Path, help="for series: two volumes of one patient")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--warp", type=float, default=WARP_MM, help="for mni152: standard deviation of the warp, mm")
     parser.add_argument("--wave", type=float, default=WAVE_MM, help="for mni152: the Gaussian that smooths it, mm")
@@ -57,7 +59,7 @@ def main() -> None:
     figures = {
         "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave),
         "stored": lambda: stored(arguments.networks),
-        "dicom": lambda: dicom(arguments.draws),
+        "series": lambda: series(arguments.volumes or TUMOUR, arguments.draws),
     }[arguments.set]()
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
@@ -84,9 +86,9 @@ def mni152(draws: int, warp_mm: float, wave_mm: float) -> dict[str, float]:
                 seconds = time.perf_counter() - started
                 name = f"{template} -> {target}"
                 found.setdefault(name, []).append(errors(placed.positions, case))
-                print(f"draw {draw} {name}: {_text(found[name][-1])}, {seconds:.1f} s", flush=True)
+                print(f"draw {draw} {name}: {text(found[name][-1])}, {seconds:.1f} s", flush=True)
     for name, values in found.items():
-        print(f"{name}: {_text(np.concatenate(values))}")
+        print(f"{name}: {text(np.concatenate(values))}")
     means = {name: float(np.nanmean(values)) for name, values in found.items()}
     for name in ("T1 -> T2", "T2 -> T1"):
         print(f"{name} / T1 -> T1: {means[name] / means['T1 -> T1']:.2f}")
@@ -103,7 +105,7 @@ def stored(networks: list[str]) -> dict[str, float]:
             placed = matcher.match(cases[template].volume, cases[template].landmarks, cases[target].volume)
             name = f"{network} {template} -> {target}"
             offsets[name] = placed.positions - cases[target].landmarks.positions
-            print(f"{name}: {_text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
+            print(f"{name}: {text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
     found = ~np.isnan(sum(offsets.values())).any(1)
     figures = {name: float(np.nanmean(np.linalg.norm(values, axis=1))) for name, values in offsets.items()}
     for one, other in combinations(offsets, 2):
@@ -113,11 +115,10 @@ def stored(networks: list[str]) -> dict[str, float]:
     return figures
 
 
-def dicom(draws: int) -> dict[str, float]:
-    """Mean error in mm of T1 -> T2, as stored and turned."""
-    folder = data_folder() / "dicom"
-    template, target = (read_volume(folder / f"tumour1_{name}") for name in ("T1", "T2"))
-    points = edges(template, DICOM_POINTS)
+def series(paths: list[Path], draws: int) -> dict[str, float]:
+    """Mean error in mm from the first volume to the second, as stored and turned."""
+    template, target = (read_volume(path) for path in paths)
+    points = shown(edges(template, EDGES), target)
     truth, matcher, found = Case(target, points), Matcher(), {}
     found["as stored"] = errors(matcher.match(template, points, target).positions, truth)
     turned = []
@@ -130,7 +131,7 @@ def dicom(draws: int) -> dict[str, float]:
     found["turned"] = np.concatenate(turned)
     print(f"slice thickness {max(target.spacing):.1f} mm")
     for name, values in found.items():
-        print(f"{name}: {_text(values)}")
+        print(f"{name}: {text(values)}")
     return {name: float(np.nanmean(values)) for name, values in found.items()}
 
 
@@ -180,6 +181,12 @@ def edges(volume: Volume, count: int) -> LandmarkSet:
     return LandmarkSet(tuple(Landmark(f"edge-{k}", tuple(p)) for k, p in enumerate(volume.to_world(found))))
 
 
+def shown(points: LandmarkSet, volume: Volume) -> LandmarkSet:
+    """Those that lie in a volume."""
+    inside = volume.contains(points.positions)
+    return LandmarkSet(tuple(point for point, is_in in zip(points, inside, strict=True) if is_in))
+
+
 def rotation(random: np.random.Generator, largest_deg: float) -> np.ndarray:
     """About a random axis, by a random angle of at most `largest_deg`."""
     axis = random.normal(size=3)
@@ -189,7 +196,7 @@ def rotation(random: np.random.Generator, largest_deg: float) -> np.ndarray:
     return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
 
 
-def _text(values: np.ndarray) -> str:
+def text(values: np.ndarray) -> str:
     known = values[~np.isnan(values)]
     return (
         f"mean {known.mean():.2f}, median {np.median(known):.2f}, 95th percentile {np.percentile(known, 95):.2f} mm,"

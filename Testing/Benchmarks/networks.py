@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from cases import Case, data_folder, errors, read_case
-from contrasts import DICOM_POINTS, deform, edges
+from contrasts import EDGES, deform, edges
 
 from deepfeatures.landmarks import read_landmarks
 from deepfeatures.matching import Matcher
@@ -75,7 +75,7 @@ def pairs(targets: dict[str, int], draws: int) -> Iterator[tuple[str, Case, Case
             yield f"MNI152 {template_name} to {name}", template, case
     folder = data_folder() / "dicom"
     first, second = (read_volume(folder / f"tumour1_{name}") for name in ("T1", "T2"))
-    points = edges(first, DICOM_POINTS)
+    points = edges(first, EDGES)
     yield "DICOM T1 to T2", Case(first, points), Case(second, points)
 
 

@@ -29,10 +29,10 @@ def robust_affine(
 
 
 def in_proportion(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:
-    """An affine transform `(4, 4)` that stretches no direction by more than a factor more or less than on average.
+    """An affine transform `(4, 4)`, none of whose stretches is more than a factor more or less than their average.
 
     Args:
-        most: The factor, 1 for a similarity.
+        most: The factor; 1 leaves a similarity.
         middle: A point `(3,)` that goes where it went.
     """
     u, stretches, v = torch.linalg.svd(matrix[:3, :3])

@@ -54,8 +54,9 @@ class MatchSettings:
         search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
             start is where the landmark would be if the two volumes had their centres in one place.
         pose: Where a guided search starts. `"centres"`: equal directions in the world, centres in one place; `"world"`:
-            equal places in the world; `"any"`: whatever rotation fits best; `"auto"`: centres, or the world where that is
-            more alike, where that is not right equal directions wherever they fit best, and where that is not right any.
+            equal places in the world; `"any"`: whatever rotation fits best; `"auto"`: centres, or the world where that
+            is more alike; where that is not right equal directions wherever they fit best; and where that is not right
+            any.
         device: Where to compute.
         precision: `"float32"` or `"bfloat16"`, in which the network computes; distances are always added up in float32.
         seed: Draws the kernels of random networks.

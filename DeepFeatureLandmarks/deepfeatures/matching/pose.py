@@ -1,10 +1,10 @@
 """The pose of a target: the affine transform that most keypoints of the template agree on.
 
-Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike, with
-the volumes' centres in one place or, as with two series of one patient, where the world has them. Whether it was one is
-seen from the features, once the pose is found: they must be alike, and more alike than a little further turned. Else all
-shifts are tried, since one volume may show a part of the other; and then all rotations on a coarse level, where one
-volume holds larger structures than the other also with both made one size.
+Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike,
+with the volumes' centres in one place or, as with two series of one patient, where the world has them. Whether it was
+one is seen from the features, once the pose is found: they must be alike, and more alike than a little further turned.
+Else all shifts are tried, since one volume may show a part of the other; and then all rotations on a coarse level,
+where one volume holds larger structures than the other also with both made one size.
 """
 
 from __future__ import annotations

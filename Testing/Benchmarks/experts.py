@@ -1,0 +1,69 @@
+"""The same points, put into other heads by other experts: found from T1, and from T2?
+
+    python Testing/Benchmarks/experts.py VOLUME POINTS [VOLUME POINTS …] [--rival ants-syn] [--output experts.json]
+
+The templates are MNI152 T1 and T2, which share their 32 expert points (AFIDs); every volume comes with the points that
+experts put into it, under the same names in the same order. Prints the errors in mm, their median along the three axes
+(left, back, up), which would tell a volume and points that lie apart, and what was stated: the mean expected error, and
+the mean chance to be within 3 mm beside the share that was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from cases import Case, errors
+from contrasts import heads, text
+
+from deepfeatures.evaluation.peers import PEERS
+from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.matching import Matcher
+from deepfeatures.volume import read_volume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="VOLUME POINTS")
+    parser.add_argument("--rival", choices=sorted(PEERS))
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    pairs = zip(arguments.files[::2], arguments.files[1::2], strict=True)
+    targets = [Case(read_volume(volume), read_landmarks(points)) for volume, points in pairs]
+    figures = {}
+    for contrast, template in heads().items():
+        matcher = Matcher()
+        for target in targets:
+            if [a.name for a in template.landmarks] != [b.name for b in target.landmarks]:
+                parser.error(f"The points of {target.name} have other names than those of MNI152.")
+            placed = matcher.match(template.volume, template.landmarks, target.volume)
+            found = {f"{contrast} in {target.name}": placed.positions}
+            if arguments.rival:
+                rival = PEERS[arguments.rival](template.volume, template.landmarks, target.volume)
+                found[f"{contrast} in {target.name}, {arguments.rival}"] = rival
+            for name, positions in found.items():
+                figures[name] = float(np.nanmean(errors(positions, target)))
+                print(told(name, positions, target))
+            print(stated(placed, target), flush=True)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def told(name: str, positions: np.ndarray, target: Case) -> str:
+    x, y, z = np.nanmedian(positions - target.landmarks.positions, axis=0)
+    return f"{name}: {text(errors(positions, target))}, median along the axes {x:.1f}, {y:.1f}, {z:.1f} mm"
+
+
+def stated(placed: LandmarkSet, target: Case) -> str:
+    seen = errors(placed.positions, target)
+    given = [landmark for landmark in placed if landmark.is_defined]
+    return (
+        f"  stated {np.mean([landmark.expected_error for landmark in given]):.2f} mm, within 3 mm"
+        f" {np.mean([landmark.within_3mm for landmark in given]):.0%} ({np.mean(seen[~np.isnan(seen)] < 3):.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()
