@@ -198,6 +198,8 @@ def rotation(random: np.random.Generator, largest_deg: float) -> np.ndarray:
 
 def text(values: np.ndarray) -> str:
     known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return f"all {len(values)} missing"
     return (
         f"mean {known.mean():.2f}, median {np.median(known):.2f}, 95th percentile {np.percentile(known, 95):.2f} mm,"
         f" {len(values) - len(known)} of {len(values)} missing"

@@ -32,9 +32,10 @@ FEWEST_VOXELS = 3  # of the coarser scan that the template spans along each axis
 # where the pose was searched, 0.3 and, in targets of 40 mm, up to 0.2.
 LEAST_LIKENESS = 0.15
 LEAST_SEARCHED_LIKENESS = 0.25
-# Of other organs, and of the same in a wrong pose, at most 0.19 of the points came back; of the same anatomy, other
-# contrasts, thick slices and small crops among them, hardly ever less than 0.25.
-LEAST_AGREEMENT = 0.2
+# Of other organs that were so alike at most 0.14 of the points came back; of the same anatomy, other contrasts, thick
+# slices and small crops among them, hardly ever less than 0.25, but of a small crop with few keypoints 0.17.
+LEAST_AGREEMENT = 0.15
+AMPLE_AGREEMENT = 0.4  # from which on likeness, which is low between contrasts, does not matter
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
@@ -182,6 +183,8 @@ def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm:
 
 
 def _same_anatomy(pose: Pose, agreement: float | None) -> bool:
+    if agreement is not None and agreement >= AMPLE_AGREEMENT:
+        return True
     if pose.likeness < (LEAST_SEARCHED_LIKENESS if pose.is_searched else LEAST_LIKENESS):
         return False
     if agreement is None:  # too few points to tell: the doubt is for a start that was right, against one of many
