@@ -10,7 +10,7 @@ import torch
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.matching import Matcher
+from deepfeatures.matching import Matcher, guided_search
 from deepfeatures.matching.devices import peak_bytes
 from deepfeatures.matching.guided_search import LEAST_AGREEMENT, LEAST_SEARCHED_LIKENESS
 from deepfeatures.phantom import make_pair
@@ -132,6 +132,15 @@ def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
     assert matcher.last_report["pose"]["likeness"] > LEAST_SEARCHED_LIKENESS  # which alone would let it pass
     assert matcher.last_report["agreement"] < LEAST_AGREEMENT
     assert {landmark.reason for landmark in placed} == {UNLIKE}
+
+
+def test_ample_agreement_outweighs_a_low_likeness(heads, monkeypatch):
+    """As between contrasts, where little is alike and yet nearly every point is matched back."""
+    template, landmarks, target, _ = heads
+    monkeypatch.setattr(guided_search, "LEAST_LIKENESS", 1.1)
+    assert any(landmark.is_defined for landmark in match(template, landmarks, target))
+    monkeypatch.setattr(guided_search, "AMPLE_AGREEMENT", 1.1)
+    assert {landmark.reason for landmark in match(template, landmarks, target)} == {UNLIKE}
 
 
 @pytest.mark.parametrize("voxel_mm", [0.1, 6.0])
