@@ -5,7 +5,7 @@
 The templates are MNI152 T1 and T2, which share their 32 expert points (AFIDs); every volume comes with the points that
 experts put into it, under the same names in the same order. Prints the errors in mm, their median along the three axes
 (left, back, up), which would tell a volume and points that lie apart, and what was stated: the mean expected error, and
-the mean chance to be within 3 mm beside the share that was.
+the mean chance to be within 3 mm beside the share that was; and landmarks that were far off, with their chance.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from deepfeatures.evaluation.peers import PEERS
 from deepfeatures.landmarks import LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.volume import read_volume
+
+FAR_MM = 10.0
 
 
 def main() -> None:
@@ -59,9 +61,15 @@ def told(name: str, positions: np.ndarray, target: Case) -> str:
 def stated(placed: LandmarkSet, target: Case) -> str:
     seen = errors(placed.positions, target)
     given = [landmark for landmark in placed if landmark.is_defined]
+    far = [
+        f", {landmark.description or landmark.name} {error:.0f} mm off ({landmark.within_3mm:.0%})"
+        for landmark, error in zip(placed, seen, strict=True)
+        if error > FAR_MM
+    ]
     return (
         f"  stated {np.mean([landmark.expected_error for landmark in given]):.2f} mm, within 3 mm"
         f" {np.mean([landmark.within_3mm for landmark in given]):.0%} ({np.mean(seen[~np.isnan(seen)] < 3):.0%})"
+        + "".join(far)
     )
 
 

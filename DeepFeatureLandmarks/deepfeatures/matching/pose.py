@@ -60,8 +60,8 @@ class PoseSettings:
             down to that of the same; at the spacing of the last coarse round.
         slight_advantage: The world takes the place of the centres as a start, and a shift that of either, where the
             likeness is higher by more than this.
-        advantage: A turned pose must, besides, be so many times as like: small crops allow many that are nearly as
-            like, and scans are rarely turned by accident.
+        advantage: The same of a turned pose, which needs more: small crops allow many that are nearly as like, and
+            scans are rarely turned by accident.
         proportions: No direction is stretched by more than this factor more or less than all are on average; what
             looks alike only when it is flattened is something else.
         sizes: Both are made one size, too, where their structures differ in size by a factor between these; what is
@@ -84,7 +84,7 @@ class PoseSettings:
     prior: float = 0.3
     alike: float = 0.35
     slight_advantage: float = 0.05
-    advantage: float = 1.4
+    advantage: float = 0.2
     proportions: float = 1.25
     sizes: tuple[float, float] = (1.15, 3.0)
     tilt_deg: float = 12.0
@@ -150,8 +150,7 @@ def find_pose(
             if scale == 1 or found.likeness >= settings.alike:
                 searched.append(found)
         found = max(searched, key=lambda pose: pose.likeness)
-        if pose is None or found.likeness > settings.advantage * pose.likeness + settings.slight_advantage:
-            pose = found
+        pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
     matrix = pose.matrix
     for level in settings.fine:
         spacing = usable_spacing(template.scan, level.spacing, unit)
