@@ -235,7 +235,7 @@ def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
     matchers["auto"].match(body, landmarks, body)
     report = json.loads(json.dumps(matchers["auto"].last_report))
     assert report["pose"]["way"] == "centres" and report["pose"]["likeness"] > 0.95
-    assert report["agreement"] > 0.8
+    assert report["agreement"] > 0.85  # all of the 15 that are asked
     assert matchers["auto"].settings.pose == "auto"
 
 

@@ -21,9 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from cases import Case, data_folder, errors, read_case
-from contrasts import EDGES, deform, edges
+from contrasts import EDGES, TUMOUR, deform, edges, heads
 
-from deepfeatures.landmarks import read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.matcher import GUIDED
 from deepfeatures.volume import read_volume
@@ -66,15 +65,12 @@ def pairs(targets: dict[str, int], draws: int) -> Iterator[tuple[str, Case, Case
         others = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{template_name}.nii.gz"]
         for path in others[:: max(1, len(others) // targets[name])][: targets[name]]:
             yield name, template, read_case(path)
-    folder = data_folder() / "mni152"
-    points = read_landmarks(next(folder.glob("*.fcsv")))
-    contrasts = {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
+    contrasts = heads()
     deformed = [(name, deform(case, draw)) for draw in range(draws) for name, case in contrasts.items()]
     for template_name, template in contrasts.items():
         for name, case in deformed:
             yield f"MNI152 {template_name} to {name}", template, case
-    folder = data_folder() / "dicom"
-    first, second = (read_volume(folder / f"tumour1_{name}") for name in ("T1", "T2"))
+    first, second = (read_volume(path) for path in TUMOUR)
     points = edges(first, EDGES)
     yield "DICOM T1 to T2", Case(first, points), Case(second, points)
 

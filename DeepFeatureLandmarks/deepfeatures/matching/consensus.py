@@ -29,7 +29,7 @@ def robust_affine(
 
 
 def in_proportion(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:
-    """An affine transform `(4, 4)`, none of whose stretches is more than a factor more or less than their average.
+    """An affine transform `(4, 4)` with its stretches brought to within a factor of their average.
 
     Args:
         most: The factor; 1 leaves a similarity.

@@ -162,11 +162,11 @@ def _start(
     pair: Pair, aligned: torch.Tensor, way: str, spacing: float, slight_advantage: float
 ) -> tuple[torch.Tensor, str]:
     """Where a way starts, given where the world has the target, and the start's name."""
-    starts = {"centres": centres_aligned(pair.template.scan, pair.target.scan), "world": aligned}
+    centres = centres_aligned(pair.template.scan, pair.target.scan)
     if way == "auto":
-        centres, world = (pair.likeness(start, spacing) for start in starts.values())
-        way = "world" if world > centres + slight_advantage else "centres"
-    return starts[way], way
+        better = pair.likeness(aligned, spacing) > pair.likeness(centres, spacing) + slight_advantage
+        way = "world" if better else "centres"
+    return aligned if way == "world" else centres, way
 
 
 def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
