@@ -13,6 +13,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher, pose
 from deepfeatures.matching.grids import smooth
+from deepfeatures.matching.guided import GuidedSettings
 from deepfeatures.matching.pose import PoseSettings
 from deepfeatures.matching.rotations import candidate_rotations
 from deepfeatures.reasons import OUTSIDE
@@ -86,6 +87,16 @@ def test_a_body_turned_by_any_angle_is_found(body, landmarks, matchers, turn):
     assert matchers["auto"].last_report["pose"]["way"] == "any"
     # without rotations some are misplaced, others missing
     assert np.nanmean(errors(matchers["centres"].match(body, landmarks, target), truth)) > 5
+
+
+@pytest.mark.parametrize("turn, way", [(ROTATIONS[0], "any"), (about((1, 2, -1), 5), "centres")])
+def test_where_likeness_leaves_it_open_agreement_tells_whether_a_body_is_turned(body, landmarks, turn, way):
+    open_to_both = PoseSettings(alike=2.0, advantage=1.0)  # no start is ever right, no turned pose convincing
+    matcher = Matcher(device="cpu", guided=GuidedSettings(pose=open_to_both))
+    target, centre = resampled_turned(body, turn)
+    truth = (landmarks.positions - body.centre) @ turn.T + centre
+    assert errors(matcher.match(body, landmarks, target), truth).max() < 1.5
+    assert matcher.last_report["pose"]["way"] == way
 
 
 @pytest.mark.parametrize("flips", [(), (1,)])

@@ -16,7 +16,7 @@ from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Encode, Pyramid, Scan
 from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
-from deepfeatures.matching.pose import Pose, find_pose
+from deepfeatures.matching.pose import Pose, find_poses
 from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
 from deepfeatures.networks.mind import Mind
@@ -36,6 +36,8 @@ LEAST_SEARCHED_LIKENESS = 0.25
 # slices and small crops among them, hardly ever less than 0.25, but of a small crop with few keypoints 0.17.
 LEAST_AGREEMENT = 0.15
 AMPLE_AGREEMENT = 0.4  # from which on likeness, which is low between contrasts, does not matter
+# Where likeness leaves open whether a target is turned, so much more of the points must agree that it is.
+TURNED_AGREEMENT = 0.2
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
 
@@ -69,7 +71,7 @@ class GuidedSearch:
         features: Network, layer and precision by which landmarks settle.
         device: Where to compute.
         settings: The way from coarse to fine.
-        way: How the pose is found, see `find_pose`.
+        way: How the pose is found, see `find_poses`.
         expectation: Predicts errors, `None` where nobody has calibrated these features.
 
     Attributes:
@@ -91,7 +93,8 @@ class GuidedSearch:
         self.pose: Pose | None = None
         self.agreement: float | None = None
         self._template: tuple[Volume, str, Pyramid] | None = None
-        self._target: tuple[Volume, Pyramid, Pose] | None = None  # the pose is that of the template above
+        # The poses are those of the template above.
+        self._target: tuple[Volume, Pyramid, tuple[Pose, ...]] | None = None
 
     def find(
         self,
@@ -113,27 +116,30 @@ class GuidedSearch:
         self.pose = self.agreement = None
         if len(positions) == 0:
             return []
-        known, seen, self.pose = self.prepare(template, target, clock, intensity)
+        known, seen, poses = self.prepare(template, target, clock, intensity)
         progress(0.4)
+        points, found = known.scan.from_world(positions), []
         with clock.stage("match"), torch.inference_mode():
-            located = locate(
-                known,
-                known.scan.from_world(positions),
-                seen,
-                self.pose.matrix,
-                self._encode,
-                self._settings,
-                lambda done: progress(0.4 + 0.6 * done),
-                lambda positions: settling(seen.scan.to_world(positions)),
-            )
+            for number, pose in enumerate(poses):
+                located = locate(
+                    known,
+                    points,
+                    seen,
+                    pose.matrix,
+                    self._encode,
+                    self._settings,
+                    lambda done, number=number: progress(0.4 + 0.6 * (number + done) / len(poses)),
+                    lambda positions: settling(seen.scan.to_world(positions)),
+                )
+                found.append((pose, located))
+        self.pose, located = _most_agreed(found)
         self.agreement = located.agreement
-        depths_mm = known.scan.depth_mm(known.scan.from_world(positions))
-        return _places(located, depths_mm, seen.scan, self.pose, self._expectation)
+        return _places(located, known.scan.depth_mm(points), seen.scan, self.pose, self._expectation)
 
     def prepare(
         self, template: Volume, target: Volume, clock: Clock, intensity: str = "percentile"
-    ) -> tuple[Pyramid, Pyramid, Pose]:
-        """What does not depend on the landmarks: both pyramids and the pose; at no cost for the pair of the last call.
+    ) -> tuple[Pyramid, Pyramid, tuple[Pose, ...]]:
+        """What does not depend on the landmarks: pyramids and poses; at no cost for the pair of the last call.
 
         Volumes are recognised by identity.
 
@@ -152,10 +158,10 @@ class GuidedSearch:
             with clock.stage("pose"), torch.inference_mode():
                 unit = finest_spacing(known.scan, seen.scan, self._settings)
                 _check_detail(template, target, float(known.scan.extent.min()), unit)
-                pose = find_pose(known, seen, self._way, self._encode_for_pose(), unit, self._settings.pose)
-            self._target = target, seen, pose
-        _, seen, pose = self._target
-        return known, seen, pose
+                poses = find_poses(known, seen, self._way, self._encode_for_pose(), unit, self._settings.pose)
+            self._target = target, seen, poses
+        _, seen, poses = self._target
+        return known, seen, poses
 
     def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)
@@ -180,6 +186,12 @@ def _check_detail(template: Volume, target: Volume, shortest_mm: float, unit_mm:
             f"{template.name} is {shortest_mm:.3g} mm across, too little to be found at {unit_mm:.3g} mm, the coarser"
             f" voxel size of it and {target.name}; check the voxel sizes, or give a larger or finer volume."
         )
+
+
+def _most_agreed(found: list[tuple[Pose, Located]]) -> tuple[Pose, Located]:
+    """A pose and what it led to: the first, or the last, a turned one, where clearly more points agree on it."""
+    agreements = [located.agreement or 0.0 for _, located in found]
+    return found[-1] if agreements[-1] >= agreements[0] + TURNED_AGREEMENT else found[0]
 
 
 def _same_anatomy(pose: Pose, agreement: float | None) -> bool:

@@ -4,7 +4,8 @@ Keypoint matches find it from a start nearby. World directions are such a start 
 with the volumes' centres in one place or, as with two series of one patient, where the world has them. Whether it was
 one is seen from the features, once the pose is found: they must be alike, and more alike than a little further turned.
 Else all shifts are tried, since one volume may show a part of the other; and then all rotations on a coarse level,
-where one volume holds larger structures than the other also with both made one size.
+where one volume holds larger structures than the other also with both made one size. A turned pose that is more alike,
+but not by much, is handed on beside the upright one: landmarks placed from both tell them apart.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class PoseSettings:
         slight_advantage: The world takes the place of the centres as a start, and a shift that of either, where the
             likeness is higher by more than this.
         advantage: The same of a turned pose, which needs more: small crops allow many that are nearly as like, and
-            scans are rarely turned by accident.
+            scans are rarely turned by accident. With less it is left open.
         proportions: No direction is stretched by more than this factor more or less than all are on average; what
             looks alike only when it is flattened is something else.
         sizes: Both are made one size, too, where their structures differ in size by a factor between these; what is
@@ -119,10 +120,10 @@ class Pose:
         return self.way in ("shift", "any")
 
 
-def find_pose(
+def find_poses(
     template: Pyramid, target: Pyramid, way: str, encode: Encode, unit: float, settings: PoseSettings
-) -> Pose:
-    """The pose of the target.
+) -> tuple[Pose, ...]:
+    """The pose of the target; or two, an upright and a turned one, where likeness leaves open which of them.
 
     Args:
         way: `"centres"` starts from equal directions in the world and centres in one place, `"world"` from equal
@@ -135,27 +136,42 @@ def find_pose(
     spacing = usable_spacing(template.scan, settings.coarse[-1].spacing, unit)
     aligned = world_aligned(template.scan, target.scan)
     pair = Pair(template, target, encode, attainable_share(template, target, aligned, spacing))
-    pose = None
-    if way != "any":
-        pose = _coarse(pair, *_start(pair, aligned, way, spacing, settings.slight_advantage), unit, settings)
-    right = way != "auto" or _is_right(pair, pose, spacing, settings)
-    if not right:
-        found = _coarse(pair, best_shift(pair, aligned, spacing), "shift", unit, settings)
-        if found.likeness > pose.likeness + settings.slight_advantage:
-            pose, right = found, _is_right(pair, found, spacing, settings)
-    if way == "any" or not right:
-        searched = []
-        for scale in _scales(pair, spacing, settings.sizes):
-            found = _coarse(pair, _search(pair, scale, spacing, settings), "any", unit, settings)
-            if scale == 1 or found.likeness >= settings.alike:
-                searched.append(found)
-        found = max(searched, key=lambda pose: pose.likeness)
-        pose = found if pose is None or found.likeness > pose.likeness + settings.advantage else pose
-    matrix = pose.matrix
-    for level in settings.fine:
-        spacing = usable_spacing(template.scan, level.spacing, unit)
-        matrix = _round(pair, matrix, level, spacing, settings, settings.prior)
-    return replace(pose, matrix=matrix)
+    if way == "any":
+        poses = [_turned(pair, spacing, unit, settings)]
+    else:
+        upright, right = _upright(pair, aligned, way, spacing, unit, settings)
+        poses = [upright]
+        if not right:
+            turned = _turned(pair, spacing, unit, settings)
+            gain = turned.likeness - upright.likeness
+            if gain > settings.advantage:
+                poses = [turned]
+            elif gain > 0:
+                poses = [upright, turned]
+    return tuple(_fine(pair, pose, unit, settings) for pose in poses)
+
+
+def _upright(
+    pair: Pair, aligned: torch.Tensor, way: str, spacing: float, unit: float, settings: PoseSettings
+) -> tuple[Pose, bool]:
+    """The pose of equal directions in the world, and whether it is right; the user's word is."""
+    pose = _coarse(pair, *_start(pair, aligned, way, spacing, settings.slight_advantage), unit, settings)
+    if way != "auto" or _is_right(pair, pose, spacing, settings):
+        return pose, True
+    shifted = _coarse(pair, best_shift(pair, aligned, spacing), "shift", unit, settings)
+    if shifted.likeness > pose.likeness + settings.slight_advantage:
+        return shifted, _is_right(pair, shifted, spacing, settings)
+    return pose, False
+
+
+def _turned(pair: Pair, spacing: float, unit: float, settings: PoseSettings) -> Pose:
+    """The pose of whatever rotation fits best."""
+    found = []
+    for scale in _scales(pair, spacing, settings.sizes):
+        pose = _coarse(pair, _search(pair, scale, spacing, settings), "any", unit, settings)
+        if scale == 1 or pose.likeness >= settings.alike:
+            found.append(pose)
+    return max(found, key=lambda pose: pose.likeness)
 
 
 def _start(
@@ -224,6 +240,14 @@ def _coarse(pair: Pair, start: torch.Tensor, way: str, unit: float, settings: Po
         spacing = usable_spacing(pair.template.scan, level.spacing, unit)
         matrix = _round(pair, matrix, level, spacing, settings, settings.prior)
     return Pose(matrix, way, pair.likeness(matrix, spacing))
+
+
+def _fine(pair: Pair, pose: Pose, unit: float, settings: PoseSettings) -> Pose:
+    matrix = pose.matrix
+    for level in settings.fine:
+        spacing = usable_spacing(pair.template.scan, level.spacing, unit)
+        matrix = _round(pair, matrix, level, spacing, settings, settings.prior)
+    return replace(pose, matrix=matrix)
 
 
 def _round(
