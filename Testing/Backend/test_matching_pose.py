@@ -99,6 +99,15 @@ def test_where_likeness_leaves_it_open_agreement_tells_whether_a_body_is_turned(
     assert matcher.last_report["pose"]["way"] == way
 
 
+def test_a_turned_body_is_found_though_its_upright_start_passes_for_right(body, landmarks):
+    credulous = PoseSettings(alike=-9.0, tilt_deg=360.0)  # any start that a full turn does not better is right
+    matcher = Matcher(device="cpu", guided=GuidedSettings(pose=credulous))
+    target, centre = resampled_turned(body, ROTATIONS[0])
+    truth = (landmarks.positions - body.centre) @ ROTATIONS[0].T + centre
+    assert errors(matcher.match(body, landmarks, target), truth).max() < 1.5
+    assert matcher.last_report["pose"]["way"] == "any"
+
+
 @pytest.mark.parametrize("flips", [(), (1,)])
 def test_another_frame_of_the_same_voxels_changes_nothing(body, landmarks, matchers, flips):
     turn, shift = about((1, 2, -1), 25), np.array([200.0, -70.0, 15.0])

@@ -118,21 +118,28 @@ class GuidedSearch:
             return []
         known, seen, poses = self.prepare(template, target, clock, intensity)
         progress(0.4)
-        points, found = known.scan.from_world(positions), []
-        with clock.stage("match"), torch.inference_mode():
-            for number, pose in enumerate(poses):
-                located = locate(
+        points = known.scan.from_world(positions)
+
+        def located_from(pose: Pose, begun: float, ended: float) -> tuple[Pose, Located]:
+            with clock.stage("match"), torch.inference_mode():
+                return pose, locate(
                     known,
                     points,
                     seen,
                     pose.matrix,
                     self._encode,
                     self._settings,
-                    lambda done, number=number: progress(0.4 + 0.6 * (number + done) / len(poses)),
+                    lambda done: progress(0.4 + 0.6 * (begun + (ended - begun) * done)),
                     lambda positions: settling(seen.scan.to_world(positions)),
                 )
-                found.append((pose, located))
+
+        count = len(poses)
+        found = [located_from(pose, number / count, (number + 1) / count) for number, pose in enumerate(poses)]
         self.pose, located = _most_agreed(found)
+        if self._way == "auto" and self.pose.is_sure and not _same_anatomy(self.pose, located.agreement):
+            with clock.stage("pose"), torch.inference_mode():
+                (turned,) = self._poses(known, seen, "any")
+            self.pose, located = _most_agreed([*found, located_from(turned, 1.0, 1.0)])
         self.agreement = located.agreement
         return _places(located, known.scan.depth_mm(points), seen.scan, self.pose, self._expectation)
 
@@ -158,10 +165,14 @@ class GuidedSearch:
             with clock.stage("pose"), torch.inference_mode():
                 unit = finest_spacing(known.scan, seen.scan, self._settings)
                 _check_detail(template, target, float(known.scan.extent.min()), unit)
-                poses = find_poses(known, seen, self._way, self._encode_for_pose(), unit, self._settings.pose)
+                poses = self._poses(known, seen, self._way)
             self._target = target, seen, poses
         _, seen, poses = self._target
         return known, seen, poses
+
+    def _poses(self, known: Pyramid, seen: Pyramid, way: str) -> tuple[Pose, ...]:
+        unit = finest_spacing(known.scan, seen.scan, self._settings)
+        return find_poses(known, seen, way, self._encode_for_pose(), unit, self._settings.pose)
 
     def _pyramid(self, volume: Volume, scale: Scaling) -> Pyramid:
         grid = in_canonical_order(volume)

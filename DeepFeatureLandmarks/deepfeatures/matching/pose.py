@@ -5,7 +5,8 @@ with the volumes' centres in one place or, as with two series of one patient, wh
 one is seen from the features, once the pose is found: they must be alike, and more alike than a little further turned.
 Else all shifts are tried, since one volume may show a part of the other; and then all rotations on a coarse level,
 where one volume holds larger structures than the other also with both made one size. A turned pose that is more alike,
-but not by much, is handed on beside the upright one: landmarks placed from both tell them apart.
+but not by much, is handed on beside the upright one: landmarks placed from both tell them apart. And where too few
+points agree on a start that passed for right, rotations are tried after all.
 """
 
 from __future__ import annotations
@@ -108,11 +109,13 @@ class Pose:
         matrix: Template millimetres to target millimetres, `(4, 4)`.
         way: What it was found from: `"centres"`, `"world"`, `"shift"` or `"any"`.
         likeness: See `Pair.likeness`, at the spacing of the last coarse round.
+        is_sure: Whether it looked right, so that rotations were not tried.
     """
 
     matrix: torch.Tensor
     way: str
     likeness: float
+    is_sure: bool = False
 
     @property
     def is_searched(self) -> bool:
@@ -139,9 +142,9 @@ def find_poses(
     if way == "any":
         poses = [_turned(pair, spacing, unit, settings)]
     else:
-        upright, right = _upright(pair, aligned, way, spacing, unit, settings)
+        upright = _upright(pair, aligned, way, spacing, unit, settings)
         poses = [upright]
-        if not right:
+        if not upright.is_sure:
             turned = _turned(pair, spacing, unit, settings)
             gain = turned.likeness - upright.likeness
             if gain > settings.advantage:
@@ -151,17 +154,15 @@ def find_poses(
     return tuple(_fine(pair, pose, unit, settings) for pose in poses)
 
 
-def _upright(
-    pair: Pair, aligned: torch.Tensor, way: str, spacing: float, unit: float, settings: PoseSettings
-) -> tuple[Pose, bool]:
-    """The pose of equal directions in the world, and whether it is right; the user's word is."""
+def _upright(pair: Pair, aligned: torch.Tensor, way: str, spacing: float, unit: float, settings: PoseSettings) -> Pose:
+    """The pose of equal directions in the world; the user's word is sure."""
     pose = _coarse(pair, *_start(pair, aligned, way, spacing, settings.slight_advantage), unit, settings)
     if way != "auto" or _is_right(pair, pose, spacing, settings):
-        return pose, True
+        return replace(pose, is_sure=True)
     shifted = _coarse(pair, best_shift(pair, aligned, spacing), "shift", unit, settings)
     if shifted.likeness > pose.likeness + settings.slight_advantage:
-        return shifted, _is_right(pair, shifted, spacing, settings)
-    return pose, False
+        return replace(shifted, is_sure=_is_right(pair, shifted, spacing, settings))
+    return pose
 
 
 def _turned(pair: Pair, spacing: float, unit: float, settings: PoseSettings) -> Pose:
