@@ -246,10 +246,7 @@ def test_dicom_series_and_fcsv(visitors, server, data):
 
 
 def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
-    """Times from the wheel, and from the mouse that drags a landmark, to the new picture; kept beside the pictures.
-
-    Where others are at work on the machine, what scrolling takes before the worker starts says how slow that makes it.
-    """
+    """Times from the wheel, and from the mouse that drags a landmark, to the new picture; kept beside the pictures."""
     visitor.open_demo()
     box = visitor.page.locator(".side-template .view-axial").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -260,31 +257,28 @@ def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
     visitor.wait_until("state('landmarks').length == 19", 20)
     visitor.button("Done").click()
     visitor.wait_until("!state('is_marking')")
-    mouse = visitor.page.mouse
-
-    def scroll() -> list[float]:
-        return answer_times(visitor, "wheel", lambda turn: mouse.wheel(0, 100 if turn % 8 < 4 else -100))
-
-    mouse.move(*middle)
-    figures = {"scroll, the worker idle": scroll()}
     visitor.be_slow()
     visitor.button("Place landmarks").click()
     visitor.wait_until("state('is_busy') && state('progress_text').startsWith('Placing')", 60)
     visitor.page.wait_for_timeout(2000)  # by now it encodes
+    mouse = visitor.page.mouse
     mouse.move(middle[0] - 1, middle[1])
     mouse.move(*middle)
     visitor.page.wait_for_timeout(300)  # until the point knows that it is under the pointer
     mouse.down()
-    figures["drag"] = answer_times(visitor, "mousemove", lambda turn: mouse.move(middle[0] + 6 * (turn + 1), middle[1]))
+    drag = answer_times(visitor, "mousemove", lambda turn: mouse.move(middle[0] + 6 * (turn + 1), middle[1]))
     mouse.up()
-    figures["scroll"] = scroll()
+    scroll = answer_times(visitor, "wheel", lambda turn: mouse.wheel(0, 100 if turn % 8 < 4 else -100))
     assert visitor.state("is_busy"), "the worker was to compute all the while"
     visitor.button("Cancel").click()
     visitor.picture("1-answered")
-    medians = {name: float(np.median(times)) for name, times in figures.items()}
-    (PICTURES / "answers.json").write_text(json.dumps({"median_ms": medians, "all_ms": figures}, indent=1))
-    limit = max(150, 2 * medians.pop("scroll, the worker idle"))
-    assert max(medians.values()) < limit, medians
+    figures = {
+        name: {"median_ms": float(np.median(times)), "p90_ms": float(np.percentile(times, 90)), "all_ms": times}
+        for name, times in (("scroll", scroll), ("drag", drag))
+    }
+    (PICTURES / "answers.json").write_text(json.dumps(figures, indent=1))
+    for name, figure in figures.items():
+        assert figure["median_ms"] < 150, name  # and nine in ten where nobody else is at work on the machine
 
 
 def answer_times(visitor, event: str, act, turns: int = 16) -> list[float]:

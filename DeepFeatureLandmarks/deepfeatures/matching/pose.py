@@ -109,7 +109,7 @@ class Pose:
         matrix: Template millimetres to target millimetres, `(4, 4)`.
         way: What it was found from: `"centres"`, `"world"`, `"shift"` or `"any"`.
         likeness: See `Pair.likeness`, at the spacing of the last coarse round.
-        is_sure: Whether it looked right, so that rotations were not tried.
+        is_sure: Whether it looked right or was the user's word, so that rotations were not tried.
     """
 
     matrix: torch.Tensor
