@@ -11,10 +11,10 @@ import torch
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
-from deepfeatures.matching import Matcher, pose
+from deepfeatures.matching import Matcher, turned
 from deepfeatures.matching.grids import smooth
 from deepfeatures.matching.guided import GuidedSettings
-from deepfeatures.matching.pose import PoseSettings
+from deepfeatures.matching.pose_settings import PoseSettings
 from deepfeatures.matching.rotations import candidate_rotations
 from deepfeatures.reasons import OUTSIDE
 from deepfeatures.volume import Volume, read_volume
@@ -238,7 +238,7 @@ def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
     def stop(template, on, target, seen_on, turns):
         raise Stopped(max(target.shape))
 
-    monkeypatch.setattr(pose, "correlated_poses", stop)
+    monkeypatch.setattr(turned, "correlated_poses", stop)
 
     def noise(size: int, voxel_mm: float) -> Volume:
         random = torch.Generator().manual_seed(size)

@@ -21,8 +21,9 @@ from deepfeatures.matching.evidence import Settled, gather
 from deepfeatures.matching.frame import Encode, Lattice, Pyramid, Scan, enlargement
 from deepfeatures.matching.grids import apply_affine
 from deepfeatures.matching.keypoints import evenly, strong_keypoints
-from deepfeatures.matching.pose import SMALLEST_LEVEL, PoseSettings
+from deepfeatures.matching.pose_settings import PoseSettings
 from deepfeatures.matching.relaxation import Relaxed, relax
+from deepfeatures.matching.rounds import SMALLEST_LEVEL
 
 DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contrasts share
 
