@@ -1,0 +1,93 @@
+"""Do points on the border of a region come to lie on the border of the same region in another scan?
+
+    python Testing/Benchmarks/borders.py SCANS LABELS [--points 30] [--rival ants-syn] [--output borders.json]
+
+For regions whose middles no one could point at, such as lungs, which fill and empty: nobody knows which places on two
+borders are the same, but a point that left the border is wrong. SCANS and LABELS hold NIfTI files of the same names;
+labels are whole numbers, 0 for none. Every scan in turn is the template of all others. Prints distances in mm from the
+border.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+from contrasts import text
+from scipy.ndimage import distance_transform_edt, map_coordinates
+
+from deepfeatures.evaluation.peers import PEERS
+from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import Matcher
+from deepfeatures.volume import Volume, read_volume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scans", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("--points", type=int, default=30, help="a region")
+    parser.add_argument("--rival", choices=sorted(PEERS))
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    random = np.random.default_rng(0)
+    regions = {path.name: read_volume(path) for path in sorted(arguments.labels.glob("*.nii.gz"))}
+    scans = {name: read_volume(arguments.scans / name) for name in regions}
+    points = {name: on_borders(labels, arguments.points, random) for name, labels in regions.items()}
+    matcher, found = Matcher(), {}
+    for template, target in permutations(scans, 2):
+        places = {"default": matcher.match(scans[template], points[template], scans[target]).positions}
+        if arguments.rival:
+            places[arguments.rival] = PEERS[arguments.rival](scans[template], points[template], scans[target])
+        for name, positions in places.items():
+            found.setdefault(name, []).append(from_borders(points[template], positions, regions[target]))
+            print(f"{template} in {target}, {name}: {text(found[name][-1])}", flush=True)
+    for name, distances in found.items():
+        print(f"{name}: {text(np.concatenate(distances))}")
+    if arguments.output:
+        figures = {name: float(np.nanmean(np.concatenate(distances))) for name, distances in found.items()}
+        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def on_borders(labels: Volume, count: int, random: np.random.Generator) -> LandmarkSet:
+    """Random places between a voxel of a region and one beside it that is not; their description is the region."""
+    voxels = labels.voxels.numpy().round().astype(int)
+    landmarks = []
+    for region in np.unique(voxels[voxels > 0]).tolist():
+        inside = voxels == region
+        faces = []
+        for axis in range(3):
+            before = [slice(None)] * 3
+            after = list(before)
+            before[axis], after[axis] = slice(None, -1), slice(1, None)
+            places = np.argwhere(inside[tuple(before)] != inside[tuple(after)]).astype(float)
+            places[:, axis] += 0.5
+            faces.append(places[:, ::-1])  # (x, y, z)
+        chosen = random.permutation(np.concatenate(faces))[:count]
+        landmarks += [
+            Landmark(f"region {region} point {number}", tuple(place), description=str(region))
+            for number, place in enumerate(labels.to_world(chosen).tolist(), 1)
+        ]
+    return LandmarkSet(tuple(landmarks))
+
+
+def from_borders(points: LandmarkSet, positions: np.ndarray, labels: Volume) -> np.ndarray:
+    """Distances in mm of places `(N, 3)` from the border of their point's region, NaN where missing."""
+    voxels = labels.voxels.numpy().round().astype(int)
+    sampling, half = labels.spacing[::-1], labels.spacing.mean() / 2  # a border lies between two voxels
+    indices = labels.to_index(np.nan_to_num(positions))[:, ::-1].T
+    regions = np.array([int(point.description) for point in points])
+    distances = np.full(len(positions), np.nan)
+    for region in np.unique(regions):
+        outside, inside = (distance_transform_edt(side, sampling) for side in (voxels != region, voxels == region))
+        signed = np.where(outside > 0, outside - half, half - inside)
+        mine = (regions == region) & ~np.isnan(positions).any(1)
+        distances[mine] = np.abs(map_coordinates(signed, indices[:, mine], order=1, mode="nearest"))
+    return distances
+
+
+if __name__ == "__main__":
+    main()
