@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from cases import region_numbers
 from scipy.ndimage import center_of_mass
 
 from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
@@ -41,7 +42,7 @@ def main() -> None:
 def middles(path: Path) -> dict[int, tuple[float, float, float]]:
     """LPS mm of the middle of each labelled region."""
     volume = read_volume(path)
-    labels = volume.voxels.numpy().round().astype(int)
+    labels = region_numbers(volume)
     wanted = np.unique(labels[labels > 0])
     indices = np.array(center_of_mass(labels > 0, labels, wanted))[:, ::-1]  # of (z, y, x)
     return dict(zip(wanted.tolist(), map(tuple, volume.to_world(indices).tolist()), strict=True))

@@ -1,6 +1,6 @@
 """Do points on the border of a region come to lie on the border of the same region in another scan?
 
-    python Testing/Benchmarks/borders.py SCANS LABELS [--points 30] [--rival ants-syn] [--output borders.json]
+    python Testing/Benchmarks/borders.py SCANS LABELS [--rival ants-syn] [--output borders.json]
 
 For regions whose middles no one could point at, such as lungs, which fill and empty: nobody knows which places on two
 borders are the same, but a point that left the border is wrong. SCANS and LABELS hold NIfTI files of the same names;
@@ -16,6 +16,7 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+from cases import region_numbers
 from contrasts import text
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
@@ -24,19 +25,20 @@ from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.volume import Volume, read_volume
 
+POINTS = 30  # a region
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("--points", type=int, default=30, help="a region")
     parser.add_argument("--rival", choices=sorted(PEERS))
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
     regions = {path.name: read_volume(path) for path in sorted(arguments.labels.glob("*.nii.gz"))}
     scans = {name: read_volume(arguments.scans / name) for name in regions}
-    points = {name: on_borders(labels, arguments.points, random) for name, labels in regions.items()}
+    points = {name: on_borders(labels, random) for name, labels in regions.items()}
     matcher, found = Matcher(), {}
     for template, target in permutations(scans, 2):
         places = {"default": matcher.match(scans[template], points[template], scans[target]).positions}
@@ -52,21 +54,18 @@ def main() -> None:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def on_borders(labels: Volume, count: int, random: np.random.Generator) -> LandmarkSet:
+def on_borders(labels: Volume, random: np.random.Generator) -> LandmarkSet:
     """Random places between a voxel of a region and one beside it that is not; their description is the region."""
-    voxels = labels.voxels.numpy().round().astype(int)
+    voxels = region_numbers(labels)
     landmarks = []
     for region in np.unique(voxels[voxels > 0]).tolist():
         inside = voxels == region
         faces = []
         for axis in range(3):
-            before = [slice(None)] * 3
-            after = list(before)
-            before[axis], after[axis] = slice(None, -1), slice(1, None)
-            places = np.argwhere(inside[tuple(before)] != inside[tuple(after)]).astype(float)
+            places = np.argwhere(np.diff(inside, axis=axis)).astype(float)
             places[:, axis] += 0.5
             faces.append(places[:, ::-1])  # (x, y, z)
-        chosen = random.permutation(np.concatenate(faces))[:count]
+        chosen = random.permutation(np.concatenate(faces))[:POINTS]
         landmarks += [
             Landmark(f"region {region} point {number}", tuple(place), description=str(region))
             for number, place in enumerate(labels.to_world(chosen).tolist(), 1)
@@ -75,8 +74,11 @@ def on_borders(labels: Volume, count: int, random: np.random.Generator) -> Landm
 
 
 def from_borders(points: LandmarkSet, positions: np.ndarray, labels: Volume) -> np.ndarray:
-    """Distances in mm of places `(N, 3)` from the border of their point's region, NaN where missing."""
-    voxels = labels.voxels.numpy().round().astype(int)
+    """Distances in mm of places `(N, 3)` from the border of their point's region, NaN where missing.
+
+    Exact where voxels are cubes.
+    """
+    voxels = region_numbers(labels)
     sampling, half = labels.spacing[::-1], labels.spacing.mean() / 2  # a border lies between two voxels
     indices = labels.to_index(np.nan_to_num(positions))[:, ::-1].T
     regions = np.array([int(point.description) for point in points])

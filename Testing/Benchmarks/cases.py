@@ -81,6 +81,11 @@ def read_bundle(path: Path) -> Iterator[Case]:
             yield Case(volume, LandmarkSet(tuple(Landmark(str(label), tuple(point)) for label, point in points)))
 
 
+def region_numbers(labels: Volume) -> np.ndarray:
+    """Of a label map: whole numbers `(D, H, W)`, 0 for none."""
+    return labels.voxels.numpy().round().astype(int)
+
+
 def aligned_centres(template: Case, target: Case) -> np.ndarray:
     """LPS mm of the template's landmarks when the middles of both volumes coincide: the initial guess."""
     return template.landmarks.positions - template.volume.centre + target.volume.centre
