@@ -151,6 +151,13 @@ def place(
         Path | None,
         typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone",
+            help="Place each target without regard to the others. Else three targets or more help one another.",
+        ),
+    ] = False,
     device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
     precision: Annotated[Precision, typer.Option("--precision", help="Numbers to compute in.")] = Precision.auto,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the kernels of random networks.")] = 0,
@@ -171,6 +178,7 @@ def place(
         raise InputError(f"there are {len(template)} --template and {len(landmarks)} --landmarks; give one for each")
     from deepfeatures import placing
     from deepfeatures.matching import Matcher, Panel
+    from deepfeatures.matching.company import FEWEST
     from deepfeatures.report import write_report
 
     settings = {
@@ -194,11 +202,14 @@ def place(
     panel = [placing.read_template(*other) for other in others]
     for volume in (template_volume, *(other for other, _ in panel)):
         _note(volume.note)
+    company = None
     if panel:
         matcher = Panel(panel, make)
+    elif len(targets) > FEWEST and not alone:
+        company = matcher.company()
     outcomes = []
-    with _progress_bar(len(targets)) as progress:
-        for outcome in placing.place(job, template_volume, template_landmarks, mask_volume, matcher, progress):
+    with _progress_bar(len(targets), turns=1 if company is None else 2) as progress:
+        for outcome in placing.place(job, template_volume, template_landmarks, mask_volume, matcher, progress, company):
             outcomes.append(outcome)
             _note(outcome.note)
             if outcome.output:
@@ -320,8 +331,11 @@ def _say(message: str) -> None:
 
 
 @contextmanager
-def _progress_bar(targets: int) -> Iterator[Callable[[int, float], None]]:
-    """A bar on the terminal, nothing elsewhere; yields what to call with a target's index and its fraction done."""
+def _progress_bar(targets: int, turns: int = 1) -> Iterator[Callable[[int, float], None]]:
+    """A bar on the terminal, nothing elsewhere; yields what to call with a target's index and its fraction done.
+
+    With several turns, the indices of the second follow those of the first.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -337,9 +351,11 @@ def _progress_bar(targets: int) -> Iterator[Callable[[int, float], None]]:
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task("", total=targets)
+        task = bar.add_task("", total=turns * targets)
 
         def update(index: int, done: float) -> None:
-            bar.update(task, completed=index + done, description=f"target {index + 1} of {targets}", refresh=True)
+            again = "" if index < targets else ", beside the others"
+            description = f"target {index % targets + 1} of {targets}{again}"
+            bar.update(task, completed=index + done, description=description, refresh=True)
 
         yield update

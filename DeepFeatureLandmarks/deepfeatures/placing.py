@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deepfeatures.errors import InputError
 from deepfeatures.files import ensure_folder
@@ -15,12 +15,15 @@ from deepfeatures.quiet import native_silence
 from deepfeatures.reasons import missing_text
 from deepfeatures.volume import Volume, check_volume, image_stem, read_volume
 
+if TYPE_CHECKING:
+    from deepfeatures.matching.company import Company, Course
+
 OUTPUT_SUFFIX = ".mrk.json"
 NAMES_SHOWN = 5
 
 
 class LandmarkMatcher(Protocol):
-    """What placing asks of a matcher; `deepfeatures.Matcher` is one."""
+    """What placing asks of a matcher; `deepfeatures.Matcher` is one. For a company it takes a `Matcher`."""
 
     last_report: dict
 
@@ -145,6 +148,7 @@ def place(
     mask: Volume | None,
     matcher: LandmarkMatcher,
     progress: Callable[[int, float], None],
+    company: Company | None = None,
 ) -> Iterator[Outcome]:
     """Place the landmarks in one target after another and write each result before the next begins.
 
@@ -156,35 +160,81 @@ def place(
         landmarks: In the template.
         mask: Of the only target.
         matcher: Finds the landmarks.
-        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1.
+        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1; for a company,
+            whose targets have two turns, with indices of a second turn after those of the first.
+        company: Of the matcher, whose targets help one another: once all are placed, each is placed again by what all
+            show, and its result is written anew.
     """
+    waiting: list[tuple[_Placed, Course]] = []
     for index, path in enumerate(job.targets):
         progress(index, 0.0)
-        try:
-            with native_silence():
-                target = read_fitting(path, job.memory_bytes)
-            placed = matcher.match(
-                template, landmarks, target, mask=mask, progress=lambda done, index=index: progress(index, done)
+
+        def match(target: Volume, index: int = index) -> LandmarkSet:
+            together = {} if company is None else {"company": company}
+            return matcher.match(
+                template, landmarks, target, mask=mask, progress=lambda done: progress(index, done), **together
             )
-            output = job.output_of(path)
-            write_landmarks(placed, output)
-        except InputError as error:
-            yield Outcome(path, failure=str(error))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            yield Outcome(path, failure=out_of_memory(path))
+
+        found = _placed(job, path, match)
+        course = matcher.course if company is not None and found.landmarks else None
+        if course is None:
+            yield replace(found.outcome, report=matcher.last_report if found.landmarks else None)
         else:
-            yield Outcome(
-                path,
-                output,
-                len(placed) - len(placed.missing),
-                placed.missing,
-                missing_text(placed.landmarks),
-                matcher.last_report,
-                note=target.note,
-            )
+            alone = replace(found.outcome, report=matcher.last_report)
+            waiting.append((_Placed(alone, found.landmarks), course))
         progress(index, 1.0)
+    for turn, (alone, course) in enumerate(waiting, len(job.targets)):
+        yield _among_others(job, template, landmarks, alone, matcher, course, company)
+        progress(turn, 1.0)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What became of a target, and its landmarks, `None` where it failed."""
+
+    outcome: Outcome
+    landmarks: LandmarkSet | None
+
+
+def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Placed:
+    """A target's landmarks, found and written."""
+    try:
+        with native_silence():
+            target = read_fitting(path, job.memory_bytes)
+        placed = match(target)
+        output = job.output_of(path)
+        write_landmarks(placed, output)
+    except InputError as error:
+        return _Placed(Outcome(path, failure=str(error)), None)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _Placed(Outcome(path, failure=out_of_memory(path)), None)
+    missing = missing_text(placed.landmarks)
+    found = len(placed) - len(placed.missing)
+    return _Placed(Outcome(path, output, found, placed.missing, missing, note=target.note), placed)
+
+
+def _among_others(
+    job: Job,
+    template: Volume,
+    landmarks: LandmarkSet,
+    alone: _Placed,
+    matcher: LandmarkMatcher,
+    course: Course,
+    company: Company,
+) -> Outcome:
+    """A target placed again by what the others show; where that fails, what was found before stands."""
+    if not company.tells(course):
+        return alone.outcome
+    again = _placed(
+        job,
+        alone.outcome.target,
+        lambda target: matcher.match_again(template, landmarks, alone.landmarks, target, course, company),
+    ).outcome
+    if again.failure:
+        return replace(alone.outcome, note=f"placed without regard to the other targets: {again.failure}")
+    return replace(again, report={**alone.outcome.report, "together_with": company.others(course)})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -93,6 +93,9 @@ class FakeMatcher:
         self.last_report = {}
         FakeMatcher.made.append(self)
 
+    def company(self):
+        return None
+
     def match(self, template, landmarks, target, *, mask=None, progress=None):
         self.calls.append((template, landmarks, target, mask))
         if target.name in self.failures:

@@ -14,7 +14,7 @@ from deepfeatures.landmarks import read_landmarks, write_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.evidence import NAMES, Settled, gather
 from deepfeatures.matching.expectation import Expectation, calibrated
-from deepfeatures.matching.guided import correlation
+from deepfeatures.matching.stage import correlation
 from deepfeatures.phantom import make_pair
 
 

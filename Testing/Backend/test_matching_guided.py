@@ -16,12 +16,21 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.bend import Bend
-from deepfeatures.matching.blocks import ball, block_distances, cube, emphasis, sub_voxel_minimum
+from deepfeatures.matching.blocks import (
+    ball,
+    block_distances,
+    blocks_at,
+    cube,
+    distances_of_blocks,
+    emphasis,
+    sub_voxel_minimum,
+)
 from deepfeatures.matching.consensus import in_proportion, robust_affine
 from deepfeatures.matching.cross_correlation import cross_correlate
 from deepfeatures.matching.frame import Scan
 from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth
-from deepfeatures.matching.guided import GuidedSettings, finest_spacing
+from deepfeatures.matching.guided import finest_spacing
+from deepfeatures.matching.guided_settings import GuidedSettings
 from deepfeatures.matching.relaxation import relax
 from deepfeatures.phantom import make_pair
 from deepfeatures.volume import Volume
@@ -55,7 +64,8 @@ def test_block_distances_are_mean_squared_differences(seed, search_radius, patch
     patch = ball(patch_radius, step)
     weights = noise(len(patch), seed=seed + 4)
     weights /= weights.mean()
-    found = block_distances(template, target, points, starts, search_radius, patch, weights, chunk_bytes=1 << 15)
+    blocks = blocks_at(template, points, patch)
+    found = distances_of_blocks(blocks, target, starts, search_radius, patch, weights, chunk_bytes=1 << 15)
     wanted = sample(template, points[:, None] + patch[None].float())
     moves = cube(search_radius).float()
     seen = sample(target, starts[:, None, None] + moves[None, :, None] + patch[None, None].float())

@@ -13,7 +13,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher, turned
 from deepfeatures.matching.grids import smooth
-from deepfeatures.matching.guided import GuidedSettings
+from deepfeatures.matching.guided_settings import GuidedSettings
 from deepfeatures.matching.pose_settings import PoseSettings
 from deepfeatures.matching.rotations import candidate_rotations
 from deepfeatures.reasons import OUTSIDE

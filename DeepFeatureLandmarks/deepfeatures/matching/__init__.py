@@ -1,7 +1,8 @@
 """Finding the landmarks of a template in a target."""
 
+from deepfeatures.matching.company import Company
 from deepfeatures.matching.distance import distance_map, distance_maps
 from deepfeatures.matching.matcher import Matcher, MatchSettings
 from deepfeatures.matching.panel import Panel
 
-__all__ = ["MatchSettings", "Matcher", "Panel", "distance_map", "distance_maps"]
+__all__ = ["Company", "MatchSettings", "Matcher", "Panel", "distance_map", "distance_maps"]

@@ -32,6 +32,11 @@ def emphasis(patch: torch.Tensor) -> torch.Tensor:
     return weights / weights.mean()
 
 
+def blocks_at(features: torch.Tensor, points: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
+    """What features `(C, D, H, W)` are on a patch `(K, 3)` around points `(N, 3)` in voxels: shape `(N, K, C)`."""
+    return sample(features, points[:, None] + patch.float())
+
+
 def block_distances(
     template: torch.Tensor,
     target: torch.Tensor,
@@ -41,16 +46,37 @@ def block_distances(
     patch: torch.Tensor,
     weights: torch.Tensor | None = None,
     covered: torch.Tensor | None = None,
-    chunk_bytes: int = 16 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each point's patch to the patches around its start.
+
+    Args:
+        template: Features, `(C, D, H, W)`, on a grid of the target's spacing.
+        points: Template positions in voxels, `(N, 3)`, sub-voxel.
+        target, starts, search_radius, patch, weights, covered: See `distances_of_blocks`, as for what is returned.
+    """
+    return distances_of_blocks(
+        blocks_at(template, points, patch), target, starts, search_radius, patch, weights, covered
+    )
+
+
+def distances_of_blocks(
+    blocks: torch.Tensor,
+    target: torch.Tensor,
+    starts: torch.Tensor,
+    search_radius: int,
+    patch: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    covered: torch.Tensor | None = None,
+    chunk_bytes: int = 16 << 20,
+) -> torch.Tensor:
+    """Mean squared feature difference of each block to the patches around its start.
 
     Where the target ends, a patch is compared as far as the target goes: else what is replicated beyond would hold
     every landmark inside. The less of a patch is covered, the nearer its distance is to the point's mean.
 
     Args:
-        template, target: Features, `(C, D, H, W)`, both on grids of the same spacing.
-        points: Template positions in voxels, `(N, 3)`, sub-voxel.
+        blocks: Features that are looked for, `(N, K, C)`.
+        target: Features, `(C, D, H, W)`.
         starts: Target positions in voxels, `(N, 3)`; their sub-voxel part is kept by sampling.
         search_radius: Half the edge of the cube of displacements, in voxels.
         patch: Offsets on which patches are compared, `(K, 3)`, as `ball` gives them.
@@ -61,11 +87,11 @@ def block_distances(
     Returns:
         `(N, n, n, n)` with `n = 2 search_radius + 1`, displacement axes z, y, x.
     """
-    channels, reach = template.shape[0], int(patch.max())
+    channels, reach = target.shape[0], int(patch.max())
     step = int(patch[patch > 0].min()) if reach else 1
     size, radius = 2 * (reach // step) + 1, search_radius + reach
     chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
-    weights = torch.ones(len(patch), device=points.device) if weights is None else weights
+    weights = torch.ones(len(patch), device=starts.device) if weights is None else weights
     covered = torch.ones_like(target[0]) if covered is None else covered.to(target.dtype)
     covered, target = covered[..., None], target.movedim(0, -1).contiguous()
 
@@ -77,16 +103,15 @@ def block_distances(
         return cubes
 
     results = []
-    for first in range(0, len(points), chunk):
-        here, there = points[first : first + chunk], starts[first : first + chunk]
-        wanted = sample(template, here[:, None] + patch.float())  # (N, K, C)
+    for first in range(0, len(starts), chunk):
+        wanted, there = blocks[first : first + chunk], starts[first : first + chunk]
         seen, within = windows(target, there, radius), windows(covered, there, radius).round_()
         # |t - s|² = -2 (t·s - |t|² / 2 - |s|² / 2), summed over the patch without ever holding the patches.
         halves = wanted.square().sum(2, keepdim=True) / -2
         wanted = weights[:, None] * torch.cat([wanted, halves, torch.full_like(halves, -0.5)], 2)
         seen = torch.cat([seen, torch.ones_like(within), seen.square().sum(-1, keepdim=True)], -1).mul_(within)
         total = cross_correlate(seen, kernels(wanted), step).mul_(-2 / channels).clamp_(min=0)
-        share = cross_correlate(within, kernels(weights.expand(len(here), -1)[..., None]), step)
+        share = cross_correlate(within, kernels(weights.expand(len(there), -1)[..., None]), step)
         typical = total.sum((1, 2, 3), keepdim=True) / share.sum((1, 2, 3), keepdim=True).clamp(min=1)
         beyond = BEYOND * (weights.sum() - share)
         results.append((total + beyond * typical) / (share + beyond).clamp(min=1e-6))

@@ -12,10 +12,12 @@ from deepfeatures.encoding.dense import encode_dense
 from deepfeatures.errors import InputError
 from deepfeatures.intensity import Scaling, scaling
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.company import Company, Course
 from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Encode, Pyramid, Scan
-from deepfeatures.matching.guided import GuidedSettings, Located, finest_spacing, locate
+from deepfeatures.matching.guided import Located, finest_spacing, locate, locate_again
+from deepfeatures.matching.guided_settings import GuidedSettings
 from deepfeatures.matching.pose import Pose, find_poses
 from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
@@ -77,6 +79,7 @@ class GuidedSearch:
     Attributes:
         pose, agreement: Of the last target, see `Located`; `None` where no landmark was searched, the latter also where
             too few points tell.
+        course: Of the last target, where it joined a company.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class GuidedSearch:
         self._features, self._device, self._settings, self._way = features, device, settings, way
         self._expectation = expectation
         self._self_similarity = Mind().to(device)
+        self.course: Course | None = None
         self.pose: Pose | None = None
         self.agreement: float | None = None
         self._template: tuple[Volume, str, Pyramid] | None = None
@@ -105,15 +109,17 @@ class GuidedSearch:
         progress: Callable[[float], None],
         intensity: str = "percentile",
         settling: Callable[[np.ndarray], None] = lambda _: None,
+        company: Company | None = None,
     ) -> list[Place]:
         """Places of template positions, LPS mm `(N, 3)`, in the target; see `intensity.scaling` for the policy.
 
-        `settling` is called with what is known of them after each level, LPS mm `(N, 3)`.
+        `settling` is called with what is known of them after each level, LPS mm `(N, 3)`. A target that shows the
+        template's anatomy joins the company.
 
         Raises:
             InputError: The template is too small for the voxels.
         """
-        self.pose = self.agreement = None
+        self.pose = self.agreement = self.course = None
         if len(positions) == 0:
             return []
         known, seen, poses = self.prepare(template, target, clock, intensity)
@@ -141,7 +147,31 @@ class GuidedSearch:
                 (turned,) = self._poses(known, seen, "any")
             self.pose, located = _most_agreed([*found, located_from(turned, 1.0, 1.0)])
         self.agreement = located.agreement
+        if company is not None and _same_anatomy(self.pose, located.agreement):
+            self.course = located.course
+            company.join(self.course, located.blocks)
         return _places(located, known.scan.depth_mm(points), seen.scan, self.pose, self._expectation)
+
+    def find_again(
+        self,
+        template: Volume,
+        positions: np.ndarray,
+        target: Volume,
+        course: Course,
+        company: Company,
+        clock: Clock,
+        intensity: str = "percentile",
+    ) -> np.ndarray:
+        """Where template positions lie by what the company shows, too, LPS mm `(N, 3)`; NaN outside the target."""
+        with clock.stage("prepare"), torch.inference_mode():
+            known = self._known(template, intensity)
+            seen = self._pyramid(target, scaling(intensity, template.voxels))
+        points = known.scan.from_world(positions)
+        with clock.stage("match"), torch.inference_mode():
+            found = locate_again(known, points, seen, course, company, self._encode, self._settings)
+        places = seen.scan.to_world(found)
+        places[(seen.scan.depth_mm(found) < 0).cpu().numpy()] = np.nan
+        return places
 
     def prepare(
         self, template: Volume, target: Volume, clock: Clock, intensity: str = "percentile"
@@ -153,11 +183,8 @@ class GuidedSearch:
         Raises:
             InputError: The template is too small for the voxels.
         """
-        if self._template is None or self._template[0] is not template or self._template[1] != intensity:
-            self._template = self._target = None
-            with clock.stage("prepare"), torch.inference_mode():
-                self._template = template, intensity, self._pyramid(template, scaling(intensity, template.voxels))
-        known = self._template[2]
+        with clock.stage("prepare"), torch.inference_mode():
+            known = self._known(template, intensity)
         if self._target is None or self._target[0] is not target:
             self._target = None  # make room before the next one is read
             with clock.stage("prepare"), torch.inference_mode():
@@ -169,6 +196,13 @@ class GuidedSearch:
             self._target = target, seen, poses
         _, seen, poses = self._target
         return known, seen, poses
+
+    def _known(self, template: Volume, intensity: str) -> Pyramid:
+        """The template's pyramid, kept until another template is given."""
+        if self._template is None or self._template[0] is not template or self._template[1] != intensity:
+            self._template = self._target = None
+            self._template = template, intensity, self._pyramid(template, scaling(intensity, template.voxels))
+        return self._template[2]
 
     def _poses(self, known: Pyramid, seen: Pyramid, way: str) -> tuple[Pose, ...]:
         unit = finest_spacing(known.scan, seen.scan, self._settings)

@@ -21,10 +21,11 @@ from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
 from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
+from deepfeatures.matching.company import Company, Course
 from deepfeatures.matching.expectation import calibrated
 from deepfeatures.matching.greedy import Nearest, Progress, Scores, dense_scores, nearest, patch_scores
-from deepfeatures.matching.guided import GuidedSettings, with_patch
 from deepfeatures.matching.guided_search import GuidedSearch, Place
+from deepfeatures.matching.guided_settings import GuidedSettings, with_patch
 from deepfeatures.matching.pose import WAYS
 from deepfeatures.matching.prepared import on_common_grid
 from deepfeatures.matching.template import Features, dense_templates, patch_templates
@@ -197,6 +198,7 @@ class Matcher:
         mask: Volume | None = None,
         progress: Progress | None = None,
         settling: Callable[[LandmarkSet], None] | None = None,
+        company: Company | None = None,
     ) -> LandmarkSet:
         """Place the landmarks of the template in the target.
 
@@ -210,6 +212,7 @@ class Matcher:
             progress: Called with the fraction done, from 0 to 1.
             settling: Called with where the landmarks lie so far, to be looked at, not to be kept: guided, all that
                 have a position, after each step from coarse to fine; greedy, those that have a candidate, now and then.
+            company: Targets of the same template and landmarks, which a guided search's target joins, see `course`.
 
         Returns:
             A landmark for each of the template's, in the same order and with the same name and description: `"defined"`
@@ -232,7 +235,7 @@ class Matcher:
 
             if self.settings.search == "guided":
                 positions = landmarks.positions[list(defined)]
-                places = self._guided_places(template, positions, target, policy, mask, progress, tell)
+                places = self._guided_places(template, positions, target, policy, mask, progress, tell, company)
             else:
                 places = self._greedy_places(template, landmarks, target, policy, mask, progress, tell)
             placed = [_missing(landmark, UNPLACED) for landmark in landmarks]
@@ -254,6 +257,69 @@ class Matcher:
         progress(1.0)
         return replace(landmarks, landmarks=tuple(placed))
 
+    def company(self) -> Company | None:
+        """For targets that are to be placed together; `None` where the search is greedy, which places each alone."""
+        return Company() if self.settings.search == "guided" else None
+
+    @property
+    def course(self) -> Course | None:
+        """Of the last target that was matched: how it was, if it has joined a company."""
+        return self._guided.course
+
+    def match_again(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        placed: LandmarkSet,
+        target: Volume,
+        course: Course,
+        company: Company,
+    ) -> LandmarkSet:
+        """Move what was placed in a target to where all targets together say that it lies.
+
+        Found landmarks stay found, and missing ones missing; what is said of them is what the target said alone.
+
+        Args:
+            template, landmarks, target: As `match` had them.
+            placed: What `match` returned.
+            course: Of the target.
+            company: Which the target has joined, and which is large enough for it, see `Company.tells`.
+
+        Raises:
+            InputError: Memory is too short.
+        """
+        defined = self._defined_inside(template, landmarks)
+        policy, clock = self._policy(template, target), Clock(self._device)
+        with self._enough_memory(target):
+            places = self._guided.find_again(
+                template, landmarks.positions[list(defined)], target, course, company, clock, policy
+            )
+        moved = list(placed)
+        for index, place in zip(defined, places, strict=True):
+            if moved[index].is_defined and not np.isnan(place).any():
+                moved[index] = replace(moved[index], position=tuple(place.tolist()))
+        return replace(placed, landmarks=tuple(moved))
+
+    def match_together(
+        self, template: Volume, landmarks: LandmarkSet, targets: Sequence[Volume]
+    ) -> tuple[LandmarkSet, ...]:
+        """Place the landmarks of the template in several targets, each by what the others show, too, see `Company`.
+
+        Args:
+            template, landmarks: See `match`, as for what is raised.
+            targets: With fewer than three, or in a greedy search, each is placed alone.
+        """
+        company, found = self.company(), []
+        for target in targets:
+            placed = self.match(template, landmarks, target, company=company)
+            found.append((placed, self.course))
+        return tuple(
+            self.match_again(template, landmarks, placed, target, course, company)
+            if course is not None and company.tells(course)
+            else placed
+            for target, (placed, course) in zip(targets, found, strict=True)
+        )
+
     @property
     def encoder(self) -> Encoder:
         """The network, at least up to the layer of the settings."""
@@ -273,11 +339,18 @@ class Matcher:
         mask: Volume | None,
         progress: Progress,
         settling: Callable[[np.ndarray], None],
+        company: Company | None,
     ) -> list[Place]:
         if mask is not None:
             raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
+        with self._enough_memory(target):
+            return self._guided.find(template, positions, target, self._clock, progress, policy, settling, company)
+
+    @contextmanager
+    def _enough_memory(self, target: Volume) -> Iterator[None]:
+        """Says so where there is not."""
         try:
-            return self._guided.find(template, positions, target, self._clock, progress, policy, settling)
+            yield
         except (RuntimeError, MemoryError) as error:
             if not devices.is_out_of_memory(error):
                 raise

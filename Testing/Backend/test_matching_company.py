@@ -1,0 +1,198 @@
+"""Targets that are placed together: what is mixed, who counts, and that it makes places more exact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfeatures import placing
+from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.matching import Company, Matcher
+from deepfeatures.matching.company import FEWEST, TEMPLATE_SHARE, Course
+from deepfeatures.matching.grids import lattice, sample, smooth
+from deepfeatures.volume import Volume, write_volume
+
+EDGE = 32  # voxels
+POINTS = torch.cartesian_prod(*[torch.tensor([10.0, 15.3, 21.7])] * 3)
+
+
+def course(points: int, shown: list[bool] | None = None, kind: tuple = ("blocks",)) -> Course:
+    shown = torch.ones(points, dtype=torch.bool) if shown is None else torch.tensor(shown)
+    return Course(torch.eye(4), torch.zeros(points, 3), torch.zeros(points, 3), shown, kind)
+
+
+def random_blocks(seed: int, points: int) -> torch.Tensor:
+    return torch.rand(points, 4, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.integers(FEWEST + 1, 6), st.data())
+def test_each_target_is_compared_with_the_template_and_with_all_others_that_show_a_point(seed, targets, data):
+    points = 5
+    shown = [data.draw(st.lists(st.booleans(), min_size=points, max_size=points)) for _ in range(targets)]
+    company, courses = Company(), [course(points, one) for one in shown]
+    blocks, template = [random_blocks(seed + k, points) for k in range(targets)], random_blocks(seed + 99, points)
+    for one, its_blocks in zip(courses, blocks, strict=True):
+        company.join(one, its_blocks)
+    for k in range(targets):
+        mixture = company.mixture(courses[k], blocks[k], template)
+        for point in range(points):
+            others = [blocks[other][point] for other in range(targets) if other != k and shown[other][point]]
+            wanted = template[point]
+            if len(others) >= FEWEST:
+                wanted = TEMPLATE_SHARE * template[point] + (1 - TEMPLATE_SHARE) * torch.stack(others).mean(0)
+            torch.testing.assert_close(mixture[point], wanted)
+
+
+def test_a_company_tells_once_enough_others_of_the_same_kind_have_joined():
+    company, mine, other = Company(), course(2), course(2, kind=("coarser blocks",))
+    for one in (mine, other, mine):
+        company.join(one, random_blocks(0, 2))
+    assert (company.others(mine), company.tells(mine), company.tells(other)) == (1, False, False)
+    company.join(course(2, [True, False]), random_blocks(0, 2))
+    assert (company.others(mine), company.tells(mine), company.tells(other)) == (2, True, False)
+
+
+@pytest.fixture(scope="module")
+def family():
+    """A very noisy template, its landmarks, and seven smooth deformations of the same texture with less noise, each of
+    its own; with the true landmarks of each."""
+
+    def noisy(image: torch.Tensor, seed: int, share: float = 0.35) -> torch.Tensor:
+        return image + share * image.std() * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+
+    texture = smooth(torch.rand(1, EDGE, EDGE, EDGE, generator=torch.Generator().manual_seed(1)), 1.5)
+    template = Volume(noisy(texture[0], 1, 1.5), name="template")
+    places = lattice((EDGE,) * 3)
+    targets, truths = [], []
+    for seed in range(7):
+        phase = 6.28 * torch.rand(3, generator=torch.Generator().manual_seed(seed))
+
+        def source(points: torch.Tensor, phase: torch.Tensor = phase) -> torch.Tensor:
+            return points + 1.5 * torch.sin(points.roll(1, -1) / 7 + phase)
+
+        image = sample(texture, source(places)).reshape(EDGE, EDGE, EDGE)
+        truth = POINTS.clone()
+        for _ in range(60):
+            truth = truth - 0.5 * (source(truth) - POINTS)
+        targets.append(Volume(noisy(image, 50 + seed), name=f"target{seed}"))
+        truths.append(truth.numpy())
+    landmarks = LandmarkSet(tuple(Landmark(f"p{k}", tuple(p)) for k, p in enumerate(POINTS.tolist())))
+    return template, landmarks, targets, np.stack(truths)
+
+
+@pytest.fixture(scope="module")
+def alone(family):
+    template, landmarks, targets, _ = family
+    matcher = Matcher(device="cpu")
+    return [matcher.match(template, landmarks, target) for target in targets]
+
+
+def mean_error(placed, truths) -> float:
+    return float(
+        np.nanmean([np.linalg.norm(one.positions - true, axis=1) for one, true in zip(placed, truths, strict=True)])
+    )
+
+
+def test_targets_together_make_up_for_a_poor_template(family, alone):
+    template, landmarks, targets, truths = family
+    together = Matcher(device="cpu").match_together(template, landmarks, targets)
+    assert mean_error(together, truths) < 0.85 * mean_error(alone, truths)
+    for one, before in zip(together, alone, strict=True):
+        assert one.missing == before.missing
+        assert [mark.expected_error for mark in one] == [mark.expected_error for mark in before]
+
+
+def test_two_targets_are_placed_as_each_would_be_alone(family, alone):
+    template, landmarks, targets, _ = family
+    together = Matcher(device="cpu").match_together(template, landmarks, targets[:2])
+    for one, before in zip(together, alone[:2], strict=True):
+        np.testing.assert_allclose(one.positions, before.positions, atol=1e-3)
+
+
+def test_what_shows_something_else_neither_joins_nor_moves_the_others(family):
+    template, landmarks, targets, _ = family
+    stranger = Volume(torch.rand(EDGE, EDGE, EDGE, generator=torch.Generator().manual_seed(7)), name="stranger")
+    matcher = Matcher(device="cpu")
+    without = matcher.match_together(template, landmarks, targets[:4])
+    *with_it, its = matcher.match_together(template, landmarks, [*targets[:4], stranger])
+    assert len(its.missing) == len(landmarks)
+    for one, before in zip(with_it, without, strict=True):
+        np.testing.assert_allclose(one.positions, before.positions, atol=1e-3)
+
+
+def test_targets_of_slightly_other_voxels_are_of_one_company(family, alone):
+    """Coarser ones, too: they are seen in steps."""
+    template, landmarks, targets, _ = family
+    coarser = [replace(target, spacing=target.spacing * (1.02 + 0.01 * k)) for k, target in enumerate(targets[:3])]
+    matcher, company = Matcher(device="cpu"), Company()
+    for target in coarser:
+        matcher.match(template, landmarks, target, company=company)
+    assert company.tells(matcher.course)
+
+
+@pytest.fixture
+def scans(family, tmp_path, monkeypatch):
+    """The family as files `template`, `t0` to `t3`, in the working folder."""
+    template, landmarks, targets, _ = family
+    monkeypatch.chdir(tmp_path)
+    write_volume(template, tmp_path / "template.nii.gz")
+    write_landmarks(landmarks, tmp_path / "template.mrk.json")
+    for k, target in enumerate(targets[:4]):
+        write_volume(target, tmp_path / f"t{k}.nii.gz")
+    return [f"t{k}.nii.gz" for k in range(4)]
+
+
+def place(*arguments: str) -> int:
+    from deepfeatures.cli import main
+
+    given = {"--template": "template.nii.gz", "--landmarks": "template.mrk.json", "--output-dir": "out"}
+    return main(["place", *(word for pair in given.items() for word in pair), "--device", "cpu", *arguments])
+
+
+def test_the_command_places_three_or_more_together_unless_told_otherwise(scans, family, alone, capfd):
+    template, landmarks, targets, _ = family
+    together = Matcher(device="cpu").match_together(template, landmarks, targets[:4])
+    for options, wanted, others in (((), together, 3), (("--alone",), alone, None)):
+        assert place(*scans, *options, "--report", "run.json") in (0, 3)
+        assert capfd.readouterr().out.count("landmarks") == len(scans)
+        for k, path in enumerate(scans):
+            found = read_landmarks(f"out/{path.split('.')[0]}.mrk.json")
+            np.testing.assert_allclose(found.positions, wanted[k].positions, atol=0.02)  # files hold rounded headers
+        reports = json.loads(Path("run.json").read_text())["targets"]
+        assert [one["report"].get("together_with") for one in reports] == [others] * 4
+
+
+def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, monkeypatch, capfd):
+    """As where a disk is taken away in the middle: here the file is gone once all have been placed."""
+    read, times = placing.read_fitting, []
+
+    def once(path, *rest):
+        times.append(str(path))
+        if times.count("t1.nii.gz") > 1 and str(path) == "t1.nii.gz":
+            raise placing.InputError("there is no file t1.nii.gz")
+        return read(path, *rest)
+
+    monkeypatch.setattr(placing, "read_fitting", once)
+    assert place(*scans) in (0, 3)
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note")]
+    assert "without regard to the other targets" in line and "t1.nii.gz" in line
+    np.testing.assert_allclose(read_landmarks("out/t1.mrk.json").positions, alone[1].positions, atol=0.02)
+    assert times.count("t2.nii.gz") == 2
+
+
+def test_an_interrupt_in_the_second_turn_leaves_every_result(scans, alone, monkeypatch, capfd):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Matcher, "match_again", interrupted)
+    assert place(*scans) == 130
+    for k in range(4):
+        np.testing.assert_allclose(read_landmarks(f"out/t{k}.mrk.json").positions, alone[k].positions, atol=0.02)
