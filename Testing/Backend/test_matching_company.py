@@ -138,6 +138,20 @@ def test_targets_of_slightly_other_voxels_are_of_one_company(family, alone):
     assert company.tells(matcher.course)
 
 
+def test_targets_whose_intensities_are_scaled_otherwise_are_another_company(family):
+    """Keypoints are chosen by intensities, so that theirs are other points."""
+    template, landmarks, targets, _ = family
+
+    def as_a(modality: str, volume: Volume) -> Volume:
+        return replace(volume, voxels=4000 * (volume.voxels - 0.5), modality=modality)
+
+    matcher, company, courses = Matcher(device="cpu"), Company(), []
+    for target, modality in zip(targets, ("CT", "CT", "CT", "MR", "MR"), strict=False):
+        matcher.match(as_a("CT", template), landmarks, as_a(modality, target), company=company)
+        courses.append(matcher.course)
+    assert [company.others(one) for one in courses] == [2, 2, 2, 1, 1]
+
+
 @pytest.fixture
 def scans(family, tmp_path, monkeypatch):
     """The family as files `template`, `t0` to `t3`, in the working folder."""

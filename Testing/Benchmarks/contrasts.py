@@ -1,6 +1,6 @@
 """Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
 
-    python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40]
+    python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40] [--alone]
     python Testing/Benchmarks/contrasts.py stored [--networks mind/ssc_r1_d2 cifl/fine]
     python Testing/Benchmarks/contrasts.py series [TEMPLATE TARGET]
 
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--warp", type=float, default=WARP_MM, help="for mni152: standard deviation of the warp, mm")
     parser.add_argument("--wave", type=float, default=WAVE_MM, help="for mni152: the Gaussian that smooths it, mm")
+    parser.add_argument("--alone", action="store_true", help="for mni152: targets do not help one another")
     parser.add_argument(
         "--networks",
         nargs="+",
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     figures = {
-        "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave),
+        "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave, arguments.alone),
         "stored": lambda: stored(arguments.networks),
         "series": lambda: series(arguments.volumes or TUMOUR, arguments.draws),
     }[arguments.set]()
@@ -72,23 +73,26 @@ def heads() -> dict[str, Case]:
     return {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
 
 
-def mni152(draws: int, warp_mm: float, wave_mm: float) -> dict[str, float]:
+def mni152(draws: int, warp_mm: float, wave_mm: float, alone: bool) -> dict[str, float]:
     """Mean error in mm of each pair of contrasts."""
     templates = heads()
     found: dict[str, list[np.ndarray]] = {}
     matchers = {name: Matcher() for name in templates}  # each keeps its template
-    for draw in range(draws):
-        deformed = {name: deform(case, draw, warp_mm, wave_mm) for name, case in templates.items()}
-        for template, matcher in matchers.items():
-            for target, case in deformed.items():
-                started = time.perf_counter()
-                placed = matcher.match(templates[template].volume, templates[template].landmarks, case.volume)
-                seconds = time.perf_counter() - started
-                name = f"{template} -> {target}"
-                found.setdefault(name, []).append(errors(placed.positions, case))
-                print(f"draw {draw} {name}: {text(found[name][-1])}, {seconds:.1f} s", flush=True)
-    for name, values in found.items():
-        print(f"{name}: {text(np.concatenate(values))}")
+    deformed = {
+        name: [deform(case, draw, warp_mm, wave_mm) for draw in range(draws)] for name, case in templates.items()
+    }
+    for template, matcher in matchers.items():
+        volume, points = templates[template].volume, templates[template].landmarks
+        for target, cases in deformed.items():
+            started = time.perf_counter()
+            if alone:
+                placed = [matcher.match(volume, points, case.volume) for case in cases]
+            else:
+                placed = matcher.match_together(volume, points, [case.volume for case in cases])
+            seconds = (time.perf_counter() - started) / draws
+            name = f"{template} -> {target}"
+            found[name] = [errors(one.positions, case) for one, case in zip(placed, cases, strict=True)]
+            print(f"{name}: {text(np.concatenate(found[name]))}, {seconds:.1f} s a target", flush=True)
     means = {name: float(np.nanmean(values)) for name, values in found.items()}
     for name in ("T1 -> T2", "T2 -> T1"):
         print(f"{name} / T1 -> T1: {means[name] / means['T1 -> T1']:.2f}")

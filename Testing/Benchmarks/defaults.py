@@ -2,6 +2,7 @@
 
     python Testing/Benchmarks/defaults.py brain 1000
     python Testing/Benchmarks/defaults.py brain 1000 --turned      # each target turned at random, up to 180 degrees
+    python Testing/Benchmarks/defaults.py brain 1000 --alone       # targets do not help one another
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_001 --search dense
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_033 --network cifl/fine_ssc
 
@@ -30,31 +31,32 @@ def main() -> None:
     parser.add_argument("template")
     parser.add_argument("--search", choices=("guided", "dense"), default="guided")
     parser.add_argument("--turned", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="targets do not help one another")
     parser.add_argument("--network", metavar="NETWORK/LAYER", help="features other than the default ones")
     arguments = parser.parse_args()
     folder, random = data_folder() / arguments.set, np.random.default_rng(0)
     template = read_case(folder / f"{arguments.template}.nii.gz")
     network, layer = (arguments.network or "/").split("/")
     matcher = Matcher(network or None, layer or None, search=arguments.search)
-    initial, found, offsets, seconds = [], [], [], []
-    for path in sorted(folder.glob("*.nii.gz")):
-        if path.name == f"{arguments.template}.nii.gz":
-            continue
-        target = read_case(path)
-        initial.append(errors(aligned_centres(template, target), target))
-        if arguments.turned:
-            target = turned(target, random)
-        started = time.perf_counter()
-        placed = matcher.match(template.volume, template.landmarks, target.volume)
-        seconds.append(time.perf_counter() - started)
-        found.append(errors(placed.positions, target))
-        offsets.append(placed.positions - target.landmarks.positions)
+    paths = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{arguments.template}.nii.gz"]
+    targets = [read_case(path) for path in paths]
+    initial = [errors(aligned_centres(template, target), target) for target in targets]
+    if arguments.turned:
+        targets = [turned(target, random) for target in targets]
+    started = time.perf_counter()
+    if arguments.alone:
+        placed = [matcher.match(template.volume, template.landmarks, target.volume) for target in targets]
+    else:
+        placed = matcher.match_together(template.volume, template.landmarks, [target.volume for target in targets])
+    seconds = (time.perf_counter() - started) / len(targets)
+    found = [errors(one.positions, target) for one, target in zip(placed, targets, strict=True)]
+    offsets = [one.positions - target.landmarks.positions for one, target in zip(placed, targets, strict=True)]
     distances = np.array(found)
     missing, known = int(np.isnan(distances).sum()), distances[~np.isnan(distances)]
     print(
         f"{arguments.set} {arguments.template}: {len(found)} targets, centres aligned {np.mean(initial):.2f} mm;"
         f" mean {known.mean():.2f}, median {np.median(known):.2f}, 95th percentile {np.percentile(known, 95):.2f} mm,"
-        f" {missing} missing, {np.median(seconds):.1f} s a target"
+        f" {missing} missing, {seconds:.1f} s a target"
     )
     if not arguments.turned:
         print(

@@ -26,7 +26,7 @@ class Course:
         before_mm: Displacements in the template's frame by which the finest level bent the target, `(N, 3)`.
         found: Those in the bent target in its voxels, `(N, 3)`.
         shown: Which points lie in the target, `(N,)`.
-        kind: Blocks of another kind, of another spacing, size or number, cannot be averaged with these.
+        kind: Blocks of another kind, of other points, another spacing or size, cannot be averaged with these.
     """
 
     pose: torch.Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -148,7 +148,8 @@ class GuidedSearch:
             self.pose, located = _most_agreed([*found, located_from(turned, 1.0, 1.0)])
         self.agreement = located.agreement
         if company is not None and _same_anatomy(self.pose, located.agreement):
-            self.course = located.course
+            # Keypoints follow from intensities: those of another policy are other points.
+            self.course = replace(located.course, kind=(*located.course.kind, intensity))
             company.join(self.course, located.blocks)
         return _places(located, known.scan.depth_mm(points), seen.scan, self.pose, self._expectation)
 
