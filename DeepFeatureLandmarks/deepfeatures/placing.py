@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -227,6 +228,7 @@ def _among_others(
     """A target placed again by what the others show; where that fails, what was found before stands."""
     if not company.tells(course):
         return alone.outcome
+    started = time.perf_counter()
     again = _placed(
         job,
         alone.outcome.target,
@@ -234,7 +236,9 @@ def _among_others(
     ).outcome
     if again.failure:
         return replace(alone.outcome, note=f"placed without regard to the other targets: {again.failure}")
-    return replace(again, report={**alone.outcome.report, "together_with": company.others(course)})
+    report = alone.outcome.report
+    seconds = {**report["seconds"], "together": round(time.perf_counter() - started, 4)}
+    return replace(again, report={**report, "seconds": seconds, "together_with": company.others(course)})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

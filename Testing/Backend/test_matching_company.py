@@ -182,6 +182,7 @@ def test_the_command_places_three_or_more_together_unless_told_otherwise(scans, 
             np.testing.assert_allclose(found.positions, wanted[k].positions, atol=0.02)  # files hold rounded headers
         reports = json.loads(Path("run.json").read_text())["targets"]
         assert [one["report"].get("together_with") for one in reports] == [others] * 4
+        assert all(("together" in one["report"]["seconds"]) == (others is not None) for one in reports)
 
 
 def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, monkeypatch, capfd):
