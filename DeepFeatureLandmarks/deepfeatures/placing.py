@@ -177,12 +177,12 @@ def place(
             )
 
         found = _placed(job, path, match)
-        course = matcher.course if company is not None and found.landmarks else None
-        if course is None:
-            yield replace(found.outcome, report=matcher.last_report if found.landmarks else None)
+        if found.landmarks is None:
+            yield found.outcome
+        elif company is None or matcher.course is None:
+            yield replace(found.outcome, report=matcher.last_report)
         else:
-            alone = replace(found.outcome, report=matcher.last_report)
-            waiting.append((_Placed(alone, found.landmarks), course))
+            waiting.append((replace(found, outcome=replace(found.outcome, report=matcher.last_report)), matcher.course))
         progress(index, 1.0)
     for turn, (alone, course) in enumerate(waiting, len(job.targets)):
         yield _among_others(job, template, landmarks, alone, matcher, course, company)
@@ -191,10 +191,11 @@ def place(
 
 @dataclass(frozen=True)
 class _Placed:
-    """What became of a target, and its landmarks, `None` where it failed."""
+    """What became of a target, its landmarks, `None` where it failed, and when their file was written."""
 
     outcome: Outcome
-    landmarks: LandmarkSet | None
+    landmarks: LandmarkSet | None = None
+    written_ns: int = 0
 
 
 def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Placed:
@@ -206,14 +207,15 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Pl
         output = job.output_of(path)
         write_landmarks(placed, output)
     except InputError as error:
-        return _Placed(Outcome(path, failure=str(error)), None)
+        return _Placed(Outcome(path, failure=str(error)))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _Placed(Outcome(path, failure=out_of_memory(path)), None)
+        return _Placed(Outcome(path, failure=out_of_memory(path)))
     missing = missing_text(placed.landmarks)
     found = len(placed) - len(placed.missing)
-    return _Placed(Outcome(path, output, found, placed.missing, missing, note=target.note), placed)
+    outcome = Outcome(path, output, found, placed.missing, missing, note=target.note)
+    return _Placed(outcome, placed, output.stat().st_mtime_ns)
 
 
 def _among_others(
@@ -225,15 +227,21 @@ def _among_others(
     course: Course,
     company: Company,
 ) -> Outcome:
-    """A target placed again by what the others show; where that fails, what was found before stands."""
+    """A target placed again by what the others show; where that fails, what was found before stands.
+
+    So does a file that somebody has changed or taken away since it was written.
+    """
     if not company.tells(course):
         return alone.outcome
-    started = time.perf_counter()
-    again = _placed(
-        job,
-        alone.outcome.target,
-        lambda target: matcher.match_again(template, landmarks, alone.landmarks, target, course, company),
-    ).outcome
+    started, output = time.perf_counter(), alone.outcome.output
+
+    def match_again(target: Volume) -> LandmarkSet:
+        placed = matcher.match_again(template, landmarks, alone.landmarks, target, course, company)
+        if not output.exists() or output.stat().st_mtime_ns != alone.written_ns:
+            raise InputError(f"{output} was changed in the meantime and is left as it is")
+        return placed
+
+    again = _placed(job, alone.outcome.target, match_again).outcome
     if again.failure:
         return replace(alone.outcome, note=f"placed without regard to the other targets: {again.failure}")
     report = alone.outcome.report

@@ -203,6 +203,21 @@ def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, 
     assert times.count("t2.nii.gz") == 2
 
 
+def test_a_result_that_somebody_corrects_before_the_second_turn_is_left_alone(scans, monkeypatch, capfd):
+    again, mine = Matcher.match_again, LandmarkSet((Landmark("p0", (1.0, 2.0, 3.0), locked=True),))
+
+    def meanwhile(matcher, template, landmarks, placed, target, *rest):
+        if target.name == "t2":
+            write_landmarks(mine, "out/t2.mrk.json")
+        return again(matcher, template, landmarks, placed, target, *rest)
+
+    monkeypatch.setattr(Matcher, "match_again", meanwhile)
+    assert place(*scans) in (0, 3)
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note")]
+    assert "t2.mrk.json was changed in the meantime and is left as it is" in line
+    assert read_landmarks("out/t2.mrk.json").landmarks == mine.landmarks
+
+
 def test_an_interrupt_in_the_second_turn_leaves_every_result(scans, alone, monkeypatch, capfd):
     def interrupted(*_):
         raise KeyboardInterrupt
