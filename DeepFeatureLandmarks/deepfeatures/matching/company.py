@@ -50,7 +50,8 @@ class Company:
 
     def others(self, course: Course) -> int:
         """How many other targets show a point of one that has joined, the point that most of them show."""
-        return int((self._sums[course.kind][1] - course.shown.to(self._sums[course.kind][1])).max())
+        _, count = self._sums[course.kind]
+        return int((count - course.shown.to(count.dtype)).max())
 
     def tells(self, course: Course) -> bool:
         """Whether it is large enough for a target that has joined."""

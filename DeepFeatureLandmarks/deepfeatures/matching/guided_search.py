@@ -160,15 +160,13 @@ class GuidedSearch:
         target: Volume,
         course: Course,
         company: Company,
-        clock: Clock,
         intensity: str = "percentile",
     ) -> np.ndarray:
         """Where template positions lie by what the company shows, too, LPS mm `(N, 3)`; NaN outside the target."""
-        with clock.stage("prepare"), torch.inference_mode():
+        with torch.inference_mode():
             known = self._known(template, intensity)
             seen = self._pyramid(target, scaling(intensity, template.voxels))
-        points = known.scan.from_world(positions)
-        with clock.stage("match"), torch.inference_mode():
+            points = known.scan.from_world(positions)
             found = locate_again(known, points, seen, course, company, self._encode, self._settings)
         places = seen.scan.to_world(found)
         places[(seen.scan.depth_mm(found) < 0).cpu().numpy()] = np.nan

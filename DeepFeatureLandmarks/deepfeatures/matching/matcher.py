@@ -289,10 +289,10 @@ class Matcher:
             InputError: Memory is too short.
         """
         defined = self._defined_inside(template, landmarks)
-        policy, clock = self._policy(template, target), Clock(self._device)
+        policy = self._policy(template, target)
         with self._enough_memory(target):
             places = self._guided.find_again(
-                template, landmarks.positions[list(defined)], target, course, company, clock, policy
+                template, landmarks.positions[list(defined)], target, course, company, policy
             )
         moved = list(placed)
         for index, place in zip(defined, places, strict=True):
