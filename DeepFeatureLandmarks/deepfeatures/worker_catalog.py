@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deepfeatures.matching import devices
-from deepfeatures.matching.matcher import GUIDED
+from deepfeatures.matching.match_settings import GUIDED
 from deepfeatures.networks import catalog
 from deepfeatures.report import versions
 

@@ -9,7 +9,7 @@ import torch
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.matching import Matcher, devices, matcher
+from deepfeatures.matching import Matcher, devices, greedy_search
 from deepfeatures.volume import Volume
 
 FAST = {"network": "mind", "layer": "ssc_r1_d1", "patch_size": 8, "device": "cpu"}
@@ -168,9 +168,9 @@ def test_progress_rises_to_one(template, landmarks):
 def test_a_template_is_encoded_once_for_many_targets(template, landmarks, monkeypatch):
     encoded = []
     monkeypatch.setattr(
-        matcher,
+        greedy_search,
         "dense_templates",
-        lambda *arguments, original=matcher.dense_templates: encoded.append(1) or original(*arguments),
+        lambda *arguments, original=greedy_search.dense_templates: encoded.append(1) or original(*arguments),
     )
     search = Matcher(**FAST)
     target, _ = shifted(template)
@@ -237,7 +237,7 @@ def test_arguments_that_cannot_be_used_are_refused_in_one_sentence(argument, val
 def test_a_search_that_runs_out_of_memory_goes_on_with_less(template, landmarks, monkeypatch):
     target, moved = shifted(template)
     tried = []
-    original = matcher.dense_scores
+    original = greedy_search.dense_scores
 
     def hungry(*arguments, memory_bytes, **others):
         tried.append(memory_bytes)
@@ -245,7 +245,7 @@ def test_a_search_that_runs_out_of_memory_goes_on_with_less(template, landmarks,
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(*arguments, memory_bytes=memory_bytes, **others)
 
-    monkeypatch.setattr(matcher, "dense_scores", hungry)
+    monkeypatch.setattr(greedy_search, "dense_scores", hungry)
     placed = Matcher(**FAST).match(template, landmarks, target)
     np.testing.assert_allclose(placed.positions[0], landmarks.positions[0] + moved, atol=1e-9)
     assert tried == [devices.CPU_BYTES, devices.CPU_BYTES // 4, devices.CPU_BYTES // 16]
@@ -255,6 +255,6 @@ def test_too_little_memory_for_anything_says_what_to_do(template, landmarks, mon
     def hungry(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(matcher, "dense_scores", hungry)
+    monkeypatch.setattr(greedy_search, "dense_scores", hungry)
     with pytest.raises(InputError, match="search radius"):
         Matcher(**FAST).match(template, landmarks, template)

@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.evidence import NAMES
 from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
-from deepfeatures.matching.matcher import GUIDED
+from deepfeatures.matching.match_settings import GUIDED
 
 OFFSET, RIDGE = 0.3, 0.1  # voxels; weight of small slopes
 BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate; the others check

@@ -31,7 +31,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.keypoints import strong_keypoints
-from deepfeatures.matching.matcher import GUIDED
+from deepfeatures.matching.match_settings import GUIDED
 from deepfeatures.volume import Volume, read_volume
 
 WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it

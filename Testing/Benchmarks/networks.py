@@ -24,7 +24,7 @@ from cases import Case, data_folder, errors, read_case
 from contrasts import EDGES, TUMOUR, deform, edges, heads
 
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.matcher import GUIDED
+from deepfeatures.matching.match_settings import GUIDED
 from deepfeatures.volume import read_volume
 
 NETWORKS = ("mind/ssc_r1_d2", "cifl/fine_ssc", "cifl/fine")

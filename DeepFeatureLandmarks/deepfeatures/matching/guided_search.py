@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from deepfeatures.matching.expectation import Expectation
 from deepfeatures.matching.frame import Encode, Pyramid, Scan
 from deepfeatures.matching.guided import Located, finest_spacing, locate, locate_again
 from deepfeatures.matching.guided_settings import GuidedSettings
+from deepfeatures.matching.place import Place
 from deepfeatures.matching.pose import Pose, find_poses
 from deepfeatures.matching.prepared import in_canonical_order
 from deepfeatures.matching.template import Features
@@ -42,28 +43,6 @@ AMPLE_AGREEMENT = 0.4  # from which on likeness, which is low between contrasts,
 TURNED_AGREEMENT = 0.2
 LEAST_CHANCE = 0.2  # to be within three finest voxels; below it a place is too doubtful to be given
 LEAST_CONTRAST = 1e-3  # how much better than an average place the best must look, relatively, to be a place at all
-
-
-@dataclass(frozen=True)
-class Place:
-    """One landmark in the target.
-
-    Args:
-        position: LPS mm, `None` where it was not found.
-        distance: Feature distance of its surroundings.
-        round_trip_mm: How far from the landmark its place is matched back in the template, `None` where not tried.
-        expected_error_mm, within_3mm: See `expectation`, `None` where not calibrated.
-        evidence: By name, what they were predicted from.
-        reason: Why it was not found, one of `reasons.REASONS`; empty where it was.
-    """
-
-    position: tuple[float, float, float] | None
-    distance: float
-    round_trip_mm: float | None = None
-    expected_error_mm: float | None = None
-    within_3mm: float | None = None
-    evidence: dict[str, float] = field(default_factory=dict)
-    reason: str = ""
 
 
 class GuidedSearch:

@@ -2,106 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
 import deepfeatures
-from deepfeatures.encoding.patch import SMALLEST_PATCH
 from deepfeatures.errors import InputError
-from deepfeatures.feature_cache import cached, content_hash, tensors_hash
-from deepfeatures.intensity import check_policy, choose_policy, scaling
+from deepfeatures.intensity import choose_policy
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import devices
-from deepfeatures.matching.candidates import Candidates, both, everywhere, in_ball, in_mask
 from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.company import Company, Course
 from deepfeatures.matching.expectation import calibrated
-from deepfeatures.matching.greedy import Nearest, Progress, Scores, dense_scores, nearest, patch_scores
-from deepfeatures.matching.guided_search import GuidedSearch, Place
+from deepfeatures.matching.greedy import Progress
+from deepfeatures.matching.greedy_search import GreedySearch
+from deepfeatures.matching.guided_search import GuidedSearch
 from deepfeatures.matching.guided_settings import GuidedSettings, with_patch
-from deepfeatures.matching.pose import WAYS
-from deepfeatures.matching.prepared import on_common_grid
-from deepfeatures.matching.template import Features, dense_templates, patch_templates
+from deepfeatures.matching.match_settings import MatchSettings, check_choices, chosen_features
+from deepfeatures.matching.place import Place
+from deepfeatures.matching.template import Features
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
-from deepfeatures.reasons import UNPLACED, UNSEARCHED
+from deepfeatures.reasons import UNPLACED
 from deepfeatures.volume import Volume
-
-GUIDED = ("mind", "ssc_r1_d2", 13)  # network, layer, patch size that did best on the development data
-GREEDY = ("mind", "ssc_r2_d2", 16)  # the best greedy setting of Testing/Benchmarks/sweep.py, on a fifth of the people
-SEARCHES = ("guided", "dense", "patch")
-TELL_EVERY_S = 0.25  # of what a greedy search knows so far
-ATTEMPTS = 4  # each with a quarter of the memory of the one before
-
-
-@dataclass(frozen=True)
-class MatchSettings:
-    """How landmarks are searched, everything chosen.
-
-    Args:
-        network: A name of the catalog.
-        layer: One of its layers.
-        patch_size: Edge length in voxels of the cube around a landmark that is compared; guided, the diameter of
-            the ball at the finest level.
-        search: `"guided"` goes from coarse to fine with keypoints beside the landmarks; the others are the paper's
-            greedy search: `"dense"` encodes the target once, `"patch"` encodes a patch at every candidate.
-        search_radius_mm: Distance in mm from the start within which candidates lie, `None` for the whole target. The
-            start is where the landmark would be if the two volumes had their centres in one place.
-        pose: Where a guided search starts. `"centres"`: equal directions in the world, centres in one place; `"world"`:
-            equal places in the world; `"any"`: whatever rotation fits best; `"auto"`: centres, or the world where that
-            is more alike; where that is not right equal directions wherever they fit best; and where that is not right
-            any.
-        device: Where to compute.
-        precision: `"float32"` or `"bfloat16"`, in which the network computes; distances are always added up in float32.
-        seed: Draws the kernels of random networks.
-        intensity: A policy of `deepfeatures.intensity.POLICIES` for template and target; a patch search has none, since
-            it scales each patch by its own extremes as the paper does.
-    """
-
-    network: str
-    layer: str
-    patch_size: int
-    search: str
-    search_radius_mm: float | None
-    pose: str
-    device: str
-    precision: str
-    seed: int
-    intensity: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Template:
-    """What is kept of a template between targets.
-
-    Args:
-        volume: As given, to recognise it.
-        landmarks: As given, to recognise them.
-        policy: How intensities were scaled, `None` where each patch is scaled by itself.
-        spacing_mm: Of the grid on which template and targets are compared.
-        centre: LPS mm.
-        defined: Places in `landmarks` of those that have a position.
-        positions: Their LPS mm, shape `(D, 3)`.
-        offsets: Voxels `(x, y, z)` from the landmark's voxel to the landmark itself, shape `(D, 3)`.
-        maps: Feature maps, one a defined landmark.
-    """
-
-    volume: Volume
-    landmarks: LandmarkSet
-    policy: str | None
-    spacing_mm: float
-    centre: np.ndarray
-    defined: tuple[int, ...]
-    positions: np.ndarray
-    offsets: np.ndarray
-    maps: torch.Tensor
 
 
 class Matcher:
@@ -146,30 +73,8 @@ class Matcher:
         intensity: str = "auto",
         guided: GuidedSettings | None = None,
     ):
-        if search is None:
-            greedy = any(given is not None for given in (network, layer, patch_size, search_radius_mm))
-            search = "dense" if greedy else "guided"
-        best_network, best_layer, best_size = GUIDED if search == "guided" else GREEDY
-        if network is None:
-            network, layer = best_network, layer or best_layer
-        patch_size = best_size if patch_size is None else patch_size
-        if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < SMALLEST_PATCH:
-            raise InputError(
-                f"A patch size of {patch_size} cannot be used; give {SMALLEST_PATCH} or more whole voxels."
-            )
-        if search not in SEARCHES:
-            raise InputError(f"There is no search {search!r}; choose one of {', '.join(SEARCHES)}.")
-        if search_radius_mm is not None and not 0 < search_radius_mm < math.inf:
-            raise InputError(f"A search radius of {search_radius_mm} mm cannot be used; give more than 0, or none.")
-        if pose not in WAYS:
-            raise InputError(f"There is no pose {pose!r}; choose one of {', '.join(WAYS)}.")
-        if search != "guided" and pose != "auto":
-            raise InputError("Only a guided search finds a pose; leave out the pose, or search guided.")
-        if search == "guided" and search_radius_mm is not None:
-            raise InputError("A guided search finds its own way; leave out the search radius, or search dense.")
-        check_policy(intensity)
-        if search == "patch" and intensity != "auto":
-            raise InputError("A patch search scales each patch by itself; leave out the intensity, or search dense.")
+        network, layer, patch_size, search = chosen_features(network, layer, patch_size, search, search_radius_mm)
+        check_choices(patch_size, search, search_radius_mm, pose, intensity)
         self._device = devices.choose_device(device)
         layer = catalog.resolve_layer(network, layer)
         encoder = catalog.build(network, seed=seed, layer=layer, device=self._device)
@@ -185,8 +90,8 @@ class Matcher:
             pose,
             calibrated(network, layer, patch_size),
         )
+        self._greedy = GreedySearch(self._features, self._device, self.settings)
         self.last_report: dict = {}
-        self._template: _Template | None = None
         self._clock = Clock(self._device)
 
     def match(
@@ -233,11 +138,11 @@ class Matcher:
                 if settling is not None:
                     settling(_moved(wanted, positions))
 
+            positions = landmarks.positions[list(defined)]
             if self.settings.search == "guided":
-                positions = landmarks.positions[list(defined)]
                 places = self._guided_places(template, positions, target, policy, mask, progress, tell, company)
             else:
-                places = self._greedy_places(template, landmarks, target, policy, mask, progress, tell)
+                places = self._greedy.find(template, positions, target, self._clock, progress, policy, mask, tell)
             placed = [_missing(landmark, UNPLACED) for landmark in landmarks]
             for index, place in zip(defined, places, strict=True):
                 placed[index] = _missing(landmarks[index], place.reason)
@@ -359,46 +264,6 @@ class Matcher:
                 " crop the volume, or close other programs."
             ) from error
 
-    def _greedy_places(
-        self,
-        template: Volume,
-        landmarks: LandmarkSet,
-        target: Volume,
-        policy: str | None,
-        mask: Volume | None,
-        progress: Progress,
-        settling: Callable[[list[tuple[float, ...] | None]], None],
-    ) -> list[Place]:
-        known = self._known(template, landmarks, policy)
-        grid, voxels = self._prepared(target, known.spacing_mm, policy, template)
-        candidates, starts = self._candidates(known, grid, mask)
-        told = time.monotonic()
-
-        def positions(found: list[Nearest]) -> list[tuple[float, ...] | None]:
-            return [
-                None
-                if one.voxel is None
-                else tuple(grid.to_world(np.array(one.voxel[::-1])[None] + offset)[0].tolist())
-                for one, offset in zip(found, known.offsets, strict=True)
-            ]
-
-        def tell(found: list[Nearest]) -> None:
-            nonlocal told
-            if time.monotonic() - told > TELL_EVERY_S:
-                settling(positions(found))
-                told = time.monotonic()
-
-        best = self._with_less_memory(
-            target,
-            lambda memory_bytes: nearest(
-                self._scores(known, voxels, candidates, memory_bytes, progress), known.maps, starts, tell
-            ),
-        )
-        return [
-            Place(place, math.sqrt(one.squared), reason="" if place else UNSEARCHED)
-            for place, one in zip(positions(best), best, strict=True)
-        ]
-
     def distance_volume(
         self, template: Volume, landmark: Landmark, target: Volume, *, mask: Volume | None = None
     ) -> Volume:
@@ -416,68 +281,13 @@ class Matcher:
         """
         if not landmark.is_defined:
             raise InputError(f"The landmark {landmark.name} has no position in {template.name}; place it first.")
-        policy = self._policy(template, target)
-        known = self._known(template, LandmarkSet((landmark,)), policy)
-        grid, voxels = self._prepared(target, known.spacing_mm, policy, template)
-        candidates, _ = self._candidates(known, grid, mask)
-
-        def paint(memory_bytes: int) -> torch.Tensor:
-            distances = torch.full(tuple(grid.voxels.shape), math.nan)
-            for scores in self._scores(known, voxels, candidates, memory_bytes, lambda _: None):
-                distances[scores.voxels.unbind(1)] = scores.squared.sqrt()
-            return distances
-
-        distances = self._with_less_memory(target, paint)
-        return replace(grid.with_voxels(distances), origin=grid.to_world(known.offsets)[0], name=landmark.name)
+        self._defined_inside(template, LandmarkSet((landmark,)))
+        policy, position = self._policy(template, target), np.array(landmark.position)
+        return self._greedy.distances(template, position, target, self._clock, policy, mask, landmark.name)
 
     def _policy(self, template: Volume, target: Volume) -> str | None:
         """How intensities are scaled, `None` where each patch is scaled by itself."""
         return None if self.settings.search == "patch" else choose_policy(self.settings.intensity, template, target)
-
-    def _known(self, template: Volume, landmarks: LandmarkSet, policy: str | None) -> _Template:
-        """The template's features: those of the last call where template, landmarks and policy were the same."""
-        last = self._template
-        if last and last.volume is template and last.landmarks == landmarks and last.policy == policy:
-            return last
-        defined = self._defined_inside(template, landmarks)
-        positions = landmarks.positions[list(defined)]
-        spacing_mm = float(np.min(template.spacing))
-        grid, voxels = self._prepared(template, spacing_mm, policy, template)
-        indices = grid.to_index(positions)
-        nearest_voxels = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
-        with self._clock.stage("encode"):
-            encode = patch_templates if self.settings.search == "patch" else dense_templates
-            wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
-            maps = torch.empty(0)
-            if defined:
-                facts = self._facts(template, policy, nearest_voxels)
-                maps = cached(facts, lambda: encode(self._features, voxels, wanted), self._device)
-        self._template = _Template(
-            volume=template,
-            landmarks=landmarks,
-            policy=policy,
-            spacing_mm=spacing_mm,
-            centre=template.centre,
-            defined=defined,
-            positions=positions,
-            offsets=indices - nearest_voxels,
-            maps=maps,
-        )
-        return self._template
-
-    def _facts(self, template: Volume, policy: str | None, voxels: np.ndarray) -> dict:
-        """All that the template's features follow from."""
-        settings, encoder = self.settings, self._features.encoder
-        return {
-            "template": content_hash(template),
-            "policy": policy,
-            "voxels": voxels.tolist(),
-            "network": [settings.network, settings.layer, settings.patch_size],
-            "weights": tensors_hash([*encoder.parameters(), *encoder.buffers()]),
-            "search": settings.search,
-            "precision": settings.precision,
-            "device": devices.device_name(self._device),
-        }
 
     @staticmethod
     def _check_template(template: Volume) -> None:
@@ -498,58 +308,6 @@ class Matcher:
                 " landmarks were placed."
             )
         return defined
-
-    def _prepared(
-        self, volume: Volume, spacing_mm: float, policy: str | None, template: Volume
-    ) -> tuple[Volume, torch.Tensor]:
-        """The volume on the grid of comparison, and its voxels as the search wants them, on the device."""
-        with self._clock.stage("prepare"):
-            grid = on_common_grid(volume, spacing_mm)
-            voxels = grid.voxels if policy is None else scaling(policy, template.voxels)(grid.voxels)
-            return grid, voxels.to(self._device)
-
-    def _candidates(
-        self, known: _Template, grid: Volume, mask: Volume | None
-    ) -> tuple[list[Candidates | None], np.ndarray]:
-        """Candidates of each defined landmark, and its start as an index (depth, height, width) of the grid."""
-        shape = tuple(grid.voxels.shape)
-        starts = grid.to_index(known.positions - known.centre + grid.centre) - known.offsets
-        starts = np.ascontiguousarray(starts[:, ::-1])
-        common = everywhere(shape) if mask is None else in_mask(mask, grid)
-        if self.settings.search_radius_mm is None:
-            return [common] * len(starts), starts
-        radius = self.settings.search_radius_mm / known.spacing_mm
-        return [both(in_ball(shape, start, radius), common) for start in starts], starts
-
-    def _scores(
-        self,
-        known: _Template,
-        voxels: torch.Tensor,
-        candidates: list[Candidates | None],
-        memory_bytes: int,
-        progress: Progress,
-    ) -> Iterator[Scores]:
-        common = {"clock": self._clock, "progress": progress}
-        if self.settings.search == "patch":
-            return patch_scores(self._features, voxels, known.maps, candidates, **common)
-        return dense_scores(self._features, voxels, known.maps, candidates, memory_bytes=memory_bytes, **common)
-
-    def _with_less_memory(self, target: Volume, search):
-        """`search(memory_bytes)`, tried again with less where the device runs out of memory."""
-        memory_bytes = devices.memory_to_use(self._device)
-        for _ in range(ATTEMPTS):
-            try:
-                return search(memory_bytes)
-            except (RuntimeError, MemoryError) as error:
-                if not devices.is_out_of_memory(error):
-                    raise
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            memory_bytes //= 4
-        raise InputError(
-            f"There is not enough memory on {self._device} to search {target.name}; give a search radius, a layer with"
-            " fewer channels or a smaller volume, or close other programs."
-        )
 
     @contextmanager
     def _reported(self, template: Volume, target: Volume, policy: str | None) -> Iterator[list[dict]]:
