@@ -2,6 +2,7 @@
 
     python Testing/Benchmarks/calibrate.py             # calibrate, check, and write pretrained/expected_error.json
     python Testing/Benchmarks/calibrate.py --check     # check what is there
+    python Testing/Benchmarks/calibrate.py --check --together      # of targets that help one another
     python Testing/Benchmarks/calibrate.py --network cifl/fine_ssc      # the same for other features
 
 Half of the people of each set calibrate, with many of them as templates; the other half, with templates of their own,
@@ -16,13 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from cases import data_folder, errors, person, read_case
+from cases import Case, data_folder, errors, person, read_case
 from scipy.stats import spearmanr
 
 from deepfeatures.matching import Matcher
@@ -47,6 +48,7 @@ class Found:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only check")
+    parser.add_argument("--together", action="store_true", help="the targets of a template help one another")
     parser.add_argument("--cache", type=Path, help="keep what was found in this .npz file, or take it from there")
     parser.add_argument("--network", metavar="NETWORK/LAYER", default="/".join(GUIDED[:2]))
     arguments = parser.parse_args()
@@ -57,11 +59,11 @@ def main() -> None:
         return Matcher(network, layer, GUIDED[2], search="guided")
 
     if not arguments.check:
-        calibration = collect(matcher, pairs(calibrating=True), arguments.cache, "calibrate")
+        calibration = collect(matcher, pairs(calibrating=True), arguments, "calibrate")
         values = json.loads(FILE.read_text())
         values[key] = fit(calibration)
         FILE.write_text(json.dumps(values, indent=1) + "\n")
-    for found in collect(matcher, pairs(calibrating=False), arguments.cache, "check"):
+    for found in collect(matcher, pairs(calibrating=False), arguments, "check"):
         check(found, json.loads(FILE.read_text())[key])
 
 
@@ -86,31 +88,47 @@ def _drawn(names: list[str], templates: int, seed: int) -> Pairs:
     return [(str(name), tuple(map(str, random.choice(names, 5, replace=False)))) for name in chosen]
 
 
-def collect(make: Callable[[], Matcher], wanted: dict[str, Pairs], cache: Path | None, key: str) -> list[Found]:
+def collect(
+    make: Callable[[], Matcher], wanted: dict[str, Pairs], arguments: argparse.Namespace, key: str
+) -> list[Found]:
     """Place the landmarks of every pair, by a matcher a template."""
+    cache = arguments.cache
     kept = dict(np.load(cache)) if cache and cache.exists() else {}
     found = []
     for name, groups in wanted.items():
         if f"{key}/{name}/errors" not in kept:
             rows, distances, folder = [], [], data_folder() / name.split(",")[0]
-            for template_name, targets in groups:
-                template, matcher = read_case(folder / f"{template_name}.nii.gz"), make()
-                for target_name in targets:
-                    if target_name == template_name:
-                        continue
-                    target = read_case(folder / f"{target_name}.nii.gz")
-                    placed = matcher.match(template.volume, template.landmarks, target.volume)
-                    true = errors(placed.positions, target)
-                    for entry, error in zip(matcher.last_report["landmarks"], true, strict=True):
-                        if math.isfinite(error):
-                            rows.append([entry["evidence"][column] for column in NAMES])
-                            distances.append(error)
-                    print(f"{key} {template_name} -> {target_name}: {np.nanmean(true):.2f} mm", flush=True)
+            for template_name, names in groups:
+                template = read_case(folder / f"{template_name}.nii.gz")
+                targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
+                placed = place(make(), template, targets, together=arguments.together)
+                for target, (positions, evidence) in zip(targets, placed, strict=True):
+                    true = errors(positions, target)
+                    known = np.isfinite(true)
+                    rows.extend(evidence[known])
+                    distances.extend(true[known])
+                    print(f"{key} {template_name} -> {target.name}: {np.nanmean(true):.2f} mm", flush=True)
             kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"] = np.array(rows), np.array(distances)
             if cache:
                 np.savez(cache, **kept)
         found.append(Found(name, kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"]))
     return found
+
+
+def place(
+    matcher: Matcher, template: Case, targets: list[Case], *, together: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions in each target, `(N, 3)`, and the evidence for them, which is that of the target alone, `(N, F)`."""
+    company, alone = matcher.company() if together else None, []
+    for target in targets:
+        placed = matcher.match(template.volume, template.landmarks, target.volume, company=company)
+        entries = [entry["evidence"] for entry in matcher.last_report["landmarks"]]
+        evidence = np.array([[entry[column] for column in NAMES] for entry in entries])
+        alone.append((target, placed, matcher.course, evidence))
+    for target, placed, course, evidence in alone:
+        if course is not None and company.tells(course):
+            placed = matcher.match_again(template.volume, template.landmarks, placed, target.volume, course, company)
+        yield placed.positions, evidence
 
 
 def fit(calibration: list[Found]) -> dict:
