@@ -21,8 +21,9 @@ from deepfeatures.errors import InputError
 from deepfeatures.networks.base import Encoder, Layer, Step
 from deepfeatures.networks.mind import Mind, mind_layers
 
-WIDTHS = (16, 32, 64, 96)  # channels at strides 1, 2, 4, 8
-FINE_CHANNELS = 16
+WIDTHS = (32, 64, 96)  # channels at strides 2, 4, 8
+FINE_CHANNELS = 8
+CELL = 2  # voxels along each edge of the finest cells that are computed
 COARSE_CHANNELS = 48
 COARSE_STRIDE = 4
 SIZE_MULTIPLE = 8  # the deepest stride
@@ -110,6 +111,12 @@ class _Double(torch.autograd.Function):
         return gradient
 
 
+def _gathered(x: torch.Tensor) -> torch.Tensor:
+    """The voxels of each cell as channels: `(batch, 1, 2d, 2h, 2w)` becomes `(batch, 8, d, h, w)`."""
+    blocks = x[:, 0].unflatten(3, (-1, CELL)).unflatten(2, (-1, CELL)).unflatten(1, (-1, CELL))
+    return blocks.permute(0, 2, 4, 6, 1, 3, 5).flatten(1, 3).contiguous(memory_format=torch.channels_last_3d)
+
+
 def _double(x: torch.Tensor) -> torch.Tensor:
     return _Double.apply(x)
 
@@ -176,6 +183,9 @@ def cifl_layers(*, available: bool = True) -> dict[str, Layer]:
 class Cifl(Encoder):
     """The network: a vector a voxel (`fine`) or a 4³ block of voxels (`coarse`).
 
+    It computes on cells of two voxels and larger ones: layers at every voxel took more than half of the time, and told
+    little that self-similarity beside the fine vectors does not.
+
     Coarse vectors have unit length; fine ones are shorter the less there is to go by. `fine_ssc` has the channels of
     MIND-SSC and the fine ones after them, weighted such that squared differences add up as they were trained to.
 
@@ -186,23 +196,21 @@ class Cifl(Encoder):
     """
 
     norm = "frobenius"
-    full_resolution_channels = 5 * WIDTHS[0]
+    full_resolution_channels = Mind.full_resolution_channels + FINE_CHANNELS  # more than the cells of two voxels take
     reads_float32 = True
 
     def __init__(self, name: str = "cifl"):
         super().__init__()
         self.name, self.layers = name, cifl_layers()
-        a, b, c, d = WIDTHS
-        self.down0 = _units(1, a, a)
-        self.down1 = _units(a, b, b)
-        self.down2 = _units(b, c, c)
-        self.bottom = _units(c, d, d, d, d)
-        self.from3, self.from2, self.from1 = _Pointwise(d, c), _Pointwise(c, b), _Pointwise(b, a)
-        self.up2 = _units(c, c, c)
-        self.up1 = _units(b, b, b)
-        self.up0 = _units(a, 2 * a)
-        self.fine_head = _Pointwise(2 * a, FINE_CHANNELS)
-        self.coarse_head = _Pointwise(c, COARSE_CHANNELS)
+        a, b, c = WIDTHS
+        self.down1 = _units(CELL**3, a, a)
+        self.down2 = _units(a, b, b)
+        self.bottom = _units(b, c, c, c, c)
+        self.from3, self.from2 = _Pointwise(c, b), _Pointwise(b, a)
+        self.up2 = _units(b, b, b)
+        self.up1 = _units(a, a, a)
+        self.fine_head = _Pointwise(a, FINE_CHANNELS)
+        self.coarse_head = _Pointwise(b, COARSE_CHANNELS)
         # Logarithms: what a squared distance between blocks means as a likelihood, and how much more that between fine
         # vectors means than that between self-similarities.
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(FIRST_SHARPNESS)))
@@ -215,15 +223,14 @@ class Cifl(Encoder):
             x: `normalise`d volume, shape `(batch, 1, depth, height, width)`, in the type to compute in.
 
         Returns:
-            `fine`: `(batch, 16, depth, height, width)`; `coarse`: `(batch, 48, ceil(depth / 4), …)`, whose entry k is
+            `fine`: `(batch, 8, depth, height, width)`; `coarse`: `(batch, 48, ceil(depth / 4), …)`, whose entry k is
             centred on voxel `4 k + 1.5`.
         """
         size = x.shape[2:]
         missing = [-n % SIZE_MULTIPLE for n in size]
         if any(missing):
             x = F.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-        skip0 = self.down0(x)
-        skip1 = self.down1(_halve(skip0))
+        skip1 = self.down1(_gathered(x))
         skip2 = self.down2(_halve(skip1))
         deep = self.bottom(_halve(skip2))
         middle = self.up2(skip2 + _double(self.from3(deep)))
@@ -233,8 +240,7 @@ class Cifl(Encoder):
             found["coarse"] = F.normalize(coarse_map, dim=1)
         if fine:
             shallow = self.up1(skip1 + _double(self.from2(middle)))
-            full = self.up0(skip0 + _double(self.from1(shallow)))
-            found["fine"] = _at_most_unit_length(_crop(self.fine_head(full), list(size)))
+            found["fine"] = _at_most_unit_length(_crop(_double(self.fine_head(shallow)), list(size)))
         return found
 
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
