@@ -48,7 +48,7 @@ class Found:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only check")
-    parser.add_argument("--together", action="store_true", help="the targets of a template help one another")
+    parser.add_argument("--together", action="store_true", help="check on targets that help one another")
     parser.add_argument("--cache", type=Path, help="keep what was found in this .npz file, or take it from there")
     parser.add_argument("--network", metavar="NETWORK/LAYER", default="/".join(GUIDED[:2]))
     arguments = parser.parse_args()
@@ -59,11 +59,12 @@ def main() -> None:
         return Matcher(network, layer, GUIDED[2], search="guided")
 
     if not arguments.check:
-        calibration = collect(matcher, pairs(calibrating=True), arguments, "calibrate")
+        calibration = collect(matcher, pairs(calibrating=True), arguments.cache, "calibrate")
         values = json.loads(FILE.read_text())
         values[key] = fit(calibration)
         FILE.write_text(json.dumps(values, indent=1) + "\n")
-    for found in collect(matcher, pairs(calibrating=False), arguments, "check"):
+    key_of_check = "check together" if arguments.together else "check"
+    for found in collect(matcher, pairs(calibrating=False), arguments.cache, key_of_check, arguments.together):
         check(found, json.loads(FILE.read_text())[key])
 
 
@@ -89,10 +90,9 @@ def _drawn(names: list[str], templates: int, seed: int) -> Pairs:
 
 
 def collect(
-    make: Callable[[], Matcher], wanted: dict[str, Pairs], arguments: argparse.Namespace, key: str
+    make: Callable[[], Matcher], wanted: dict[str, Pairs], cache: Path | None, key: str, together: bool = False
 ) -> list[Found]:
     """Place the landmarks of every pair, by a matcher a template."""
-    cache = arguments.cache
     kept = dict(np.load(cache)) if cache and cache.exists() else {}
     found = []
     for name, groups in wanted.items():
@@ -101,7 +101,7 @@ def collect(
             for template_name, names in groups:
                 template = read_case(folder / f"{template_name}.nii.gz")
                 targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
-                placed = place(make(), template, targets, together=arguments.together)
+                placed = place(make(), template, targets, together=together)
                 for target, (positions, evidence) in zip(targets, placed, strict=True):
                     true = errors(positions, target)
                     known = np.isfinite(true)
@@ -119,10 +119,10 @@ def place(
     matcher: Matcher, template: Case, targets: list[Case], *, together: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Positions in each target, `(N, 3)`, and the evidence for them, which is that of the target alone, `(N, F)`."""
-    company, alone = matcher.company() if together else None, []
+    company, alone, nothing = matcher.company() if together else None, [], dict.fromkeys(NAMES, math.nan)
     for target in targets:
         placed = matcher.match(template.volume, template.landmarks, target.volume, company=company)
-        entries = [entry["evidence"] for entry in matcher.last_report["landmarks"]]
+        entries = [entry.get("evidence", nothing) for entry in matcher.last_report["landmarks"]]
         evidence = np.array([[entry[column] for column in NAMES] for entry in entries])
         alone.append((target, placed, matcher.course, evidence))
     for target, placed, course, evidence in alone:

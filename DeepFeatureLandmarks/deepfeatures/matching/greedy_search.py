@@ -40,7 +40,6 @@ class _Template:
         volume: As given, to recognise it.
         policy: How intensities were scaled, `None` where each patch is scaled by itself.
         spacing_mm: Of the grid on which template and targets are compared.
-        centre: LPS mm.
         positions: Of the landmarks, LPS mm, shape `(N, 3)`.
         offsets: Voxels `(x, y, z)` from the landmark's voxel to the landmark itself, shape `(N, 3)`.
         maps: Feature maps, one a landmark.
@@ -49,7 +48,6 @@ class _Template:
     volume: Volume
     policy: str | None
     spacing_mm: float
-    centre: np.ndarray
     positions: np.ndarray
     offsets: np.ndarray
     maps: torch.Tensor
@@ -124,11 +122,8 @@ class GreedySearch:
         clock: Clock,
         policy: str | None,
         mask: Volume | None,
-        name: str,
     ) -> Volume:
-        """Feature distance of a template position, LPS mm `(3,)`, to every candidate: a volume of that name.
-
-        NaN where nothing was searched.
+        """Feature distance of a template position, LPS mm `(3,)`, to every candidate; NaN where nothing was searched.
 
         Raises:
             InputError: As `find`.
@@ -143,7 +138,7 @@ class GreedySearch:
             return painted
 
         painted = self._with_less_memory(target, paint)
-        return replace(grid.with_voxels(painted), origin=grid.to_world(known.offsets)[0], name=name)
+        return replace(grid.with_voxels(painted), origin=grid.to_world(known.offsets)[0])
 
     def _prepare(
         self, template: Volume, positions: np.ndarray, target: Volume, policy: str | None, clock: Clock
@@ -172,7 +167,6 @@ class GreedySearch:
             volume=template,
             policy=policy,
             spacing_mm=spacing_mm,
-            centre=template.centre,
             positions=positions,
             offsets=indices - nearest_voxels,
             maps=maps,
@@ -207,7 +201,7 @@ class GreedySearch:
     ) -> tuple[list[Candidates | None], np.ndarray]:
         """Candidates of each landmark, and its start as an index (depth, height, width) of the grid."""
         shape = tuple(grid.voxels.shape)
-        starts = grid.to_index(known.positions - known.centre + grid.centre) - known.offsets
+        starts = grid.to_index(known.positions - known.volume.centre + grid.centre) - known.offsets
         starts = np.ascontiguousarray(starts[:, ::-1])
         common = everywhere(shape) if mask is None else in_mask(mask, grid)
         if self._settings.search_radius_mm is None:

@@ -283,7 +283,8 @@ class Matcher:
             raise InputError(f"The landmark {landmark.name} has no position in {template.name}; place it first.")
         self._defined_inside(template, LandmarkSet((landmark,)))
         policy, position = self._policy(template, target), np.array(landmark.position)
-        return self._greedy.distances(template, position, target, self._clock, policy, mask, landmark.name)
+        distances = self._greedy.distances(template, position, target, self._clock, policy, mask)
+        return replace(distances, name=landmark.name)
 
     def _policy(self, template: Volume, target: Volume) -> str | None:
         """How intensities are scaled, `None` where each patch is scaled by itself."""

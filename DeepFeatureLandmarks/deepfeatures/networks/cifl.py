@@ -183,8 +183,8 @@ def cifl_layers(*, available: bool = True) -> dict[str, Layer]:
 class Cifl(Encoder):
     """The network: a vector a voxel (`fine`) or a 4³ block of voxels (`coarse`).
 
-    It computes on cells of two voxels and larger ones: layers at every voxel took more than half of the time, and told
-    little that self-similarity beside the fine vectors does not.
+    It computes on cells of two voxels and larger ones: layers at every voxel would cost the most, and tell little that
+    self-similarity beside the fine vectors does not.
 
     Coarse vectors have unit length; fine ones are shorter the less there is to go by. `fine_ssc` has the channels of
     MIND-SSC and the fine ones after them, weighted such that squared differences add up as they were trained to.
