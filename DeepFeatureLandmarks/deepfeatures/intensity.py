@@ -147,9 +147,13 @@ def _by_rank(voxels: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor]
     return torch.cat([valued(part) for part in voxels.flatten().split(CHUNK)]).reshape(voxels.shape)
 
 
-def _sorted_sample(voxels: torch.Tensor) -> torch.Tensor:
+def _sample(voxels: torch.Tensor) -> torch.Tensor:
     flat = voxels.flatten()
-    return flat[:: max(1, len(flat) // SAMPLES)].sort().values
+    return flat[:: max(1, len(flat) // SAMPLES)]
+
+
+def _sorted_sample(voxels: torch.Tensor) -> torch.Tensor:
+    return _sample(voxels).sort().values
 
 
 def _is_ct(volume: Volume) -> bool:
@@ -157,11 +161,11 @@ def _is_ct(volume: Volume) -> bool:
 
 
 def _looks_like_hu(voxels: torch.Tensor) -> bool:
-    some = _sorted_sample(voxels)
+    some = _sample(voxels)
 
     def share(window: tuple[float, float]) -> float:
-        low, high = (int(torch.searchsorted(some, edge)) for edge in some.new_tensor(window))
-        return (high - low) / len(some)
+        low, high = window
+        return float(((some >= low) & (some < high)).float().mean())
 
     air = share(HU_AIR)
     return air >= HU_LEAST_AIR and air + share(HU_SOFT) >= HU_LEAST_BOTH

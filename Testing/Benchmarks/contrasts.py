@@ -30,7 +30,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.matching.keypoints import evenly, strong_keypoints
 from deepfeatures.matching.match_settings import GUIDED
 from deepfeatures.volume import Volume, read_volume
 
@@ -181,7 +181,7 @@ def invert(function: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> 
 
 def edges(volume: Volume, count: int) -> LandmarkSet:
     """The strongest edges of a volume, spread over it."""
-    found = strong_keypoints(volume.voxels / volume.voxels.max(), count).numpy().astype(float)
+    found = evenly(strong_keypoints(volume.voxels / volume.voxels.max()), count).numpy().astype(float)
     return LandmarkSet(tuple(Landmark(f"edge-{k}", tuple(p)) for k, p in enumerate(volume.to_world(found))))
 
 

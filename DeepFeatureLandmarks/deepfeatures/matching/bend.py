@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.foretelling import agreement, foretold, nearness
+from deepfeatures.matching.foretelling import Maps, agreement, foretold, nearness
 from deepfeatures.matching.grids import lattice, sample
 
 STEP = 4  # voxels between the places where the field is fitted; linear between them
@@ -67,8 +67,8 @@ def _foretold_anywhere(
     points: torch.Tensor, displacements: torch.Tensor, trust: torch.Tensor, places: torch.Tensor, reach: float
 ) -> torch.Tensor:
     """Also far from all points: there the nearest count, and a gradient goes no further than two reaches."""
-    weights = torch.softmax(-(torch.cdist(places, points) ** 2) / (2 * reach**2), 1) * trust
-    middle = weights @ points / weights.sum(1, keepdim=True)
-    apart = places - middle
-    apart = apart * (2 * reach / apart.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
-    return foretold(points, displacements, weights, middle + apart, reach)
+    # The squared distance of a place to a point, but for a term that is the same for all points.
+    likely = torch.softmax((places @ points.T - points.square().sum(1) / 2) / reach**2, 1)
+    maps = Maps.fitted(points, displacements, likely * trust, reach)
+    apart = places - maps.middle
+    return maps.at(maps.middle + apart * (2 * reach / apart.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 
@@ -67,7 +69,7 @@ def distances_of_blocks(
     patch: torch.Tensor,
     weights: torch.Tensor | None = None,
     covered: torch.Tensor | None = None,
-    chunk_bytes: int = 16 << 20,
+    chunk_bytes: int = 8 << 20,
 ) -> torch.Tensor:
     """Mean squared feature difference of each block to the patches around its start.
 
@@ -89,33 +91,67 @@ def distances_of_blocks(
     """
     channels, reach = target.shape[0], int(patch.max())
     step = int(patch[patch > 0].min()) if reach else 1
-    size, radius = 2 * (reach // step) + 1, search_radius + reach
-    chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
+    edge, radius = 2 * (reach // step) + 1, search_radius + reach
     weights = torch.ones(len(patch), device=starts.device) if weights is None else weights
     covered = torch.ones_like(target[0]) if covered is None else covered.to(target.dtype)
-    covered, target = covered[..., None], target.movedim(0, -1).contiguous()
+    target = target.movedim(0, -1).contiguous()
 
     def kernels(values: torch.Tensor) -> torch.Tensor:
-        """Values of the patch's offsets, `(N, K, C)`, in cubes."""
-        cubes = values.new_zeros(len(values), size, size, size, values.shape[2])
+        """Weighted values of the patch's offsets, `(N, K, C)`, in cubes."""
+        cubes = values.new_zeros(len(values), edge, edge, edge, values.shape[2])
         x, y, z = ((patch + reach) // step).unbind(1)
-        cubes[:, z, y, x] = values
+        cubes[:, z, y, x] = weights[:, None] * values
         return cubes
 
-    results = []
-    for first in range(0, len(starts), chunk):
-        wanted, there = blocks[first : first + chunk], starts[first : first + chunk]
-        seen, within = windows(target, there, radius), windows(covered, there, radius).round_()
-        # |t - s|² = -2 (t·s - |t|² / 2 - |s|² / 2), summed over the patch without ever holding the patches.
-        halves = wanted.square().sum(2, keepdim=True) / -2
-        wanted = weights[:, None] * torch.cat([wanted, halves, torch.full_like(halves, -0.5)], 2)
-        seen = torch.cat([seen, torch.ones_like(within), seen.square().sum(-1, keepdim=True)], -1).mul_(within)
-        total = cross_correlate(seen, kernels(wanted), step).mul_(-2 / channels).clamp_(min=0)
-        share = cross_correlate(within, kernels(weights.expand(len(there), -1)[..., None]), step)
+    # |t - s|² = |t|² - 2 (t·s - |s|² / 2), summed over the patch without ever holding the patches.
+    def of_whole(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        seen = windows(target, there, radius)
+        seen = torch.cat([seen, _squares(seen)], -1)
+        halves = torch.full_like(wanted[..., :1], -0.5)
+        alike = cross_correlate(seen, kernels(torch.cat([wanted, halves], 2)), step)
+        own = (_squares(wanted)[..., 0] @ weights)[:, None, None, None]
+        return (own - 2 * alike).clamp_(min=0) / (channels * weights.sum())
+
+    def of_part(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        seen, within = windows(target, there, radius), windows(covered[..., None], there, radius).round_()
+        seen = torch.cat([seen, _squares(seen), torch.ones_like(within)], -1).mul_(within)
+        halves = torch.full_like(wanted[..., :1], -0.5)
+        wanted = kernels(torch.cat([wanted, halves, halves * _squares(wanted)], 2))
+        total = cross_correlate(seen, wanted, step).mul(-2 / channels).clamp_(min=0)
+        share = cross_correlate(within, kernels(torch.ones_like(halves)), step)
         typical = total.sum((1, 2, 3), keepdim=True) / share.sum((1, 2, 3), keepdim=True).clamp(min=1)
         beyond = BEYOND * (weights.sum() - share)
-        results.append((total + beyond * typical) / (share + beyond).clamp(min=1e-6))
-    return torch.cat(results)
+        return (total + beyond * typical) / (share + beyond).clamp(min=1e-6)
+
+    distances = blocks.new_empty(len(starts), *(2 * search_radius + 1,) * 3)
+    whole = _all_covered(covered, starts, radius)
+    chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
+    for which, compared in ((whole, of_whole), (~whole, of_part)):
+        for some in which.nonzero()[:, 0].split(chunk):
+            distances[some] = compared(blocks[some], starts[some])
+    return distances
+
+
+def _squares(vectors: torch.Tensor) -> torch.Tensor:
+    """Squared lengths of vectors along the last axis, which stays."""
+    return vectors.square().sum(-1, keepdim=True)
+
+
+def _all_covered(covered: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
+    """Whether all that `windows` reads around points `(N, 3)` is 1 in `covered` `(D, H, W)`: shape `(N,)`."""
+    if covered.all():
+        return torch.ones(len(middles), dtype=torch.bool, device=middles.device)
+    gaps = F.pad((covered == 0).int(), (1, 0) * 3)
+    for axis in range(3):
+        gaps = gaps.cumsum(axis)
+    last = torch.tensor(covered.shape[::-1], device=middles.device) - 1
+    lowest = middles.floor().long()
+    ends = [(lowest - radius).clamp(min=0).minimum(last), (lowest + radius + 1).clamp(min=0).minimum(last) + 1]
+    total = torch.zeros(len(middles), dtype=gaps.dtype, device=middles.device)
+    for corner in product((0, 1), repeat=3):
+        x, y, z = (ends[end][:, axis] for axis, end in enumerate(corner))
+        total += (-1) ** (3 - sum(corner)) * gaps[z, y, x]
+    return total == 0
 
 
 def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,29 +21,43 @@ def cross_correlate(windows: torch.Tensor, kernels: torch.Tensor, step: int) -> 
     Returns:
         `(N, m, m, m)` with `m = n - step (k - 1)`.
     """
-    size = windows.shape[1] - step * (kernels.shape[1] - 1)
-    found = windows.new_empty(len(windows), size, size, size)
-    for corner in product(range(min(step, size)), repeat=3):
-        # Places whole steps apart see the same voxels, every step-th of the window.
-        here = (slice(None), *(slice(first, None, step) for first in corner))
-        found[here] = _side_by_side(windows[here], kernels)
-    return found
+    k, size = kernels.shape[1], windows.shape[1] - step * (kernels.shape[1] - 1)
+    phases = _phases(windows, step)
+    count, height, width = len(phases), phases.shape[4], phases.shape[6]
+    places, plane = width - k + 1, phases.shape[6:].numel()
+    rows, bands = phases.flatten(5).flatten(1, 4), _bands(kernels, width).flatten(4).flatten(1, 3)
+    sums = windows.new_empty(count, places, rows.shape[1], places * k)
+    for layer in range(places):
+        sums[:, layer] = rows[:, :, layer * plane : (layer + k) * plane] @ bands
+    # A place takes row i of the kernel from the i-th row of the window after its own.
+    sums = sums.view(count, places, step, step, step, height, places, k)
+    found = sums.unfold(5, k, 1).diagonal(0, 7, 8).sum(-1)
+    found = found.permute(0, 1, 2, 5, 3, 6, 4).flatten(5).flatten(3, 4).flatten(1, 2)
+    return found[:, :size, :size, :size]
 
 
-def _side_by_side(windows: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """The same with a step of one, `(N, a, b, c, C)` to `(N, a - k + 1, b - k + 1, c - k + 1)`."""
-    count, depth, height, width, channels = windows.shape
-    k = kernels.shape[1]
-    layers, places, plane = depth - k + 1, width - k + 1, width * channels
-    # A column for each row of the kernel at each place along a row of the window.
-    band = windows.new_zeros(count, k, width, channels, places, k)
+def _phases(windows: torch.Tensor, step: int) -> torch.Tensor:
+    """Every `step`-th voxel of windows: places whole steps apart see the same ones.
+
+    Returns:
+        `(N, step, step, step, height, depth, width, C)`: where a phase starts, and what it holds; zeros beyond the end.
+    """
+    count, n, channels = len(windows), windows.shape[1], windows.shape[-1]
+    length = -(-n // step)
+    phases = windows.new_zeros(count, step, step, step, length, length, length, channels)
+    for z, y, x in product(range(step), repeat=3):
+        phase = windows[:, z::step, y::step, x::step].movedim(2, 1)
+        height, depth, width = phase.shape[1:4]
+        phases[:, z, y, x, :height, :depth, :width] = phase
+    return phases
+
+
+def _bands(kernels: torch.Tensor, width: int) -> torch.Tensor:
+    """A column for each row of a kernel at each place along a row of the window: `(N, k, width, C, places, k)`."""
+    count, k, channels = *kernels.shape[:2], kernels.shape[-1]
+    places = width - k + 1
+    bands = kernels.new_zeros(count, k, width, channels, places, k)
     rows_of_kernel = kernels.permute(0, 1, 3, 4, 2)
     for place in range(places):
-        band[:, :, place : place + k, :, place] = rows_of_kernel
-    band = band.flatten(4).flatten(1, 3)
-    planes = windows.movedim(2, 1).reshape(count, height, depth * plane)
-    sums = windows.new_empty(count, layers, height, places, k)
-    for layer in range(layers):
-        sums[:, layer] = (planes[:, :, layer * plane : (layer + k) * plane] @ band).unflatten(2, (places, k))
-    # A place takes row i of the kernel from the i-th row of the window after its own.
-    return sums.unfold(2, k, 1).diagonal(0, 4, 5).sum(-1)
+        bands[:, :, place : place + k, :, place] = rows_of_kernel
+    return bands

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 # Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
 AGREEING = 2.0  # voxels from what the others foretell at which a point counts half
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """An affine map of positions to values for each of Q places.
+
+    Args:
+        total: Weight of all points, `(Q, 1)`.
+        middle: Of the points, `(Q, 3)`.
+        mean: Of their values, `(Q, 3)`.
+        gradient: Along x, y, z of the position, `(Q, 3, 3)`.
+    """
+
+    total: torch.Tensor
+    middle: torch.Tensor
+    mean: torch.Tensor
+    gradient: torch.Tensor
+
+    @classmethod
+    def fitted(cls, points: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, reach: float) -> Maps:
+        """See `foretold`."""
+        # Everything that is to be added up in one matrix: tables of weights are large, and read once.
+        each = torch.cat([points, values], 1)
+        products = (points[:, :, None] * each[:, None]).flatten(1)
+        sums = weights @ torch.cat([torch.ones_like(points[:, :1]), each, products], 1)
+        total = sums[:, :1]
+        means = sums[:, 1:] / total.clamp(min=1e-12)
+        middle, mean = means[:, :3], means[:, 3:6]
+        covariance = means[:, 6:].unflatten(1, (3, 6)) - middle[:, :, None] * means[:, None, :6]
+        damped = covariance[..., :3] + DAMPING * reach**2 * torch.eye(3, device=points.device)
+        return cls(total, middle, mean, torch.linalg.solve(damped, covariance[..., 3:]))
+
+    def at(self, places: torch.Tensor) -> torch.Tensor:
+        """Values at one place for each map, `(Q, 3)`."""
+        return self.mean + ((places - self.middle)[:, None] @ self.gradient)[:, 0]
 
 
 def foretold(
@@ -30,18 +67,8 @@ def foretold(
     Returns:
         `(Q, 3)`.
     """
-    total = weights.sum(1, keepdim=True)
-    shares = weights / total.clamp(min=1e-12)
-    middle, mean = shares @ points, shares @ values
-
-    def covariance(these: torch.Tensor, their_mean: torch.Tensor) -> torch.Tensor:
-        products = (points[:, :, None] * these[:, None]).flatten(1)
-        return (shares @ products).unflatten(1, (3, 3)) - middle[:, :, None] * their_mean[:, None]
-
-    damped = covariance(points, middle) + DAMPING * reach**2 * torch.eye(3, device=points.device)
-    gradient = torch.linalg.solve(damped, covariance(values, mean))
-    found = mean + ((at - middle)[:, None] @ gradient)[:, 0]
-    return torch.where(total > 1e-12, found, otherwise)
+    maps = Maps.fitted(points, values, weights, reach)
+    return torch.where(maps.total > 1e-12, maps.at(at), otherwise)
 
 
 def nearness(here: torch.Tensor, points: torch.Tensor, reach: float) -> torch.Tensor:

@@ -15,7 +15,7 @@ from deepfeatures.matching.grids import apply_affine, smooth
 from deepfeatures.volume import Volume
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
-KEPT_BYTES = 512 << 20  # of features that a pyramid keeps, the last used ones
+KEPT_BYTES = 512 << 20  # of what a pyramid keeps, the last used
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Pyramid:
     def __init__(self, scan: Scan):
         self.scan = scan
         self._smoothed: dict[float, torch.Tensor] = {}
-        self._encoded: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}  # the last used last
+        self._own: dict[tuple, torch.Tensor] = {}  # the last used last
 
     def view(
         self, on: Lattice, pose: torch.Tensor | None = None, bend: Bend | None = None
@@ -152,16 +152,15 @@ class Pyramid:
         seen = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
         return seen[0, 0], (places.abs() <= 1).all(0)
 
-    def encoded(self, on: Lattice, encode: Encode) -> tuple[torch.Tensor, torch.Tensor]:
-        """Intensities `(D, H, W)` and features `(C, D, H, W)` of the scan itself on a lattice of its own.
+    def own(self, on: Lattice, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
+        """What is made of the scan itself on a lattice of its own: of its intensities `(D, H, W)`, or these.
 
-        A template is asked for the same ones for many poses and targets, so they are kept: do not change them.
+        A template is asked for the same for many poses and targets, so it is kept: do not change it.
         """
-        key = (encode, on.spacing_mm, tuple(on.origin.tolist()), on.shape)
-        if key not in self._encoded:
-            image, _ = self.view(on)
-            self._encoded[key] = image, encode(image)
-        found = self._encoded[key] = self._encoded.pop(key)
-        while len(self._encoded) > 1 and sum(features.nbytes for _, features in self._encoded.values()) > KEPT_BYTES:
-            del self._encoded[next(iter(self._encoded))]
-        return found
+        key = (make, on.spacing_mm, tuple(on.origin.tolist()), on.shape)
+        if key not in self._own:
+            self._own[key] = self.view(on)[0] if make is None else make(self.own(on))
+        made = self._own[key] = self._own.pop(key)
+        while len(self._own) > 1 and sum(kept.nbytes for kept in self._own.values()) > KEPT_BYTES:
+            del self._own[next(iter(self._own))]
+        return made

@@ -27,6 +27,7 @@ from deepfeatures.matching.relaxation import Relaxed
 from deepfeatures.matching.stage import set_stage
 
 COARSER_STEPS = 4  # from one spacing to twice as much
+MOST_KEYPOINTS = 8000  # whose distance to the landmarks is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ def _levels_for(template: Scan, unit: float, settings: GuidedSettings) -> list[S
 def _with_keypoints(template: Pyramid, points: torch.Tensor, unit: float, settings: GuidedSettings) -> torch.Tensor:
     """The points, and keypoints of the template that lie near them, in its millimetres."""
     on = Lattice.around(template.scan, 2 * unit, points, settings.near * unit)
-    found = on.to_mm(strong_keypoints(template.view(on)[0], 8000))
+    found = on.to_mm(evenly(template.own(on, strong_keypoints), MOST_KEYPOINTS))
     if len(found):
         found = found[torch.cdist(found, points).amin(1) < settings.near * unit]
     return torch.cat([points, evenly(found, settings.keypoints)])

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from deepfeatures.matching.grids import edge_strength
 
 
-def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> torch.Tensor:
-    """Up to `count` places spread over the volume where structure is strongest.
+def strong_keypoints(image: torch.Tensor, *, border: int = 2) -> torch.Tensor:
+    """Places spread over the volume where structure is strongest.
 
     Local maxima of the smallest eigenvalue-like corner measure would be sparse in smooth anatomy; local maxima of the
     gradient's strength are plentiful, lie on boundaries, and never in air.
@@ -18,7 +18,7 @@ def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> tor
         image: One level of the template, `(D, H, W)`.
 
     Returns:
-        Voxel coordinates `(n, 3)` in x, y, z, n ≤ count, evenly thinned from all maxima.
+        Voxel coordinates `(n, 3)` in x, y, z; take some of them `evenly`.
     """
     strength = edge_strength(image, 1.0)
     inside = torch.zeros_like(strength, dtype=torch.bool)
@@ -28,8 +28,7 @@ def strong_keypoints(image: torch.Tensor, count: int, *, border: int = 2) -> tor
     if high.numel() == 0:
         return torch.zeros(0, 3, device=image.device)
     threshold = 0.2 * high.sort().values[int(0.9 * (high.numel() - 1))]
-    found = (peaks & inside & (strength > threshold)).nonzero()
-    return evenly(found, count).flip(-1).float()
+    return (peaks & inside & (strength > threshold)).nonzero().flip(-1).float()
 
 
 def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:

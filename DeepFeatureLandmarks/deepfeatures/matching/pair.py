@@ -39,8 +39,7 @@ class Pair:
             spacing: On which they are compared, mm.
         """
         on = Lattice.around(self.template.scan, spacing)
-        image, features = self.template.encoded(on, self.encode)
-        edges = structured(image)
+        features, edges = self.template.own(on, self.encode), self.template.own(on, structured)
         scene, within = self.target.view(on, pose)
         covered = edges & within
         if not covered.any():
@@ -71,7 +70,7 @@ def attainable_share(template: Pyramid, target: Pyramid, pose: torch.Tensor, spa
         spacing: On which structure is told, mm.
     """
     on = Lattice.around(template.scan, spacing)
-    edges = structured(template.view(on)[0]).float()
+    edges = template.own(on, structured).float()
     held, box = edges[None, None], box_around(on, target, pose)
     for axis, sizes in enumerate(zip(box.shape, on.shape, strict=True)):
         window = [1, 1, 1]

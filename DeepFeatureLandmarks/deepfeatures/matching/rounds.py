@@ -8,7 +8,7 @@ from deepfeatures.matching.blocks import ball, block_distances, sub_voxel_minimu
 from deepfeatures.matching.consensus import in_proportion, robust_affine
 from deepfeatures.matching.frame import Lattice, Scan
 from deepfeatures.matching.grids import apply_affine, box_corners, translation
-from deepfeatures.matching.keypoints import strong_keypoints
+from deepfeatures.matching.keypoints import evenly, strong_keypoints
 from deepfeatures.matching.pair import Pair
 from deepfeatures.matching.pose_settings import PoseLevel, PoseSettings
 
@@ -35,15 +35,14 @@ def matched_round(
     """The pose after keypoints have been matched once: those that the search may find in the target, or only those that
     lie a voxel inside it."""
     on = Lattice.around(pair.template.scan, spacing)
-    image, features = pair.template.encoded(on, pair.encode)
-    keypoints = strong_keypoints(image, level.keypoints)
+    keypoints = evenly(pair.template.own(on, strong_keypoints), level.keypoints)
     margin = -spacing if covered_only else spacing * level.search_radius
     keypoints = keypoints[pair.target.scan.covers(apply_affine(pose, on.to_mm(keypoints)), margin)]
     if len(keypoints) < 4:
         return pose
     scene, covered = pair.target.view(on, pose)
     distances = block_distances(
-        features,
+        pair.template.own(on, pair.encode),
         pair.encode(scene),
         keypoints,
         keypoints,

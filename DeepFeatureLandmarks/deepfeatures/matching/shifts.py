@@ -28,8 +28,7 @@ def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
     template, target = pair.template, pair.target
     spacing = max(spacing, float(target.scan.extent.max()) / LARGEST)
     on = Lattice.around(template.scan, spacing)
-    image, features = template.encoded(on, pair.encode)
-    weights = structured(image).float()
+    features, weights = template.own(on, pair.encode), template.own(on, structured).float()
     seen_on = box_around(on, target, pose)
     scene, covered = target.view(seen_on, pose)
     covered = covered.float()

@@ -93,7 +93,7 @@ def set_stage(
     if not bent:  # else what was found lies in the bend
         reached += float(displacements.abs().max())
     on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
-    image, features = template.encoded(on, pair.encode)
+    image, features = template.own(on), template.own(on, pair.encode)
     here, among_all = on.to_voxels(every), settings.reach * unit / spacing
     bend = Bend.none(on.shape, every.device)
     if bent:
