@@ -99,6 +99,25 @@ def test_what_lies_beyond_the_target_is_not_compared(seed, end):
     )
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.tuples(*[st.integers(0, 13)] * 3), st.integers(1, 2))
+def test_a_gap_in_the_target_counts_wherever_a_block_reaches_it(seed, gap, step):
+    """Blocks that the target covers whole are compared by another way than those that reach the gap."""
+    template, target = noise(3, 14, 14, 14, seed=seed), noise(3, 14, 14, 14, seed=seed + 1)
+    points, starts = 2 + 10 * noise(9, 3, seed=seed + 2), (2 + 10 * noise(9, 3, seed=seed + 3)).round()
+    covered, patch = torch.ones(14, 14, 14), ball(2, step)
+    covered[gap] = 0
+    found = block_distances(template, target, points, starts, 1, patch, covered=covered)
+    wanted = sample(template, points[:, None] + patch.float())
+    places = starts[:, None, None] + cube(1).float()[None, :, None] + patch.float()
+    counts = sample(covered[None], places)[..., 0].round()
+    sums = (counts * (sample(target, places) - wanted[:, None]).square().mean(-1)).sum(-1)
+    shares = counts.sum(-1)
+    typical, beyond = sums.sum(1, keepdim=True) / shares.sum(1, keepdim=True), 0.1 * (len(patch) - shares)
+    naive = (sums + beyond * typical) / (shares + beyond)
+    torch.testing.assert_close(found, naive.reshape(found.shape), atol=2e-5, rtol=1e-4)
+
+
 def test_near_the_middle_of_a_block_counts_more():
     patch = ball(6, 2)
     weights = emphasis(patch)

@@ -103,22 +103,20 @@ def distances_of_blocks(
         cubes[:, z, y, x] = weights[:, None] * values
         return cubes
 
-    # |t - s|² = |t|² - 2 (t·s - |s|² / 2), summed over the patch without ever holding the patches.
+    # |t - s|² = -2 (t·s - |s|² / 2 - |t|² / 2), summed over the patch without ever holding the patches.
     def of_whole(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         seen = windows(target, there, radius)
-        seen = torch.cat([seen, _squares(seen)], -1)
-        halves = torch.full_like(wanted[..., :1], -0.5)
-        alike = cross_correlate(seen, kernels(torch.cat([wanted, halves], 2)), step)
-        own = (_squares(wanted)[..., 0] @ weights)[:, None, None, None]
-        return (own - 2 * alike).clamp_(min=0) / (channels * weights.sum())
+        alike = cross_correlate(torch.cat([seen, _half(seen)], -1), kernels(_with_ones(wanted)), step)
+        alike += (_half(wanted)[..., 0] @ weights)[:, None, None, None]
+        return alike.mul_(-2 / (channels * weights.sum())).clamp_(min=0)
 
     def of_part(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         seen, within = windows(target, there, radius), windows(covered[..., None], there, radius).round_()
-        seen = torch.cat([seen, _squares(seen), torch.ones_like(within)], -1).mul_(within)
-        halves = torch.full_like(wanted[..., :1], -0.5)
-        wanted = kernels(torch.cat([wanted, halves, halves * _squares(wanted)], 2))
-        total = cross_correlate(seen, wanted, step).mul(-2 / channels).clamp_(min=0)
-        share = cross_correlate(within, kernels(torch.ones_like(halves)), step)
+        own = _half(wanted)
+        seen = _with_ones(torch.cat([seen, _half(seen)], -1)).mul_(within)
+        alike = cross_correlate(seen, kernels(torch.cat([_with_ones(wanted), own], -1)), step)
+        total = alike.mul_(-2 / channels).clamp_(min=0)
+        share = cross_correlate(within, kernels(torch.ones_like(own)), step)
         typical = total.sum((1, 2, 3), keepdim=True) / share.sum((1, 2, 3), keepdim=True).clamp(min=1)
         beyond = BEYOND * (weights.sum() - share)
         return (total + beyond * typical) / (share + beyond).clamp(min=1e-6)
@@ -127,14 +125,20 @@ def distances_of_blocks(
     whole = _all_covered(covered, starts, radius)
     chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
     for which, compared in ((whole, of_whole), (~whole, of_part)):
-        for some in which.nonzero()[:, 0].split(chunk):
-            distances[some] = compared(blocks[some], starts[some])
+        if which.any():
+            for some in which.nonzero()[:, 0].split(chunk):
+                distances[some] = compared(blocks[some], starts[some])
     return distances
 
 
-def _squares(vectors: torch.Tensor) -> torch.Tensor:
-    """Squared lengths of vectors along the last axis, which stays."""
-    return vectors.square().sum(-1, keepdim=True)
+def _half(vectors: torch.Tensor) -> torch.Tensor:
+    """Half of minus the squared lengths of vectors along the last axis, which stays."""
+    return vectors.square().sum(-1, keepdim=True) / -2
+
+
+def _with_ones(vectors: torch.Tensor) -> torch.Tensor:
+    """A one after each vector along the last axis."""
+    return F.pad(vectors, (0, 1), value=1.0)
 
 
 def _all_covered(covered: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:

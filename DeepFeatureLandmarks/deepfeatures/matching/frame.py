@@ -15,7 +15,7 @@ from deepfeatures.matching.grids import apply_affine, smooth
 from deepfeatures.volume import Volume
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
-KEPT_BYTES = 512 << 20  # of what a pyramid keeps, the last used
+KEPT_BYTES = 512 << 20  # of what a pyramid keeps, the last used first
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ class Pyramid:
         return seen[0, 0], (places.abs() <= 1).all(0)
 
     def own(self, on: Lattice, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
-        """What is made of the scan itself on a lattice of its own: of its intensities `(D, H, W)`, or these.
+        """What is made of the scan's own intensities on a lattice, `(D, H, W)`; these where nothing is to be made.
 
         A template is asked for the same for many poses and targets, so it is kept: do not change it.
         """

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 
 from deepfeatures.matching.grids import edge_strength
 
+BORDER = 2  # voxels along the faces of a volume that hold no keypoints
 
-def strong_keypoints(image: torch.Tensor, *, border: int = 2) -> torch.Tensor:
+
+def strong_keypoints(image: torch.Tensor) -> torch.Tensor:
     """Places spread over the volume where structure is strongest.
 
     Local maxima of the smallest eigenvalue-like corner measure would be sparse in smooth anatomy; local maxima of the
@@ -22,7 +24,7 @@ def strong_keypoints(image: torch.Tensor, *, border: int = 2) -> torch.Tensor:
     """
     strength = edge_strength(image, 1.0)
     inside = torch.zeros_like(strength, dtype=torch.bool)
-    inside[border:-border, border:-border, border:-border] = True
+    inside[(slice(BORDER, -BORDER),) * 3] = True
     peaks = strength == F.max_pool3d(strength[None, None], 3, 1, 1)[0, 0]
     high = strength[strength > 0.05 * strength.max()]
     if high.numel() == 0:
