@@ -1,15 +1,18 @@
 """Calibrate the expected error of the default search, and check it on people who took no part.
 
     python Testing/Benchmarks/calibrate.py             # calibrate, check, and write pretrained/expected_error.json
-    python Testing/Benchmarks/calibrate.py --check     # check what is there
+    python Testing/Benchmarks/calibrate.py --check     # only check
     python Testing/Benchmarks/calibrate.py --check --together      # of targets that help one another
     python Testing/Benchmarks/calibrate.py --network cifl/fine_ssc      # the same for other features
 
-Half of the people of each set calibrate, with many of them as templates; the other half, with templates of their own,
-check: hippocampi once with two templates in all others and once with forty in five each, brains each in all others.
-Both sets weigh the same. The check prints the rank correlation of expected and true error; by how much the mean falls
-when the fifth with the largest expected error is set aside, and the one with the largest true error; and, in five
-groups of rising chance to be within 3 mm, the mean chance stated and the share that was.
+The people of each set are two halves; template and target are always of the same. Both together calibrate what is
+written; for the check, what one half teaches foretells the other. A half calibrates with forty of its hippocampi in
+five others each and with its brains each in all others. It is checked on these and on two of its hippocampi in all
+others.
+
+Both sets weigh the same. The check prints of either half, and of both, the rank correlation of expected and true error;
+by how much the mean falls when the fifth with the largest expected error is set aside, and the one with the largest
+true error; and, in five groups of rising chance to be within 3 mm, the mean chance stated and the share that was.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +36,9 @@ from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
 from deepfeatures.matching.match_settings import GUIDED
 
 OFFSET, RIDGE = 0.3, 0.1  # voxels; weight of small slopes
-BRAINS = ("1001", "1002", "1007", "1008", "1009", "1010")  # those that calibrate
-OTHER_BRAINS = ("1000", "1011", "1012", "1015", "1017", "1036")  # those that check
+BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))
+HALVES = (0, 1)
+CALIBRATING = ("hippocampus, many templates", "brain")
 Pairs = list[tuple[str, tuple[str, ...]]]  # templates and their targets
 
 
@@ -41,9 +46,20 @@ Pairs = list[tuple[str, tuple[str, ...]]]  # templates and their targets
 class Found:
     """What was found in one set: a row a landmark. Lengths in voxels of the finest level, 1 mm here."""
 
-    name: str
     evidence: np.ndarray
     errors: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Foretold:
+    """Errors in mm, and what was said of them: an entry a landmark."""
+
+    errors: np.ndarray
+    expected: np.ndarray
+    chances: np.ndarray
+
+
+Part = TypeVar("Part", Found, Foretold)
 
 
 def main() -> None:
@@ -54,35 +70,43 @@ def main() -> None:
     parser.add_argument("--network", metavar="NETWORK/LAYER", default="/".join(GUIDED[:2]))
     arguments = parser.parse_args()
     network, layer = arguments.network.split("/")
-    key = f"{network}/{layer}/{GUIDED[2]}"
 
     def matcher() -> Matcher:
         return Matcher(network, layer, GUIDED[2], search="guided")
 
+    kept = dict(np.load(arguments.cache)) if arguments.cache and arguments.cache.exists() else {}
+
+    def found_in(half: int, wanted: dict[str, Pairs], together: bool = False) -> dict[str, Found]:
+        found = collect(matcher, wanted, kept, f"{'together, ' if together else ''}half {half}", together)
+        if arguments.cache:
+            np.savez(arguments.cache, **kept)
+        return found
+
+    alone = [found_in(half, pairs(half, CALIBRATING)) for half in HALVES]
+    checked = [found_in(half, pairs(half), arguments.together) for half in HALVES]
+    taught = [fit(list(found.values())) for found in alone]
+    for name in checked[0]:
+        halves = [foretell(checked[half][name], taught[1 - half]) for half in HALVES]
+        for half in HALVES:
+            check(f"{name}, half {half}", halves[half])
+        check(name, joined(halves))
     if not arguments.check:
-        calibration = collect(matcher, pairs(calibrating=True), arguments.cache, "calibrate")
         values = json.loads(FILE.read_text())
-        values[key] = fit(calibration)
+        values[f"{network}/{layer}/{GUIDED[2]}"] = fit([joined([half[name] for half in alone]) for name in CALIBRATING])
         FILE.write_text(json.dumps(values, indent=1) + "\n")
-    key_of_check = "check together" if arguments.together else "check"
-    for found in collect(matcher, pairs(calibrating=False), arguments.cache, key_of_check, arguments.together):
-        check(found, json.loads(FILE.read_text())[key])
 
 
-def pairs(*, calibrating: bool) -> dict[str, Pairs]:
-    """By set; what precedes a comma is the folder of the data."""
+def pairs(half: int, sets: tuple[str, ...] = ("hippocampus, few templates", *CALIBRATING)) -> dict[str, Pairs]:
+    """By set, of one half of the people; what precedes a comma is the folder of the data."""
     folder = data_folder() / "hippocampus"
     names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
-    half = [name for name in names if (person(name) % 2 == 0) == calibrating]
-    brains = BRAINS if calibrating else OTHER_BRAINS
+    names = [name for name in names if person(name) % 2 == half]
     each = {
-        "hippocampus": _drawn(half, 40, seed=0 if calibrating else 1),
-        "brain": [(name, tuple(other for other in brains if other != name)) for name in brains],
+        "hippocampus, few templates": [(name, tuple(names)) for name in (names[0], names[40])],
+        "hippocampus, many templates": _drawn(names, 40, seed=half),
+        "brain": [(name, tuple(other for other in BRAINS[half] if other != name)) for name in BRAINS[half]],
     }
-    if calibrating:
-        return each
-    two = [(name, tuple(half)) for name in ("hippocampus_001", half[40])]
-    return {"hippocampus, 2 templates": two, "hippocampus, 40 templates": each["hippocampus"], "brain": each["brain"]}
+    return {name: each[name] for name in sets}
 
 
 def _drawn(names: list[str], templates: int, seed: int) -> Pairs:
@@ -93,29 +117,29 @@ def _drawn(names: list[str], templates: int, seed: int) -> Pairs:
 
 
 def collect(
-    make: Callable[[], Matcher], wanted: dict[str, Pairs], cache: Path | None, key: str, together: bool = False
-) -> list[Found]:
-    """Place the landmarks of every pair, by a matcher a template."""
-    kept = dict(np.load(cache)) if cache and cache.exists() else {}
-    found = []
+    make: Callable[[], Matcher],
+    wanted: dict[str, Pairs],
+    kept: dict[str, np.ndarray],
+    key: str,
+    together: bool = False,
+) -> dict[str, Found]:
+    """Place the landmarks of every pair, by a matcher a template; what is kept under the key is not placed again."""
     for name, groups in wanted.items():
-        if f"{key}/{name}/errors" not in kept:
-            rows, distances, folder = [], [], data_folder() / name.split(",")[0]
-            for template_name, names in groups:
-                template = read_case(folder / f"{template_name}.nii.gz")
-                targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
-                placed = place(make(), template, targets, together=together)
-                for target, (positions, evidence) in zip(targets, placed, strict=True):
-                    true = errors(positions, target)
-                    known = np.isfinite(true)
-                    rows.extend(evidence[known])
-                    distances.extend(true[known])
-                    print(f"{key} {template_name} -> {target.name}: {np.nanmean(true):.2f} mm", flush=True)
-            kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"] = np.array(rows), np.array(distances)
-            if cache:
-                np.savez(cache, **kept)
-        found.append(Found(name, kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"]))
-    return found
+        if f"{key}/{name}/errors" in kept:
+            continue
+        rows, distances, folder = [], [], data_folder() / name.split(",")[0]
+        for template_name, names in groups:
+            template = read_case(folder / f"{template_name}.nii.gz")
+            targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
+            placed = place(make(), template, targets, together=together)
+            for target, (positions, evidence) in zip(targets, placed, strict=True):
+                true = errors(positions, target)
+                known = np.isfinite(true)
+                rows.extend(evidence[known])
+                distances.extend(true[known])
+                print(f"{key} {template_name} -> {target.name}: {np.nanmean(true):.2f} mm", flush=True)
+        kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"] = np.array(rows), np.array(distances)
+    return {name: Found(kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"]) for name in wanted}
 
 
 def place(
@@ -159,24 +183,34 @@ def fit(calibration: list[Found]) -> dict:
     }
 
 
-def check(found: Found, values: dict) -> None:
+def joined(halves: list[Part]) -> Part:
+    """The entries of all, one after the other."""
+    columns = ([getattr(half, field.name) for half in halves] for field in fields(halves[0]))
+    return type(halves[0])(*map(np.concatenate, columns))
+
+
+def foretell(found: Found, values: dict) -> Foretold:
     names = ("intercept", "offset", "deviation")
     expectation = Expectation(
         **{name: values[name] for name in names}, slopes=tuple(values["slopes"]), means=tuple(values["means"])
     )
     evidence = torch.from_numpy(found.evidence).float()
-    expected, chances = expectation.errors_mm(evidence, 1.0).numpy(), expectation.chances(evidence, 1.0).numpy()
-    kept = expected <= np.quantile(expected, 0.8)
-    best = found.errors <= np.quantile(found.errors, 0.8)
-    cut, possible = (1 - found.errors[those].mean() / found.errors.mean() for those in (kept, best))
+    told = expectation.errors_mm(evidence, 1.0), expectation.chances(evidence, 1.0)
+    return Foretold(found.errors, *(column.numpy() for column in told))
+
+
+def check(name: str, told: Foretold) -> None:
+    kept = told.expected <= np.quantile(told.expected, 0.8)
+    best = told.errors <= np.quantile(told.errors, 0.8)
+    cut, possible = (1 - told.errors[those].mean() / told.errors.mean() for those in (kept, best))
     print(
-        f"{found.name}: {len(expected)} landmarks, error {found.errors.mean():.2f} mm, expected {expected.mean():.2f};"
-        f" rank correlation {spearmanr(expected, found.errors)[0]:.2f}, without the worst fifth {cut:.0%} less,"
+        f"{name}: {len(told.errors)} landmarks, error {told.errors.mean():.2f} mm, expected {told.expected.mean():.2f};"
+        f" rank correlation {spearmanr(told.expected, told.errors)[0]:.2f}, without the worst fifth {cut:.0%} less,"
         f" {possible:.0%} if the true errors were known"
     )
-    groups = np.array_split(np.argsort(chances), 5)
+    groups = np.array_split(np.argsort(told.chances), 5)
     stated = ", ".join(
-        f"{chances[group].mean():.0%} ({(found.errors[group] <= CLOSE_MM).mean():.0%})" for group in groups
+        f"{told.chances[group].mean():.0%} ({(told.errors[group] <= CLOSE_MM).mean():.0%})" for group in groups
     )
     print(f"  chance to be within {CLOSE_MM:g} mm, stated (true): {stated}")
 
