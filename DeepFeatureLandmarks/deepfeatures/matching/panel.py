@@ -1,7 +1,7 @@
 """Several annotated templates at once: each places the landmarks in the target, and a robust consensus is kept.
 
 One template's landmarks carry the habits of one annotation and the anatomy of one person into every target. Those of
-several average out, and where the templates disagree, that says how far off the consensus may be.
+several average out, and where the templates disagree, that says how far off the consensus may be (`disagreement`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching import disagreement
 from deepfeatures.matching.matcher import Matcher, reported
 from deepfeatures.reasons import TOO_FEW
 from deepfeatures.volume import Volume
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
 STEPS = 50
-SCORES = ("distance", "expected_error", "within_3mm", "round_trip")
 
 
 class Panel:
@@ -89,8 +89,8 @@ class Panel:
 def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkSet:
     """What most proposals agree on: for each landmark their geometric median, which a few wild ones do not move.
 
-    A landmark is missing where at least half of those that know its name did not find it. Its scores are the medians
-    of the proposals that were found.
+    A landmark is missing where at least half of those that know its name did not find it. Its distance and round trip
+    are the medians of the proposals that were found; how far off it may be is told by their disagreement, too.
 
     Args:
         names: The landmarks wanted, in order.
@@ -106,15 +106,9 @@ def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkS
             placed.append(Landmark(wanted.name, None, "missing", wanted.description, reason=reason))
             continue
         position = geometric_median(np.array([landmark.position for landmark in found]))
-        placed.append(
-            Landmark(
-                wanted.name,
-                tuple(position.tolist()),
-                "defined",
-                wanted.description,
-                **{score: _median(found, score) for score in SCORES},
-            )
-        )
+        scores = {score: median_of(found, score) for score in ("distance", "round_trip")}
+        scores |= _doubt(found, position)
+        placed.append(Landmark(wanted.name, tuple(position.tolist()), "defined", wanted.description, **scores))
     return replace(names, landmarks=tuple(placed))
 
 
@@ -127,9 +121,25 @@ def geometric_median(points: np.ndarray) -> np.ndarray:
     return place
 
 
-def _median(found: list[Landmark], score: str) -> float | None:
+def spread_mm(found: Sequence[Landmark], position: np.ndarray) -> float:
+    """Root mean square distance of places from their consensus `(3,)`, of one degree of freedom less; two or more."""
+    squares = [np.sum((np.array(landmark.position) - position) ** 2) for landmark in found]
+    return math.sqrt(sum(squares) / (len(found) - 1))
+
+
+def median_of(found: Sequence[Landmark], score: str) -> float | None:
+    """Of one score, leaving out those that have none."""
     values = [value for landmark in found if (value := getattr(landmark, score)) is not None and math.isfinite(value)]
     return float(np.median(values)) if values else None
+
+
+def _doubt(found: list[Landmark], position: np.ndarray) -> dict[str, float | None]:
+    """How far off the consensus may be."""
+    expected = median_of(found, "expected_error")
+    if len(found) == 1 or expected is None:  # one cannot disagree, and some features have nothing to expect
+        return {"expected_error": expected, "within_3mm": median_of(found, "within_3mm")}
+    predicted, told = disagreement.calibrated(), (expected, spread_mm(found, position), len(found))
+    return {"expected_error": predicted.error_mm(*told), "within_3mm": predicted.chance(*told)}
 
 
 def _summary(reports: list[dict], placed: LandmarkSet) -> dict:
