@@ -13,6 +13,7 @@ others.
 Both sets weigh the same. The check prints of either half, and of both, the rank correlation of expected and true error;
 by how much the mean falls when the fifth with the largest expected error is set aside, and the one with the largest
 true error; and, in five groups of rising chance to be within 3 mm, the mean chance stated and the share that was.
+Several templates have a calibration of their own, `panels.py`, which builds on this one and follows it.
 """
 
 from __future__ import annotations
@@ -98,15 +99,18 @@ def main() -> None:
 
 def pairs(half: int, sets: tuple[str, ...] = ("hippocampus, few templates", *CALIBRATING)) -> dict[str, Pairs]:
     """By set, of one half of the people; what precedes a comma is the folder of the data."""
-    folder = data_folder() / "hippocampus"
-    names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
-    names = [name for name in names if person(name) % 2 == half]
+    names = hippocampi(half)
     each = {
         "hippocampus, few templates": [(name, tuple(names)) for name in (names[0], names[40])],
         "hippocampus, many templates": _drawn(names, 40, seed=half),
         "brain": [(name, tuple(other for other in BRAINS[half] if other != name)) for name in BRAINS[half]],
     }
     return {name: each[name] for name in sets}
+
+
+def hippocampi(half: int) -> list[str]:
+    names = sorted(path.name.removesuffix(".nii.gz") for path in (data_folder() / "hippocampus").glob("*.nii.gz"))
+    return [name for name in names if person(name) % 2 == half]
 
 
 def _drawn(names: list[str], templates: int, seed: int) -> Pairs:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from calibrate import BRAINS, HALVES, Foretold, check, joined
+from calibrate import BRAINS, HALVES, Foretold, check, hippocampi, joined
 from cases import data_folder, person, read_case
 from scipy.stats import spearmanr
 
@@ -66,9 +66,7 @@ def main() -> None:
 
 def gather(half: int) -> Rows:
     folder, random = data_folder(), np.random.default_rng(half)
-    names = sorted(path.name.removesuffix(".nii.gz") for path in (folder / "hippocampus").glob("*.nii.gz"))
-    drawn = [str(name) for name in random.permutation([name for name in names if person(name) % 2 == half])]
-    brains = list(BRAINS[half])
+    drawn, brains = [str(name) for name in random.permutation(hippocampi(half))], list(BRAINS[half])
     placed = {
         "hippocampus": proposals(folder / "hippocampus", drawn[:7], drawn[7:37]),
         "brain": proposals(folder / "brain", brains, brains),

@@ -47,8 +47,8 @@ class Disagreement:
             spread_mm: Root mean square distance of their places from the consensus, of `number - 1` degrees of freedom.
             number: Of templates that found the landmark, at least 2.
         """
-        relative = math.exp(self._logarithm(expected_mm, spread_mm, number) + self.deviation**2 / 2) - self.offset
-        return max(relative, 0.0) * max(expected_mm, SMALLEST_MM)
+        mean = math.exp(self._logarithm(expected_mm, spread_mm, number) + self.deviation**2 / 2) - self.offset
+        return max(mean, 0.0) * max(expected_mm, SMALLEST_MM)
 
     def chance(self, expected_mm: float, spread_mm: float, number: int) -> float:
         """Chance of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
@@ -67,4 +67,5 @@ def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -
 
 @cache
 def calibrated() -> Disagreement:
+    """By the default features; for others, too, whose errors are calibrated, since it is relative to these."""
     return Disagreement(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])
