@@ -121,14 +121,14 @@ class Panel(VTKObservationMixin):
     def setParameters(self, parameters: Parameters | None) -> None:
         """Bind everything to another parameter node, or to none."""
         if self._parameters is not None:
-            self.removeObserver(self._parameters, "ModifiedEvent", self._onParametersModified)
             self._parameters.disconnectGui(self._guiTag)
+            self._parameters.letGo()
         self._parameters = parameters
         for section in (self.features, self.place, self.activations, self.quality):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)
-            self.addObserver(parameters, "ModifiedEvent", self._onParametersModified)
+            parameters.AddObserver("ModifiedEvent", self._onParametersModified)
         self._refresh()
 
     def _refresh(self) -> None:

@@ -11,7 +11,7 @@ MODULE_NAME = "DeepFeatureLandmarks"
 
 
 @parameterNodeWrapper
-class Parameters:
+class Fields:
     """Nodes and settings, saved with the scene. Renaming a field breaks saved scenes.
 
     templateVolume - Scan in which the landmarks are known.
@@ -37,6 +37,27 @@ class Parameters:
     layer: str = ""
     patchSize: Annotated[int, WithinRange(SMALLEST_PATCH, LARGEST_PATCH)] = 16
     device: str = "auto"
+
+
+class Parameters(Fields):
+    """`Fields`, which takes all observers of its node with it.
+
+    Before 5.12 Slicer's `disconnectGui` leaves one behind. Once Python has collected what that one would call, the next
+    change of the node ends Slicer.
+    """
+
+    def __init__(self, node):
+        self._tags: list[int] = []
+        super().__init__(node)
+
+    def AddObserver(self, *arguments) -> int:
+        self._tags.append(super().AddObserver(*arguments))
+        return self._tags[-1]
+
+    def letGo(self) -> None:
+        """Nothing observes the node through these parameters any more."""
+        for tag in self._tags:
+            self.RemoveObserver(tag)
 
 
 NODE_CLASSES = {

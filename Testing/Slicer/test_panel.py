@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import unittest
 
@@ -14,7 +15,10 @@ import standin
 
 standin.install()
 
+import slicer
+
 from DeepFeatureLandmarksLib.behaviours import Behaviours
+from DeepFeatureLandmarksLib.parameters import MODULE_NAME
 
 
 class TestPanel(Behaviours, unittest.TestCase):
@@ -35,3 +39,12 @@ class TestPanel(Behaviours, unittest.TestCase):
         enabled = {entries.item(n).text(): entries.item(n).isEnabled() for n in range(entries.rowCount())}
         assert [can for name, can in enabled.items() if "weights missing" in name] == [False]
         assert sum(enabled.values()) == len(enabled) - 1
+
+    def test_nothing_observes_the_parameters_of_a_panel_that_is_gone(self):
+        """What Python collects must not be called: it would end Slicer."""
+        slicer.mrmlScene.Clear(0)
+        self.panel.enter()
+        self.panel.cleanup()
+        gc.collect()
+        node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+        assert not node.HasObserver("ModifiedEvent")

@@ -122,26 +122,27 @@ class _Wrapped:
         for name, connector in mapping.items():
             connector.write(self.getValue(name))
             connector.onChanged(lambda name=name, connector=connector: self._onGui(name, connector))
-        tag = self.AddObserver("ModifiedEvent", lambda *_: self._showAll(mapping))
+        tag = self.AddObserver("ModifiedEvent", lambda *_: self._showAll())
         self._guis[tag] = mapping
         return tag
 
     def disconnectGui(self, tag):
+        """Leaves its observer behind, as Slicer before 5.12 does."""
         for connector in self._guis.pop(tag, {}).values():
             connector.onChanged(None)
-        self.RemoveObserver(tag)
 
     def _onGui(self, name, connector):
         if not self._isWriting:
             self.setValue(name, connector.read())
 
-    def _showAll(self, mapping):
+    def _showAll(self):
         if self._isWriting:
             return
         self._isWriting = True
         try:
-            for name, connector in mapping.items():
-                connector.write(self.getValue(name))
+            for mapping in self._guis.values():
+                for name, connector in mapping.items():
+                    connector.write(self.getValue(name))
         finally:
             self._isWriting = False
 
