@@ -13,11 +13,11 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+from DeepFeatureLandmarksLib import layout, sample_data
 from DeepFeatureLandmarksLib.behaviours import Behaviours
 from DeepFeatureLandmarksLib.install import Installer
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
-from DeepFeatureLandmarksLib.sample_data import register
 from deepfeatures.worker_client import WorkerClient
 
 LIB = "DeepFeatureLandmarksLib"
@@ -40,12 +40,13 @@ class DeepFeatureLandmarks(ScriptedLoadableModule):
             "The method starts from Avants, Greenblatt, Hesterman and Tustison: Deep Volumetric Feature Encoding for"
             ' Biomedical Images, WBIR 2020, <a href="https://doi.org/10.1007/978-3-030-50120-4_9">doi</a>.'
         )
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerWithSlicer)
 
 
-def registerSampleData() -> None:
-    """Add the sample to the SampleData module, once all modules are there."""
-    register(Path(__file__).parent / "Resources" / "Icons" / "SampleData.png")
+def registerWithSlicer() -> None:
+    """Add the sample to the SampleData module and the layout to the others, once all modules are there."""
+    sample_data.register(Path(__file__).parent / "Resources" / "Icons" / "SampleData.png")
+    layout.register()
 
 
 class DeepFeatureLandmarksWidget(ScriptedLoadableModuleWidget):

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from DeepFeatureLandmarksLib.install import TORCH
-from DeepFeatureLandmarksLib.layout import TARGET
+from DeepFeatureLandmarksLib.layout import LAYOUT_ID, TARGET
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.panel import Panel
 from DeepFeatureLandmarksLib.parameters import MODULE_NAME, parameterNode
@@ -89,6 +89,22 @@ class Behaviours:
         self.panel.place.start()
         self.finish()
         return self.panel.parameters.targetLandmarks
+
+    def sceneText(self) -> str:
+        """The scene as it would be saved, without files."""
+        scene = slicer.mrmlScene
+        scene.SetSaveToXMLString(True)
+        scene.Commit()
+        scene.SetSaveToXMLString(False)
+        return scene.GetSceneXMLString()
+
+    def openScene(self, text: str) -> None:
+        """Load what `sceneText` has given."""
+        scene = slicer.mrmlScene
+        scene.SetLoadFromXMLString(True)
+        scene.SetSceneXMLString(text)
+        scene.Import()
+        scene.SetLoadFromXMLString(False)
 
     def cell(self, row: int, column: int) -> str:
         return self.ui.reviewTable.item(row, column).text()
@@ -459,22 +475,39 @@ class Behaviours:
         self.finish()
         self.pair()
         self.panel.parameters.preset = "paper"
-        scene = slicer.mrmlScene
-        scene.SetSaveToXMLString(True)
-        scene.Commit()
-        text = scene.GetSceneXMLString()
-        scene.SetSaveToXMLString(False)
-        scene.Clear(0)
+        text = self.sceneText()
+        slicer.mrmlScene.Clear(0)
         self.assertIsNone(self.panel.parameters.templateLandmarks)
         self.assertEqual(self.ui.presetBox.currentIndex, 0)
-        scene.SetLoadFromXMLString(True)
-        scene.SetSceneXMLString(text)
-        scene.Import()
-        scene.SetLoadFromXMLString(False)
+        self.openScene(text)
         self.assertEqual(self.panel.parameters.preset, "paper")
         self.assertEqual(self.ui.presetBox.currentIndex, 1)
         self.assertEqual(self.panel.parameters.templateLandmarks.GetName(), "landmarks")
-        self.assertIs(self.panel.parameters.targetVolume.GetScene(), scene)
+        self.assertIs(self.panel.parameters.targetVolume.GetScene(), slicer.mrmlScene)
+
+    def test_a_scene_saved_side_by_side_opens_so_and_can_be_left(self):
+        self.panel.enter()
+        self.placed()
+        text = self.sceneText()
+        slicer.mrmlScene.Clear(0)
+        self.assertFalse(self.ui.sideBySideButton.checked)
+        self.openScene(text)
+        self.assertTrue(self.ui.sideBySideButton.checked)
+        self.assertGreater(self.panel.parameters.targetLandmarks.GetDisplayNode().GetNumberOfViewNodeIDs(), 0)
+        self.ui.sideBySideButton.setChecked(False)
+        layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        self.assertNotEqual(layout.GetViewArrangement(), LAYOUT_ID)
+        self.assertEqual(self.panel.parameters.targetLandmarks.GetDisplayNode().GetNumberOfViewNodeIDs(), 0)
+
+    def test_points_of_a_scene_saved_side_by_side_are_seen_in_other_layouts(self):
+        self.placed()
+        text = self.sceneText()
+        slicer.mrmlScene.Clear(0)
+        self.openScene(text)
+        slicer.app.layoutManager().layoutLogic().GetLayoutNode().SetViewArrangement(2)
+        self.panel.enter()
+        self.assertFalse(self.ui.sideBySideButton.checked)
+        self.assertEqual(self.panel.parameters.targetLandmarks.GetDisplayNode().GetNumberOfViewNodeIDs(), 0)
 
     def test_one_parameter_node_a_scene(self):
         parameterNode(slicer.mrmlScene)

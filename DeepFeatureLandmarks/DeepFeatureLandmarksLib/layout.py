@@ -54,6 +54,13 @@ def layoutXml() -> str:
     return f'<layout type="horizontal" split="true">{"".join(columns)}</layout>'
 
 
+def register() -> None:
+    """Make the layout known to Slicer, without which a scene that was saved side by side opens without any view."""
+    layout = _layoutNode()
+    if layout is not None and not layout.IsLayoutDescription(LAYOUT_ID):
+        layout.AddLayoutDescription(LAYOUT_ID, layoutXml())
+
+
 class SideBySide:
     """Arranges the views, and gives the user's own layout back.
 
@@ -74,15 +81,20 @@ class SideBySide:
     def isShown(self) -> bool:
         return self._previous is not None
 
+    @property
+    def isLeftOver(self) -> bool:
+        """Whether the layout came with a scene that was saved side by side."""
+        layout = _layoutNode()
+        return not self.isShown and layout is not None and layout.GetViewArrangement() == LAYOUT_ID
+
     def show(self, template, target, templatePoints=None, targetPoints=None) -> None:
         """Template left and target right, each with its own points only; volumes and points may be `None`."""
-        layout = self._layoutNode()
+        layout = _layoutNode()
         if layout is None:
             return
-        if not layout.IsLayoutDescription(LAYOUT_ID):
-            layout.AddLayoutDescription(LAYOUT_ID, layoutXml())
+        register()
         if not self.isShown:
-            self._previous = layout.GetViewArrangement()
+            self._previous = layout.SlicerLayoutFourUpView if self.isLeftOver else layout.GetViewArrangement()
             tag = layout.AddObserver("ModifiedEvent", lambda caller, _: self._onLayoutChanged(caller))
             self._layoutObserver = layout, tag
         layout.SetViewArrangement(LAYOUT_ID)
@@ -95,7 +107,7 @@ class SideBySide:
         """The layout that was there before, and all points in all views again."""
         previous = self._previous
         self._release()
-        layout = self._layoutNode()
+        layout = _layoutNode()
         if previous is not None and layout is not None and layout.GetViewArrangement() == LAYOUT_ID:
             layout.SetViewArrangement(previous)
 
@@ -123,6 +135,13 @@ class SideBySide:
         """Show a markups node in one side's views only, while they are there; it need not be given back."""
         display = points.GetDisplayNode()
         display.SetViewNodeIDs([view.GetID() for view in self._slices(side)] if self.isShown else [])
+
+    def free(self, points) -> None:
+        """Show a markups node in all views again where a scene that was saved side by side confines it to ours."""
+        display = points.GetDisplayNode()
+        views = [view.GetID() for side in (TEMPLATE, TARGET) for view in self._slices(side)]
+        if display is not None and any(display.IsViewNodeIDPresent(view) for view in views):
+            display.RemoveAllViewNodeIDs()
 
     def _release(self) -> None:
         """Let go of views and points; points must not stay hidden in layouts that lack our views."""
@@ -169,10 +188,6 @@ class SideBySide:
     def _composites(self, side: Side) -> list:
         found = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene)
         return [node for node in found if node.GetLayoutName() in side.viewNames]
-
-    def _layoutNode(self):
-        manager = slicer.app.layoutManager()
-        return manager.layoutLogic().GetLayoutNode() if manager is not None else None
 
 
 class ViewLink:
@@ -235,6 +250,11 @@ def _view(node) -> tuple[np.ndarray, float]:
     """Centre in RAS mm and width in mm of what a slice node shows."""
     matrix = node.GetSliceToRAS()
     return np.array([matrix.GetElement(axis, 3) for axis in range(3)]), node.GetFieldOfView()[0]
+
+
+def _layoutNode():
+    manager = slicer.app.layoutManager()
+    return manager.layoutLogic().GetLayoutNode() if manager is not None else None
 
 
 def _sliceLogic(name: str):

@@ -129,6 +129,7 @@ class Panel(VTKObservationMixin):
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)
             parameters.AddObserver("ModifiedEvent", self._onParametersModified)
+            self._resumeLayout()
         self._refresh()
 
     def _refresh(self) -> None:
@@ -246,6 +247,14 @@ class Panel(VTKObservationMixin):
             self._showSideBySide()
         else:
             self.layout.hide()
+
+    def _resumeLayout(self) -> None:
+        """Go on as the scene was saved, or free its points where they would be seen nowhere."""
+        if self.layout.isLeftOver:
+            self._ui.sideBySideButton.setChecked(True)
+        elif not self.layout.isShown:
+            for points in filter(None, map(self._node, ("templateLandmarks", "targetLandmarks"))):
+                self.layout.free(points)
 
     def _showSideBySide(self) -> None:
         self.layout.show(*map(self._node, ("templateVolume", "targetVolume", "templateLandmarks", "targetLandmarks")))

@@ -21,6 +21,8 @@ standin.install()
 import qt
 import slicer
 
+from DeepFeatureLandmarksLib.layout import LAYOUT_ID
+
 MODULE = Path(__file__).parents[2] / "DeepFeatureLandmarks" / "DeepFeatureLandmarks.py"
 
 
@@ -68,16 +70,19 @@ def test_the_module_says_what_it_is(module):
     assert "10.1007/978-3-030-50120-4_9" in parent.acknowledgementText
 
 
-def test_sample_data_is_registered_when_slicer_has_started(module, monkeypatch):
+def test_sample_data_and_layout_are_registered_when_slicer_has_started(module, monkeypatch):
     registered = []
     logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: registered.append(source))
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
-    assert ("startupCompleted()", module.registerSampleData) in slicer.app.started
-    module.registerSampleData()
+    node = slicer.vtkMRMLLayoutNode()
+    monkeypatch.setattr(slicer.app.layoutManager()._logic, "GetLayoutNode", lambda: node, raising=False)
+    assert ("startupCompleted()", module.registerWithSlicer) in slicer.app.started
+    module.registerWithSlicer()
     (source,) = registered
     assert Path(source["thumbnailFileName"]).read_bytes().startswith(b"\x89PNG")
     assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"])
     assert callable(source["customDownloader"])
+    assert "TemplateAxial" in node.GetLayoutDescription(LAYOUT_ID)
 
 
 def test_the_sample_is_made_and_loaded(module, monkeypatch, tmp_path):
