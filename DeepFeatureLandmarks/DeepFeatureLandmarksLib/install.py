@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import invalidate_caches
 from importlib.metadata import PackageNotFoundError, version
@@ -92,21 +93,27 @@ def _installTorch() -> None:
             "Slicer's PyTorch extension is not there; install “PyTorch” in the Extensions Manager, restart Slicer, and"
             " click Install again."
         ) from None
-    if (
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH.requirement)
-        is None
-    ):
+    with _toldInWords("PyTorch"):
+        logic = PyTorchUtils.PyTorchUtilsLogic()
+        torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH.requirement)
+    if torch is None:
         raise InputError("PyTorch could not be installed; see the Python console, or install it by PyTorch Utils.")
 
 
 def _pip(requirements: list[str]) -> None:
-    try:
+    with _toldInWords(" ".join(requirements)):
         if packaging := _slicerPackaging():
             packaging.pip_ensure(requirements, requester=REQUESTER, prompt_install=False)
         else:
             slicer.util.pip_install(requirements)
+
+
+@contextmanager
+def _toldInWords(what: str):
+    try:
+        yield
     except Exception as error:  # pip's process fails in many ways
-        raise InputError(f"{' '.join(requirements)} could not be installed ({error}); check the network.") from error
+        raise InputError(f"{what} could not be installed ({error}); check the network.") from error
 
 
 def _slicerPackaging():

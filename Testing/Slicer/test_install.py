@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 
@@ -78,4 +79,14 @@ def test_a_failing_download_is_told_in_one_sentence(machine, monkeypatch):
 
     monkeypatch.setattr(install, "_slicerPackaging", lambda: types.SimpleNamespace(pip_ensure=fail))
     with pytest.raises(InputError, match="check the network"):
+        Installer(ask=lambda text: True).install()
+
+
+def test_a_failing_download_of_torch_is_told_in_one_sentence(machine, monkeypatch):
+    def fail(**options):
+        raise subprocess.CalledProcessError(1, "light_the_torch")
+
+    logic = types.SimpleNamespace(PyTorchUtilsLogic=lambda: types.SimpleNamespace(installTorch=fail))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", logic)
+    with pytest.raises(InputError, match=r"PyTorch.*check the network"):
         Installer(ask=lambda text: True).install()
