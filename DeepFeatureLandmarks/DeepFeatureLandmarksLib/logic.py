@@ -481,8 +481,8 @@ class DeepFeatureLandmarksLogic:
         found = nodes.carried(found, pending.grid, nodes.gridToWorld(target))  # it may have been moved meanwhile
         if output is None:
             name = f"{placement.templateLandmarks.GetName()} in {target.GetName()}"
-            output = self._scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", self._scene.GenerateUniqueName(name))
-            output.CreateDefaultDisplayNodes()
+            unique = self._scene.GenerateUniqueName(name)
+            output = nodes.addPoints(self._scene, nodes.newPoints(self._scene, unique))
         following.beginFollowing(output, target)
         history, rejected = runs.readRuns(output), runs.readRejected(output)
         record = runs.RunRecord(

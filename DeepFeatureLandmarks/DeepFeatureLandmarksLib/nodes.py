@@ -117,6 +117,29 @@ def putBeneath(node, parent) -> None:
     hierarchy.SetItemParent(item(node), item(parent))
 
 
+def addPoints(scene, node):
+    """Add a markups node to the scene; clicks in the views keep going to the list that they went to before.
+
+    Slicer would hand them to each new list, in the middle of marking another one.
+    """
+    selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
+    active = (selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()) if selection else None
+    node = scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    if active is not None:
+        selection.SetReferenceActivePlaceNodeClassName(active[0])
+        selection.SetReferenceActivePlaceNodeID(active[1])
+    return node
+
+
+def newPoints(scene, name: str):
+    """A markups node of that name, not yet in the scene."""
+    node = scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
+    node.UnRegister(None)  # the scene and Python hold it from here on
+    node.SetName(name)
+    return node
+
+
 def landmarkSetFromNode(node) -> LandmarkSet:
     """The control points of a markups node in world LPS, with names, statuses, locks, descriptions and their scores."""
     return LandmarkSet(

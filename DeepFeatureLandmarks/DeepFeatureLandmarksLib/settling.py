@@ -31,14 +31,11 @@ class Settling:
     def show(self, landmarks: LandmarkSet) -> None:
         """Replace the points; world LPS."""
         if self._node is None:
-            node = self._scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
-            node.UnRegister(None)  # the scene and Python hold it from here on
-            node.SetName(NAME)
+            node = nodes.newPoints(self._scene, NAME)
             node.SetHideFromEditors(True)
             node.SetSaveWithScene(False)
             node.SetLocked(True)
-            self._node = self._scene.AddNode(node)
-            self._node.CreateDefaultDisplayNodes()
+            self._node = nodes.addPoints(self._scene, node)
             display = self._node.GetDisplayNode()
             display.SetSaveWithScene(False)
             display.SetSliceProjection(True)  # they are seen in whatever slices are shown

@@ -12,6 +12,7 @@ pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib import runs
 from DeepFeatureLandmarksLib.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.settling import Settling
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.worker_protocol import PlaceSettings, VolumeArray
@@ -558,6 +559,21 @@ def test_points_that_still_settle_are_told_and_not_in_the_scene(scene, logic, cl
     logic.poll()
     assert told[0][0].position == (1.0, 2.0, 3.0)
     assert scene.GetNumberOfNodes() == before and logic.isBusy
+
+
+def test_clicks_go_on_to_the_list_that_is_being_marked(scene, place, placement):
+    """Slicer's markups logic makes every new list the one that clicks add points to."""
+    selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
+    marked = placement.templateLandmarks.GetID()
+    assert selection.GetActivePlaceNodeID() == marked, "the list that was made last"
+    settling = Settling(scene, lambda points: None)
+    settling.show(LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),)))
+    assert settling.node.GetDisplayNode() is not None
+    assert selection.GetActivePlaceNodeID() == marked
+    settling.end()
+    output = place().node
+    assert output.GetDisplayNode() is not None
+    assert selection.GetActivePlaceNodeID() == marked
 
 
 def test_a_volume_that_has_not_changed_is_sent_as_the_same_array(logic, client, placement, add_transform):
