@@ -483,6 +483,7 @@ class DeepFeatureLandmarksLogic:
             name = f"{placement.templateLandmarks.GetName()} in {target.GetName()}"
             unique = self._scene.GenerateUniqueName(name)
             output = nodes.addPoints(self._scene, nodes.newPoints(self._scene, unique))
+        self._require(_noRoom(output, found))
         following.beginFollowing(output, target)
         history, rejected = runs.readRuns(output), runs.readRejected(output)
         record = runs.RunRecord(
@@ -714,6 +715,14 @@ def _wrongLandmarks(markups, volume) -> str:
         return (
             f"{', '.join(outside[:3])} lie outside of {volume.GetName()}; choose the volume in which they were placed."
         )
+    return ""
+
+
+def _noRoom(output, landmarks: LandmarkSet) -> str:
+    """Why an output cannot take landmarks that it does not have yet, in one sentence; empty where it can."""
+    known = {output.GetNthControlPointLabel(index) for index in range(output.GetNumberOfControlPoints())}
+    if output.GetFixedNumberOfControlPoints() and any(landmark.name not in known for landmark in landmarks):
+        return f"The number of points of {output.GetName()} is locked; unlock it or choose another output."
     return ""
 
 

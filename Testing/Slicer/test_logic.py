@@ -191,6 +191,22 @@ def test_a_point_locked_during_the_run_stays(place, logic, client, placement):
     np.testing.assert_allclose(world(node, "C"), (2, 2, 3))
 
 
+def test_an_output_whose_number_of_points_is_locked_takes_no_others(place, logic, client, heard, placement):
+    output = place().node
+    output.RemoveNthControlPoint(index_of(output, "B"))
+    output.SetFixedNumberOfControlPoints(True)
+    before = world(output, "A")
+    client.step = (5.0, 0.0, 0.0)
+    logic.place(replace(placement, output=output))
+    client.place()
+    logic.poll()
+    assert "number of points" in heard.errors[-1]
+    assert np.array_equal(world(output, "A"), before), "nothing is placed halfway"
+    assert len(logic.history(output)) == 1
+    assert not output.GetDisableModifiedEvent(), "views and tables hear of later changes"
+    assert place(output, name="A").placed == ("A",)
+
+
 def test_one_landmark_is_placed_again_alone(place, logic, client):
     node = place().node
     client.step, client.settings["patch_size"] = (0.0, 2.0, 0.0), 20
