@@ -100,7 +100,7 @@ class ActivationSection:
         self._run(lambda: self._logic.distanceMap(placement, name))
 
     def _showChannel(self) -> None:
-        if self._maps is None:
+        if self._maps is None or self._maps.volume.GetScene() is None:
             return
         channel = self._ui.channelSlider.value
         self._ui.channelNumberLabel.setText(f"{channel + 1} of {len(self._maps.channels)}")

@@ -300,6 +300,20 @@ class Behaviours:
         self.assertFalse(any(defined))
         self.assertFalse(self.ui.revertButton.enabled)
 
+    def test_a_run_that_cannot_be_reverted_now_says_why(self):
+        found = self.placed()
+        self.client.isHeld = True
+        self.panel.place.start()
+        self.ui.revertButton.click()
+        self.assertIn("wait", self.ui.progressLabel.text)
+        self.assertTrue(self.logic.isBusy)
+        self.client.isHeld = False
+        self.finish()
+        slicer.mrmlScene.RemoveNode(self.panel.parameters.targetVolume)
+        self.ui.revertButton.click()
+        self.assertIn("gone", self.ui.progressLabel.text)
+        self.assertEqual(found.GetNthControlPointPositionStatus(0), found.PositionDefined)
+
     def test_keys_work_between_enter_and_exit_only(self):
         self.assertEqual(self.panel.shortcuts.keys, ())
         self.panel.enter()
@@ -396,6 +410,15 @@ class Behaviours:
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         over = {node.GetLayoutName() for node in composites if node.GetForegroundVolumeID()}
         self.assertEqual(over, set(TARGET.viewNames), "a map of the target means nothing over the template")
+
+    def test_maps_of_a_volume_that_is_gone_are_not_shown(self):
+        self.placed()
+        self.ui.activationButton.click()
+        self.finish()
+        slicer.mrmlScene.RemoveNode(self.panel.parameters.targetVolume)
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        self.ui.channelSlider.setValue(2)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 
     def test_quality_measures_against_a_persons_points(self):
         self.placed()

@@ -22,6 +22,7 @@ from DeepFeatureLandmarksLib.review import ReviewRow
 from DeepFeatureLandmarksLib.review_section import ReviewSection
 from DeepFeatureLandmarksLib.settling import COLOUR, Settling
 from DeepFeatureLandmarksLib.shortcuts import Shortcuts
+from deepfeatures.errors import InputError
 
 REFRESH_MS = 50
 
@@ -190,7 +191,11 @@ class Panel(VTKObservationMixin):
         return output is not None and any(not run["reverted"] for run in self._logic.history(output))
 
     def _revert(self) -> None:
-        changed = self._logic.revertLastRun(self._node("targetLandmarks"))
+        try:
+            changed = self._logic.revertLastRun(self._node("targetLandmarks"))
+        except InputError as error:
+            self.place.tell(str(error))
+            return
         self.place.stop(f"{len(changed)} points are back where they were.")
         self._refresh()
 

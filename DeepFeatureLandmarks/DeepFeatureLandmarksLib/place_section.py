@@ -42,7 +42,6 @@ class PlaceSection:
         self._selectedName = selectedName
         self._parameters: Parameters | None = None
         self._isRunning = False
-        self._told = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(logic.poll)
@@ -50,6 +49,7 @@ class PlaceSection:
         ui.placeButton.clicked.connect(lambda *_: self.start())
         ui.placeAgainButton.clicked.connect(lambda *_: self.startAgain())
         ui.cancelButton.clicked.connect(lambda *_: self.cancel())
+        self.tell("")
 
     def setParameters(self, parameters: Parameters | None) -> None:
         self._parameters = parameters
@@ -76,27 +76,28 @@ class PlaceSection:
             return
         self._isRunning = True
         self._ui.progressBar.setValue(0)
-        self._tell("Starting …")
+        self.tell("Starting …")
         self._ui.placeSection.setProperty("collapsed", False)  # progress and Cancel are there
         self.refresh()
 
     def cancel(self) -> None:
-        self._tell("Cancelling …")
+        self.tell("Cancelling …")
         self._logic.cancel()
 
     def showProgress(self, fraction: float, text: str) -> None:
         self._ui.progressBar.setValue(round(100 * fraction))
-        self._tell(text)
+        self.tell(text)
 
     def stop(self, message: str) -> None:
         """Say how it ended."""
         self._isRunning = False
-        self._tell(message)
+        self.tell(message)
         self.refresh()
 
-    def _tell(self, text: str) -> None:
-        self._told = text
+    def tell(self, text: str) -> None:
+        """Say something of the run, or of what cannot be done to it."""
         self._ui.progressLabel.setText(text)
+        self._ui.progressLabel.setVisible(bool(text))
 
     def refresh(self) -> None:
         """Bring buttons and the reason in step with the parameters."""
@@ -109,7 +110,6 @@ class PlaceSection:
         self._ui.placeReasonLabel.setText("" if self._isRunning else reason)
         self._ui.placeReasonLabel.setVisible(bool(reason) and not self._isRunning)
         self._ui.progressBar.setVisible(self._isRunning)
-        self._ui.progressLabel.setVisible(bool(self._told))
         self._ui.cancelButton.setVisible(self._isRunning)
 
     def close(self) -> None:
