@@ -78,6 +78,7 @@ class DeepFeatureLandmarksWidget(ScriptedLoadableModuleWidget):
         for name in [name for name in sys.modules if name.split(".")[0] == LIB]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        slicer.modules.DeepFeatureLandmarksWidget.enter()  # the person is in the module already
 
 
 class DeepFeatureLandmarksTest(Behaviours, ScriptedLoadableModuleTest):

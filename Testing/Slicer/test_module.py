@@ -113,12 +113,14 @@ def test_reload_leaves_one_panel_and_no_observer_of_the_old_one(module):
     old_panel, old_lib = widget.panel, sys.modules["DeepFeatureLandmarksLib.panel"]
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "template")
     old_panel.parameters.templateVolume = volume
+    before = len(slicer.app.window.findChildren(qt.QShortcut))
     widget.onReload()
     new = slicer.modules.DeepFeatureLandmarksWidget
     assert new is not widget
     assert sys.modules["DeepFeatureLandmarksLib.panel"] is not old_lib
     assert old_panel.parameters is None and not old_panel.Observations
     assert new.panel.parameters.templateVolume is volume
+    assert len(slicer.app.window.findChildren(qt.QShortcut)) == before + 3, "the module is open"
 
 
 def test_cleaning_up_ends_the_worker_and_can_be_done_twice(module):
