@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 
-from DeepFeatureLandmarksLib import nodes
+from DeepFeatureLandmarksLib import nodes, runs
 from DeepFeatureLandmarksLib.runs import TARGET
 
 PARENT, GRID = "DeepFeatureLandmarks.targetTransform", "DeepFeatureLandmarks.targetGrid"
@@ -27,29 +27,41 @@ def beginFollowing(output, target) -> None:
 def follow(output) -> None:
     """Do to the points what has been done to the target since the last call; cheap where that is nothing.
 
-    An output that a person has put under another transform than the target's is left there.
+    An output that a person has put under another transform than the target's is left there. Where the target was
+    cropped or resampled in place, points stay in the world, and their history gets the new voxels' numbers.
     """
     target = output.GetNodeReference(TARGET)
     if target is None or target.GetImageData() is None:
         return
     known, parent = output.GetNodeReference(PARENT), target.GetParentTransformNode()
-    grid = nodes.gridMatrix(target)
-    seen = output.GetAttribute(GRID)
-    before = np.reshape(json.loads(seen), (4, 4)) if seen else grid
-    stood = np.array_equal(before, grid)
-    if parent is known and stood:
+    grid = _gridOf(target)
+    seen = json.loads(output.GetAttribute(GRID) or "null") or grid
+    if parent is known and seen == grid:
         return
+    before, after = _matrix(seen), _matrix(grid)
+    isSampledAnew = parent is known and len(seen) == len(grid) and seen[16:] != grid[16:]
+    if isSampledAnew:
+        runs.writeRuns(output, runs.sampledAnew(runs.readRuns(output), np.linalg.inv(after) @ before))
     if output.GetParentTransformNode() is known:
-        if stood:
+        if seen == grid:
             nodes.changeParent(output, parent, keepWorld=False)
-        elif parent is known:
-            nodes.moveWithGrid(output, before, grid)
-        else:  # hardened: the voxels stay where they are in the world
+        elif parent is not known:  # hardened: the voxels stay where they are in the world
             nodes.changeParent(output, parent, keepWorld=True)
+        elif not isSampledAnew:
+            nodes.moveWithGrid(output, before, after)
     _remember(output, target)
 
 
 def _remember(output, target) -> None:
     parent = target.GetParentTransformNode()
     output.SetNodeReferenceID(PARENT, parent.GetID() if parent else None)
-    output.SetAttribute(GRID, json.dumps(nodes.gridMatrix(target).ravel().tolist()))
+    output.SetAttribute(GRID, json.dumps(_gridOf(target)))
+
+
+def _gridOf(volume) -> list[float]:
+    """IJKToRAS row by row, and the number of voxels along i, j and k."""
+    return [*nodes.gridMatrix(volume).ravel().tolist(), *nodes.sizeOf(volume)]
+
+
+def _matrix(grid: list[float]) -> np.ndarray:
+    return np.reshape(grid[:16], (4, 4))

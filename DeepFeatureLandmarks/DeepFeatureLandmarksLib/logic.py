@@ -121,6 +121,7 @@ class _Pending:
         placement: As given.
         apply: Turns the result into a `Run`, changing the scene.
         grid: Voxel index to world of the target as it was sent, `None` under a transform that is not linear.
+        size: Its number of voxels along i, j and k.
     """
 
     request: int
@@ -129,6 +130,13 @@ class _Pending:
     placement: Placement
     apply: Callable[[_Pending, Event], Run]
     grid: np.ndarray | None = None
+    size: tuple[int, ...] = ()
+
+    def carried(self, landmarks: LandmarkSet) -> LandmarkSet:
+        """Found landmarks, taken along with a target that was moved meanwhile, not with one that was cropped."""
+        target = self.placement.targetVolume
+        wasMoved = nodes.sizeOf(target) == self.size
+        return nodes.carried(landmarks, self.grid, nodes.gridToWorld(target)) if wasMoved else landmarks
 
     @property
     def nodes(self) -> tuple:
@@ -438,8 +446,8 @@ class DeepFeatureLandmarksLogic:
     def _startMatch(self, kind: str, placement: Placement, landmarks: LandmarkSet) -> None:
         template, target = self._volumes(placement)
         request = self._client.match(template, landmarks, target, placement.settings)
-        grid = nodes.gridToWorld(placement.targetVolume)
-        self._begin(_Pending(request, kind, time.monotonic(), placement, self._applyMatch, grid))
+        grid, size = nodes.gridToWorld(placement.targetVolume), nodes.sizeOf(placement.targetVolume)
+        self._begin(_Pending(request, kind, time.monotonic(), placement, self._applyMatch, grid, size))
 
     def _begin(self, pending: _Pending) -> None:
         self._pending = pending
@@ -451,8 +459,7 @@ class DeepFeatureLandmarksLogic:
             self.onProgress(event.fraction, event.text)
             return
         if event.kind == "settling":
-            now = nodes.gridToWorld(pending.placement.targetVolume)
-            self.onSettling(nodes.carried(event.content["landmarks"], pending.grid, now))
+            self.onSettling(pending.carried(event.content["landmarks"]))
             return
         self._pending = None
         if event.kind == "error":
@@ -476,9 +483,9 @@ class DeepFeatureLandmarksLogic:
             self.onFinished(Run("catalog"))
 
     def _applyMatch(self, pending: _Pending, event: Event) -> Run:
-        placement, report, found = pending.placement, event.content["report"], event.content["landmarks"]
+        placement, report = pending.placement, event.content["report"]
+        found = pending.carried(event.content["landmarks"])
         target, output = placement.targetVolume, placement.output
-        found = nodes.carried(found, pending.grid, nodes.gridToWorld(target))  # it may have been moved meanwhile
         if output is None:
             name = f"{placement.templateLandmarks.GetName()} in {target.GetName()}"
             unique = self._scene.GenerateUniqueName(name)

@@ -211,6 +211,12 @@ def contains(volume, ijk: np.ndarray) -> np.ndarray:
     return ((ijk >= -0.5 - 1e-6) & (ijk <= size - 0.5 + 1e-6)).all(axis=1)
 
 
+def sizeOf(volume) -> tuple[int, ...]:
+    """Number of voxels of a volume node along i, j and k; empty where it holds none."""
+    image = volume.GetImageData()
+    return image.GetDimensions() if image is not None else ()
+
+
 def gridMatrix(volume) -> np.ndarray:
     """IJKToRAS of a volume node, `(4, 4)`, without its parent transforms."""
     matrix = vtk.vtkMatrix4x4()

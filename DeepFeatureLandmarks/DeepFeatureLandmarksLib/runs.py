@@ -180,6 +180,25 @@ def reverted(runs: Iterable[RunRecord]) -> tuple[tuple[RunRecord, ...], RunRecor
     return tuple(replace(run, reverted=True) if run is last else run for run in runs), last
 
 
+def sampledAnew(runs: Iterable[RunRecord], change) -> list[RunRecord]:
+    """The history in other voxels of the target.
+
+    Args:
+        runs: The history.
+        change: From the voxels that were to those that are, `(4, 4)`.
+    """
+
+    def placed(known: PointRecord | Before | None):
+        if known is None or known.place is None:
+            return known
+        return replace(known, place=tuple((change @ (*known.place, 1.0))[:3].tolist()))
+
+    def point(known: PointRecord) -> PointRecord:
+        return replace(placed(known), before=placed(known.before))
+
+    return [replace(run, points=tuple(map(point, run.points))) for run in runs]
+
+
 def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer", reason="needs slicer-core")
+slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib import runs
 from DeepFeatureLandmarksLib.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
@@ -335,6 +335,34 @@ def test_a_target_whose_origin_is_changed_takes_its_points_along(place, logic, p
     logic.poll()
     np.testing.assert_allclose(world(node, "A"), (5, 2, 3))
     assert set(statuses(logic, node).values()) == {"proposed"}
+
+
+def crop(volume, first):
+    """Cut the voxels before `first` (i, j, k) off, in place, as Crop Volume does."""
+    kept = slicer.util.arrayFromVolume(volume)[first[2] :, first[1] :, first[0] :].copy()
+    slicer.util.updateVolumeFromArray(volume, kept)
+    volume.SetOrigin(*np.add(volume.GetOrigin(), np.multiply(first, volume.GetSpacing())))
+
+
+def test_a_target_that_is_cropped_leaves_its_points_where_they_are(place, logic, client, placement):
+    node = place().node
+    client.step = (0.0, 1.0, 0.0)
+    place(node, name="B")
+    crop(placement.targetVolume, (0, 1, 2))
+    logic.poll()
+    np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
+    np.testing.assert_allclose(world(node, "B"), (4, 4, 4))
+    assert set(statuses(logic, node).values()) == {"proposed"}
+    logic.revertLastRun(node)
+    np.testing.assert_allclose(world(node, "B"), (3, 5, 4))
+
+
+def test_a_target_cropped_during_the_run_gets_its_points_where_they_were_found(logic, client, heard, placement):
+    logic.place(placement)
+    crop(placement.targetVolume, (0, 1, 2))
+    client.place()
+    logic.poll()
+    np.testing.assert_allclose(world(heard.runs[0].node, "A"), (0, 2, 3))
 
 
 def test_an_output_that_a_person_has_moved_is_left_there(place, logic, placement, add_transform):
