@@ -2,13 +2,14 @@
 
 Every scan is a task of dask.distributed. A result is a file that appears whole, so the folder of results is the state
 of the run: what is there is not done again, whoever died. Each attempt leaves a mark before it begins; more than one
-mark is a scan that was retried.
+mark is a scan that was retried. Before the first of them a few scans are looked at, whose company helps to place all.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +17,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfeatures import placing
+from deepfeatures import cohort_company, placing
 from deepfeatures.errors import InputError
 from deepfeatures.files import ensure_folder, write_text
 from deepfeatures.landmarks import read_landmarks
 
 if TYPE_CHECKING:
     import pandas as pd
-    from dask.distributed import Client
+    from dask.distributed import Client, Future
+
+    from deepfeatures.matching import Company
 
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
@@ -39,6 +42,7 @@ class Cohort:
         scans: Volumes by name.
         output_dir: For one landmark file a scan and the summary.
         device: Where the matcher computes.
+        alone: Whether each scan is placed without regard to the others.
     """
 
     template: Path
@@ -46,6 +50,7 @@ class Cohort:
     scans: Mapping[str, Path]
     output_dir: Path
     device: str = "auto"
+    alone: bool = False
 
     def output_of(self, scan: str) -> Path:
         return self.output_dir / f"{scan}{placing.OUTPUT_SUFFIX}"
@@ -54,6 +59,18 @@ class Cohort:
     def to_do(self) -> list[str]:
         """Scans that have no result yet."""
         return [scan for scan in self.scans if not self.output_of(scan).exists()]
+
+    @property
+    def company(self) -> Path:
+        """Where it lies what some of the scans show, see `cohort_company`."""
+        return self.output_dir / cohort_company.FILE
+
+    @property
+    def to_look_at(self) -> list[str]:
+        """Scans whose company is still wanted: none where it is there, or nothing is to do."""
+        if self.alone or self.company.exists() or not self.to_do:
+            return []
+        return cohort_company.chosen_members(list(self.scans))
 
 
 def prepare(cohort: Cohort) -> None:
@@ -69,11 +86,18 @@ def prepare(cohort: Cohort) -> None:
     if clash:
         raise InputError(f"the result of {clash[0]} would replace a file that was given; choose another --output-dir")
     positions = read_landmarks(cohort.landmarks).positions
-    content = {"template": str(cohort.template.resolve()), "landmarks": np.round(positions, 4).tolist()}
+    content = {
+        "template": str(cohort.template.resolve()),
+        "landmarks": np.round(positions, 4).tolist(),
+        "alone": cohort.alone,
+    }
     text = json.dumps(content, indent=1).replace("NaN", "null") + "\n"
     known = cohort.output_dir / SETTINGS
     if known.exists() and known.read_text(encoding="utf-8") != text:
-        raise InputError(f"{cohort.output_dir} holds results of another template; choose another --output-dir")
+        raise InputError(
+            f"{cohort.output_dir} holds results of another template, or placed alone where these are to be placed"
+            " together, or the other way around; choose another --output-dir"
+        )
     write_text(known, text)
     ensure_folder(cohort.output_dir / ATTEMPTS)
 
@@ -86,28 +110,41 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
         client: Of the scheduler that has the workers.
         progress: Called with the fraction done, from 0 to 1.
     """
-    from dask.distributed import as_completed
+    to_look_at, to_do = cohort.to_look_at, cohort.to_do
+    steps, done = len(to_look_at) + len(cohort.scans), itertools.count(len(cohort.scans) - len(to_do))
 
-    futures = {
-        client.submit(place_one, cohort, scan, key=f"place-{scan}-{cohort.output_dir}", retries=RETRIES): scan
-        for scan in cohort.to_do
-    }
-    done = len(cohort.scans) - len(futures)
-    progress(done / len(cohort.scans))
+    def step() -> None:
+        progress(next(done) / steps)
+
+    step()
+    shown = _ended(client, look_at_one, cohort, to_look_at, step)
+    gathered = cohort_company.gather((scan, future.result()) for scan, future in shown if not future.exception())
+    if gathered.members:
+        cohort_company.write(cohort.company, gathered)
     reports, failures = {}, {}
-    for future in as_completed(futures):
-        scan = futures[future]
+    for scan, future in _ended(client, place_one, cohort, to_do, step):
         error = future.exception()
         if error is None:
             reports[scan] = future.result()
         else:
             failures[scan] = _reason(error)
-        future.release()
-        done += 1
-        progress(done / len(cohort.scans))
     summary = _summary(cohort, reports, failures)
     write_text(cohort.output_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
     return summary
+
+
+def _ended(
+    client: Client, work: Callable, cohort: Cohort, scans: list[str], step: Callable[[], None]
+) -> Iterator[tuple[str, Future]]:
+    """Tasks of scans, each as it ends; `step` is called after each."""
+    from dask.distributed import as_completed
+
+    key = f"{work.__name__}-{{}}-{cohort.output_dir}"
+    futures = {client.submit(work, cohort, scan, key=key.format(scan), retries=RETRIES): scan for scan in scans}
+    for future in as_completed(futures):
+        yield futures[future], future
+        future.release()
+        step()
 
 
 def place_one(cohort: Cohort, scan: str) -> dict:
@@ -122,12 +159,35 @@ def place_one(cohort: Cohort, scan: str) -> dict:
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
     given = cohort.template, cohort.landmarks, (cohort.scans[scan],), cohort.output_dir
     job = placing.Job(*given, memory_bytes=memory)
+    if cohort.company.exists():
+        gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
+        matcher = cohort_company.Accompanied(matcher, gathered, scan)
     (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
     who = f"{socket.gethostname()}:{os.getpid()}"
     note = "; ".join(filter(None, (template.note, outcome.note)))
-    return {"worker": who, "seconds": round(time.perf_counter() - start, 2), "note": note}
+    return {
+        "worker": who,
+        "seconds": round(time.perf_counter() - start, 2),
+        "together_with": outcome.report.get("together_with", 0),
+        "note": note,
+    }
+
+
+def look_at_one(cohort: Cohort, scan: str) -> Company:
+    """What a worker does before: what one scan shows around the template's points."""
+    from deepfeatures.large import read_fitting
+
+    memory = _memory_of_worker()
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
+    return cohort_company.of_one(matcher, template, landmarks, read_fitting(cohort.scans[scan], memory))
+
+
+@lru_cache(maxsize=1)
+def _gathered(path: Path, written_ns: int, device: str) -> cohort_company.Gathered:
+    """Kept by each worker between scans; `written_ns` tells a file from one that was there before."""
+    return cohort_company.read(path, device)
 
 
 @lru_cache(maxsize=1)
@@ -191,5 +251,5 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
             row["missing"] = "; ".join(placed.missing)
             row["mean_round_trip_mm"] = np.mean(trips).round(3) if trips else None
         rows.append({**row, **reports.get(scan, {}), "failure": failures.get(scan, ""), "file": str(path)})
-    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", "worker", "seconds"]
-    return pd.DataFrame(rows).reindex(columns=[*columns, "note", "failure", "file"])
+    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", "together_with", "worker"]
+    return pd.DataFrame(rows).reindex(columns=[*columns, "seconds", "note", "failure", "file"])

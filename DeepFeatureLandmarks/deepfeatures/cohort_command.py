@@ -32,6 +32,10 @@ def cohort(
         str | None,
         typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Place each scan without regard to the others. Else they help one another."),
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
 ) -> int:
     """Place the landmarks of one template in thousands of scans.
@@ -46,7 +50,8 @@ def cohort(
 
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(device).type)
-    job = cohorts.Cohort(template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve(), device)
+    given = template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve()
+    job = cohorts.Cohort(*given, device, alone)
     cohorts.prepare(job)
     with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
         summary = cohorts.run(job, client, progress)

@@ -13,6 +13,7 @@ import torch
 
 from deepfeatures.cli import main
 from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.matching.grids import lattice, sample, smooth
 from deepfeatures.reasons import OUTSIDE
 from deepfeatures.volume import Volume, write_volume
 
@@ -147,3 +148,32 @@ def place(case, monkeypatch):
         return main(["place", *(word for pair in given.items() for word in pair), *arguments])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def family():
+    """A very noisy template, its landmarks, and seven smooth deformations of the same texture with less noise, each of
+    its own; with the true landmarks of each."""
+
+    def noisy(image: torch.Tensor, seed: int, share: float = 0.35) -> torch.Tensor:
+        return image + share * image.std() * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+
+    edge, points = 32, torch.cartesian_prod(*[torch.tensor([10.0, 15.3, 21.7])] * 3)
+    texture = smooth(torch.rand(1, edge, edge, edge, generator=torch.Generator().manual_seed(1)), 1.5)
+    template = Volume(noisy(texture[0], 1, 1.5), name="template")
+    voxels = lattice((edge,) * 3)
+    targets, truths = [], []
+    for seed in range(7):
+        phase = 6.28 * torch.rand(3, generator=torch.Generator().manual_seed(seed))
+
+        def source(places: torch.Tensor, phase: torch.Tensor = phase) -> torch.Tensor:
+            return places + 1.5 * torch.sin(places.roll(1, -1) / 7 + phase)
+
+        image = sample(texture, source(voxels)).reshape(edge, edge, edge)
+        truth = points.clone()
+        for _ in range(60):
+            truth = truth - 0.5 * (source(truth) - points)
+        targets.append(Volume(noisy(image, 50 + seed), name=f"target{seed}"))
+        truths.append(truth.numpy())
+    landmarks = LandmarkSet(tuple(Landmark(f"p{k}", tuple(p)) for k, p in enumerate(points.tolist())))
+    return template, landmarks, targets, np.stack(truths)

@@ -16,11 +16,7 @@ from deepfeatures import placing
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
 from deepfeatures.matching import Company, Matcher
 from deepfeatures.matching.company import FEWEST, TEMPLATE_SHARE, Course
-from deepfeatures.matching.grids import lattice, sample, smooth
 from deepfeatures.volume import Volume, write_volume
-
-EDGE = 32  # voxels
-POINTS = torch.cartesian_prod(*[torch.tensor([10.0, 15.3, 21.7])] * 3)
 
 
 def course(points: int, shown: list[bool] | None = None, kind: tuple = ("blocks",)) -> Course:
@@ -61,34 +57,6 @@ def test_a_company_tells_once_enough_others_of_the_same_kind_have_joined():
 
 
 @pytest.fixture(scope="module")
-def family():
-    """A very noisy template, its landmarks, and seven smooth deformations of the same texture with less noise, each of
-    its own; with the true landmarks of each."""
-
-    def noisy(image: torch.Tensor, seed: int, share: float = 0.35) -> torch.Tensor:
-        return image + share * image.std() * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-
-    texture = smooth(torch.rand(1, EDGE, EDGE, EDGE, generator=torch.Generator().manual_seed(1)), 1.5)
-    template = Volume(noisy(texture[0], 1, 1.5), name="template")
-    places = lattice((EDGE,) * 3)
-    targets, truths = [], []
-    for seed in range(7):
-        phase = 6.28 * torch.rand(3, generator=torch.Generator().manual_seed(seed))
-
-        def source(points: torch.Tensor, phase: torch.Tensor = phase) -> torch.Tensor:
-            return points + 1.5 * torch.sin(points.roll(1, -1) / 7 + phase)
-
-        image = sample(texture, source(places)).reshape(EDGE, EDGE, EDGE)
-        truth = POINTS.clone()
-        for _ in range(60):
-            truth = truth - 0.5 * (source(truth) - POINTS)
-        targets.append(Volume(noisy(image, 50 + seed), name=f"target{seed}"))
-        truths.append(truth.numpy())
-    landmarks = LandmarkSet(tuple(Landmark(f"p{k}", tuple(p)) for k, p in enumerate(POINTS.tolist())))
-    return template, landmarks, targets, np.stack(truths)
-
-
-@pytest.fixture(scope="module")
 def alone(family):
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
@@ -119,7 +87,7 @@ def test_two_targets_are_placed_as_each_would_be_alone(family, alone):
 
 def test_what_shows_something_else_neither_joins_nor_moves_the_others(family):
     template, landmarks, targets, _ = family
-    stranger = Volume(torch.rand(EDGE, EDGE, EDGE, generator=torch.Generator().manual_seed(7)), name="stranger")
+    stranger = Volume(torch.rand(32, 32, 32, generator=torch.Generator().manual_seed(7)), name="stranger")
     matcher = Matcher(device="cpu")
     without = matcher.match_together(template, landmarks, targets[:4])
     *with_it, its = matcher.match_together(template, landmarks, [*targets[:4], stranger])

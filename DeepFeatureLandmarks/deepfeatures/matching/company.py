@@ -8,7 +8,9 @@ it says what a landmark is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -37,19 +39,34 @@ class Course:
 
 
 class Company:
-    """The targets of one template and its landmarks."""
+    """The targets of one template and its landmarks.
 
-    def __init__(self):
-        self._sums: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
+    Args:
+        sums: By kind the sum of the blocks of all targets, `(N, K, C)`, and how many of them show each point, `(N,)`.
+    """
+
+    def __init__(self, sums: Mapping[tuple, tuple[torch.Tensor, torch.Tensor]] | None = None):
+        self._sums = dict(sums or {})
+
+    @property
+    def sums(self) -> Mapping[tuple, tuple[torch.Tensor, torch.Tensor]]:
+        return MappingProxyType(self._sums)
 
     def join(self, course: Course, blocks: torch.Tensor) -> None:
         """Take in a target that shows the template's anatomy, with its blocks `(N, K, C)`."""
         shown = course.shown.to(blocks.dtype)
-        total, count = self._sums.get(course.kind, (0.0, 0.0))
-        self._sums[course.kind] = total + blocks * shown[:, None, None], count + shown
+        self.take_in(Company({course.kind: (blocks * shown[:, None, None], shown)}))
+
+    def take_in(self, other: Company) -> None:
+        """All targets of another company."""
+        for kind, (total, count) in other.sums.items():
+            known = self._sums.get(kind, (0.0, 0.0))
+            self._sums[kind] = known[0] + total, known[1] + count
 
     def others(self, course: Course) -> int:
         """How many other targets show a point of one that has joined, the point that most of them show."""
+        if course.kind not in self._sums:
+            return 0
         _, count = self._sums[course.kind]
         return int((count - course.shown.to(count.dtype)).max())
 

@@ -1,0 +1,123 @@
+"""Scans of a cohort that help one another: as those that are placed together do, whatever the order of work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed")
+pytest.importorskip("pandas")
+
+import pandas as pd
+
+from deepfeatures import cohort_company
+from deepfeatures.cli import main
+from deepfeatures.cohort_company import Accompanied
+from deepfeatures.errors import InputError
+from deepfeatures.landmarks import read_landmarks, write_landmarks
+from deepfeatures.matching import Matcher
+from deepfeatures.volume import write_volume
+
+
+@pytest.fixture
+def gathered(family, tmp_path):
+    """Of the family's first five, as it comes back from its file."""
+    template, landmarks, targets, _ = family
+    matcher = Matcher(device="cpu")
+    shown = [(target.name, cohort_company.of_one(matcher, template, landmarks, target)) for target in targets[:5]]
+    cohort_company.write(tmp_path / cohort_company.FILE, cohort_company.gather(shown))
+    return cohort_company.read(tmp_path / cohort_company.FILE, "cpu")
+
+
+@pytest.mark.parametrize("number", [1, 6], ids=["a member", "no member"])
+def test_a_scan_is_placed_as_together_with_the_members(family, gathered, number):
+    template, landmarks, targets, _ = family
+    target, matcher = targets[number], Accompanied(Matcher(device="cpu"), gathered, targets[number].name)
+    others = [other for other in targets[:5] if other is not target]
+    *_, wanted = Matcher(device="cpu").match_together(template, landmarks, [*others, target])
+    for _ in range(2):  # the second time as the first: it joins for good neither time
+        found = matcher.match(template, landmarks, target)
+        np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-3)
+    assert matcher.last_report["together_with"] == len(others)
+
+
+def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):
+    """Here by another policy of intensities; where memory is short, more coarsely."""
+    template, landmarks, targets, _ = family
+    matcher = Accompanied(Matcher(device="cpu", intensity="rank"), gathered, targets[6].name)
+    found = matcher.match(template, landmarks, targets[6])
+    alone = Matcher(device="cpu", intensity="rank").match(template, landmarks, targets[6])
+    np.testing.assert_array_equal(found.positions, alone.positions)
+    assert matcher.last_report["together_with"] == 0
+
+
+def test_members_are_spread_evenly_and_are_none_where_a_scan_has_too_few_others():
+    assert cohort_company.chosen_members(["a", "b"]) == []
+    assert cohort_company.chosen_members(["a", "b", "c"]) == ["a", "b", "c"]
+    scans = [f"scan{number:03}" for number in range(240)]
+    assert cohort_company.chosen_members(scans) == scans[::10]
+
+
+def test_a_company_that_is_broken_is_refused_in_one_sentence(gathered, tmp_path):
+    file = tmp_path / cohort_company.FILE
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"company\.safetensors cannot be read; delete it"):
+        cohort_company.read(file, "cpu")
+
+
+@pytest.fixture
+def scans(family, tmp_path, monkeypatch):
+    """The family's first five as files, in the working folder."""
+    template, landmarks, targets, _ = family
+    monkeypatch.chdir(tmp_path)
+    write_volume(template, tmp_path / "template.nii.gz")
+    write_landmarks(landmarks, tmp_path / "template.mrk.json")
+    (tmp_path / "scans").mkdir()
+    for target in targets[:4]:
+        write_volume(target, tmp_path / f"scans/{target.name}.nii.gz")
+    return tmp_path / "scans"
+
+
+def cohort(*options: str) -> int:
+    given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
+    return main(["cohort", "scans", *given, "--workers", "1", "--device", "cpu", *options])
+
+
+def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_company(scans, family):
+    template, landmarks, targets, _ = family
+    together = Matcher(device="cpu").match_together(template, landmarks, targets[:4])
+    assert cohort() in (0, 3)
+    for target, wanted in zip(targets, together, strict=False):
+        found = read_landmarks(f"out/{target.name}.mrk.json")
+        np.testing.assert_allclose(found.positions, wanted.positions, atol=0.02)  # files hold rounded headers
+    assert pd.read_csv("out/summary.csv").together_with.tolist() == [3] * 4
+    company = scans.parent / "out" / cohort_company.FILE
+    before = company.read_bytes(), company.stat().st_mtime_ns
+    write_volume(targets[5], scans / "target5.nii.gz")
+    assert cohort() in (0, 3)
+    assert (company.read_bytes(), company.stat().st_mtime_ns) == before
+    later = pd.read_csv("out/summary.csv").set_index("scan")
+    assert later.together_with["target5"] == 4
+    assert later.attempts.tolist() == [1] * 5
+
+
+def test_a_scan_that_cannot_be_read_is_no_member_and_the_others_are_placed_together(scans, capsys):
+    (scans / "target0.nii.gz").write_bytes(b"broken")
+    assert cohort() == 2
+    assert "target0" in capsys.readouterr().err
+    summary = pd.read_csv("out/summary.csv").set_index("scan")
+    assert summary.status.tolist()[0] == "failed"
+    assert summary.together_with.tolist()[1:] == [2.0] * 3
+
+
+def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
+    template, landmarks, targets, _ = family
+    assert cohort("--alone") in (0, 3)
+    assert not (scans.parent / "out" / cohort_company.FILE).exists()
+    wanted = Matcher(device="cpu").match(template, landmarks, targets[2])
+    np.testing.assert_allclose(read_landmarks("out/target2.mrk.json").positions, wanted.positions, atol=0.02)
+    assert pd.read_csv("out/summary.csv").together_with.tolist() == [0] * 4
+    capsys.readouterr()
+    assert cohort() == 2
+    message = capsys.readouterr().err
+    assert "alone" in message and "--output-dir" in message and message.count("\n") == 1
