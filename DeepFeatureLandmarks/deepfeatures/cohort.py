@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from dask.distributed import Client, Future
 
-    from deepfeatures.matching import Company
+    from deepfeatures.cohort_company import LookedAt
 
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
@@ -117,12 +118,14 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
         progress(next(done) / steps)
 
     step()
-    shown = _ended(client, look_at_one, cohort, to_look_at, step)
-    gathered = cohort_company.gather((scan, future.result()) for scan, future in shown if not future.exception())
-    if gathered.members:
-        cohort_company.write(cohort.company, gathered)
+    looked_at = {
+        scan: future for scan, future in _ended(client, look_at_one, cohort, to_look_at, step) if not future.exception()
+    }
+    if looked_at:
+        found = ((scan, future.result()) for scan, future in looked_at.items())
+        cohort_company.write(cohort.company, cohort_company.gather(found))
     reports, failures = {}, {}
-    for scan, future in _ended(client, place_one, cohort, to_do, step):
+    for scan, future in _ended(client, place_one, cohort, to_do, step, looked_at):
         error = future.exception()
         if error is None:
             reports[scan] = future.result()
@@ -134,20 +137,27 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
 
 
 def _ended(
-    client: Client, work: Callable, cohort: Cohort, scans: list[str], step: Callable[[], None]
+    client: Client,
+    work: Callable,
+    cohort: Cohort,
+    scans: list[str],
+    step: Callable[[], None],
+    known: Mapping[str, Future] = MappingProxyType({}),
 ) -> Iterator[tuple[str, Future]]:
-    """Tasks of scans, each as it ends; `step` is called after each."""
+    """Tasks of scans, each as it ends and with what is known of the scan; `step` is called after each."""
     from dask.distributed import as_completed
 
-    key = f"{work.__name__}-{{}}-{cohort.output_dir}"
-    futures = {client.submit(work, cohort, scan, key=key.format(scan), retries=RETRIES): scan for scan in scans}
+    futures = {}
+    for scan in scans:
+        arguments = [cohort, scan, *([known[scan]] if scan in known else [])]
+        key = f"{work.__name__}-{scan}-{cohort.output_dir}"
+        futures[client.submit(work, *arguments, key=key, retries=RETRIES)] = scan
     for future in as_completed(futures):
         yield futures[future], future
-        future.release()
         step()
 
 
-def place_one(cohort: Cohort, scan: str) -> dict:
+def place_one(cohort: Cohort, scan: str, looked_at: LookedAt | None = None) -> dict:
     """What a worker does: place one scan's landmarks and write them; returns who did it and how long it took."""
     import os
     import socket
@@ -161,7 +171,7 @@ def place_one(cohort: Cohort, scan: str) -> dict:
     job = placing.Job(*given, memory_bytes=memory)
     if cohort.company.exists():
         gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
-        matcher = cohort_company.Accompanied(matcher, gathered, scan)
+        matcher = cohort_company.Accompanied(matcher, gathered, scan, looked_at)
     (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
@@ -175,13 +185,13 @@ def place_one(cohort: Cohort, scan: str) -> dict:
     }
 
 
-def look_at_one(cohort: Cohort, scan: str) -> Company:
-    """What a worker does before: what one scan shows around the template's points."""
+def look_at_one(cohort: Cohort, scan: str) -> LookedAt:
+    """What a worker does before: find what one scan shows around the template's points."""
     from deepfeatures.large import read_fitting
 
     memory = _memory_of_worker()
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
-    return cohort_company.of_one(matcher, template, landmarks, read_fitting(cohort.scans[scan], memory))
+    return cohort_company.look_at(matcher, template, landmarks, read_fitting(cohort.scans[scan], memory))
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ def gathered(family, tmp_path):
     """Of the family's first five, as it comes back from its file."""
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
-    shown = [(target.name, cohort_company.of_one(matcher, template, landmarks, target)) for target in targets[:5]]
+    shown = [(target.name, cohort_company.look_at(matcher, template, landmarks, target)) for target in targets[:5]]
     cohort_company.write(tmp_path / cohort_company.FILE, cohort_company.gather(shown))
     return cohort_company.read(tmp_path / cohort_company.FILE, "cpu")
 
@@ -39,6 +39,18 @@ def test_a_scan_is_placed_as_together_with_the_members(family, gathered, number)
         found = matcher.match(template, landmarks, target)
         np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-3)
     assert matcher.last_report["together_with"] == len(others)
+
+
+def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family, gathered, monkeypatch):
+    template, landmarks, targets, _ = family
+    matcher = Matcher(device="cpu")
+    wanted = Accompanied(matcher, gathered, targets[1].name).match(template, landmarks, targets[1])
+    looked_at = cohort_company.look_at(matcher, template, landmarks, targets[1])
+    monkeypatch.setattr(Matcher, "match", lambda *_, **__: pytest.fail("it was placed already"))
+    again = Accompanied(matcher, gathered, targets[1].name, looked_at)
+    np.testing.assert_allclose(again.match(template, landmarks, targets[1]).positions, wanted.positions, atol=1e-3)
+    assert again.last_report["together_with"] == 4
+    assert again.last_report["target"] == targets[1].name
 
 
 def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):

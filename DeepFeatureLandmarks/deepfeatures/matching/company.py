@@ -9,7 +9,7 @@ it says what a landmark is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -37,6 +37,11 @@ class Course:
     shown: torch.Tensor
     kind: tuple
 
+    def on(self, device: str | torch.device) -> Course:
+        """The same on another device."""
+        tensors = {name: getattr(self, name).to(device) for name in ("pose", "before_mm", "found", "shown")}
+        return replace(self, **tensors)
+
 
 class Company:
     """The targets of one template and its landmarks.
@@ -51,6 +56,10 @@ class Company:
     @property
     def sums(self) -> Mapping[tuple, tuple[torch.Tensor, torch.Tensor]]:
         return MappingProxyType(self._sums)
+
+    def on(self, device: str | torch.device) -> Company:
+        """The same on another device."""
+        return Company({kind: (total.to(device), count.to(device)) for kind, (total, count) in self._sums.items()})
 
     def join(self, course: Course, blocks: torch.Tensor) -> None:
         """Take in a target that shows the template's anatomy, with its blocks `(N, K, C)`."""
