@@ -30,7 +30,7 @@ NIFTI = "NiftiImageIO"
 READERS = (NIFTI, "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
 
 NIFTI_TYPE = "nifti_type"
-SAME_SPACING_MM = 1e-3
+SAME_SPACING = 1e-3  # of a voxel: microscopes have voxels of less than a thousandth of a millimetre
 LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
 
 
@@ -134,11 +134,11 @@ class Volume:
         Trilinear, and smoothed first along the axes that get coarser. A volume that already has this spacing is
         returned as it is.
         """
-        if np.abs(self.spacing - spacing_mm).max() < SAME_SPACING_MM:
+        if np.abs(self.spacing / spacing_mm - 1).max() < SAME_SPACING:
             return self
         step = spacing_mm / self.spacing  # in old voxels
         old_size = np.array(self.size)
-        size = np.maximum(np.ceil(old_size / step - SAME_SPACING_MM).astype(int), 1)
+        size = np.maximum(np.ceil(old_size / step - SAME_SPACING).astype(int), 1)
         first = (old_size - 1) / 2 - (size - 1) / 2 * step
         voxels = self.voxels
         for axis in np.argsort(size / old_size):  # the axis that shrinks most first: less left to do for the others

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ def test_resampling_covers_the_same_extent(scan):
 def test_resampling_to_the_same_spacing_does_nothing():
     volume = Volume(torch.rand(4, 5, 6), spacing=np.array([1.0, 1.0005, 0.9995]))
     assert volume.resampled(1.0) is volume
+
+
+@pytest.mark.parametrize("unit_mm", [1e-6, 1e-3, 1e3])
+def test_resampling_is_the_same_in_every_unit_of_length(scan, unit_mm):
+    scaled = replace(scan, origin=scan.origin * unit_mm, spacing=scan.spacing * unit_mm)
+    known, found = scan.resampled(1.3), scaled.resampled(1.3 * unit_mm)
+    np.testing.assert_allclose(found.spacing, known.spacing * unit_mm)
+    torch.testing.assert_close(found.voxels, known.voxels)
 
 
 def test_coarsening_smooths_what_the_new_grid_cannot_hold():
