@@ -77,6 +77,13 @@ def test_a_moved_template_is_found_to_the_sub_voxel(template, landmarks, search)
     assert placed[1].position is None and placed[1].distance is None
 
 
+@pytest.mark.parametrize("search", ["dense", "patch"])
+def test_landmarks_without_a_position_stay_without_one(template, landmarks, search):
+    unplaced = LandmarkSet((landmarks[1],))
+    found = Matcher(search=search, **FAST).match(template, unplaced, shifted(template)[0])
+    assert [(one.name, one.status, one.position) for one in found] == [("gone", "missing", None)]
+
+
 @pytest.mark.parametrize("patch_size", [7, 8])
 def test_even_and_odd_patches_agree(template, landmarks, patch_size):
     target, moved = shifted(template)

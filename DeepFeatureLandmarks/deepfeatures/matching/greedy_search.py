@@ -85,6 +85,8 @@ class GreedySearch:
         Raises:
             InputError: The mask is empty, or memory is too short.
         """
+        if len(positions) == 0:
+            return []
         known, grid, voxels = self._prepare(template, positions, target, policy, clock)
         candidates, starts = self._candidates(known, grid, mask)
         told = time.monotonic()
@@ -156,13 +158,11 @@ class GreedySearch:
         grid, voxels = self._on_grid(template, spacing_mm, policy, template, clock)
         indices = grid.to_index(positions)
         nearest_voxels = np.clip(np.rint(indices), 0, np.array(grid.size) - 1)
-        maps = torch.empty(0)
-        if len(positions):
-            with clock.stage("encode"):
-                encode = patch_templates if self._settings.search == "patch" else dense_templates
-                wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
-                facts = self._facts(template, policy, nearest_voxels)
-                maps = cached(facts, lambda: encode(self._features, voxels, wanted), self._device)
+        with clock.stage("encode"):
+            encode = patch_templates if self._settings.search == "patch" else dense_templates
+            wanted = torch.from_numpy(nearest_voxels[:, ::-1].astype(np.int64))
+            facts = self._facts(template, policy, nearest_voxels)
+            maps = cached(facts, lambda: encode(self._features, voxels, wanted), self._device)
         self._template = _Template(
             volume=template,
             policy=policy,
