@@ -126,6 +126,25 @@ def test_garbage_is_refused_with_one_sentence(folder, suffix):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [5, [1, 2], torch.zeros(3), {1: 2}, {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": "none"}],
+)
+def test_files_of_something_else_than_weights_are_refused(folder, content):
+    torch.save(content, folder / "vgg.pth")
+    with pytest.raises(InputError, match="cannot be read"):
+        import_weights("vgg19-3d-pseudo", folder / "vgg.pth")
+
+
+def test_an_array_of_words_and_an_array_alone_are_refused(folder):
+    np.savez(folder / "words.npz", **{"block1_conv1.kernel": np.array(["a", "b"])})
+    np.save(folder / "alone.npy", np.zeros(3))
+    (folder / "alone.npy").rename(folder / "alone.npz")
+    for name in ("words.npz", "alone.npz"):
+        with pytest.raises(InputError, match="cannot be read"):
+            import_weights("vgg19-3d-pseudo", folder / name)
+
+
 def test_pickled_objects_are_not_run(folder):
     class Trap:
         def __reduce__(self):

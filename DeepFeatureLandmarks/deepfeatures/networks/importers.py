@@ -22,7 +22,9 @@ from deepfeatures.networks.parts import Convolution, Part
 Tensors = dict[str, torch.Tensor]
 UNREADABLE = (
     OSError,
+    AttributeError,
     LookupError,
+    TypeError,
     ValueError,
     RuntimeError,
     EOFError,
@@ -66,12 +68,12 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
     if kind not in readers:
         raise InputError(f"Weights of {network} are read from {', '.join(readers)}: {path.name} is none of these.")
     try:
-        tensors = readers[kind](path)
+        tensors = fit(readers[kind](path), path)
     except InputError:
         raise
     except UNREADABLE as error:
         raise InputError(f"The weights file {path.name} cannot be read as {kind} weights of {network}.") from error
-    return weights.save(slot, fit(tensors, path), source=path, origin=origin or _note(path))
+    return weights.save(slot, tensors, source=path, origin=origin or _note(path))
 
 
 def _note(path: Path) -> dict[str, object]:
