@@ -319,6 +319,8 @@ def test_a_picture_of_a_batch_can_be_drawn(tmp_path):
         ("steps = 3.5", "steps must be of type int"),
         ("[data]\nsize = '80'", r"data\.size must be of type int"),
         ("[data.warp]\nzoom = [1.0]", r"data\.warp\.zoom needs 2 numbers"),
+        ("[data.warp]\nzoom = ['half', 'twice']", r"data\.warp\.zoom must be of type float"),
+        ("learning_rate = '1'", "learning_rate must be of type float"),
         ("steps = ", "cannot be read"),
     ],
 )

@@ -45,11 +45,21 @@ def from_values(kind: type[Settings], values: dict[str, Any], where: str = "") -
         elif typing.get_origin(wanted) is tuple and isinstance(value, list | tuple):
             if len(value) != len(typing.get_args(wanted)):
                 raise InputError(f"The setting {label} needs {len(typing.get_args(wanted))} numbers, got {len(value)}.")
-            given[name] = tuple(float(entry) for entry in value)
-        elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-            given[name] = float(value)
+            given[name] = tuple(_number(entry, label) for entry in value)
+        elif wanted is float:
+            given[name] = _number(value, label)
         elif type(value) is wanted:
             given[name] = value
         else:
-            raise InputError(f"The setting {label} must be of type {wanted.__name__}, got {value!r}.")
+            raise _wrong_type(label, wanted, value)
     return kind(**given)
+
+
+def _number(value: Any, label: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong_type(label, float, value)
+    return float(value)
+
+
+def _wrong_type(label: str, wanted: type, value: Any) -> InputError:
+    return InputError(f"The setting {label} must be of type {wanted.__name__}, got {value!r}.")
