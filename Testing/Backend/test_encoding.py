@@ -241,6 +241,17 @@ def test_maps_beyond_the_papers_patch_size_say_so():
     assert activation_maps(deep, "stage1_block1_bn1", source, point=point, patch_size=4).complete
 
 
+@pytest.mark.parametrize("edge", [-0.5, 11.5])
+def test_a_point_on_the_volumes_face_has_the_patch_of_the_outermost_voxel(vgg, edge):
+    source = tilted(blob((12, 12, 12), (6, 6, 6)))
+    on_face, outermost = source.to_world(np.array([[edge] * 3, [np.clip(edge, 0, 11)] * 3]))
+    found, known = (
+        activation_maps(vgg, "conv2_1", source, point=point, patch_size=12).source for point in (on_face, outermost)
+    )
+    assert torch.equal(found.voxels, known.voxels)
+    assert np.allclose(found.origin, known.origin)
+
+
 def test_points_outside_and_half_given_patches_are_refused(vgg):
     source = tilted(blob((12, 12, 12), (6, 6, 6)))
     with pytest.raises(InputError, match="outside"):

@@ -74,11 +74,12 @@ def activation_maps(
 
 def _patch(volume: Volume, point: np.ndarray, size: int) -> Volume:
     """The scaled patch around a point, as a volume of its own."""
-    index = np.round(volume.to_index(np.reshape(point, (1, 3)))[0]).astype(int)
-    if (index < 0).any() or (index >= volume.size).any():
+    points = np.reshape(point, (1, 3))
+    if not volume.contains(points)[0]:
         raise InputError(
             f"The point {np.round(point, 1).tolist()} lies outside {volume.name}: give one inside it, in LPS mm."
         )
+    index = np.clip(np.rint(volume.to_index(points)[0]), 0, np.array(volume.size) - 1).astype(int)
     patch = scale_patches(cut_patches(volume.voxels, index[None], size))[0, 0]
     corner = volume.to_world((index - anchor(size))[None])[0]
     return replace(volume, voxels=patch, origin=corner, name=f"{volume.name} patch")
