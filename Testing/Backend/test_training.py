@@ -203,6 +203,16 @@ def test_a_checkpoint_counts_only_when_it_is_complete(tmp_path, monkeypatch):
     assert checkpoint.load(tmp_path, "cpu") == {"a": {"value": 1}, "b": {"value": 1}}
 
 
+@pytest.mark.parametrize("file", ["checkpoint.json", "checkpoint-0-a.pt"])
+@pytest.mark.parametrize("content", [b"", b"{", None])
+def test_a_damaged_checkpoint_says_so(tmp_path, file, content):
+    checkpoint.save({"a": {"value": torch.zeros(3)}}, tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(InputError, match="damaged"):
+        checkpoint.load(tmp_path, "cpu")
+
+
 def test_the_command_trains_resumes_and_writes_weights_that_the_network_takes(tmp_path, capsys):
     settings = tmp_path / "run.toml"
     settings.write_text(TINY_TOML)

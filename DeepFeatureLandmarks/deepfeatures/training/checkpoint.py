@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -41,9 +42,12 @@ def load(folder: Path, device: torch.device | str) -> dict[str, dict]:
     """The newest complete state in `folder`.
 
     Raises:
-        InputError: where there is none.
+        InputError: where there is none, or it cannot be read.
     """
     if not exists(folder):
         raise InputError(f"There is no checkpoint in {folder}; start without --resume.")
-    files = json.loads((folder / _INDEX).read_text())["files"]
-    return {part: torch.load(folder / name, map_location=device, weights_only=True) for part, name in files.items()}
+    try:
+        files = json.loads((folder / _INDEX).read_text())["files"]
+        return {part: torch.load(folder / name, map_location=device, weights_only=True) for part, name in files.items()}
+    except (OSError, EOFError, LookupError, RuntimeError, UnpicklingError, ValueError) as error:
+        raise InputError(f"The checkpoint in {folder} is damaged; start anew, in another folder.") from error
