@@ -12,20 +12,23 @@ def robust_affine(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The affine transform from `points` to `matches`, both `(N, 3)`, by reweighted least squares (Geman-McClure).
 
+    Computed on the CPU: in float64, which Metal lacks, and of too few points to be worth a GPU.
+
     Args:
         weights: How much each match counts before its residual is known, `(N,)`.
 
     Returns:
         Homogeneous `(4, 4)` matrix and the residual length of each match `(N,)`.
     """
-    points, matches = points.double(), matches.double()
-    current = prior = weights.double()
+    device = points.device
+    points, matches, prior = (given.cpu().double() for given in (points, matches, weights))
+    current = prior
     for _ in range(iterations):
         matrix = _weighted_fit(points, matches, current)
         residuals = (points @ matrix[:3, :3].T + matrix[:3, 3] - matches).norm(dim=1)
         scale = 1.5 * residuals.median() + 1e-3
         current = prior / (1 + (residuals / scale) ** 2) ** 2
-    return matrix.float(), residuals.float()
+    return matrix.float().to(device), residuals.float().to(device)
 
 
 def in_proportion(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:

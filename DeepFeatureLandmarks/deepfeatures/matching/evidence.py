@@ -57,7 +57,7 @@ def gather(settled: Settled) -> torch.Tensor:
     here, there = settled.here, settled.there
     around = ball(AROUND, STEP, here.device).float()
     apart = sample(settled.features, here[:, None] + around) - sample(settled.seen, there[:, None] + around)
-    stretches = torch.linalg.svdvals(settled.pose[:3, :3])
+    stretches = torch.linalg.svdvals(settled.pose[:3, :3].cpu()).to(here.device)  # Metal lacks it
     columns = (
         settled.distances.clamp(min=1e-8),
         apart.square().mean((1, 2)).clamp(min=1e-8),
@@ -75,5 +75,5 @@ def _slopes(image: torch.Tensor, points: torch.Tensor, scale: int) -> torch.Tens
     places = points[:, None] + around
     steps = torch.eye(3, device=points.device)
     slopes = torch.cat([sample(smoothed, places + step) - sample(smoothed, places - step) for step in steps], -1) / 2
-    squares = torch.linalg.eigvalsh(slopes.mT @ slopes / len(around))
+    squares = torch.linalg.eigvalsh((slopes.mT @ slopes / len(around)).cpu()).to(points.device)  # Metal lacks it
     return squares.clamp(min=1e-6).sqrt() + 0.02

@@ -47,7 +47,7 @@ class Scan:
 
     def to_world(self, points: torch.Tensor) -> np.ndarray:
         """LPS positions of own millimetres, `(N, 3)`."""
-        return self.grid.to_world((points / self.spacing).double().cpu().numpy())
+        return self.grid.to_world((points / self.spacing).cpu().double().numpy())
 
     def covers(self, points: torch.Tensor, margin_mm: float = 0.0) -> torch.Tensor:
         """Which of the points, in own millimetres, lie inside the voxels grown by a margin."""

@@ -63,11 +63,11 @@ class Geometry:
 def rotations(degrees: torch.Tensor) -> torch.Tensor:
     """Rotation matrices `(batch, 3, 3)` from angles about the three axes, shape `(batch, 3)`."""
     angle = torch.deg2rad(degrees)
-    generators = torch.zeros((len(angle), 3, 3), device=angle.device)
+    generators = angle.new_zeros((len(angle), 3, 3))
     for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
         generators[:, i, j] = -angle[:, axis]
         generators[:, j, i] = angle[:, axis]
-    return torch.linalg.matrix_exp(generators)
+    return torch.linalg.matrix_exp(generators.cpu()).to(angle.device)  # Metal lacks it
 
 
 def random_geometries(
