@@ -90,14 +90,15 @@ def _read(path: Path) -> torch.Tensor | None:
 
 
 def _write(path: Path, features: torch.Tensor) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     kept = features.detach().cpu().contiguous()
     if kept.nbytes > LIMIT_BYTES:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as draft:
-        save_file({TENSOR: kept}, draft, metadata={HASH: tensors_hash([kept])})
+        # not by save_file, whose error of a full disk is no OSError
+        draft.write_bytes(save({TENSOR: kept}, metadata={HASH: tensors_hash([kept])}))
 
 
 def _make_room(newest: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +24,24 @@ from deepfeatures.volume import Volume, write_volume
 def own_cache(tmp_path_factory, monkeypatch):
     """Tests neither read nor fill the user's cache."""
     monkeypatch.setenv("DEEPFEATURES_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def small_files():
+    """A context in which no file may grow beyond so many bytes, as on a full disk; POSIX only."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,14 @@ def test_a_folder_that_cannot_be_made_costs_nothing_but_time(tmp_path, monkeypat
     encoding = Encoding()
     assert torch.equal(cached({}, encoding, CPU), cached({}, encoding, CPU))
     assert encoding.calls == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX matter")
+def test_a_full_disk_costs_nothing_but_time(small_files):
+    encoding = Encoding()
+    with small_files(1000):
+        assert torch.equal(cached({}, encoding, CPU), encoding())
+    assert not list(cache_folder().iterdir())
 
 
 def test_content_counts_and_names_do_not(scan):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,14 @@ def test_pickled_objects_are_not_run(folder):
     with pytest.raises(InputError):
         import_weights("vgg19-3d-pseudo", folder / "vgg.npz")
     assert not (folder / "sprung").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX matter")
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder, small_files):
+    source = write_npz(folder / "vgg.npz", keras_arrays())
+    with small_files(1000), pytest.raises(InputError, match="cannot be written"):
+        import_weights("vgg19-3d-pseudo", source)
+    assert not list((folder / "weights").iterdir())
 
 
 def test_a_missing_file_and_a_network_without_weights_are_refused(folder):

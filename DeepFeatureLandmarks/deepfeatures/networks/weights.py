@@ -76,7 +76,7 @@ def save(
         source: The file that they were read from.
         origin: What else is known of that file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     folder = weights_folder()
     note = {"source": source.name, "source_sha256": sha256(source), "tensors": sorted(tensors)}
@@ -87,7 +87,8 @@ def save(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as staging:
             staged = Path(staging) / path.name
-            save_file(dict(tensors), staged, metadata={"slot": slot, "source": source.name})
+            # not by save_file, whose error of a full disk is no OSError
+            staged.write_bytes(serialized(dict(tensors), metadata={"slot": slot, "source": source.name}))
             staged_note = staged.with_suffix(".json")
             staged_note.write_text(json.dumps({"sha256": sha256(staged), **note}, indent=1), encoding="utf-8")
             staged.replace(path)
