@@ -22,6 +22,7 @@ from deepfeatures.cohort_command import cohort
 from deepfeatures.errors import InputError
 from deepfeatures.evaluate_command import evaluate
 from deepfeatures.quality_command import quality
+from deepfeatures.terminal import mend_streams
 
 BAD_INPUT, SOME_MISSING, INTERRUPTED = 2, 3, 130
 # The base of every error about arguments; click's own class, wherever this version of typer keeps click.
@@ -283,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever a user can cause ends in one line on standard error.
     """
+    mend_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments, prog_name="deepfeatures", standalone_mode=False, obj=arguments)
@@ -298,6 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not is_out_of_memory(error):
             raise
         return _refuse(out_of_memory("this"))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _refuse(
+            f"cannot read or write {error.filename or 'what is printed'} ({error.strerror}); "
+            "check the path, your rights and the room that is left"
+        )
     if code == INTERRUPTED:
         _say("interrupted; every file that was written is whole")
     return code or 0

@@ -1,6 +1,11 @@
-"""Tables on the terminal."""
+"""Tables on the terminal, and streams that bear whatever is printed."""
 
 from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -14,3 +19,17 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     console.print(table)
+
+
+def mend_streams() -> None:
+    """Let standard streams take whatever is printed: where one is closed, and what its encoding cannot say."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:  # it has taken the place of a closed one, which a file of ours would have got
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

@@ -89,6 +89,7 @@ TARGETS = {
     "folder without DICOM": (lambda: Path("x").mkdir(), "x", "no DICOM volume"),
     "two targets of one name": (lambda: None, "a.nii.gz b.nrrd a.nii.gz", "both be written"),
     "names that differ by case": (lambda: image("A.nrrd", noise(4, 5, 6)), "a.nii.gz A.nrrd", "both be written"),
+    "a name that is too long": (lambda: None, "x" * 300 + ".nii.gz", "cannot read"),
     "absent among good ones": (lambda: None, "a.nii.gz absent.nii.gz b.nrrd", "does not exist"),
 }
 OPTIONS = {
@@ -254,6 +255,37 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(case):
     result = run(case, "a.nii.gz")
     assert result.returncode == 2
     assert "cannot write" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are closed as POSIX does it")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_keep_nothing_from_being_placed(case, closed):
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    assert run(case, "a.nii.gz", preexec_fn=close).returncode == 0
+    assert len(read_landmarks(case / "out/a.mrk.json")) == 2
+
+
+def test_what_a_terminal_cannot_show_is_shown_otherwise(case, monkeypatch):
+    (case / "a.nii.gz").rename(case / "mädchen→.nii.gz")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = run(case, "mädchen→.nii.gz")
+    assert result.returncode == 0, result.stderr
+    assert r"m\xe4dchen\u2192.mrk.json: 2 of 2" in result.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_output_that_goes_nowhere_is_one_line(case):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "deepfeatures", "networks"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "No space left on device" in result.stderr
 
 
 def test_there_are_thirty_kinds_of_bad_input_and_a_good_one(place, fake_matcher):
