@@ -29,7 +29,7 @@ def to_lps(values: Sequence[object], system: str, name: str, path: Path) -> tupl
     """LPS mm from three numbers, or texts of numbers, in `system`."""
     try:
         x, y, z = (float(value) for value in values if not isinstance(value, bool))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} has no three numbers as the position of {name!r}; correct or remove it") from error
     if not all(math.isfinite(value) for value in (x, y, z)):
         raise InputError(f"{path} has a position of {name!r} that is not finite; correct or remove it")

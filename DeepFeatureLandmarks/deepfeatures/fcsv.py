@@ -33,7 +33,10 @@ def parse(text: str, path: Path) -> LandmarkSet:
         columns = [column.strip() for column in header["columns"].split(",")]
     if not {"x", "y", "z"} <= set(columns):
         raise InputError(f"{path} has no columns x, y and z; save the points from 3D Slicer again")
-    rows = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
+    try:
+        rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
+    except csv.Error as error:
+        raise InputError(f"{path} is damaged; save the points from 3D Slicer again") from error
     return LandmarkSet(
         tuple(_landmark(row, columns, index + 1, system, path) for index, row in enumerate(rows)), landmark_stem(path)
     )

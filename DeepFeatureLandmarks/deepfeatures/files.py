@@ -42,9 +42,12 @@ def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with Unix line ends, whole or not at all; raises `InputError` where that cannot be done."""
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all; raises `InputError` where that cannot be done.
+
+    Halves of characters, as names of files that are not UTF-8 have them, are written as JSON escapes them.
+    """
     with whole_file(path) as draft:
-        draft.write_bytes(text.encode("utf-8"))
+        draft.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def ensure_folder(path: str | Path) -> Path:

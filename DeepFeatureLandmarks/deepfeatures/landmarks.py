@@ -34,10 +34,15 @@ def read_landmarks(path: str | Path) -> LandmarkSet:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark first
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path} is not a readable text file; give landmarks as .mrk.json, .fcsv or .csv") from error
-    landmarks = _format_of(path).parse(text, path)
+    file_format = _format_of(path)
+    try:
+        text = content.decode("utf-8-sig")  # spreadsheets put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8; save it again, as a spreadsheet as CSV UTF-8") from error
+    landmarks = file_format.parse(text, path)
     if not landmarks.landmarks:
         raise InputError(f"{path} holds no landmarks; place at least one point and save again")
     return landmarks

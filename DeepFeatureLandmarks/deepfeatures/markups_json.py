@@ -26,7 +26,7 @@ def parse(text: str, path: Path) -> LandmarkSet:
     """The control points of all markups in a file, in order."""
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise InputError(f"{path} is not JSON; save the points from 3D Slicer as .mrk.json again") from error
     markups = content.get("markups") if isinstance(content, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):

@@ -239,12 +239,15 @@ def test_landmark_stem(path, stem):
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, "three"]}]), "no three numbers"),
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, None]}]), "no three numbers"),
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, float("nan")]}]), "not finite"),
+        ("a.mrk.json", markup([{"label": "A", "position": [1, 2, 10**400]}]), "no three numbers"),
+        ("a.mrk.json", '{"markups": [' + "9" * 6000 + "]}", "not JSON"),
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, 3], "positionStatus": "lost"}]), "unknown position"),
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, 3]}], coordinateSystem="IJK"), "LPS or RAS"),
         ("a.mrk.json", markup([{"label": "A", "position": [1, 2, 3]}], coordinateUnits="um"), "convert"),
         ("a.fcsv", "", "no landmarks"),
         ("a.fcsv", "# CoordinateSystem = 2\nA,1,2,3,1,1\n", "LPS or RAS"),
         ("a.fcsv", "# columns = label,r\nA,1\n", "columns x, y and z"),
+        ("a.fcsv", "A" * 200_000 + ",1,2,3,1,1\n", "damaged"),
         ("a.fcsv", "A,1,2\n", "no three numbers"),
         ("a.fcsv", "A,1,2,inf,1,1\n", "not finite"),
         ("a.csv", "", "no header"),
@@ -258,7 +261,8 @@ def test_landmark_stem(path, stem):
         ("a.csv", "name,x,y,z,distance\nA,1,2,3,far\n", "score"),
         ("a.csv", 'name,x,y,z\n"A,1,2,3\n', "comma separated"),
         ("a.txt", "A 1 2 3\n", r"\.mrk\.json, \.fcsv or \.csv"),
-        ("a.mrk.json", b"\xff\xfe\x00", "not a readable text"),
+        ("a.mrk.json", b"\xff\xfe\x00", "not text in UTF-8"),
+        ("a.csv", "name,x,y,z\nä,1,2,3\n".encode("latin-1"), "save it again, as a spreadsheet as CSV UTF-8"),
     ],
 )
 def test_a_bad_file_is_refused_with_a_sentence_that_names_it(tmp_path, name, content, words):
@@ -275,6 +279,13 @@ def test_an_absent_file_or_a_folder_is_refused(tmp_path):
         read_landmarks(tmp_path / "a.mrk.json")
     with pytest.raises(InputError, match="not a readable text"):
         read_landmarks(tmp_path)
+
+
+def test_half_a_character_in_a_name_is_written_and_read_back(tmp_path):
+    path = tmp_path / "a.mrk.json"
+    points = LandmarkSet((Landmark("\ud800A", (1.0, 2.0, 3.0)),))
+    write_landmarks(points, path)
+    assert read_landmarks(path)[0] == points[0]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
