@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfeatures.errors import InputError, damaged, sheared
+from deepfeatures.files import require_utf8_name
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -27,12 +28,14 @@ def dicom_series(path: Path) -> list[str]:
     One file where it holds all slices; none where `path` is no DICOM.
 
     Raises:
-        InputError: Where `path` does not exist, is a folder without exactly one volume, or the slices are no grid.
+        InputError: Where `path` does not exist or is not UTF-8, is a folder without exactly one volume, or the slices
+            are no grid.
     """
     import SimpleITK as sitk
 
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
+    require_utf8_name(path)
     if path.is_dir():
         files = _only_series(path)
     elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":

@@ -50,6 +50,14 @@ def write_text(path: str | Path, text: str) -> None:
         draft.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
+def require_utf8_name(path: str | Path) -> None:
+    """Raise `InputError` where a path is not UTF-8, as names from old systems are not: ITK would end the process."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {path} is not UTF-8; rename the file or the folder that bears it") from error
+
+
 def ensure_folder(path: str | Path) -> Path:
     """Make the folder `path` where it does not exist, and prove that files can be written to it.
 

@@ -17,7 +17,7 @@ import torch
 from deepfeatures import metaimage, nifti, ome_zarr
 from deepfeatures.dicom import MODALITY, dicom_header, dicom_series, dicom_tag
 from deepfeatures.errors import InputError, damaged, not_finite, sheared
-from deepfeatures.files import whole_file
+from deepfeatures.files import require_utf8_name, whole_file
 from deepfeatures.regions import read_averaged
 from deepfeatures.resampling import resample_axis
 
@@ -219,11 +219,12 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     """Write `volume` as `.nii.gz`, `.nii`, `.nrrd` or `.mha`, float32, whole or not at all.
 
     Raises:
-        InputError: Where the suffix is another or the file cannot be written.
+        InputError: Where the suffix is another, the path is not UTF-8 or the file cannot be written.
     """
     import SimpleITK as sitk
 
     path = Path(path)
+    require_utf8_name(path)
     suffix = next((suffix for suffix in WRITABLE_SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise InputError(f"cannot write {path}: give a name that ends in one of {', '.join(WRITABLE_SUFFIXES)}")

@@ -257,6 +257,15 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(case):
     assert "cannot write" in result.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_not_utf8_is_one_line_and_ends_no_process(case):
+    (case / "a.nii.gz").rename(case / "m\udce4dchen.nii.gz")
+    result = run(case, "b.nrrd", "m\udce4dchen.nii.gz")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "is not UTF-8; rename" in result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are closed as POSIX does it")
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
 def test_closed_standard_streams_keep_nothing_from_being_placed(case, closed):

@@ -410,6 +410,11 @@ def test_writing_where_nothing_can_be_written_says_so(tmp_path, scan):
             write_volume(scan, folder / "a.nii.gz")
 
 
+def test_writing_to_a_name_that_is_not_utf8_is_refused(tmp_path, scan):
+    with pytest.raises(InputError, match="is not UTF-8"):
+        write_volume(scan, tmp_path / "m\udce4dchen.nii.gz")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a POSIX matter")
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 @pytest.mark.parametrize("room", [0, 100, 20_000])
