@@ -150,7 +150,7 @@ def _ended(
     futures = {}
     for scan in scans:
         arguments = [cohort, scan, *([known[scan]] if scan in known else [])]
-        key = f"{work.__name__}-{scan}-{cohort.output_dir}"
+        key = ascii(f"{work.__name__}-{scan}-{cohort.output_dir}")
         futures[client.submit(work, *arguments, key=key, retries=RETRIES)] = scan
     for future in as_completed(futures):
         yield futures[future], future

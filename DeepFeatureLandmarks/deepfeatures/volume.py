@@ -246,6 +246,7 @@ def opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
     """A reader of one file whose header is found good, and its `(3, 4)` matrix from voxel index to LPS mm."""
     import SimpleITK as sitk
 
+    require_utf8_name(path)
     format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if format_reader not in READERS:
         raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage, OME-Zarr or a DICOM series, undamaged")

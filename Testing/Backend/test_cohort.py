@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -108,6 +109,16 @@ def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder,
     assert again.status.eq("placed").all()
     assert again.attempts["scan5"] == 2 + cohorts.RETRIES
     assert again.attempts["scan4"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_not_utf8_fails_alone(folder, client):
+    (folder / "scans/scan5.nii.gz").rename(folder / "scans/m\udce4dchen.nii.gz")
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    summary = cohorts.run(cohort, client).set_index("scan")
+    assert "is not UTF-8; rename" in summary.failure["m\udce4dchen"]
+    assert summary.drop("m\udce4dchen").status.eq("placed").all()
 
 
 def test_results_of_another_template_are_not_mixed_in(folder):
