@@ -2,7 +2,12 @@
 
 import base64
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +97,25 @@ def test_a_stopped_run_goes_on_and_computes_nothing_twice(folder):
     finished = path.read_bytes()
     study.run(job)
     assert path.read_bytes() == finished
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent as POSIX does it")
+def test_an_interrupt_ends_all_processes_and_says_so_in_one_line(folder, tmp_path):
+    policies = [word for policy in ("percentile", "zscore", "histogram", "rank") for word in ("--intensity", policy)]
+    grid = ["--network", "mind", "--network", "vgg19-3d-random", "--patch-size", "12", *policies]
+    command = ["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), *grid, "--workers", "2"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "deepfeatures", *command, "--device", "cpu"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob("out/cells/*")) and run.poll() is None:
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=120)  # ends only once no process holds the pipe
+    assert run.returncode == 130
+    assert said.strip().count("\n") == 0, said
+    assert len(list(tmp_path.glob("out/cells/*"))) < 8
 
 
 def test_another_template_needs_another_folder(folder):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,19 @@ def run(study: Study, workers: int = 1, progress: Callable[[float], None] = lamb
             for done in run_group(study, group):
                 progress((number + done) / len(groups))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Ctrl+C reaches every process of a terminal: only this one is to answer
+    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **deaf) as pool:
         futures = [pool.submit(_whole_group, study, group) for group in groups]
-        for number, future in enumerate(as_completed(futures)):
-            future.result()
-            progress((number + 1) / len(groups))
+        try:
+            for number, future in enumerate(as_completed(futures)):
+                future.result()
+                progress((number + 1) / len(groups))
+        except BaseException:  # an interrupt, or a case that cannot be used: what others compute is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def groups_of(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
