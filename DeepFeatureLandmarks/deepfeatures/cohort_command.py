@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
-    from dask.distributed import Client
+    from dask.distributed import Client, Worker
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
@@ -93,10 +94,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     from dask.distributed import Client, LocalCluster
 
     if scheduler is None:
-        with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
-            Client(cluster) as client,
-        ):
+        local = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50, "preload": __name__}
+        with LocalCluster(n_workers=workers, **local) as cluster, Client(cluster) as client:
             yield client
         return
     try:
@@ -108,6 +107,11 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         ) from error
     with client:
         yield client
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called by dask in every process of this machine's cluster: Ctrl+C reaches them all, and only we are to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _conclude(summary, path: Path) -> int:
