@@ -281,6 +281,20 @@ def _check_paths(job: Job) -> None:
             raise InputError(f"the result {path} would replace a file that was given; choose another --output-dir")
     if job.report and job.report.resolve() in {path.resolve() for path in outputs}:
         raise InputError(f"--report {job.report} would replace a result; choose another name")
+    for path in filter(_has_points_of_a_person, outputs):
+        raise InputError(
+            f"the result would replace points of {path} that somebody has placed or locked; "
+            "choose another --output-dir, or move the file away"
+        )
+
+
+def _has_points_of_a_person(path: Path) -> bool:
+    """Whether a file holds a point that is locked, or one without the feature distance that every found one has."""
+    try:
+        points = read_landmarks(path) if path.exists() else ()
+    except InputError:  # whatever it is, it holds no points
+        return False
+    return any(point.locked or (point.is_defined and point.distance is None) for point in points)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -106,6 +106,26 @@ def test_want_of_memory_is_one_sentence_with_a_way_out(place, fake_matcher, capf
     assert len(read_landmarks("out/b.mrk.json")) == 2
 
 
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0), Landmark("PC", (4.0, 5.0, 6.0))], "placed or locked"),
+        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0, locked=True)], "placed or locked"),
+        ([Landmark("AC", None, "missing", locked=True)], "placed or locked"),
+        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0), Landmark("PC", None, "missing")], ""),
+    ],
+)
+def test_points_of_a_person_are_not_replaced_and_found_ones_are(place, fake_matcher, case, capfd, points, words):
+    path = case / "out/b.mrk.json"
+    path.parent.mkdir()
+    write_landmarks(LandmarkSet(tuple(points)), path)
+    before = path.read_bytes()
+    assert place("a.nii.gz", "b.nrrd") == (2 if words else 0)
+    assert words in capfd.readouterr().err
+    assert (path.read_bytes() == before) == bool(words)
+    assert (case / "out/a.mrk.json").exists() != bool(words)
+
+
 def test_an_error_that_no_user_caused_is_not_hidden(place, fake_matcher):
     fake_matcher.failures = {"a": RuntimeError("mat1 and mat2 shapes cannot be multiplied")}
     with pytest.raises(RuntimeError, match="mat1"):
