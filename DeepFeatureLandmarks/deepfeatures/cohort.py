@@ -86,18 +86,19 @@ def prepare(cohort: Cohort) -> None:
     clash += [scan for scan in cohort.scans if cohort.output_of(scan).resolve() in given]
     if clash:
         raise InputError(f"the result of {clash[0]} would replace a file that was given; choose another --output-dir")
-    positions = read_landmarks(cohort.landmarks).positions
+    landmarks = read_landmarks(cohort.landmarks)
     content = {
         "template": str(cohort.template.resolve()),
-        "landmarks": np.round(positions, 4).tolist(),
+        "names": [landmark.name for landmark in landmarks],
+        "landmarks": np.round(landmarks.positions, 4).tolist(),
         "alone": cohort.alone,
     }
     text = json.dumps(content, indent=1).replace("NaN", "null") + "\n"
     known = cohort.output_dir / SETTINGS
     if known.exists() and known.read_text(encoding="utf-8") != text:
         raise InputError(
-            f"{cohort.output_dir} holds results of another template, or placed alone where these are to be placed"
-            " together, or the other way around; choose another --output-dir"
+            f"{cohort.output_dir} holds results of another template or other landmarks, or placed alone where these are"
+            " to be placed together, or the other way around; choose another --output-dir"
         )
     write_text(known, text)
     ensure_folder(cohort.output_dir / ATTEMPTS)

@@ -131,6 +131,15 @@ def test_results_of_another_template_are_not_mixed_in(folder):
         cohorts.prepare(cohort_of(folder))
 
 
+def test_results_of_landmarks_of_other_names_are_not_mixed_in(folder):
+    cohorts.prepare(cohort_of(folder))
+    points = read_landmarks(folder / "template.mrk.json")
+    renamed = (replace(points[0], name="A"), *points.landmarks[1:])
+    write_landmarks(replace(points, landmarks=renamed), folder / "template.mrk.json")
+    with pytest.raises(InputError, match="other landmarks"):
+        cohorts.prepare(cohort_of(folder))
+
+
 def test_the_command_reads_bids_folders(folder, capsys):
     for subject, session in (("sub-01", "ses-1"), ("sub-01", "ses-2"), ("sub-02", "")):
         path = folder / "bids" / subject / session / "anat"
