@@ -20,7 +20,7 @@ def find_scans(folder: str | Path) -> dict[str, Path]:
     """Volume files and OME-Zarr folders by name without image suffix, sorted by it.
 
     Of a flat folder all its files; where the folder has `sub-*` folders (BIDS), the volumes in `anat` folders below
-    them, sessions included.
+    them, sessions included. Hidden files do not count.
 
     Raises:
         InputError: There is no such folder, it has no volumes, or two of them bear one name.
@@ -34,6 +34,8 @@ def find_scans(folder: str | Path) -> dict[str, Path]:
     files = bids if subjects else folder.iterdir()
     scans: dict[str, Path] = {}
     for file in sorted(files):
+        if file.name.startswith("."):  # macOS puts a ._scan.nii.gz beside each scan on a foreign disk
+            continue
         if (file.name.lower().endswith(SINGLE_FILES) and file.is_file()) or is_zarr(file):
             other = scans.setdefault(image_stem(file), file)
             if other is not file:

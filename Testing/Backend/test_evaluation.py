@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
+from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
 from deepfeatures.volume import Volume, write_volume
 
 pytest.importorskip("pandas")
@@ -226,6 +226,17 @@ def test_each_case_in_turn_is_the_template(folder, tmp_path):
     assert len(errors[["template", "target"]].drop_duplicates()) == 5 * 4
     assert errors.error_mm.max() < 0.5
     pd.testing.assert_frame_equal(errors, pd.read_csv(tmp_path / "out/errors.csv"))
+
+
+def test_what_a_converter_or_a_system_put_beside_scans_is_not_taken_for_landmarks_or_scans(folder):
+    write_landmarks(read_landmarks(folder / "case0.mrk.json"), folder / "case0.fcsv")
+    (folder / "case0.mrk.json").unlink()
+    (folder / "case0.json").write_text('{"Modality": "MR"}')
+    for name in ("case1.nii.gz", "case1.mrk.json"):
+        (folder / f"._{name}").write_bytes(b"\0\5\26\7")
+    found = {case.name: case.landmarks.name for case in find_cases(folder)}
+    assert list(found) == [f"case{number}" for number in range(5)]
+    assert found["case0"] == "case0.fcsv"
 
 
 def test_cases_may_be_named_in_a_table(folder):

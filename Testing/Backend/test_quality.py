@@ -235,6 +235,7 @@ vtkMRMLMarkupsFiducialNode_1,1.5,2,-5,0,0,0,1,1,1,0,1,AC,
 
 def test_afids_files_belong_to_the_scan_whose_name_they_begin_with(tmp_path):
     (tmp_path / "sub-01_T1w_afids.fcsv").write_text(AFIDS)
+    (tmp_path / "._sub-01_T1w_afids.fcsv").write_bytes(b"\0\5\26\7")  # as macOS leaves them on other systems' disks
     (annotation,) = read_rater(tmp_path, scans=("sub-01_T1w", "sub-01", "sub-02_T1w"))
     assert (annotation.scan, annotation.person, annotation.rater) == ("sub-01_T1w", "sub-01", tmp_path.name)
     assert annotation.landmarks[0].position == (-1.5, -2, -5)

@@ -48,7 +48,9 @@ def find_cases(source: str | Path) -> list[Case]:
 def _beside(folder: Path) -> list[Case]:
     cases = []
     for name, image in find_scans(folder).items():
-        beside = [image.with_name(name + suffix) for suffix in LANDMARK_SUFFIXES]
+        # .json last: converters put a scan's acquisition parameters there
+        suffixes = sorted(LANDMARK_SUFFIXES, key=".json".__eq__)
+        beside = [image.with_name(name + suffix) for suffix in suffixes]
         cases += [Case(name, image, path) for path in beside if path.exists()][:1]
     return cases
 

@@ -40,7 +40,7 @@ class Annotation:
 
 
 def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str] = ()) -> list[Annotation]:
-    """Every landmark file of a folder, in the order of the files' times, then names.
+    """Every landmark file of a folder that is not hidden, in the order of the files' times, then names.
 
     Args:
         folder: With one `.mrk.json`, `.fcsv` or `.csv` a scan.
@@ -54,7 +54,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
-    files = [file for file in folder.iterdir() if file.name.lower().endswith(LANDMARK_SUFFIXES)]
+    files = [file for file in folder.iterdir() if _names_landmarks(file.name)]
     if not files:
         raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
     annotations: dict[str, Annotation] = {}
@@ -67,6 +67,10 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
             raise InputError(f"{file} names several landmarks {', '.join(landmarks.duplicate_names)}; rename them")
         annotations[scan] = Annotation(scan, rater or folder.resolve().name, landmarks, order)
     return list(annotations.values())
+
+
+def _names_landmarks(name: str) -> bool:
+    return name.lower().endswith(LANDMARK_SUFFIXES) and not name.startswith(".")
 
 
 def _scan_of(stem: str, scans: Sequence[str]) -> str:
