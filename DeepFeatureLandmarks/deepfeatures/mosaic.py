@@ -37,7 +37,7 @@ def write_mosaic(patch: torch.Tensor, activation: torch.Tensor, path: str | Path
     columns = max(_grid(len(voxels))[1] for _, voxels in halves)
     rows = max(_grid(len(voxels))[0] for _, voxels in halves)
     figure = Figure(figsize=(2 * columns * PANEL_INCHES + 0.4, rows * PANEL_INCHES + 0.9), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a landmark's name may hold $
     for half, (name, voxels) in zip(figure.subfigures(1, 2, wspace=0.05), halves, strict=True):
         half.suptitle(name, fontsize="medium")
         panels = half.subplots(*_grid(len(voxels)), squeeze=False).flat

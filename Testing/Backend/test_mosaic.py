@@ -24,6 +24,12 @@ def test_mosaic_of_nothing_but_one_value_is_drawn(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
+def test_a_title_is_drawn_as_it_stands(tmp_path):
+    pytest.importorskip("matplotlib")
+    write_mosaic(torch.zeros(4, 4, 4), torch.zeros(2, 2, 2), tmp_path / "a.png", title=r"conv1_1, $\frac$")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
 def test_mosaic_where_nothing_can_be_written_says_so(tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(InputError, match="cannot write"):
