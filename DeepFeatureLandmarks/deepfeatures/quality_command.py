@@ -53,7 +53,7 @@ def quality(
     volumes = Scans(paths)
     annotations = []
     for rater in raters:
-        name, equals, folder = str(rater).partition("=")
+        name, equals, folder = (str(rater), "", "") if rater.is_dir() else str(rater).partition("=")
         annotations += read_rater(folder if equals else name, name if equals else None, tuple(paths))
     if len({(annotation.rater, annotation.scan) for annotation in annotations}) < len(annotations):
         raise InputError("two raters bear the same name; give them as NAME=FOLDER with names of their own")

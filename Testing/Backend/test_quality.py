@@ -280,6 +280,10 @@ def test_the_command_says_by_its_exit_code_whether_something_is_flagged(people, 
     assert "report.html" in capsys.readouterr().out
     assert "L tip" in (tmp_path / "out/flagged.csv").read_text()
     assert main(["quality", folders[0], "--output-dir", str(tmp_path / "few")]) in (0, 3)
+    (tmp_path / "run=2").mkdir()
+    odd = str((tmp_path / "expert").rename(tmp_path / "run=2/expert"))
+    for rater in (odd, f"she={odd}"):
+        assert main(["quality", rater, "--output-dir", str(tmp_path / "odd")]) in (0, 3)
 
 
 @pytest.mark.parametrize(
