@@ -20,6 +20,7 @@ from deepfeatures.errors import damaged, not_finite
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 SINGLE_FILE = b"n+1"
+SECOND_VERSION = (b"n+2", b"ni2")
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
 SPACE_UNITS = 7  # the bits of xyzt_units that are about space
 FLOATS = {16: "f4", 64: "f8"}  # datatype: numpy's name
@@ -69,6 +70,15 @@ def read_header(path: Path) -> NiftiHeader | None:
         voxel_bytes=math.prod(lengths[: max(axes, 0)]) * bits // 8,
         float_type=order + FLOATS[datatype] if datatype in FLOATS else None,
     )
+
+
+def is_second_version(path: Path) -> bool:
+    """Whether a file is NIfTI-2, which ITK takes for no volume at all."""
+    try:
+        with _open(path) as file:
+            return file.read(8)[4:7] in SECOND_VERSION
+    except (EOFError, OSError, zlib.error):
+        return False
 
 
 def count_not_finite(path: Path, header: NiftiHeader) -> int:

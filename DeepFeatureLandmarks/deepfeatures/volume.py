@@ -249,6 +249,8 @@ def opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
     require_utf8_name(path)
     format_reader = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if format_reader not in READERS:
+        if nifti.is_second_version(path):
+            raise InputError(f"{path} is NIfTI-2, which cannot be read; convert it to NIfTI-1")
         raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage, OME-Zarr or a DICOM series, undamaged")
     header = nifti.read_header(path) if format_reader == NIFTI else None
     sform = header.sform if header else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -46,6 +47,11 @@ def text(path: str, content: str = "hello") -> None:
     Path(path).write_text(content)
 
 
+def nifti2(path: str) -> None:
+    header = (540).to_bytes(4, "little") + b"n+2\0\r\n\x1a\n"
+    Path(path).write_bytes(gzip.compress(header.ljust(2000, b"\0")))
+
+
 def cut_image(path: str, keep: float) -> None:
     image(path, noise(20, 20, 20))
     cut(path, keep)
@@ -65,6 +71,7 @@ TARGETS = {
     "text named NIfTI": (lambda: text("x.nii.gz"), "x.nii.gz", "not a volume"),
     "text named NRRD": (lambda: text("x.nrrd"), "x.nrrd", "not a volume"),
     "text named DICOM": (lambda: text("x.dcm"), "x.dcm", "not a volume"),
+    "NIfTI-2": (lambda: nifti2("x.nii.gz"), "x.nii.gz", "is NIfTI-2"),
     "a landmark file": (lambda: None, "template.mrk.json", "not a volume"),
     "a picture": (lambda: image("x.png", np.zeros((8, 8), np.uint8)), "x.png", "not a volume"),
     "cut NIfTI": (lambda: cut_image("x.nii", 0.9), "x.nii", "cut short"),
