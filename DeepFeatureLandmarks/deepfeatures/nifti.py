@@ -1,7 +1,9 @@
-"""What ITK does not tell of a NIfTI file: its sform as it stands, missing voxels, and voxels that are not finite.
+"""What ITK does not tell of a NIfTI file: its sform and voxel size as they stand, missing voxels, and voxels that are
+not finite.
 
 ITK takes the voxel size from another field than the sform, so that a file in which the two differ, as several programs
-write them, would be read at the wrong scale; and it puts 0 where voxels are missing or not finite.
+write them, would be read at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing
+or not finite.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ class NiftiHeader:
 
     Args:
         sform: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm; `None` where the file has none.
+        pixdim: Voxel size along x, y, z, which counts where the sform does not, in the file's unit, shape `(3,)`.
         voxel_offset: Bytes before the first voxel.
         voxel_bytes: Bytes of all voxels.
         float_type: numpy's name of the voxels' type where it can hold NaN, else `None`.
     """
 
     sform: np.ndarray | None
+    pixdim: np.ndarray
     voxel_offset: int
     voxel_bytes: int
     float_type: str | None
@@ -66,6 +70,7 @@ def read_header(path: Path) -> NiftiHeader | None:
     ras_mm = MM_PER_UNIT.get(header[123] & SPACE_UNITS, 1.0)
     return NiftiHeader(
         sform=sform * ras_mm * np.array([[-1.0], [-1.0], [1.0]]) if code > 0 else None,
+        pixdim=np.array(struct.unpack_from(order + "3f", header, 80), float),
         voxel_offset=int(offset) if math.isfinite(offset) else 0,
         voxel_bytes=math.prod(lengths[: max(axes, 0)]) * bits // 8,
         float_type=order + FLOATS[datatype] if datatype in FLOATS else None,

@@ -264,6 +264,8 @@ def opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
         except RuntimeError as error:
             raise (sheared(path) if "orthonormal" in str(error) else damaged(path)) from error
         _check_header(reader, path)
+        if header and sform is None and not (np.isfinite(header.pixdim) & (header.pixdim != 0)).all():
+            raise _without_geometry(path)
         affine = _affine(reader) if sform is None else sform
         _check_affine(affine, path)
         yield reader, affine
@@ -331,9 +333,13 @@ def _affine(source: sitk.ImageFileReader | sitk.Image) -> np.ndarray:
     return np.column_stack([direction * source.GetSpacing()[:3], source.GetOrigin()[:3]])
 
 
+def _without_geometry(path: Path) -> InputError:
+    return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
+
+
 def _check_affine(affine: np.ndarray, path: Path) -> None:
     if not np.isfinite(affine).all() or not np.linalg.norm(affine[:, :3], axis=0).all():
-        raise InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
+        raise _without_geometry(path)
     if not _is_rectangular(affine):
         raise sheared(path)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -195,6 +197,20 @@ def test_nifti_voxel_size_is_that_of_the_sform(tmp_path):
     """Some programs leave the header's other voxel sizes at 1."""
     volume = read_volume(nifti(tmp_path / "a.nii.gz", np.diag([0.8, 0.8, 3.0, 1.0])))
     np.testing.assert_allclose(volume.spacing, [0.8, 0.8, 3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, math.nan])
+def test_nifti_without_voxel_size_is_refused_unless_the_sform_has_it(tmp_path, scan, size):
+    path = tmp_path / "a.nii"
+    write_volume(scan, path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 84, size)  # pixdim along y
+    path.write_bytes(content)
+    assert np.allclose(read_volume(path).spacing, scan.spacing, atol=1e-4)
+    struct.pack_into("<h", content, 254, 0)  # sform_code
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no usable voxel size"):
+        read_volume(path)
 
 
 def test_nifti_in_micrometres_is_read_in_millimetres(tmp_path):
