@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
+REPORTED = ("together_with", "worker", "seconds", "note")  # what a worker tells of a scan
 
 
 @dataclass(frozen=True)
@@ -251,16 +252,38 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
 
     attempts = [file.name.rsplit(".", 1)[0] for file in (cohort.output_dir / ATTEMPTS).iterdir()]
     counts = pd.Series(attempts, dtype=str).value_counts()
-    rows = []
+    told, failures, rows = {**_told_before(cohort), **reports}, dict(failures), []
     for scan, path in cohort.scans.items():
         row = {"scan": scan, "status": "failed", "attempts": int(counts.get(scan, 0)), "placed": 0, "missing": ""}
         if scan not in failures:
-            placed = read_landmarks(cohort.output_of(scan))
-            trips = [landmark.round_trip for landmark in placed if landmark.round_trip is not None]
-            row["status"] = "some landmarks missing" if placed.missing else "placed"
-            row["placed"] = len(placed) - len(placed.missing)
-            row["missing"] = "; ".join(placed.missing)
-            row["mean_round_trip_mm"] = np.mean(trips).round(3) if trips else None
-        rows.append({**row, **reports.get(scan, {}), "failure": failures.get(scan, ""), "file": str(path)})
-    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", "together_with", "worker"]
-    return pd.DataFrame(rows).reindex(columns=[*columns, "seconds", "note", "failure", "file"])
+            try:
+                row |= _found_in(cohort.output_of(scan)) | told.get(scan, {})
+            except InputError:  # somebody else's doing: ours appear whole
+                failures[scan] = f"{cohort.output_of(scan)} is damaged; delete it and run again"
+        rows.append({**row, "failure": failures.get(scan, ""), "file": str(path)})
+    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", *REPORTED]
+    summary = pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])
+    return summary.astype({"together_with": "Int64"})
+
+
+def _found_in(result: Path) -> dict:
+    """What the summary says of a result."""
+    placed = read_landmarks(result)
+    trips = [landmark.round_trip for landmark in placed if landmark.round_trip is not None]
+    return {
+        "status": "some landmarks missing" if placed.missing else "placed",
+        "placed": len(placed) - len(placed.missing),
+        "missing": "; ".join(placed.missing),
+        "mean_round_trip_mm": np.mean(trips).round(3) if trips else None,
+    }
+
+
+def _told_before(cohort: Cohort) -> dict[str, dict]:
+    """What workers told of scans in an earlier run, by the summary that it left."""
+    import pandas as pd
+
+    try:
+        summary = pd.read_csv(cohort.output_dir / SUMMARY, dtype={"scan": str}).set_index("scan")
+        return summary[list(REPORTED)].to_dict("index")
+    except (OSError, ValueError, KeyError):  # none, or somebody has changed it
+        return {}

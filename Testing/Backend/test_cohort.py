@@ -110,6 +110,18 @@ def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder,
     assert again.status.eq("placed").all()
     assert again.attempts["scan5"] == 2 + cohorts.RETRIES
     assert again.attempts["scan4"] == 1
+    for told in ("worker", "seconds"):
+        assert again.drop("scan5")[told].equals(summary.drop("scan5")[told]), "what the first run told is kept"
+
+
+def test_a_result_that_somebody_damaged_is_named_with_the_way_out(folder, client):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    cohort.output_of("scan2").write_text("{}")
+    summary = cohorts.run(cohort, client).set_index("scan")
+    assert summary.status["scan2"] == "failed"
+    assert "scan2.mrk.json is damaged; delete it" in summary.failure["scan2"]
+    assert summary.drop("scan2").status.eq("placed").all()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
