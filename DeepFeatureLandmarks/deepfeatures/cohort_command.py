@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout=CONNECT_S)
         client.wait_for_workers(1, timeout=CONNECT_S)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, asyncio.TimeoutError, ValueError) as error:  # until Python 3.11 not the built-in TimeoutError
         raise InputError(
             f"no dask scheduler with workers answers at {scheduler}; check the address and that workers run"
         ) from error

@@ -202,6 +202,16 @@ def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, opti
     assert message.count("\n") == 1
 
 
+def test_a_scheduler_without_workers_is_refused(monkeypatch):
+    monkeypatch.setattr(cohort_command, "CONNECT_S", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        pytest.raises(InputError, match="no dask scheduler with workers"),
+        cohort_command._client(cluster.scheduler_address, None),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("device", "name", "gpus", "own"),
     [
