@@ -19,7 +19,8 @@ from deepfeatures.errors import InputError, damaged
 from deepfeatures.regions import Region, Stored
 
 SUFFIXES = (".ome.zarr", ".zarr")
-GROUP_FILES = ("zarr.json", ".zgroup")  # of versions 3 and 2
+OF_ZARR_3 = "zarr.json"
+GROUP_FILES = (OF_ZARR_3, ".zgroup")  # of versions 3 and 2
 MM_PER_UNIT = {"meter": 1e3, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6}
 WORLD_AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 ORIENTATIONS = {
@@ -72,6 +73,11 @@ def _open(path: Path):
         import zarr
     except ImportError as error:
         raise InputError(f"{path} needs zarr to be read; install it with pip install '.[large]'") from error
+    if (path / OF_ZARR_3).is_file() and int(zarr.__version__.partition(".")[0]) < 3:
+        raise InputError(
+            f"{path} is an OME-Zarr of version 0.5, which zarr {zarr.__version__} cannot read; install zarr 3, which"
+            " needs Python 3.11 or newer"
+        )
     try:
         return zarr.open_group(str(path), mode="r")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -19,6 +19,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
 from deepfeatures.large import VOXEL_BYTES, WORKING_SPACE, memory_available, read_fitting
 from deepfeatures.matching import Matcher
+from deepfeatures.ome_zarr import read_levels
 from deepfeatures.regions import Stored, block_means, factors_to_fit, read_averaged
 from deepfeatures.scan_folder import find_scans
 from deepfeatures.volume import Volume, check_volume, image_stem, read_volume, write_volume
@@ -230,6 +231,14 @@ def test_ome_zarr_lies_where_its_metadata_say(write_zarr, version):
     np.testing.assert_allclose(volume.spacing, [0.5, 2, 3])
     np.testing.assert_allclose(volume.origin, [30, 20, 10])
     np.testing.assert_allclose(volume.direction, np.eye(3))
+
+
+def test_what_an_old_zarr_cannot_read_is_told_from_what_is_damaged(write_zarr, monkeypatch):
+    old, new = (write_zarr(np.zeros((4, 5, 6)), name=f"{version}.ome.zarr", version=version) for version in (2, 3))
+    monkeypatch.setattr("zarr.__version__", "2.18.3")
+    assert read_levels(old)
+    with pytest.raises(InputError, match=r"install zarr 3, which needs Python 3\.11"):
+        read_levels(new)
 
 
 def test_units_channels_axis_order_and_the_scale_of_all_levels_count(write_zarr):
