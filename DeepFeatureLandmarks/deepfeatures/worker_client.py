@@ -125,17 +125,20 @@ class WorkerClient:
     def wait(self, request: int, timeout_s: float | None = None) -> Event:
         """Block until the request has its result or error; `TimeoutError` where that takes longer.
 
-        What happens to other requests meanwhile is told by the next `poll`.
+        What happens to other requests meanwhile is told by the next `poll`, or to who waits for them.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
+        earlier, self._unread = deque(self._unread), []
         while True:
             try:
-                event = self._events.get(timeout=None if end is None else max(end - time.monotonic(), 0))
+                left_s = None if end is None else max(end - time.monotonic(), 0)
+                event = earlier.popleft() if earlier else self._events.get(timeout=left_s)
             except queue.Empty:
                 raise TimeoutError(f"the worker has not answered within {timeout_s:g} s") from None
             if event.request != request:
                 self._unread.append(event)
             elif event.kind in ENDS:
+                self._unread += earlier
                 return event
 
     def cancel(self) -> None:

@@ -114,6 +114,14 @@ def test_hello_lists_what_can_be_chosen(shared):
     assert layer["available"] and layer["channels"] > 0 and layer["receptive_field"] > 0
 
 
+def test_requests_may_be_waited_for_in_any_order(shared):
+    first, second, third = (shared.hello() for _ in range(3))
+    for request in (second, first):
+        assert shared.wait(request, 60).request == request
+    assert shared.wait(third, 60).kind == "result"
+    assert not shared.poll()
+
+
 def test_activations_come_with_their_own_grid(shared):
     settings = PlaceSettings(network="vgg19-3d-random", layer="conv2_2", device="cpu")
     content = shared.wait(shared.activations(blobs(), POINTS[0], settings, 12), PATIENCE_S).content
