@@ -196,6 +196,23 @@ def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, o
     assert message.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ((Landmark("a", None, "missing"), Landmark("b", None, "missing")), "no landmark with a position"),
+        ((Landmark("a", (9.0, 9, 9)), Landmark("a", (5.0, 5, 5))), "several landmarks a; rename"),
+    ],
+)
+def test_landmarks_that_cannot_be_compared_are_refused_before_anything_is_computed(
+    folder, tmp_path, capsys, points, words
+):
+    write_landmarks(LandmarkSet(points), folder / "case0.mrk.json")
+    assert main(["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--network", "mind"]) == 2
+    message = capsys.readouterr().err
+    assert "case0.mrk.json" in message and words in message and message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
     one, other, *_ = (case.read() for case in find_cases(folder))
     for network, layer, radius in (("mind", "ssc_r1_d2", None), ("vgg19-3d-random", "conv2_1", 4.0)):

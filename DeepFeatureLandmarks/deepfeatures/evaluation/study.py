@@ -22,7 +22,7 @@ from deepfeatures.evaluation.cells import Cell
 from deepfeatures.evaluation.dense_grid import DenseGrid
 from deepfeatures.evaluation.peers import PEERS
 from deepfeatures.files import ensure_folder, write_text
-from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.landmarks import LandmarkSet, read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.volume import Volume
 
@@ -61,11 +61,17 @@ class Study:
 
 
 def prepare(study: Study) -> None:
-    """Make the folder, and see that what it holds is of the same study.
+    """See that landmarks can be compared by name, make the folder, and see that what it holds is of the same study.
 
     Raises:
-        InputError: The folder cannot be written to or holds another study's results.
+        InputError: A case's landmarks cannot be used; the folder cannot be written to or holds another study's results.
     """
+    for case in dict.fromkeys((*study.templates, *study.targets)):
+        landmarks = read_landmarks(case.landmarks)
+        if landmarks.duplicate_names:
+            raise InputError(f"{case.landmarks} has several landmarks {landmarks.duplicate_names[0]}; rename them")
+        if case in study.templates and len(landmarks.missing) == len(landmarks):
+            raise InputError(f"{case.landmarks} has no landmark with a position; choose another --template")
     ensure_folder(study.output_dir / CELLS)
     templates = [str(case.image.resolve()) for case in study.templates]
     settings = {"templates": templates, "search_radius_mm": study.search_radius_mm}
