@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ NIFTI = "NiftiImageIO"
 READERS = (NIFTI, "NrrdImageIO", "MetaImageIO", "GDCMImageIO")
 
 NIFTI_TYPE = "nifti_type"
+PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+_ONE_READER = threading.RLock()
 SAME_SPACING = 1e-3  # of a voxel: microscopes have voxels of less than a thousandth of a millimetre
 LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
 
@@ -258,7 +261,7 @@ def opened(path: Path) -> Iterator[tuple[sitk.ImageFileReader, np.ndarray]]:
         sform = None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with _any_sform() if sform is not None else nullcontext():
+    with _reading(any_sform=sform is not None):
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
@@ -354,15 +357,20 @@ def _is_rectangular(affine: np.ndarray) -> bool:
 
 
 @contextmanager
-def _any_sform() -> Iterator[None]:
-    """Let ITK read the voxels of a NIfTI file whose sform it would refuse, for us to make use of the sform."""
-    name = "ITK_NIFTI_SFORM_PERMISSIVE"
-    before = os.environ.get(name)
-    os.environ[name] = "ON"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+def _reading(*, any_sform: bool) -> Iterator[None]:
+    """One thread after the other; lets ITK read the voxels of a NIfTI file whose sform it would refuse, for us to make
+    use of the sform, where any will do.
+
+    It is told so by the environment, which all threads share.
+    """
+    with _ONE_READER:
+        before = os.environ.get(PERMISSIVE)
+        if any_sform:
+            os.environ[PERMISSIVE] = "ON"
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop(PERMISSIVE, None)
+            else:
+                os.environ[PERMISSIVE] = before

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfeatures import volume as volumes
 from deepfeatures.errors import InputError
 from deepfeatures.landmarks import read_landmarks
 from deepfeatures.volume import Volume, check_volume, image_stem, read_volume, write_volume
@@ -191,6 +193,25 @@ def test_nifti_sform_that_is_not_quite_rigid_is_kept_exactly(tmp_path):
     affine[0, 1] = 0.004
     volume = read_volume(nifti(tmp_path / "a.nii.gz", affine))
     np.testing.assert_allclose(volume.index_to_world, LPS_FROM_RAS @ affine, atol=1e-7)
+
+
+def test_what_itk_is_told_of_a_sform_does_not_outlive_readers_in_two_threads(tmp_path, monkeypatch):
+    monkeypatch.delenv(volumes.PERMISSIVE, raising=False)
+    path = nifti(tmp_path / "a.nii.gz", np.eye(4))
+    reads, may_end = threading.Event(), threading.Event()
+
+    def read():
+        with volumes.opened(path):
+            reads.set()
+            may_end.wait(10)
+
+    other = threading.Thread(target=read)
+    with volumes.opened(path):
+        other.start()
+        reads.wait(0.3)
+    may_end.set()
+    other.join()
+    assert volumes.PERMISSIVE not in os.environ
 
 
 def test_nifti_voxel_size_is_that_of_the_sform(tmp_path):
