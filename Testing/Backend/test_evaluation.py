@@ -223,6 +223,13 @@ def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
             assert seconds > 0
 
 
+def test_a_template_without_placed_landmarks_does_not_stop_the_study(folder):
+    template, target = (case.read()[0] for case in find_cases(folder)[:2])
+    unplaced = LandmarkSet((Landmark("a", None, "missing"),))
+    for positions, _ in DenseGrid("mind", "ssc_r1_d1", [8, 12], device="cpu").place(template, unplaced, target):
+        assert np.isnan(positions).all()
+
+
 def test_what_does_not_fit_into_memory_is_searched_block_by_block(folder, monkeypatch):
     one, other, *_ = (case.read() for case in find_cases(folder))
     fits = DenseGrid("mind", "ssc_r1_d2", (8,), device="cpu").place(*one, other[0])[0][0]

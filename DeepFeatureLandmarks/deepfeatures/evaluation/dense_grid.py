@@ -60,6 +60,10 @@ class DenseGrid:
 
         The seconds are what this size alone would have taken, the template's features apart.
         """
+        positions = landmarks.positions
+        defined = np.isfinite(positions).all(axis=1)
+        if not defined.any():
+            return [(positions, 0.0) for _ in self._features]
         spacing_mm = float(np.min(template.spacing))
         of_template, of_target = (on_common_grid(volume, spacing_mm) for volume in (template, target))
         if not self._fits(of_template) or not self._fits(of_target):
@@ -69,8 +73,6 @@ class DenseGrid:
         start = time.perf_counter()
         seen = self._encode(of_target, policy, template)
         encode_s = time.perf_counter() - start
-        positions = landmarks.positions
-        defined = np.isfinite(positions).all(axis=1)
         indices = of_template.to_index(positions[defined])
         voxels = np.clip(np.rint(indices), 0, np.array(of_template.size) - 1)
         offsets = indices - voxels
