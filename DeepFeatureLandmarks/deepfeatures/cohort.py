@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from deepfeatures import cohort_company, placing
 from deepfeatures.errors import InputError
 from deepfeatures.files import ensure_folder, write_text
 from deepfeatures.landmarks import read_landmarks
+from deepfeatures.quiet import native_silence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
+AT_WORK = Lock()  # dask gives a process several threads; they share what it keeps, which is of one scan at a time
 REPORTED = ("together_with", "worker", "seconds", "note")  # what a worker tells of a scan
 
 
@@ -174,7 +177,8 @@ def place_one(cohort: Cohort, scan: str, looked_at: LookedAt | None = None) -> d
     if cohort.company.exists():
         gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
         matcher = cohort_company.Accompanied(matcher, gathered, scan, looked_at)
-    (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
+    with AT_WORK:
+        (outcome,) = placing.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
     who = f"{socket.gethostname()}:{os.getpid()}"
@@ -193,7 +197,10 @@ def look_at_one(cohort: Cohort, scan: str) -> LookedAt:
 
     memory = _memory_of_worker()
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
-    return cohort_company.look_at(matcher, template, landmarks, read_fitting(cohort.scans[scan], memory))
+    with native_silence():
+        target = read_fitting(cohort.scans[scan], memory)
+    with AT_WORK:
+        return cohort_company.look_at(matcher, template, landmarks, target)
 
 
 @lru_cache(maxsize=1)

@@ -134,6 +134,28 @@ def test_a_name_that_is_not_utf8_fails_alone(folder, client):
     assert summary.drop("m\udce4dchen").status.eq("placed").all()
 
 
+def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
+    """They share a matcher, and dask gives a worker several unless it is told otherwise."""
+    cohort, place, busy, most = cohort_of(folder), cohorts.placing.place, [], []
+
+    def watched(*arguments):
+        busy.append(arguments)
+        most.append(len(busy))
+        time.sleep(0.05)
+        yield from place(*arguments)
+        busy.pop()
+
+    monkeypatch.setattr(cohorts.placing, "place", watched)
+    cohorts.prepare(cohort)
+    with (
+        distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        summary = cohorts.run(cohort, client)
+    assert set(summary.status) == {"placed"}
+    assert (max(most), len(most)) == (1, SCANS)
+
+
 def test_results_of_another_template_are_not_mixed_in(folder):
     cohorts.prepare(cohort_of(folder))
     cohorts.prepare(cohort_of(folder))
