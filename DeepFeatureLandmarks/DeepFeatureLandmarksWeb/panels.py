@@ -14,6 +14,7 @@ from trame.widgets.vuetify3 import (
     VTooltip,
 )
 
+from DeepFeatureLandmarksLib.presets import LARGEST_PATCH, SMALLEST_PATCH
 from DeepFeatureLandmarksWeb.pictures import COLUMNS
 
 
@@ -64,7 +65,7 @@ def place_panel(name, actions) -> None:
                 spellcheck="false",
                 focus=(actions.show, "[row.name]"),
                 change=(actions.rename, "[row.index, $event.target.value]"),
-                keydown_enter="$event.target.blur()",
+                v_on_keydown_enter="$event.target.blur()",
                 blur="$event.target.value = row.name",
             )
         with html.Td(style="width:64px;white-space:nowrap"):
@@ -110,12 +111,11 @@ def place_panel(name, actions) -> None:
             label="Patch size (voxels)",
             v_model=(name.patch_size,),
             type="number",
-            min=4,
-            max=64,
             density="compact",
             variant="outlined",
             hide_details=True,
             classes="mb-2",
+            raw_attrs=[f'min="{SMALLEST_PATCH}"', f'max="{LARGEST_PATCH}"'],
         )
     VSelect(
         label="Compute on",
@@ -325,7 +325,7 @@ def small_icon(icon: str, title: str, click, *, disabled: str = "", stop: bool =
         size="x-small",
         density="comfortable",
         raw_attrs=attributes,
-        **{"click_stop" if stop else "click": click},
+        **{"v_on_click_stop" if stop else "click": click},
         **more,
     ):
         VIcon(icon, size="16")

@@ -78,6 +78,22 @@ def test_review_by_keys_dragging_and_undo(visitor):
     visitor.picture("3-undone")
 
 
+def test_review_by_the_buttons_of_a_row(visitor):
+    visitor.open_demo()
+    visitor.place()
+    first, second = (row["name"] for row in visitor.state("rows")[:2])
+
+    def press(button: str, name: str) -> None:
+        visitor.page.locator(".review tbody tr").filter(has_text=name).get_by_label(button).click()
+
+    press("Accept", first)
+    visitor.wait_until("state('judged') == 1", 20)
+    press("Reject", second)
+    visitor.wait_until("state('judged') == 2", 20)
+    statuses = {row["name"]: row["status"] for row in visitor.state("rows")}
+    assert (statuses[first], statuses[second]) == ("accepted", "rejected")
+
+
 def is_orange(visitor) -> np.ndarray:
     """Which pixels of the target's axial view show proposed points and their circles: nothing else there is orange."""
     box = visitor.page.locator(".side-target .view-axial").bounding_box()
@@ -153,6 +169,7 @@ def test_marking_renaming_deleting_by_mouse(visitor):
     names.last.fill("pons")
     names.last.press("Enter")
     visitor.wait_until("state('message').includes('a name of its own')", 20)
+    assert visitor.page.evaluate("document.activeElement.tagName") != "INPUT"  # keys are for the review again
     visitor.button("Delete").first.click()
     visitor.wait_until("state('landmarks').length == 18", 20)
     assert "anterior commissure" not in [row["name"] for row in visitor.state("landmarks")]
@@ -164,6 +181,7 @@ def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refu
     visitor.wait_until("state('preset') == 'own' && state('feature_note').includes('Weights: ')")
     assert "channels; each sees" in visitor.state("feature_note") and "mm wide" in visitor.state("feature_note")
     field = visitor.page.get_by_label("Patch size (voxels)")
+    assert (field.get_attribute("min"), field.get_attribute("max")) == ("4", "64")
     for text in ("", "13.5", "500"):
         field.fill(text)
         visitor.wait_until("state('why_not').startsWith('Give a patch size')", 20)
