@@ -124,12 +124,7 @@ class Page:
 
     def _side(self, side: str) -> None:
         state = getattr(self._name, side)
-        with html.Div(
-            classes=f"side side-{side}",
-            dragover="$event.preventDefault(); $event.currentTarget.classList.add('dropping')",
-            dragleave="$event.currentTarget.classList.remove('dropping')",
-            drop=f"$event.preventDefault(); window.deepfeatures.drop($event, '{side}')",
-        ):
+        with html.Div(classes=f"side side-{side}"):
             self._head(side, state)
             with html.Div(
                 classes=(f"'views' + ({self._name.enlarged} ? ' only' : {self._name.is_3d} ? ' with-3d' : '')",)

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from web_visitors import PICTURES
 
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.landmarks import read_landmarks, write_landmarks
 from deepfeatures.phantom import make_pair
+from deepfeatures.volume import write_volume
 
 
 def mean_error_mm(placed, truth) -> float:
@@ -219,6 +220,25 @@ def test_looking_inside_and_comparing(visitor):
     visitor.page.wait_for_timeout(2000)
     visitor.picture("5-wide")
     visitor.button("3D views").click()
+
+
+def test_files_and_folders_are_dropped_onto_a_side(visitors, server, tmp_path):
+    template, landmarks, target, _ = make_pair(48)
+    write_volume(template, tmp_path / "head.nii.gz")
+    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    folder = tmp_path / "scan" / "of today"
+    folder.mkdir(parents=True)
+    write_volume(target, folder / "other.mha")
+    visitor = visitors(server.url)
+    visitor.drop(".side-template", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
+    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')", 20)
+    visitor.drop(".side-target", tmp_path / "scan")
+    visitor.wait_until("state('target__SideState__title') == 'other' && state('why_not') == ''", 20)
+    visitor.page.evaluate("document.addEventListener('drop', (event) => { window.stays = event.defaultPrevented; })")
+    visitor.drop(".panel", tmp_path / "head.mrk.json")  # the browser would open it in place of the page
+    visitor.page.wait_for_function("window.stays")
 
 
 @pytest.mark.data

@@ -95,6 +95,16 @@ class Visitor:
             self.page.get_by_text("Volume (NIfTI").last.click()
         chooser.value.set_files(str(file))
 
+    def drop(self, place: str, path: Path) -> None:
+        """Drop a file or a folder of the system onto what the CSS selector `place` names."""
+        box = self.page.locator(place).bounding_box()
+        where = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        what = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        session = self.page.context.new_cdp_session(self.page)
+        for step in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": step, "data": what, **where})
+        session.detach()
+
     def open_demo(self) -> None:
         """Replace whatever is open by the demo pair."""
         is_first = self.button("Try the demo pair").count()

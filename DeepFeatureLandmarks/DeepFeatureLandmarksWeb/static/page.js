@@ -36,13 +36,36 @@
     input.click();
   }
 
-  function drop(event, side) {
-    event.currentTarget.classList.remove("dropping");
-    const files = [...event.dataTransfer.files];
+  // What a dropped file or folder holds; a DICOM series is often dropped as its folder.
+  async function filesOf(entry) {
+    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    const reader = entry.createReader();
+    const files = [];
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
+      if (!some.length) return files;
+      for (const each of some) files.push(...(await filesOf(each)));
+    }
+  }
+
+  async function drop(event, side) {
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+    const files = (await Promise.all(entries.map(filesOf))).flat();
     const isLandmarks = files.length === 1 && /\.(mrk\.json|json|fcsv|csv)$/i.test(files[0].name);
     if (!isLandmarks) upload(side, files);
     else upload(side === "template" ? "landmarks" : "reference", files);
   }
+
+  // Of the whole page, not of a side alone: the browser would leave the page to open a file that falls beside one.
+  for (const kind of ["dragover", "dragleave", "drop"])
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      const side = event.target.closest(".side");
+      for (const each of document.querySelectorAll(".side"))
+        each.classList.toggle("dropping", kind === "dragover" && each === side);
+      if (kind === "drop" && side) drop(event, side.classList.contains("side-template") ? "template" : "target");
+    });
 
   document.addEventListener("keydown", (event) => {
     const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
@@ -72,5 +95,5 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
-  window.deepfeatures = { choose, drop, save, tile };
+  window.deepfeatures = { choose, save, tile };
 })();
