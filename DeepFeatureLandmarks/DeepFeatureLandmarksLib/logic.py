@@ -253,7 +253,8 @@ class DeepFeatureLandmarksLogic:
         if placement.output is not None:
             for row in self.reviewRows(placement.output):
                 if row.name == name and not row.isFree:
-                    raise InputError(f"{name} was {row.status} by a person; reject it to have it placed again.")
+                    judgement = "corrected" if row.status == "corrected" else "accepted"
+                    raise InputError(f"{name} was {judgement} by a person; reject it to have it placed again.")
         self._startMatch("placeAgain", placement, LandmarkSet((_namedLandmark(placement.templateLandmarks, name),)))
 
     def cancel(self) -> None:

@@ -14,6 +14,7 @@ STATUS_TEXTS = {
     "rejected": "✗ rejected",
     "missing": "○ not found",
 }
+RIGHTLY_MISSING = "✓ not found"
 WITHOUT_POSITION = ("rejected", "missing")
 
 
@@ -51,6 +52,11 @@ class ReviewRow:
     reason: str = ""
 
     @property
+    def statusText(self) -> str:
+        """For people."""
+        return RIGHTLY_MISSING if self.status == "missing" and self.locked else STATUS_TEXTS[self.status]
+
+    @property
     def isOpen(self) -> bool:
         """Whether a person has yet to judge the point: a proposal, or nothing where something should be."""
         return not self.locked and self.status in ("proposed", "missing")
@@ -62,7 +68,8 @@ class ReviewRow:
 
     @property
     def canBeRejected(self) -> bool:
-        return self.status not in WITHOUT_POSITION
+        """Also that it is missing, once accepted: it is looked for again then."""
+        return self.locked or self.status not in WITHOUT_POSITION
 
     @property
     def isFree(self) -> bool:

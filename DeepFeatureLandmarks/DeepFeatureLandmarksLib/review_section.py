@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 
 from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.review import STATUS_TEXTS, ReviewRow
+from DeepFeatureLandmarksLib.review import ReviewRow
 
 COLUMNS = {
     "Landmark": "The most doubtful first; click to go there in both scans",
@@ -145,7 +145,7 @@ class ReviewSection:
             _number(row.expectedError),
             chance,
             _number(row.roundTrip),
-            STATUS_TEXTS[row.status],
+            row.statusText,
             "✓",
             "✗",
         )

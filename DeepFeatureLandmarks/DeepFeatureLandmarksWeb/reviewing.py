@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from slicer import vtkMRMLMarkupsNode
 
-from DeepFeatureLandmarksLib.review import STATUS_TEXTS, ReviewRow
+from DeepFeatureLandmarksLib.review import ReviewRow
 from DeepFeatureLandmarksWeb.circles import Circles
 from DeepFeatureLandmarksWeb.desk import JUDGED_COLOUR, PROPOSED_COLOUR, Desk
 from DeepFeatureLandmarksWeb.sides import positions_of
@@ -75,8 +75,8 @@ class Reviewing:
         rows = desk.logic.reviewRows(desk.output) if desk.output else []
         state.rows = [_shown(row) for row in rows]
         state.has_expected = any(row.expectedError is not None for row in rows)
-        state.open_rows = sum(row.status == OPEN for row in rows)
-        state.judged = len(rows) - state.open_rows - sum(row.status == "missing" for row in rows)
+        state.open_rows = sum(row.isOpen for row in rows)
+        state.judged = len(rows) - state.open_rows
         self._colour(rows)
         self._draw_circles()
 
@@ -123,7 +123,7 @@ def _shown(row: ReviewRow) -> dict:
     return {
         "name": row.name,
         "status": row.status,
-        "told": STATUS_TEXTS[row.status],
+        "told": row.statusText,
         "reason": row.reason,
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,

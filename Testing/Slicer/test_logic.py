@@ -150,6 +150,23 @@ def test_what_was_not_found_is_missing_not_guessed(place, client, logic):
     assert {row.name: row.reason for row in logic.reviewRows(run.node)} == {"A": "", "B": "outside the target", "C": ""}
 
 
+def test_what_was_accepted_as_missing_is_looked_for_again_once_that_is_rejected(place, client, logic):
+    def row(node):
+        return next(row for row in logic.reviewRows(node) if row.name == "B")
+
+    client.lost = {"B"}
+    node = place().node
+    assert (row(node).statusText, row(node).isOpen, row(node).canBeRejected) == ("○ not found", True, False)
+    logic.accept(node, row(node).index)
+    assert (row(node).statusText, row(node).isOpen, row(node).canBeRejected) == ("✓ not found", False, True)
+    client.lost = set()
+    assert place(node).kept == ("B",)
+    with pytest.raises(InputError, match="accepted by a person; reject it"):
+        place(node, name="B")
+    logic.reject(node, row(node).index)
+    assert place(node, name="B").placed == ("B",)
+
+
 def test_a_point_that_was_not_found_and_then_placed_by_hand_has_no_reason(place, client, logic):
     client.lost = {"B"}
     node = place().node

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 from web_visitors import PICTURES
 
@@ -93,6 +94,31 @@ def test_review_by_the_buttons_of_a_row(visitor):
     visitor.wait_until("state('judged') == 2", 20)
     statuses = {row["name"]: row["status"] for row in visitor.state("rows")}
     assert (statuses[first], statuses[second]) == ("accepted", "rejected")
+
+
+def test_what_was_not_found_can_be_accepted_and_looked_for_again(visitors, server, tmp_path):
+    template, landmarks, target, _ = make_pair(64)
+    write_volume(template, tmp_path / "head.nii.gz")
+    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    write_volume(target, tmp_path / "other.nii.gz")
+    whole = sitk.ReadImage(tmp_path / "other.nii.gz")
+    sitk.WriteImage(whole[:, : whole.GetHeight() // 2, :], tmp_path / "half.nii.gz")
+    visitor = visitors(server.url)
+    visitor.choose("Open a volume", tmp_path / "head.nii.gz", side=".side-template")
+    visitor.wait_until("state('template__SideState__title') != '' && !state('is_loading')")
+    visitor.choose("Open", tmp_path / "head.mrk.json", side=".tab-place")
+    visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')")
+    visitor.choose("Open a volume", tmp_path / "half.nii.gz", side=".side-target")
+    visitor.wait_until("state('why_not') == ''")
+    visitor.place()
+    lost = visitor.state("current")
+    row = visitor.page.locator(".review tbody tr").filter(has_text=lost)
+    assert "○ not found" in row.inner_text()
+    visitor.page.keyboard.press("a")
+    visitor.wait_until("state('judged') == 1 && state('open_rows') == 17", 20)
+    assert "✓ not found" in row.inner_text()
+    row.get_by_label("Reject").click()
+    visitor.wait_until(f"state('rows').some(row => row.name == '{lost}' && row.status == 'rejected')", 20)
 
 
 def is_orange(visitor) -> np.ndarray:
