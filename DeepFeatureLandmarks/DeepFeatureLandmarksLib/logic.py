@@ -477,7 +477,9 @@ class DeepFeatureLandmarksLogic:
         if event.kind == "progress":
             return
         self._catalogRequest = None
-        if event.kind == "error":
+        if event.cause == "cancelled":  # with whatever else was on its way
+            self.requestCatalog()
+        elif event.kind == "error":
             self.onError(event.text)
         else:
             self.catalog = event.content

@@ -98,7 +98,6 @@ class Placing:
     def show_catalog(self) -> None:
         """Fill the choices of networks and devices."""
         catalog, state = self._desk.logic.catalog, self._desk.state
-        state.is_busy = False
         state.devices = [{"title": DEVICES[name], "value": name} for name in deviceNames(catalog)]
         state.networks = [
             {
@@ -144,7 +143,7 @@ class Placing:
         state.progress, state.progress_text = 100 * fraction, text
 
     def _on_error(self, sentence: str) -> None:
-        self._desk.state.is_busy = False
+        self._desk.state.is_busy = self._desk.logic.isBusy  # the catalog may fail while a run waits
         self._end_settling()
         if CANCELLED in sentence.lower():
             self._desk.inform("Cancelled; nothing was changed.")

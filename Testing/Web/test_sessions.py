@@ -13,6 +13,21 @@ from web_visitors import Server
 TOKEN = "a-token-of-enough-letters"
 
 
+@pytest.fixture
+def pair(tmp_path) -> dict[str, str]:
+    """Paths of two small heads and the landmarks of one, by what they are opened as."""
+    from deepfeatures.landmarks import write_landmarks
+    from deepfeatures.phantom import make_pair
+    from deepfeatures.volume import write_volume
+
+    template, landmarks, target, _ = make_pair(48)
+    write_volume(template, tmp_path / "head.nii.gz")
+    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    write_volume(target, tmp_path / "other.mha")
+    names = {"template": "head.nii.gz", "landmarks": "head.mrk.json", "target": "other.mha"}
+    return {role: str(tmp_path / name) for role, name in names.items()}
+
+
 def test_cancel_leaves_everything_as_it_was(visitor):
     visitor.open_demo()
     visitor.be_slow()
@@ -30,6 +45,23 @@ def test_cancel_leaves_everything_as_it_was(visitor):
     visitor.button("Best").click()
     visitor.place()  # and the next run works
     assert len(visitor.state("rows")) == 18
+
+
+def test_a_run_before_the_networks_are_known_can_be_cancelled_and_they_come_nevertheless(visitors, pair):
+    server = Server("--template", pair["template"], "--landmarks", pair["landmarks"], "--target", pair["target"])
+    try:
+        for wait in ("state('is_busy')", "state('networks').length > 0"):  # before and after they have come
+            visitor = visitors(server.url)
+            visitor.wait_until("state('why_not') == '' && !state('is_loading')")
+            visitor.button("Paper's").click()
+            visitor.button("Place landmarks").click()
+            visitor.wait_until(wait)
+            assert visitor.state("is_busy")
+            visitor.button("Cancel").click()
+            visitor.wait_until("!state('is_busy')", 10)
+            visitor.wait_until("state('networks').length > 0 && state('why_not') == ''")
+    finally:
+        server.stop()
 
 
 def test_reload_amid_a_run_finds_it_again(visitor):
@@ -94,22 +126,14 @@ def test_two_browsers_have_scenes_of_their_own(visitor, visitors, server):
     other.picture("2-other")
 
 
-def test_token_paths_at_the_start_and_nothing_left_behind(visitors, tmp_path):
-    from deepfeatures.landmarks import write_landmarks
-    from deepfeatures.phantom import make_pair
-    from deepfeatures.volume import write_volume
-
-    template, landmarks, target, _ = make_pair(48)
-    write_volume(template, tmp_path / "head.nii.gz")
-    write_landmarks(landmarks, tmp_path / "head.mrk.json")
-    write_volume(target, tmp_path / "other.mha")
+def test_token_paths_at_the_start_and_nothing_left_behind(visitors, pair, tmp_path):
     private = tmp_path / "private"
     private.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(private))
         server = Server(
-            *("--token", TOKEN, "--template", str(tmp_path / "head.nii.gz")),
-            *("--landmarks", str(tmp_path / "head.mrk.json"), "--target", str(tmp_path / "other.mha")),
+            *("--token", TOKEN, "--template", pair["template"]),
+            *("--landmarks", pair["landmarks"], "--target", pair["target"]),
         )
     try:
         bare = server.url.split("?")[0]
