@@ -100,14 +100,10 @@ class Desk:
         here, there = (positions_of(node).get(name) for node in (self.template_landmarks, self.output))
         if here is None and there is None:
             return
-        if here is None:
-            here = self._to_template(there)
-        if there is None:
-            there = self._to_target(here)
         self.state.current = self.state.inside_landmark = name
-        self.template.centre_on(here, name)
+        self.template.centre_on(self._to_template(there) if here is None else here, name)
         if self.target.volume is not None:
-            self.target.centre_on(there, name)
+            self.target.centre_on(self._to_target(here) if there is None else there, name)
 
     def _link(self) -> None:
         """Fit the maps between both volumes through the landmarks that both have now."""

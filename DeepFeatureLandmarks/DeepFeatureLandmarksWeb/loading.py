@@ -68,7 +68,7 @@ class Loader:
         node = nodes.mapToNode(volume, desk.scene, volume.name)
         if side.volume is not None:
             desk.scene.RemoveNode(side.volume)
-        self._forget_points(role)
+            self._forget_points(role)
         low, high = np.percentile(volume.voxels.numpy()[::2, ::2, ::2], SHOWN_PERCENT)
         VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
         side.show_volume(node)

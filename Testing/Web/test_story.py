@@ -267,6 +267,28 @@ def test_files_and_folders_are_dropped_onto_a_side(visitors, server, tmp_path):
     visitor.page.wait_for_function("window.stays")
 
 
+def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_target(visitors, server, tmp_path):
+    template, landmarks, target, truth = make_pair(48)
+    for volume, marks, name in ((template, landmarks, "head"), (target, truth, "other")):
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+        write_landmarks(marks, tmp_path / f"{name}.mrk.json")
+    visitor = visitors(server.url)
+    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')", 20)
+    visitor.drop(".side-template", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
+    assert len(visitor.state("landmarks")) == 18
+    visitor.page.get_by_label("Name of the landmark").last.click()
+    visitor.wait_until("state('current') == state('landmarks').at(-1).name", 20)
+    with visitor.page.expect_response("**/upload/reference"):  # the answer comes once it has been read
+        visitor.drop(".side-target", tmp_path / "other.mrk.json")
+    visitor.wait_until("!state('is_loading')", 20)
+    visitor.drop(".side-target", tmp_path / "other.nii.gz")
+    visitor.wait_until("state('why_not') == ''", 20)
+    visitor.place()
+    assert visitor.state("quality_note").startswith("18 of 18 found")
+
+
 @pytest.mark.data
 def test_real_volumes_from_upload_to_export(visitors, server, data):
     visitor = visitors(server.url)
