@@ -78,6 +78,11 @@ class Desk:
         for tell in self.changed:
             tell()
 
+    def stop_marking(self) -> None:
+        """Let clicks add no landmark any more, and the one go that follows the pointer and nobody has placed."""
+        if self.state.is_marking:
+            self.slicer.markups_logic.disable_place_mode()
+
     def warn(self, sentence: str) -> None:
         with self.server.state:
             is_word = sentence.split(" ", 1)[0].isalpha()  # the name of a file or landmark stays as it is

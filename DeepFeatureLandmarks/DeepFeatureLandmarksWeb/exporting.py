@@ -26,6 +26,7 @@ class Exporting:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The file that is asked for, or a sentence that says why there is none."""
+        self._desk.stop_marking()
         with tempfile.TemporaryDirectory(dir=self._desk.folder, prefix="export-") as folder:
             try:
                 path = self._writer(request.match_info["what"])(Path(folder))

@@ -30,7 +30,7 @@ class Marking:
         """Start or stop marking: each click into the template then adds a landmark."""
         desk = self._desk
         if desk.state.is_marking:
-            desk.slicer.markups_logic.disable_place_mode()
+            desk.stop_marking()
             return
         if desk.template_landmarks is None:
             desk.template_landmarks = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
@@ -75,6 +75,7 @@ class Marking:
             return
         for observation in self._observations if self._watched else ():
             self._watched.RemoveObserver(observation)
+        self._desk.stop_marking()  # clicks would go to the old node
         self._watched = node
         self._observations = [node.AddObserver(event, self._on_change) for event in CHANGES] if node else []
 

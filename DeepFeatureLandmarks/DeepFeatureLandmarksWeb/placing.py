@@ -118,6 +118,7 @@ class Placing:
 
     def _ask(self, request, text: str) -> None:
         desk = self._desk
+        desk.stop_marking()  # points of the target could not be dragged
         try:
             request(desk.placement(self.settings))
         except InputError as error:

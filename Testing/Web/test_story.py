@@ -202,6 +202,27 @@ def test_marking_renaming_deleting_by_mouse(visitor):
     assert "anterior commissure" not in [row["name"] for row in visitor.state("landmarks")]
 
 
+def test_marking_ends_where_its_clicks_would_be_lost_or_in_the_way(visitor):
+    def start_marking() -> None:
+        visitor.tab("Place")
+        visitor.button("Mark").click()
+        visitor.wait_until("state('is_marking')", 20)
+        box = visitor.page.locator(".side-template .view-axial").bounding_box()
+        visitor.page.mouse.move(box["x"] + 200, box["y"] + 200, steps=3)  # a point follows that nobody has placed
+        visitor.page.wait_for_timeout(500)
+
+    visitor.open_demo()
+    start_marking()
+    assert len(read_landmarks(visitor.export("Template's landmarks"))) == 18
+    start_marking()
+    visitor.place()
+    assert len(visitor.state("rows")) == 18
+    assert not visitor.state("is_marking")  # or points of the target could not be dragged
+    start_marking()
+    visitor.open_demo()
+    assert not visitor.state("is_marking")
+
+
 def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refused(visitor):
     visitor.open_demo()
     visitor.button("Own choice").click()
