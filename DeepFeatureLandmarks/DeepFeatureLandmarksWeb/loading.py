@@ -93,6 +93,7 @@ class Loader:
             style_markups(node, TEMPLATE_COLOUR, desk.template.view_ids)
         else:
             desk.reference = node
+            node.SetLocked(True)  # it is what placed points are measured by
             style_markups(node, REFERENCE_COLOUR, desk.target.view_ids, is_visible=False)
         desk.refresh()
 

@@ -184,6 +184,23 @@ def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(s
     assert asyncio.run(upload([("a.fcsv", 1000)])) == "a.fcsv"
 
 
+def test_the_second_set_cannot_be_dragged(tmp_path):
+    pytest.importorskip("trame_slicer")
+    from trame_server import Server
+
+    from DeepFeatureLandmarksWeb.app import App
+    from DeepFeatureLandmarksWeb.loading import Loader
+    from deepfeatures.landmarks import Landmark, LandmarkSet
+
+    async def locks() -> dict[str, bool]:
+        with closing(App(Server(), tmp_path, {})) as app:
+            for role in ("landmarks", "reference"):
+                Loader(app.desk).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
+            return {"landmarks": app.desk.template_landmarks.GetLocked(), "reference": app.desk.reference.GetLocked()}
+
+    assert asyncio.run(locks()) == {"landmarks": False, "reference": True}
+
+
 def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(tmp_path, monkeypatch):
     pytest.importorskip("trame_slicer")
     from trame_server import Server
