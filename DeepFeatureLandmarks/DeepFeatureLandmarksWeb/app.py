@@ -122,7 +122,6 @@ class App:
             ask_distances=self._looking.ask_distances,
             pick_channel=self._looking.pick,
             hide_overlay=self._looking.hide,
-            show_reference=self._comparing.show_reference,
             toggle_3d=self._toggle_3d,
             toggle_windowing=self._toggle_windowing,
             fit=self._fit,

@@ -26,10 +26,11 @@ class Comparing:
     def __init__(self, desk: Desk):
         self._desk = desk
         desk.changed.append(self._tell)
+        desk.server.state.change(desk.typed.name.is_reference_shown)(lambda **_: self._show_reference())
 
-    def show_reference(self, is_shown: bool) -> None:
+    def _show_reference(self) -> None:
         if self._desk.reference is not None:
-            self._desk.reference.GetDisplayNode().SetVisibility(is_shown)
+            self._desk.reference.GetDisplayNode().SetVisibility(self._desk.state.is_reference_shown)
 
     def _errors(self) -> list[PointError]:
         """Of the placed points against the second set, the largest first.

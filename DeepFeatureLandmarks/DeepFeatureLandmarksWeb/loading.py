@@ -94,7 +94,7 @@ class Loader:
         else:
             desk.reference = node
             node.SetLocked(True)  # it is what placed points are measured by
-            style_markups(node, REFERENCE_COLOUR, desk.target.view_ids, is_visible=False)
+            style_markups(node, REFERENCE_COLOUR, desk.target.view_ids, is_visible=desk.state.is_reference_shown)
         desk.refresh()
 
     def _forget_points(self, role: str) -> None:

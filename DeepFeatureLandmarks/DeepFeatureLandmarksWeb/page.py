@@ -60,7 +60,6 @@ class Actions:
     ask_distances: Callable
     pick_channel: Callable
     hide_overlay: Callable
-    show_reference: Callable
     toggle_3d: Callable
     toggle_windowing: Callable
     fit: Callable

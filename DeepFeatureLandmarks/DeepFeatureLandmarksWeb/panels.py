@@ -299,11 +299,11 @@ def quality_panel(name, actions) -> None:
             with html.Td(), html.Div(classes="bar-of"):
                 html.Div(style=("{width: row.percent + '%'}",))
     VCheckbox(
+        v_model=(name.is_reference_shown,),
         label="Show the second set in the target's views",
         density="compact",
         hide_details=True,
         v_if=(f"{name.quality_rows}.length",),
-        update_modelValue=(actions.show_reference, "[$event]"),
     )
     VBtn(
         "Report (HTML)",

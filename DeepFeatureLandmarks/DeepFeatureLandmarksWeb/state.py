@@ -73,3 +73,4 @@ class PageState:
 
     quality_rows: list = field(default_factory=list)
     quality_note: str = ""
+    is_reference_shown: bool = False

@@ -123,10 +123,15 @@ def test_what_was_not_found_can_be_accepted_and_looked_for_again(visitors, serve
 
 def is_orange(visitor) -> np.ndarray:
     """Which pixels of the target's axial view show proposed points and their circles: nothing else there is orange."""
+    return is_coloured(visitor, (230, 158, 0))
+
+
+def is_coloured(visitor, colour: tuple[int, int, int]) -> np.ndarray:
+    """Which pixels of the target's axial view have a colour."""
     box = visitor.page.locator(".side-target .view-axial").bounding_box()
     visitor.page.wait_for_timeout(1000)
     image = Image.open(io.BytesIO(visitor.page.screenshot(clip=box))).convert("RGB")
-    found = np.abs(np.asarray(image).astype(int) - (230, 158, 0)).sum(axis=2) < 60
+    found = np.abs(np.asarray(image).astype(int) - colour).sum(axis=2) < 60
     found[:30] = False  # the header's line
     return found
 
@@ -308,6 +313,34 @@ def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_targ
     visitor.wait_until("state('why_not') == ''", 20)
     visitor.place()
     assert visitor.state("quality_note").startswith("18 of 18 found")
+
+
+def test_the_second_set_is_seen_as_long_as_its_box_is_ticked(visitor, tmp_path):
+    def is_seen() -> bool:
+        return is_coloured(visitor, (204, 120, 166)).any()
+
+    visitor.open_demo()
+    visitor.place()
+    for _ in visitor.state("rows"):
+        visitor.page.keyboard.press("x")  # the placed points would cover the others
+    visitor.wait_until("state('open_rows') == 0", 20)
+    visitor.tab("Quality")
+    box = visitor.page.get_by_label("Show the second set in the target's views")
+    assert not is_seen()
+    box.check()
+    visitor.wait_until("state('is_reference_shown')", 20)
+    assert is_seen()
+    visitor.page.reload()
+    visitor.page.locator(".desk").wait_for()
+    visitor.tab("Quality")
+    assert box.is_checked()
+    write_landmarks(make_pair(96)[3], tmp_path / "again.mrk.json")
+    with visitor.page.expect_response("**/upload/reference"):
+        visitor.choose("Open", tmp_path / "again.mrk.json", side=".tab-quality")
+    assert box.is_checked() and is_seen()
+    box.uncheck()
+    visitor.wait_until("!state('is_reference_shown')", 20)
+    assert not is_seen()
 
 
 @pytest.mark.data
