@@ -52,6 +52,9 @@ def test_review_by_keys_dragging_and_undo(visitor):
     visitor.open_demo()
     visitor.place()
     first = visitor.state("current")
+    circle = visitor.page.get_by_label("Circle of the expected error")
+    circle.uncheck()
+    circle.check()  # the box has the focus now, and nothing is typed into it
     visitor.page.keyboard.press("a")
     visitor.wait_until("state('judged') == 1")
     second = visitor.state("current")

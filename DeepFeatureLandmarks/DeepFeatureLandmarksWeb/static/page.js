@@ -68,7 +68,7 @@
     });
 
   document.addEventListener("keydown", (event) => {
-    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+    const isTyping = event.target.matches("textarea, select, input:not([type=checkbox], [type=range])");
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const key = event.key.toLowerCase();
     if (["n", "a", "x"].includes(key)) window.trame.trigger("key", [key]);
