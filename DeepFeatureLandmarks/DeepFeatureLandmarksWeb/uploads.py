@@ -17,7 +17,7 @@ VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference"
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
 MOST_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
 MOST_FILES = 4000  # slices of the largest series
-LONGEST_NAME = 120
+LONGEST_NAME = 120  # bytes; file systems take 255 at most
 SERIES = "DICOM series"  # what a volume of many files is called
 CHUNK = 2**18
 
@@ -34,7 +34,7 @@ def kind_of(role: str) -> str:
 def safe_name(name: str) -> str:
     """A file name without folders and without characters that mean something to a shell or a file system."""
     name = re.sub(r"[^\w.\- ()]", "_", Path(name.replace("\\", "/")).name).strip(". ")
-    return name[-LONGEST_NAME:] or "file"
+    return name.encode()[-LONGEST_NAME:].decode(errors="ignore") or "file"
 
 
 def check_name(name: str, kind: str) -> None:
@@ -53,7 +53,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
     """Write the files of a multipart request below `folder`; returns the file, or the folder of a series.
 
     Raises:
-        InputError: Where a file is of the wrong kind, or the whole is too large; nothing is kept then.
+        InputError: Where a file is of the wrong kind, the whole is too large, or the disk is full; nothing is kept then.
     """
     kind = kind_of(role)
     place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
@@ -75,8 +75,10 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
             files.append(path)
         if not files:
             raise InputError("no file arrived; choose a file and send it again")
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(place.parent, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            raise InputError(f"the server cannot keep the file ({error.strerror}); free some room there") from error
         raise
     return files[0] if len(files) == 1 else place
 

@@ -94,6 +94,8 @@ def test_uploads_are_checked_by_name():
     assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
     assert uploads.safe_name('a"b\n$(x).nrrd') == "a_b__(x).nrrd"
     assert uploads.safe_name("..") == "file"
+    long = uploads.safe_name("头" * 116 + ".nii.gz")
+    assert len(long.encode()) <= 120 and long.endswith("头.nii.gz")
     for name in ("a.nii.gz", "a.NRRD", "IM0001", "1.2.840.113"):
         uploads.check_name(name, "volume")
     for name, kind in (("a.exe", "volume"), ("a.mhd", "volume"), ("a.nii.gz", "landmarks"), ("a.html", "landmarks")):
@@ -149,16 +151,9 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
     assert drawn == ["other"] + 3 * ["touched"] + ["other"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "reason"),
-    [
-        ([("a.fcsv", 2000)], "MB were sent"),
-        ([("a.fcsv", 10), ("b.fcsv", 10)], "more than 1 files"),
-        ([("a.exe", 10)], "is not landmarks"),
-        ([], "no file arrived"),
-    ],
-)
-def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(sent, reason, tmp_path, monkeypatch):
+@pytest.fixture
+def upload(tmp_path, monkeypatch):
+    """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
     uploads = pytest.importorskip("DeepFeatureLandmarksWeb.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
     monkeypatch.setitem(uploads.MOST_BYTES, "landmarks", 1000)
@@ -169,7 +164,7 @@ def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(s
         except InputError as error:
             return aiohttp.web.Response(status=400, text=str(error))
 
-    async def upload(files):
+    async def send(files):
         app = aiohttp.web.Application()
         app.router.add_post("/", answer)
         form = aiohttp.FormData(default_to_multipart=True)
@@ -179,9 +174,34 @@ def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(s
         async with test_utils.TestClient(test_utils.TestServer(app)) as client:
             return await (await client.post("/", data=form)).text()
 
-    assert reason in asyncio.run(upload(sent))
+    return lambda *files: asyncio.run(send(files))
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ([("a.fcsv", 2000)], "MB were sent"),
+        ([("a.fcsv", 10), ("b.fcsv", 10)], "more than 1 files"),
+        ([("a.exe", 10)], "is not landmarks"),
+        ([], "no file arrived"),
+    ],
+)
+def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(sent, reason, upload, tmp_path):
+    assert reason in upload(*sent)
     assert list(tmp_path.iterdir()) == []
-    assert asyncio.run(upload([("a.fcsv", 1000)])) == "a.fcsv"
+    assert upload(("a.fcsv", 1000)) == "a.fcsv"
+
+
+def test_an_upload_that_the_disk_cannot_take_is_refused_in_words(upload, tmp_path):
+    resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        answer = upload(("a.fcsv", 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert answer == "the server cannot keep the file (File too large); free some room there"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_second_set_cannot_be_dragged(tmp_path):
