@@ -53,7 +53,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
     """Write the files of a multipart request below `folder`; returns the file, or the folder of a series.
 
     Raises:
-        InputError: Where a file is of the wrong kind, the whole is too large, or the disk is full; nothing is kept then.
+        InputError: A file is of the wrong kind, the whole is too large, or the disk is full; nothing is kept then.
     """
     kind = kind_of(role)
     place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
