@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,8 @@ def app(
     for path in files.values():
         if path is not None and not path.exists():
             raise InputError(f"{path} does not exist; check the path")
+        if path is not None and (name := os.fsencode(path).decode(errors="replace")) != str(path):
+            raise InputError(f"{name} has a name that is not UTF-8, which no page can show; rename it")
     # Resolved by name: the backend must not import what is built upon it.
     serve = import_module("DeepFeatureLandmarksWeb.launcher").serve
     serve(host, port, token, {role: path for role, path in files.items() if path}, open_browser)

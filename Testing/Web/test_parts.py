@@ -1,6 +1,8 @@
 """The parts that need no browser."""
 
 import asyncio
+import os
+import sys
 from contextlib import closing
 
 import numpy as np
@@ -86,6 +88,15 @@ def test_command_line_names_what_is_wrong(capsys, tmp_path):
     assert "--token" in capsys.readouterr().err
     assert main(["app", "--template", str(tmp_path / "none.nii.gz")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+def test_a_name_that_no_page_can_show_is_refused_at_the_start(capsys, tmp_path):
+    pytest.importorskip("trame_slicer")
+    latin = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    latin.touch()
+    assert main(["app", "--template", str(latin), "--host", "0.0.0.0", "--no-open"]) == 2
+    assert "ller.nii.gz has a name that is not UTF-8" in capsys.readouterr().err
 
 
 def test_uploads_are_checked_by_name():
