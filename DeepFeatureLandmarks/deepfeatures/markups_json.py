@@ -25,7 +25,7 @@ HAVE_POSITION = ("preview", "defined")  # a point that is missing keeps no old p
 def parse(text: str, path: Path) -> LandmarkSet:
     """The control points of all markups in a file, in order."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_hook=_with_whole_characters)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise InputError(f"{path} is not JSON; save the points from 3D Slicer as .mrk.json again") from error
     markups = content.get("markups") if isinstance(content, dict) else None
@@ -49,6 +49,14 @@ def render(landmarks: LandmarkSet) -> str:
         "controlPoints": [_control_point(landmark, index + 1) for index, landmark in enumerate(landmarks)],
     }
     return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _with_whole_characters(fields: dict) -> dict:
+    """JSON can escape half a character, as in a name that was cut; nothing can write it, and MRML ends the process."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def _control_points(markup: dict, path: Path) -> list[Landmark]:
