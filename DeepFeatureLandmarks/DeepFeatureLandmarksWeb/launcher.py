@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import webbrowser
 from collections.abc import Mapping
@@ -38,9 +40,10 @@ OF_ONE_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", 
 
 @dataclass
 class Session:
-    """The process of one browser."""
+    """The process of one browser, and its private folder."""
 
     process: asyncio.subprocess.Process
+    folder: str
     port: int
     key: str
     connections: int = 0
@@ -62,6 +65,7 @@ class Session:
             except asyncio.TimeoutError:
                 self.process.kill()
                 await self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a process that had no time to do it
 
 
 class Launcher:
@@ -171,7 +175,7 @@ class Launcher:
         return answer
 
     async def _new_session(self) -> Session:
-        key = secrets.token_urlsafe(32)
+        key, folder = secrets.token_urlsafe(32), tempfile.mkdtemp(prefix="deepfeatures-")
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the child finds what this process finds
@@ -185,15 +189,16 @@ class Launcher:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        process.stdin.write(json.dumps({"key": key, "files": self._files}).encode() + b"\n")
+        process.stdin.write(json.dumps({"key": key, "folder": folder, "files": self._files}).encode() + b"\n")
         try:
             await process.stdin.drain()
             port = int(await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S))
         except (asyncio.TimeoutError, ValueError):
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Session(process, port, key)
+        return Session(process, folder, port, key)
 
     async def _pass_on(self, request: web.Request, session: Session) -> web.StreamResponse:
         """One request and its answer, as they stream by."""

@@ -1,6 +1,7 @@
 """The process of one browser: `python -m DeepFeatureLandmarksWeb.session`, started by the launcher.
 
-The first line on standard input is JSON with its key and the files to open; the end of standard input ends the process.
+The first line on standard input is JSON with its key, its private folder and the files to open; the end of standard
+input ends the process.
 The first line on standard output is the port that it listens on, loopback only.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import shutil
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -24,8 +25,10 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for the port
     sys.argv = sys.argv[:1]
-    with tempfile.TemporaryDirectory(prefix="deepfeatures-", ignore_cleanup_errors=True) as folder:
-        serve(Path(folder), told, answer)
+    try:
+        serve(Path(told["folder"]), told, answer)
+    finally:
+        shutil.rmtree(told["folder"], ignore_errors=True)
 
 
 def serve(folder: Path, told: dict, answer) -> None:

@@ -153,6 +153,25 @@ def test_token_paths_at_the_start_and_nothing_left_behind(visitors, pair, tmp_pa
     assert [entry.name for entry in private.iterdir() if entry.name.startswith("deepfeatures")] == []
 
 
+def test_what_a_killed_session_held_goes_too(visitors, pair, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    private = tmp_path / "private"
+    private.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(private))
+        server = Server()
+    try:
+        visitor = visitors(server.url)
+        visitor.choose("Open a volume", pair["template"], side=".side-template")
+        visitor.wait_until("state('template__SideState__title') == 'head'")
+        assert list(private.rglob("head.nii.gz"))
+        (session,) = psutil.Process(server.process.pid).children()
+        session.kill()
+    finally:
+        server.stop()
+    assert list(private.rglob("head.nii.gz")) == []
+
+
 def test_foreign_pages_and_other_users_of_the_machine_are_kept_out(server):
     def status(url: str, **headers) -> int:
         try:
