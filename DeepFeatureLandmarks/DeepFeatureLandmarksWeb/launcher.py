@@ -19,6 +19,7 @@ import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
@@ -84,7 +85,7 @@ class Launcher:
     def url(self) -> str:
         host = "127.0.0.1" if self._address.host in ("0.0.0.0", "::") else self._address.host
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/" + (f"?token={self._address.token}" if self._address.token else "")
+        return f"http://{host}:{self.port}/" + (f"?token={quote(self._address.token)}" if self._address.token else "")
 
     @property
     def _cookie(self) -> str:
@@ -159,7 +160,7 @@ class Launcher:
         if not self._address.admits(request.query.get("token")):
             return notice(401, "This page needs its token", "Open the full address that was printed at the start.")
         if request.path != START:  # something to look at while the process starts
-            return starting(f"{START}?{request.query_string}")
+            return starting(f"{START}?{request.rel_url.raw_query_string}")
         async with self._starting:  # a second browser waits its turn: starting takes both cores
             alive = sum(session.is_alive for session in self._sessions.values())
             if alive >= MOST_SESSIONS:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from web_visitors import Server
 
-TOKEN = "a-token-of-enough-letters"
+TOKEN = "a+token/of=all&kinds#of %41letters"  # those of base64 among them
 
 
 @pytest.fixture
