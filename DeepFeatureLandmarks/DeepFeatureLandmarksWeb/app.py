@@ -155,6 +155,7 @@ class App:
 
     async def _receive(self, request: web.Request) -> web.Response:
         role = request.match_info["role"]
+        self.desk.warn("")
         try:
             path = await receive(request, role, self._folder)
         except InputError as error:

@@ -53,6 +53,7 @@ class Loader:
         """Make the demo pair and show it."""
         from deepfeatures.phantom import make_pair
 
+        self._desk.warn("")
         with self._busy("Making two heads …"):
             await self._yield()
             template, landmarks, target, truth = await asyncio.to_thread(make_pair, DEMO_SIZE)
@@ -129,7 +130,6 @@ class _Busy:
     def __enter__(self):
         with self._desk.server.state:
             self._desk.state.is_loading, self._desk.state.loading_text = True, self._text
-            self._desk.state.message = ""
 
     def __exit__(self, *_):
         with self._desk.server.state:

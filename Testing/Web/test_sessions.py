@@ -153,6 +153,21 @@ def test_token_paths_at_the_start_and_nothing_left_behind(visitors, pair, tmp_pa
     assert [entry.name for entry in private.iterdir() if entry.name.startswith("deepfeatures")] == []
 
 
+def test_a_file_that_cannot_be_opened_at_the_start_is_named_though_others_follow(visitors, pair):
+    whole = Path(pair["template"])
+    cut = whole.with_name("cut.nii.gz")
+    cut.write_bytes(whole.read_bytes()[:5000])
+    server = Server("--template", str(cut), "--landmarks", pair["landmarks"], "--target", pair["target"])
+    try:
+        visitor = visitors(server.url)
+        visitor.wait_until("state('target__SideState__title') == 'other' && !state('is_loading')")
+        visitor.page.get_by_text("cut.nii.gz is cut short or damaged").wait_for()
+        visitor.open_demo()
+        assert visitor.state("message") == ""
+    finally:
+        server.stop()
+
+
 def test_what_a_killed_session_held_goes_too(visitors, pair, tmp_path):
     psutil = pytest.importorskip("psutil")
     private = tmp_path / "private"
