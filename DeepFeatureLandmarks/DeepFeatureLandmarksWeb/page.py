@@ -73,6 +73,7 @@ class Page:
         server.enable_module({"serve": {"page": str(STATIC)}, "scripts": ["page/page.js"], "styles": ["page/page.css"]})
         server.state.trame__title = "DeepFeatureLandmarks"
         server.state.trame__favicon = ICON
+        server.state.client_only(typed.name.template.upload, typed.name.target.upload)  # the sending window's alone
         server.trigger("key")(self._on_key)
         with VAppLayout(server) as layout:
             layout.root.theme = "dark"

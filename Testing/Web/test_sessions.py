@@ -79,6 +79,26 @@ def test_reload_amid_a_run_finds_it_again(visitor):
     visitor.wait_until("!state('is_busy')", 10)
 
 
+def test_an_upload_that_a_reload_has_cut_off_is_not_shown_any_more(visitor, tmp_path):
+    scan = tmp_path / "scan.nii"
+    scan.write_bytes(bytes(4_000_000))
+    visitor.open_demo()
+    network = visitor.page.context.new_cdp_session(visitor.page)
+    network.send("Network.enable")
+    network.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000},
+    )
+    visitor.choose_volume("target", scan)
+    visitor.wait_until("state('target__SideState__upload') > 0", 20)
+    network.detach()
+    visitor.page.reload()
+    visitor.page.locator(".desk").wait_for()
+    visitor.wait_until("state('landmarks').length == 18")
+    assert visitor.state("target__SideState__upload") == -1
+    assert visitor.page.locator(".side-target .head .v-progress-circular").count() == 0
+
+
 def test_a_lost_connection_comes_back(visitor):
     visitor.page.add_init_script(KEEP_SOCKETS)
     visitor.page.reload()
