@@ -118,6 +118,8 @@ class Placing:
 
     def _ask(self, request, text: str) -> None:
         desk = self._desk
+        if desk.logic.isBusy:  # a second click, before the page has heard of the first
+            return
         desk.stop_marking()  # points of the target could not be dragged
         try:
             request(desk.placement(self.settings))

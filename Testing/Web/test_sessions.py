@@ -64,6 +64,13 @@ def test_a_run_before_the_networks_are_known_can_be_cancelled_and_they_come_neve
         server.stop()
 
 
+def test_a_double_click_places_once_and_is_no_error(visitor):
+    visitor.open_demo()
+    visitor.button("Place landmarks").dblclick()
+    visitor.wait_until("state('rows').length == 18 && !state('is_busy')")
+    assert visitor.state("message") == ""
+
+
 def test_reload_amid_a_run_finds_it_again(visitor):
     visitor.open_demo()
     visitor.be_slow()
