@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for the port
     sys.argv = sys.argv[:1]
+    tempfile.tempdir = told["folder"]  # what is written for the worker goes with it, too
     try:
         serve(Path(told["folder"]), told, answer)
     finally:

@@ -206,12 +206,16 @@ def test_what_a_killed_session_held_goes_too(visitors, pair, tmp_path):
         visitor = visitors(server.url)
         visitor.choose("Open a volume", pair["template"], side=".side-template")
         visitor.wait_until("state('template__SideState__title') == 'head'")
+        visitor.choose("Open a volume", pair["target"], side=".side-target")
+        while len(list(private.rglob("*.npy"))) < 2:  # the voxels of both, for the worker
+            time.sleep(0.1)
         assert list(private.rglob("head.nii.gz"))
         (session,) = psutil.Process(server.process.pid).children()
-        session.kill()
+        for process in (*session.children(), session):  # the worker first, which would clean up after the session
+            process.kill()
     finally:
         server.stop()
-    assert list(private.rglob("head.nii.gz")) == []
+    assert [*private.rglob("head.nii.gz"), *private.rglob("*.npy")] == []
 
 
 def test_foreign_pages_and_other_users_of_the_machine_are_kept_out(server):
