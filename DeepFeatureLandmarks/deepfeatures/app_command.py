@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from deepfeatures.errors import InputError
+from deepfeatures.files import require_utf8_name
 
 PORT = 8750
 
@@ -38,10 +38,11 @@ def app(
         raise InputError('the page needs trame-slicer; install it with `pip install "deep-feature-landmarks[web]"`')
     files = {"template": template, "landmarks": landmarks, "target": target}
     for path in files.values():
-        if path is not None and not path.exists():
+        if path is None:
+            continue
+        if not path.exists():
             raise InputError(f"{path} does not exist; check the path")
-        if path is not None and (name := os.fsencode(path).decode(errors="replace")) != str(path):
-            raise InputError(f"{name} has a name that is not UTF-8, which no page can show; rename it")
+        require_utf8_name(path)
     # Resolved by name: the backend must not import what is built upon it.
     serve = import_module("DeepFeatureLandmarksWeb.launcher").serve
     serve(host, port, token, {role: path for role, path in files.items() if path}, open_browser)

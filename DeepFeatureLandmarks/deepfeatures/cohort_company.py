@@ -8,7 +8,7 @@ kept in one file, so that a scan's result depends neither on the order of work n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from deepfeatures.matching.company import FEWEST, Course
 from deepfeatures.volume import Volume
 
 FILE = "company.safetensors"
-# In 198 crops, by hippocampi 001 and 033, 12 bring 0.7 and 0.9 of what all bring, 24 bring 0.8 and 0.95, 48 the same.
-MEMBERS = 24
+MEMBERS = 24  # so many of 198 crops bring most of what all of them bring (`Testing/Benchmarks/cohorts.py`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,23 +131,15 @@ class Accompanied:
         self._matcher, self._gathered, self._scan, self._looked_at = matcher, gathered, scan, looked_at
         self.last_report: dict = {}
 
-    def match(
-        self,
-        template: Volume,
-        landmarks: LandmarkSet,
-        target: Volume,
-        *,
-        mask: Volume | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> LandmarkSet:
-        """See `Matcher.match`."""
+    def match(self, template: Volume, landmarks: LandmarkSet, target: Volume, **more) -> LandmarkSet:
+        """See `Matcher.match`, which also takes `more`."""
         matcher, company = self._matcher, Company(self._gathered.company.sums)
         if looked_at := self._looked_at:
             placed, self.last_report = looked_at.placed, looked_at.report
             course = looked_at.course and looked_at.course.on(matcher.settings.device)
         else:
             joined = Company() if self._scan in self._gathered.members else company  # nobody joins twice
-            placed = matcher.match(template, landmarks, target, mask=mask, progress=progress, company=joined)
+            placed = matcher.match(template, landmarks, target, company=joined, **more)
             course, self.last_report = matcher.course, matcher.last_report
         others = 0
         if course is not None and company.tells(course):

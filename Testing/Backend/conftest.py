@@ -1,9 +1,14 @@
-"""What several tests need: the development volumes, small volumes with awkward geometry, DICOM series."""
+"""What several tests need: small volumes, with awkward geometry or of one family, DICOM series, interrupts."""
 
 from __future__ import annotations
 
 import locale
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -197,3 +202,35 @@ def family():
         truths.append(truth.numpy())
     landmarks = LandmarkSet(tuple(Landmark(f"p{k}", tuple(p)) for k, p in enumerate(points.tolist())))
     return template, landmarks, targets, np.stack(truths)
+
+
+@pytest.fixture
+def family_folder(family, tmp_path, monkeypatch):
+    """The working folder, with the family's template and its landmarks as files `template`."""
+    template, landmarks, _, _ = family
+    monkeypatch.chdir(tmp_path)
+    write_volume(template, tmp_path / "template.nii.gz")
+    write_landmarks(landmarks, tmp_path / "template.mrk.json")
+    return tmp_path
+
+
+@pytest.fixture
+def interrupted():
+    """A function that runs `deepfeatures` in a folder and, once it has begun, interrupts it and all its processes, as
+    Ctrl+C in a terminal does; returns exit code and standard error."""
+    if sys.platform == "win32":
+        pytest.skip("SIGINT is sent as POSIX does it")
+
+    def run(arguments: list[str], folder: Path, has_begun: Callable[[], bool]) -> tuple[int, str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deepfeatures", *arguments],
+            cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
+        )  # fmt: skip
+        while not has_begun() and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=120)  # ends only once no process holds the pipe
+        return process.returncode, said
+
+    return run

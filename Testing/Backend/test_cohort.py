@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -190,19 +189,11 @@ def test_the_command_reads_bids_folders(folder, capsys):
     assert {path.name for path in (folder / "out").glob("*.mrk.json")} == names
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent as POSIX does it")
-def test_an_interrupt_is_one_line_however_many_processes_it_reaches(folder):
+def test_an_interrupt_is_one_line_however_many_processes_it_reaches(folder, interrupted):
     command = ["cohort", "scans", "--template", "template.nii.gz", "--landmarks", "template.mrk.json"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "deepfeatures", *command, "--output-dir", "out", "--workers", "2", "--device", "cpu"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
-    )  # fmt: skip
-    while not list(folder.glob("out/*.mrk.json")) and run.poll() is None:
-        time.sleep(0.01)
-    os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=120)  # ends only once no process holds the pipe
-    assert run.returncode == 130
+    command += ["--output-dir", "out", "--workers", "2", "--device", "cpu"]
+    code, said = interrupted(command, folder, lambda: any(folder.glob("out/*.mrk.json")))
+    assert code == 130
     assert said.strip() == "interrupted; every file that was written is whole"
 
 

@@ -14,7 +14,7 @@ from deepfeatures import cohort_company
 from deepfeatures.cli import main
 from deepfeatures.cohort_company import Accompanied
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import read_landmarks, write_landmarks
+from deepfeatures.landmarks import read_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.volume import write_volume
 
@@ -78,16 +78,13 @@ def test_a_company_that_is_broken_is_refused_in_one_sentence(gathered, tmp_path)
 
 
 @pytest.fixture
-def scans(family, tmp_path, monkeypatch):
-    """The family's first five as files, in the working folder."""
-    template, landmarks, targets, _ = family
-    monkeypatch.chdir(tmp_path)
-    write_volume(template, tmp_path / "template.nii.gz")
-    write_landmarks(landmarks, tmp_path / "template.mrk.json")
-    (tmp_path / "scans").mkdir()
+def scans(family, family_folder):
+    """The family's first four as files."""
+    _, _, targets, _ = family
+    (family_folder / "scans").mkdir()
     for target in targets[:4]:
-        write_volume(target, tmp_path / f"scans/{target.name}.nii.gz")
-    return tmp_path / "scans"
+        write_volume(target, family_folder / f"scans/{target.name}.nii.gz")
+    return family_folder / "scans"
 
 
 def cohort(*options: str) -> int:

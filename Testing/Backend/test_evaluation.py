@@ -2,12 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -99,21 +94,12 @@ def test_a_stopped_run_goes_on_and_computes_nothing_twice(folder):
     assert path.read_bytes() == finished
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent as POSIX does it")
-def test_an_interrupt_ends_all_processes_and_says_so_in_one_line(folder, tmp_path):
+def test_an_interrupt_ends_all_processes_and_says_so_in_one_line(folder, tmp_path, interrupted):
     policies = [word for policy in ("percentile", "zscore", "histogram", "rank") for word in ("--intensity", policy)]
     grid = ["--network", "mind", "--network", "vgg19-3d-random", "--patch-size", "12", *policies]
     command = ["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), *grid, "--workers", "2"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "deepfeatures", *command, "--device", "cpu"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
-    )  # fmt: skip
-    while not list(tmp_path.glob("out/cells/*")) and run.poll() is None:
-        time.sleep(0.01)
-    os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=120)  # ends only once no process holds the pipe
-    assert run.returncode == 130
+    code, said = interrupted([*command, "--device", "cpu"], tmp_path, lambda: any(tmp_path.glob("out/cells/*")))
+    assert code == 130
     assert said.strip().count("\n") == 0, said
     assert len(list(tmp_path.glob("out/cells/*"))) < 8
 
@@ -211,6 +197,13 @@ def test_landmarks_that_cannot_be_compared_are_refused_before_anything_is_comput
     message = capsys.readouterr().err
     assert "case0.mrk.json" in message and words in message and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_one_of_several_templates_may_have_no_landmark(folder, tmp_path):
+    write_landmarks(LandmarkSet((Landmark("a", None, "missing"),)), folder / "case0.mrk.json")
+    grid = ["--network", "mind", "--patch-size", "12", "--device", "cpu"]
+    assert main(["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--template", "each", *grid]) == 0
+    assert pd.read_csv(tmp_path / "out/errors.csv").template.nunique() == 4
 
 
 def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):

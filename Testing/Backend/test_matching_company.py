@@ -121,14 +121,11 @@ def test_targets_whose_intensities_are_scaled_otherwise_are_another_company(fami
 
 
 @pytest.fixture
-def scans(family, tmp_path, monkeypatch):
-    """The family as files `template`, `t0` to `t3`, in the working folder."""
-    template, landmarks, targets, _ = family
-    monkeypatch.chdir(tmp_path)
-    write_volume(template, tmp_path / "template.nii.gz")
-    write_landmarks(landmarks, tmp_path / "template.mrk.json")
+def scans(family, family_folder):
+    """The family's first four as files `t0` to `t3`."""
+    _, _, targets, _ = family
     for k, target in enumerate(targets[:4]):
-        write_volume(target, tmp_path / f"t{k}.nii.gz")
+        write_volume(target, family_folder / f"t{k}.nii.gz")
     return [f"t{k}.nii.gz" for k in range(4)]
 
 

@@ -96,7 +96,7 @@ def test_a_name_that_no_page_can_show_is_refused_at_the_start(capsys, tmp_path):
     latin = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
     latin.touch()
     assert main(["app", "--template", str(latin), "--host", "0.0.0.0", "--no-open"]) == 2
-    assert "ller.nii.gz has a name that is not UTF-8" in capsys.readouterr().err
+    assert "ller.nii.gz is not UTF-8; rename" in capsys.readouterr().err
 
 
 def test_uploads_are_checked_by_name():

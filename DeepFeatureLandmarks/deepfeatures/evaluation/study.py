@@ -66,12 +66,13 @@ def prepare(study: Study) -> None:
     Raises:
         InputError: A case's landmarks cannot be used; the folder cannot be written to or holds another study's results.
     """
-    for case in dict.fromkeys((*study.templates, *study.targets)):
-        landmarks = read_landmarks(case.landmarks)
+    points = {case: read_landmarks(case.landmarks) for case in (*study.templates, *study.targets)}
+    for case, landmarks in points.items():
         if landmarks.duplicate_names:
             raise InputError(f"{case.landmarks} has several landmarks {landmarks.duplicate_names[0]}; rename them")
-        if case in study.templates and len(landmarks.missing) == len(landmarks):
-            raise InputError(f"{case.landmarks} has no landmark with a position; choose another --template")
+    if all(len(points[case].missing) == len(points[case]) for case in study.templates):
+        path = study.templates[0].landmarks
+        raise InputError(f"{path} has no landmark with a position; choose another --template")
     ensure_folder(study.output_dir / CELLS)
     templates = [str(case.image.resolve()) for case in study.templates]
     settings = {"templates": templates, "search_radius_mm": study.search_radius_mm}
