@@ -13,12 +13,12 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-from DeepFeatureLandmarksLib import layout, sample_data
-from DeepFeatureLandmarksLib.behaviours import Behaviours
-from DeepFeatureLandmarksLib.install import Installer
-from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.panel import Panel
-from deepfeatures.worker_client import WorkerClient
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.selftest.module_tests import Behaviours
+from DeepFeatureLandmarksLib.widgets import layout, sample_data
+from DeepFeatureLandmarksLib.widgets.install import Installer
+from DeepFeatureLandmarksLib.widgets.widget import Panel
+from deepfeatures.service.client import WorkerClient
 
 LIB = "DeepFeatureLandmarksLib"
 

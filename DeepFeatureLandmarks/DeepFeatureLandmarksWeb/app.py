@@ -16,23 +16,23 @@ from trame_slicer.core import SlicerApp
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewType
 
-from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic, Run
-from DeepFeatureLandmarksWeb.comparing import Comparing
-from DeepFeatureLandmarksWeb.desk import Desk
-from DeepFeatureLandmarksWeb.exporting import Exporting
-from DeepFeatureLandmarksWeb.loading import Loader
-from DeepFeatureLandmarksWeb.looking import Looking
-from DeepFeatureLandmarksWeb.marking import Marking
-from DeepFeatureLandmarksWeb.page import Actions, Page
-from DeepFeatureLandmarksWeb.placing import Placing
-from DeepFeatureLandmarksWeb.reviewing import Reviewing
-from DeepFeatureLandmarksWeb.sides import TARGET, TEMPLATE
-from DeepFeatureLandmarksWeb.state import PageState
-from DeepFeatureLandmarksWeb.turns import Turns, TurnTakingFactory
-from DeepFeatureLandmarksWeb.uploads import receive
-from DeepFeatureLandmarksWeb.view_frame import fill_slice_view, fill_view
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksWeb.controllers.comparison_controller import Comparing
+from DeepFeatureLandmarksWeb.controllers.export_controller import Exporting
+from DeepFeatureLandmarksWeb.controllers.inspection_controller import Looking
+from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+from DeepFeatureLandmarksWeb.controllers.marking_controller import Marking
+from DeepFeatureLandmarksWeb.controllers.place_controller import Placing
+from DeepFeatureLandmarksWeb.controllers.review_controller import Reviewing
+from DeepFeatureLandmarksWeb.page.page import Actions, Page
+from DeepFeatureLandmarksWeb.page.state import PageState
+from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
+from DeepFeatureLandmarksWeb.server.uploads import receive
+from DeepFeatureLandmarksWeb.session_context import Desk
+from DeepFeatureLandmarksWeb.views.render_scheduler import Turns, TurnTakingFactory
+from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
 from deepfeatures.errors import InputError
-from deepfeatures.worker_client import WorkerClient
+from deepfeatures.service.client import WorkerClient
 
 POLL_S = 0.05
 INTERACTIVE_QUALITY = 70  # of JPEG while something moves; still pictures are sent at 90

@@ -14,15 +14,15 @@ except PackageNotFoundError:  # in Slicer the package lies on the path without b
 
 # Loaded on first use: torch takes seconds, `import deepfeatures` should not.
 _HOMES = {
-    "Landmark": "deepfeatures.landmarks",
-    "LandmarkSet": "deepfeatures.landmarks",
+    "Landmark": "deepfeatures.data.landmarks",
+    "LandmarkSet": "deepfeatures.data.landmarks",
     "Matcher": "deepfeatures.matching",
     "Panel": "deepfeatures.matching",
-    "Volume": "deepfeatures.volume",
-    "read_landmarks": "deepfeatures.landmarks",
-    "read_volume": "deepfeatures.volume",
-    "write_landmarks": "deepfeatures.landmarks",
-    "write_volume": "deepfeatures.volume",
+    "Volume": "deepfeatures.data.volume",
+    "read_landmarks": "deepfeatures.io.landmark_files",
+    "read_volume": "deepfeatures.io.volume_files",
+    "write_landmarks": "deepfeatures.io.landmark_files",
+    "write_volume": "deepfeatures.io.volume_files",
 }
 __all__ = ["InputError", "__version__", *_HOMES]
 

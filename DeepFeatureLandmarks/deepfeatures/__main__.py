@@ -2,6 +2,6 @@
 
 import sys
 
-from deepfeatures.cli import main
+from deepfeatures.cli.main import main
 
 sys.exit(main())

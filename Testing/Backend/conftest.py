@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
-from deepfeatures.matching.grids import lattice, sample, smooth
-from deepfeatures.reasons import OUTSIDE
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import OUTSIDE
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import write_landmarks
+from deepfeatures.io.volume_files import write_volume
+from deepfeatures.matching.geometry.sampling import lattice, sample, smooth
 
 
 @pytest.fixture(autouse=True)

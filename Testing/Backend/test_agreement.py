@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepfeatures.matching.agreement import ASKED, FEWEST, STRAYED, matched_back
-from deepfeatures.matching.blocks import ball
-from deepfeatures.matching.grids import smooth
-from deepfeatures.matching.guided_search import LEAST_AGREEMENT
-from deepfeatures.matching.keypoints import evenly
+from deepfeatures.matching.geometry.block_matching import ball
+from deepfeatures.matching.geometry.keypoints import evenly
+from deepfeatures.matching.geometry.sampling import smooth
+from deepfeatures.matching.guided.inverse_consistency import ASKED, FEWEST, STRAYED, matched_back
+from deepfeatures.matching.guided.search import LEAST_AGREEMENT
 
 SIZE = 40
 

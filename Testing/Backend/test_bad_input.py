@@ -15,9 +15,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 
 
 def image(path: str, voxels, *, vector: bool = False, **geometry) -> None:
@@ -216,7 +218,7 @@ PROGRAM = """
 import sys
 from conftest import FakeMatcher
 import deepfeatures.matching
-from deepfeatures.cli import main
+from deepfeatures.cli.main import main
 deepfeatures.matching.Matcher = FakeMatcher
 sys.exit(main())
 """

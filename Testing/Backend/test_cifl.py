@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from deepfeatures.encoding.dense import FIXED_BYTES, encode_dense
 from deepfeatures.errors import InputError
+from deepfeatures.features.dense import FIXED_BYTES, encode_dense
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, _Double, _ReplicatePad, build_cifl, normalise
 from deepfeatures.networks.mind import Mind
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.reasons import OUTSIDE
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import OUTSIDE
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 
 
 def test_place_writes_one_file_a_target(place, fake_matcher, capfd):
@@ -167,7 +169,7 @@ def python(code: str, **options) -> subprocess.CompletedProcess:
 def test_import_and_help_do_not_wait_for_torch():
     result = python(
         "import sys, deepfeatures\n"
-        "from deepfeatures.cli import main\n"
+        "from deepfeatures.cli.main import main\n"
         "code = main(['--help'])\n"
         "assert not {'torch', 'numpy', 'SimpleITK'} & set(sys.modules), sys.modules.keys()\n"
         "sys.exit(code)"

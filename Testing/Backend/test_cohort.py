@@ -13,20 +13,22 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 
 pytest.importorskip("distributed")
 pytest.importorskip("pandas")
 
 import distributed
 
-from deepfeatures import cohort as cohorts
-from deepfeatures import cohort_command
-from deepfeatures.cohort import Cohort
+from deepfeatures.cli import cohort
 from deepfeatures.errors import InputError
-from deepfeatures.scan_folder import find_scans
+from deepfeatures.io.bids import find_scans
+from deepfeatures.pipelines import cohort as cohorts
+from deepfeatures.pipelines.cohort import Cohort
 
 SCANS = 10
 
@@ -135,7 +137,7 @@ def test_a_name_that_is_not_utf8_fails_alone(folder, client):
 
 def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
     """They share a matcher, and dask gives a worker several unless it is told otherwise."""
-    cohort, place, busy, most = cohort_of(folder), cohorts.placing.place, [], []
+    cohort, place, busy, most = cohort_of(folder), cohorts.place_pipeline.place, [], []
 
     def watched(*arguments):
         busy.append(arguments)
@@ -144,7 +146,7 @@ def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
         yield from place(*arguments)
         busy.pop()
 
-    monkeypatch.setattr(cohorts.placing, "place", watched)
+    monkeypatch.setattr(cohorts.place_pipeline, "place", watched)
     cohorts.prepare(cohort)
     with (
         distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
@@ -207,7 +209,7 @@ def test_an_interrupt_is_one_line_however_many_processes_it_reaches(folder, inte
 )
 def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, options, words):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("deepfeatures.cohort_command.CONNECT_S", 1)
+    monkeypatch.setattr("deepfeatures.cli.cohort.CONNECT_S", 1)
     given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
     assert main(["cohort", scans, *given, *options]) == 2
     message = capsys.readouterr().err
@@ -216,11 +218,11 @@ def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, opti
 
 
 def test_a_scheduler_without_workers_is_refused(monkeypatch):
-    monkeypatch.setattr(cohort_command, "CONNECT_S", 0.5)
+    monkeypatch.setattr(cohort, "CONNECT_S", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
         pytest.raises(InputError, match="no dask scheduler with workers"),
-        cohort_command._client(cluster.scheduler_address, None),
+        cohort._client(cluster.scheduler_address, None),
     ):
         pass
 
@@ -244,5 +246,5 @@ def test_workers_of_one_machine_share_its_gpus(monkeypatch, device, name, gpus, 
 
 def test_there_is_one_process_a_gpu_or_else_a_core(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert cohort_command._default_workers("cuda") == 3
-    assert cohort_command._default_workers("cpu") == os.cpu_count()
+    assert cohort._default_workers("cuda") == 3
+    assert cohort._default_workers("cpu") == os.cpu_count()

@@ -10,13 +10,13 @@ pytest.importorskip("pandas")
 
 import pandas as pd
 
-from deepfeatures import cohort_company
-from deepfeatures.cli import main
-from deepfeatures.cohort_company import Accompanied
+from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import write_volume
+from deepfeatures.pipelines import cohort_template
+from deepfeatures.pipelines.cohort_template import Accompanied
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def gathered(family, tmp_path):
     """Of the family's first five, as it comes back from its file."""
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
-    shown = [(target.name, cohort_company.look_at(matcher, template, landmarks, target)) for target in targets[:5]]
-    cohort_company.write(tmp_path / cohort_company.FILE, cohort_company.gather(shown))
-    return cohort_company.read(tmp_path / cohort_company.FILE, "cpu")
+    shown = [(target.name, cohort_template.look_at(matcher, template, landmarks, target)) for target in targets[:5]]
+    cohort_template.write(tmp_path / cohort_template.FILE, cohort_template.gather(shown))
+    return cohort_template.read(tmp_path / cohort_template.FILE, "cpu")
 
 
 @pytest.mark.parametrize("number", [1, 6], ids=["a member", "no member"])
@@ -45,7 +45,7 @@ def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family,
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
     wanted = Accompanied(matcher, gathered, targets[1].name).match(template, landmarks, targets[1])
-    looked_at = cohort_company.look_at(matcher, template, landmarks, targets[1])
+    looked_at = cohort_template.look_at(matcher, template, landmarks, targets[1])
     monkeypatch.setattr(Matcher, "match", lambda *_, **__: pytest.fail("it was placed already"))
     again = Accompanied(matcher, gathered, targets[1].name, looked_at)
     np.testing.assert_allclose(again.match(template, landmarks, targets[1]).positions, wanted.positions, atol=1e-3)
@@ -64,17 +64,17 @@ def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, 
 
 
 def test_members_are_spread_evenly_and_are_none_where_a_scan_has_too_few_others():
-    assert cohort_company.chosen_members(["a", "b"]) == []
-    assert cohort_company.chosen_members(["a", "b", "c"]) == ["a", "b", "c"]
+    assert cohort_template.chosen_members(["a", "b"]) == []
+    assert cohort_template.chosen_members(["a", "b", "c"]) == ["a", "b", "c"]
     scans = [f"scan{number:03}" for number in range(240)]
-    assert cohort_company.chosen_members(scans) == scans[::10]
+    assert cohort_template.chosen_members(scans) == scans[::10]
 
 
 def test_a_company_that_is_broken_is_refused_in_one_sentence(gathered, tmp_path):
-    file = tmp_path / cohort_company.FILE
+    file = tmp_path / cohort_template.FILE
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(InputError, match=r"company\.safetensors cannot be read; delete it"):
-        cohort_company.read(file, "cpu")
+        cohort_template.read(file, "cpu")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_compan
         found = read_landmarks(f"out/{target.name}.mrk.json")
         np.testing.assert_allclose(found.positions, wanted.positions, atol=0.02)  # files hold rounded headers
     assert pd.read_csv("out/summary.csv").together_with.tolist() == [3] * 4
-    company = scans.parent / "out" / cohort_company.FILE
+    company = scans.parent / "out" / cohort_template.FILE
     before = company.read_bytes(), company.stat().st_mtime_ns
     write_volume(targets[5], scans / "target5.nii.gz")
     assert cohort() in (0, 3)
@@ -122,7 +122,7 @@ def test_a_scan_that_cannot_be_read_is_no_member_and_the_others_are_placed_toget
 def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
     template, landmarks, targets, _ = family
     assert cohort("--alone") in (0, 3)
-    assert not (scans.parent / "out" / cohort_company.FILE).exists()
+    assert not (scans.parent / "out" / cohort_template.FILE).exists()
     wanted = Matcher(device="cpu").match(template, landmarks, targets[2])
     np.testing.assert_allclose(read_landmarks("out/target2.mrk.json").positions, wanted.positions, atol=0.02)
     assert pd.read_csv("out/summary.csv").together_with.tolist() == [0] * 4

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures import demo
-from deepfeatures.demo_picture import FIELD_MM, PIXELS, SHOWN, VIEWS, slice_through
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.phantom import make_pair
 from deepfeatures.phantom.head import LANDMARKS
-from deepfeatures.volume import Volume, read_volume
+from deepfeatures.pipelines import demo
+from deepfeatures.pipelines.demo_figure import FIELD_MM, PIXELS, SHOWN, VIEWS, slice_through
 
 SIZE = 32
 

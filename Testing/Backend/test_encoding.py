@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.encoding.activations import activation_maps
-from deepfeatures.encoding.dense import encode_dense, encode_tiles, receptive_offset
-from deepfeatures.encoding.patch import anchor, cut_patches, patch_features, scale_patches
+from deepfeatures.data.intensity import scale_volume
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.intensity import scale_volume
+from deepfeatures.features.activations import activation_maps
+from deepfeatures.features.dense import encode_dense, encode_tiles, receptive_offset
+from deepfeatures.features.patch import anchor, cut_patches, patch_features, scale_patches
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.parts import Convolution
+from deepfeatures.networks.dense_inference import Stage
+from deepfeatures.networks.layers import Convolution
 from deepfeatures.networks.resnext import ResNext50
-from deepfeatures.networks.walk import Stage
-from deepfeatures.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_voxels_dense_feature_is_that_of_the_patch_around_it(network, layer, v
 
 
 def test_tiles_give_the_numbers_of_one_pass(vgg, volume, monkeypatch):
-    monkeypatch.setattr("deepfeatures.encoding.dense.SMALLEST_TILE", 5)
+    monkeypatch.setattr("deepfeatures.features.dense.SMALLEST_TILE", 5)
     whole = encode_dense(vgg, "conv2_1", volume)
     tolerance = 1e-4 * whole.abs().mean()
     assert torch.allclose(encode_dense(vgg, "conv2_1", volume, working_bytes=1), whole, atol=tolerance)

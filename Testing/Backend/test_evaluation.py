@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.cli import main
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 
 pytest.importorskip("pandas")
 pytest.importorskip("scipy")
@@ -24,10 +26,10 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter
 
 from deepfeatures.errors import InputError
-from deepfeatures.evaluation import cells, study, tables
+from deepfeatures.evaluation import configurations, study, tables
+from deepfeatures.evaluation.baselines import PEERS
 from deepfeatures.evaluation.cases import find_cases
 from deepfeatures.evaluation.dense_grid import DenseGrid
-from deepfeatures.evaluation.peers import PEERS
 from deepfeatures.matching import Matcher
 
 POINTS = {"a": (10.0, 12.0, 15.0), "b": (18.0, 15.0, 11.0), "c": (14.0, 20.0, 9.0)}
@@ -62,12 +64,12 @@ def make_study(folder, *chosen, **settings):
     return job
 
 
-MIND = cells.Cell("grid", "mind", "ssc_r1_d2", 8, "dense")
+MIND = configurations.Cell("grid", "mind", "ssc_r1_d2", 8, "dense")
 
 
 def test_the_paper_has_ninety_cells_and_those_that_cannot_be_are_marked(monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(tmp_path))
-    paper = cells.paper()
+    paper = configurations.paper()
     assert len(set(paper)) == len({cell.name for cell in paper}) == 90
     assert len({cell.network for cell in paper}) == 5
     reasons = {(cell.network, cell.layer, cell.patch_size): cell.unavailable for cell in paper}
@@ -127,7 +129,7 @@ def test_shifted_copies_are_found_and_the_tables_say_so(folder):
 
 
 def test_bonferroni_counts_every_cell_of_the_study_also_those_without_weights(folder):
-    absent = cells.Cell("grid", "brainage-resnet-3d", "stage1_block1_conv3", 12, "dense")
+    absent = configurations.Cell("grid", "brainage-resnet-3d", "stage1_block1_conv3", 12, "dense")
     job = make_study(folder, MIND, absent)
     study.run(job)
     table = tables.cell_table(job, tables.error_table(job))
@@ -158,7 +160,7 @@ def test_the_command_writes_one_self_contained_page_and_uses_all_workers(folder,
     assert len(pictures) == 5
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    table = pd.read_csv(tmp_path / "out/cells.csv")
+    table = pd.read_csv(tmp_path / "out/configurations.csv")
     assert table.method.tolist() == ["grid", "grid", "default"]
     assert table.targets.eq(4).all()
 
@@ -231,7 +233,7 @@ def test_what_does_not_fit_into_memory_is_searched_block_by_block(folder, monkey
 
 
 def test_only_dense_cells_of_one_layer_are_computed_together():
-    grid = cells.grid(["mind"], [], [8, 12], ["dense", "guided"], ["auto", "any"])
+    grid = configurations.grid(["mind"], [], [8, 12], ["dense", "guided"], ["auto", "any"])
     assert [len(group) for group in study.groups_of(grid)] == [2, 1, 1, 1, 1]
 
 
@@ -266,7 +268,7 @@ def test_cases_may_be_named_in_a_table(folder):
 
 
 def test_pose_and_intensity_are_axes_where_a_search_has_them():
-    grid = cells.grid(["mind"], [], [12], ["dense", "patch", "guided"], ["auto", "any"], ["auto", "rank"])
+    grid = configurations.grid(["mind"], [], [12], ["dense", "patch", "guided"], ["auto", "any"], ["auto", "rank"])
     assert len(grid) == len({cell.name for cell in grid}) == 2 + 1 + 4
 
 
@@ -274,7 +276,7 @@ def test_pose_and_intensity_are_axes_where_a_search_has_them():
     ("method", "package"), [("ants-syn", "antspyx"), ("elastix", "itk-elastix"), ("convexadam", "convexAdam")]
 )
 def test_a_peer_that_is_not_installed_is_named_at_once(folder, tmp_path, monkeypatch, capsys, method, package):
-    monkeypatch.setattr("deepfeatures.evaluate_command.is_installed", lambda _: False)
+    monkeypatch.setattr("deepfeatures.cli.evaluate.is_installed", lambda _: False)
     assert main(["evaluate", str(folder), "--output-dir", str(tmp_path / "out"), "--method", method]) == 2
     expected = f"error: {method} needs {package}; install it with pip install '.[evaluation]'\n"
     assert capsys.readouterr().err == expected
@@ -288,7 +290,7 @@ def test_a_peer_that_gives_up_on_a_target_does_not_stop_the_study(folder, monkey
         return landmarks.positions
 
     monkeypatch.setitem(PEERS, "elastix", give_up)
-    job = make_study(folder, cells.Cell("elastix"))
+    job = make_study(folder, configurations.Cell("elastix"))
     study.run(job)
     errors = tables.error_table(job)
     assert errors.groupby("target").missing.all().to_dict() == {f"case{n}": n == 2 for n in range(1, 5)}

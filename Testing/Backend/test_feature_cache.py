@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures import feature_cache
-from deepfeatures.feature_cache import SUFFIX, cache_folder, cached, content_hash
-from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io import feature_cache
+from deepfeatures.io.feature_cache import SUFFIX, cache_folder, cached, content_hash
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import Volume
 
 CPU = torch.device("cpu")
 

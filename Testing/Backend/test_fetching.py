@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from deepfeatures import fetching, kept_weights
-from deepfeatures.cli import main
-from deepfeatures.networks import catalog, vgg, weights
+from deepfeatures.cli.main import main
+from deepfeatures.networks import catalog, download, vgg, weight_store, weights
 
 NETWORK = "vgg19-3d-pseudo"
 
@@ -71,7 +70,7 @@ def server(content, monkeypatch):
     """A server that has the weights, and a catalog that names it."""
     pytest.importorskip("pooch")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fetching, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(download, "PIECE_BYTES", 1000)
     server = Server(content)
     source = catalog.Source(server.url, "vgg.npz", f"sha256:{hashlib.sha256(content).hexdigest()}")
     monkeypatch.setitem(catalog.ENTRIES, NETWORK, replace(catalog.ENTRIES[NETWORK], source=source))
@@ -87,7 +86,7 @@ def without_checksum(monkeypatch):
 
 def left_over():
     """What lies in the folder of downloads."""
-    folder = kept_weights.downloads_folder()
+    folder = weight_store.downloads_folder()
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
@@ -100,7 +99,7 @@ def test_fetched_weights_are_kept_and_the_download_is_not(server):
 
 def test_progress_counts_every_byte(server, content):
     steps = []
-    fetching.fetch_weights(NETWORK, lambda here, whole: steps.append((here, whole)))
+    download.fetch_weights(NETWORK, lambda here, whole: steps.append((here, whole)))
     assert steps[-1] == (len(content), len(content))
     assert steps == sorted(steps)
 
@@ -112,18 +111,18 @@ def test_a_cut_download_goes_on_where_it_stopped(server):
 
 
 def test_the_next_command_goes_on_where_the_last_one_gave_up(server, capsys):
-    server.cuts = [10_000] * fetching.ATTEMPTS
+    server.cuts = [10_000] * download.ATTEMPTS
     assert main(["weights", "fetch", NETWORK]) == 2
     message = capsys.readouterr().err
     assert "give the command again" in message
     assert message.count("\n") == 1
     assert catalog.describe(NETWORK).weights == "missing"
     assert main(["weights", "fetch", NETWORK]) == 0
-    assert server.ranges[-1] == f"bytes={10_000 * fetching.ATTEMPTS}-"
+    assert server.ranges[-1] == f"bytes={10_000 * download.ATTEMPTS}-"
 
 
 def test_a_file_that_changed_on_the_server_is_fetched_anew(server, monkeypatch):
-    server.cuts = [10_000] * fetching.ATTEMPTS
+    server.cuts = [10_000] * download.ATTEMPTS
     assert main(["weights", "fetch", NETWORK]) == 2
     server.version = '"2"'
     assert main(["weights", "fetch", NETWORK]) == 0
@@ -176,7 +175,7 @@ def test_a_network_without_public_address_points_to_import(capsys):
 def test_every_published_source_has_an_address_and_a_name_that_the_importer_reads():
     from deepfeatures.networks.importers import SLOTS
 
-    found = [slot for slot in kept_weights.slots() if slot.source]
+    found = [slot for slot in weight_store.slots() if slot.source]
     assert {slot.name for slot in found} == {"vgg19-2d", "brainage-resnet-3d"}
     for slot in found:
         assert slot.source.url.startswith("https://")
@@ -234,7 +233,7 @@ def test_remove_asks_first_and_removes_only_what_was_named(server, capsys, monke
 
 def test_remove_all_empties_the_folder_but_leaves_files_of_others(server, folder):
     main(["weights", "fetch", NETWORK])
-    server.cuts = [10_000] * fetching.ATTEMPTS
+    server.cuts = [10_000] * download.ATTEMPTS
     main(["weights", "fetch", NETWORK])
     (weights.weights_folder() / "mine.txt").write_text("keep")
     assert left_over()

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import UNLIKE
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.matching import Matcher, guided_search
+from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import peak_bytes
-from deepfeatures.matching.guided_search import LEAST_AGREEMENT, LEAST_SEARCHED_LIKENESS
+from deepfeatures.matching.guided import search
+from deepfeatures.matching.guided.search import LEAST_AGREEMENT, LEAST_SEARCHED_LIKENESS
 from deepfeatures.phantom import make_pair
-from deepfeatures.reasons import UNLIKE
-from deepfeatures.volume import Volume
 
 CPU = torch.device("cpu")
 
@@ -137,9 +138,9 @@ def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
 def test_ample_agreement_outweighs_a_low_likeness(heads, monkeypatch):
     """As between contrasts, where little is alike and yet nearly every point is matched back."""
     template, landmarks, target, _ = heads
-    monkeypatch.setattr(guided_search, "LEAST_LIKENESS", 1.1)
+    monkeypatch.setattr(search, "LEAST_LIKENESS", 1.1)
     assert any(landmark.is_defined for landmark in match(template, landmarks, target))
-    monkeypatch.setattr(guided_search, "AMPLE_AGREEMENT", 1.1)
+    monkeypatch.setattr(search, "AMPLE_AGREEMENT", 1.1)
     assert {landmark.reason for landmark in match(template, landmarks, target)} == {UNLIKE}
 
 

@@ -10,11 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfeatures.data.intensity import (
+    HALF_RANGE,
+    POLICIES,
+    choose_policy,
+    match_histogram,
+    scale_hu,
+    scale_ranks,
+    scaling,
+)
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.intensity import HALF_RANGE, POLICIES, choose_policy, match_histogram, scale_hu, scale_ranks, scaling
 from deepfeatures.matching import Matcher
 from deepfeatures.phantom import make_pair
-from deepfeatures.volume import Volume
 
 NAMED = [name for name in POLICIES if name != "auto"]
 

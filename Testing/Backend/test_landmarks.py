@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.data.missing_reason import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem, read_landmarks, write_landmarks
-from deepfeatures.reasons import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
-from deepfeatures.score_text import describe, with_description
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.score_description import describe, with_description
 
 SUFFIXES = [".mrk.json", ".fcsv", ".csv"]
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)

@@ -15,14 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
-from deepfeatures.large import VOXEL_BYTES, WORKING_SPACE, memory_available, read_fitting
+from deepfeatures.io.bids import find_scans
+from deepfeatures.io.chunked import Stored, block_means, factors_to_fit, read_averaged
+from deepfeatures.io.downsampled_reading import VOXEL_BYTES, WORKING_SPACE, memory_available, read_fitting
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.ome_zarr import read_levels
+from deepfeatures.io.volume_files import check_volume, image_stem, read_volume, write_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.ome_zarr import read_levels
-from deepfeatures.regions import Stored, block_means, factors_to_fit, read_averaged
-from deepfeatures.scan_folder import find_scans
-from deepfeatures.volume import Volume, check_volume, image_stem, read_volume, write_volume
 
 MIB = 2**20
 AXES = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
@@ -164,8 +166,8 @@ def test_voxels_that_are_not_finite_are_refused_in_a_large_file_too(tmp_path):
 
 READER = """
 import resource, sys, threading, time
-import deepfeatures.volume, nibabel, psutil
-from deepfeatures.large import read_fitting
+import deepfeatures.io.volume_files, nibabel, psutil
+from deepfeatures.io.downsampled_reading import read_fitting
 process, peak, done = psutil.Process(), [0], threading.Event()
 def watch():
     while not done.is_set():
@@ -357,7 +359,7 @@ def test_a_package_that_is_missing_is_named(write_zarr, tmp_path, scan, monkeypa
 
 def test_memory_is_what_is_free_or_what_the_container_may_have(tmp_path, monkeypatch):
     psutil = pytest.importorskip("psutil")
-    monkeypatch.setattr("deepfeatures.large.CONTAINER_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr("deepfeatures.io.downsampled_reading.CONTAINER_LIMIT", tmp_path / "memory.max")
     free = psutil.virtual_memory().total
     assert 0 < memory_available() <= free
     (tmp_path / "memory.max").write_text("max\n")
@@ -380,7 +382,7 @@ def test_place_takes_ome_zarr_and_says_how_coarsely_it_was_read(
 
 def test_place_notes_a_target_that_was_read_coarser(write_zarr, tmp_path, place, fake_matcher, monkeypatch, capsys):
     path = write_zarr(smooth_noise(40))
-    monkeypatch.setattr("deepfeatures.large.memory_available", lambda: memory_for(30**3))
+    monkeypatch.setattr("deepfeatures.io.downsampled_reading.memory_available", lambda: memory_for(30**3))
     assert place(str(path), "--report", "report.json") == 0
     (note,) = capsys.readouterr().err.splitlines()
     assert note == f"note: {path} is too large for the memory: read at 1 × 2 × 2 mm instead of 1 × 1 × 1 mm"
@@ -401,7 +403,7 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     distributed = pytest.importorskip("distributed")
     import dask
 
-    from deepfeatures import cohort as cohorts
+    from deepfeatures.pipelines import cohort as cohorts
 
     voxels = smooth_noise(60)
     template = Volume(torch.from_numpy(block_means(voxels, (2, 2, 2))), np.full(3, 0.5), np.full(3, 2.0))

@@ -12,11 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfeatures import placing
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching import Company, Matcher
-from deepfeatures.matching.company import FEWEST, TEMPLATE_SHARE, Course
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.matching.guided.groupwise import FEWEST, TEMPLATE_SHARE, Course
+from deepfeatures.pipelines import place as place_pipeline
 
 
 def course(points: int, shown: list[bool] | None = None, kind: tuple = ("blocks",)) -> Course:
@@ -130,7 +132,7 @@ def scans(family, family_folder):
 
 
 def place(*arguments: str) -> int:
-    from deepfeatures.cli import main
+    from deepfeatures.cli.main import main
 
     given = {"--template": "template.nii.gz", "--landmarks": "template.mrk.json", "--output-dir": "out"}
     return main(["place", *(word for pair in given.items() for word in pair), "--device", "cpu", *arguments])
@@ -152,15 +154,15 @@ def test_the_command_places_three_or_more_together_unless_told_otherwise(scans, 
 
 def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, monkeypatch, capfd):
     """As where a disk is taken away in the middle: here the file is gone once all have been placed."""
-    read, times = placing.read_fitting, []
+    read, times = place_pipeline.read_fitting, []
 
     def once(path, *rest):
         times.append(str(path))
         if times.count("t1.nii.gz") > 1 and str(path) == "t1.nii.gz":
-            raise placing.InputError("there is no file t1.nii.gz")
+            raise place_pipeline.InputError("there is no file t1.nii.gz")
         return read(path, *rest)
 
-    monkeypatch.setattr(placing, "read_fitting", once)
+    monkeypatch.setattr(place_pipeline, "read_fitting", once)
     assert place(*scans) in (0, 3)
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note")]
     assert "without regard to the other targets" in line and "t1.nii.gz" in line

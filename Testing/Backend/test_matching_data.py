@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import read_volume
 
 pytestmark = pytest.mark.data
 TARGETS = (3, 4, 6, 11, 14, 17, 19, 20, 25, 26)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfeatures.matching.disagreement import MOST, calibrated
-from deepfeatures.matching.expectation import CLOSE_MM
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM
+from deepfeatures.matching.uncertainty.multi_template_model import MOST, calibrated
 
 LENGTHS = st.floats(0.01, 30.0)
 NUMBERS = st.integers(2, MOST)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfeatures.matching import distance
-from deepfeatures.matching.distance import distance_map, distance_maps, mean_distance_maps
+from deepfeatures.matching.greedy import distance
+from deepfeatures.matching.greedy.distance import distance_map, distance_maps, mean_distance_maps
 
 
 def windows(features: torch.Tensor, count: int, stride: int) -> torch.Tensor:

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfeatures.landmarks import read_landmarks, write_landmarks
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.evidence import NAMES, Settled, gather
-from deepfeatures.matching.expectation import Expectation, calibrated
-from deepfeatures.matching.stage import correlation
+from deepfeatures.matching.guided.level import correlation
+from deepfeatures.matching.uncertainty.error_model import Expectation, calibrated
+from deepfeatures.matching.uncertainty.match_features import NAMES, Settled, gather
 from deepfeatures.phantom import make_pair
 
 

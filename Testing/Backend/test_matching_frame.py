@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from scipy.ndimage import gaussian_filter1d
 
-from deepfeatures.matching import grids
-from deepfeatures.matching.bend import Bend
-from deepfeatures.matching.frame import Lattice, Pyramid, Scan
-from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth
-from deepfeatures.volume import Volume
+from deepfeatures.data.volume import Volume
+from deepfeatures.matching.geometry import sampling
+from deepfeatures.matching.geometry.displacement_field import Bend
+from deepfeatures.matching.geometry.pyramid import Lattice, Pyramid, Scan
+from deepfeatures.matching.geometry.sampling import apply_affine, lattice, sample, smooth
 
 SIZES = st.tuples(*[st.integers(1, 14)] * 3)
 FEW = {"max_examples": 30, "deadline": None}
@@ -57,14 +57,14 @@ def test_every_level_sees_the_same_millimetres(spacing, level):
 @settings(**FEW)
 @given(SIZES, st.tuples(*[st.sampled_from([0.0, 0.4, 1.0, 1.7])] * 3), st.integers(0, 1000), st.integers(1, 200))
 def test_smoothing_in_parts_is_a_gaussian_along_each_axis(size, sigmas, seed, in_cache):
-    image, kept = drawn(seed, 2, *size), grids.IN_CACHE
+    image, kept = drawn(seed, 2, *size), sampling.IN_CACHE
     expected = image.double().numpy()
     for axis, sigma in zip((3, 2, 1), sigmas, strict=True):
         if sigma:
             radius = max(1, int(np.ceil(2.5 * sigma)))
             expected = gaussian_filter1d(expected, sigma, axis=axis, mode="nearest", radius=radius)
-    grids.IN_CACHE = in_cache
+    sampling.IN_CACHE = in_cache
     try:
         assert np.allclose(smooth(image, sigmas).numpy(), expected, atol=1e-5)
     finally:
-        grids.IN_CACHE = kept
+        sampling.IN_CACHE = kept

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv3d
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.bend import Bend
-from deepfeatures.matching.blocks import (
+from deepfeatures.matching.geometry.block_matching import (
     ball,
     block_distances,
     blocks_at,
@@ -25,15 +25,15 @@ from deepfeatures.matching.blocks import (
     emphasis,
     sub_voxel_minimum,
 )
-from deepfeatures.matching.consensus import in_proportion, robust_affine
-from deepfeatures.matching.cross_correlation import cross_correlate
-from deepfeatures.matching.frame import Scan
-from deepfeatures.matching.grids import apply_affine, lattice, sample, smooth
-from deepfeatures.matching.guided import finest_spacing
-from deepfeatures.matching.guided_settings import GuidedSettings
-from deepfeatures.matching.relaxation import relax
+from deepfeatures.matching.geometry.cross_correlation import cross_correlate
+from deepfeatures.matching.geometry.displacement_field import Bend
+from deepfeatures.matching.geometry.pyramid import Scan
+from deepfeatures.matching.geometry.sampling import apply_affine, lattice, sample, smooth
+from deepfeatures.matching.guided.registration import finest_spacing
+from deepfeatures.matching.guided.regularization import relax
+from deepfeatures.matching.guided.settings import GuidedSettings
+from deepfeatures.matching.pose.robust_affine import in_proportion, robust_affine
 from deepfeatures.phantom import make_pair
-from deepfeatures.volume import Volume
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.matching import Matcher, devices, greedy_search
-from deepfeatures.volume import Volume
+from deepfeatures.matching import Matcher, devices
+from deepfeatures.matching.greedy import search as greedy_search
 
 FAST = {"network": "mind", "layer": "ssc_r1_d1", "patch_size": 8, "device": "cpu"}
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching import Matcher, Panel
-from deepfeatures.matching.panel import consensus, geometric_median
+from deepfeatures.matching.multi_template import consensus, geometric_median
 from deepfeatures.phantom import make_pair
 
 NAMES = LandmarkSet((Landmark("a", (0.0, 0.0, 0.0)),))

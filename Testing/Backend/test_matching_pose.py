@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import OUTSIDE
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
-from deepfeatures.matching import Matcher, turned
-from deepfeatures.matching.grids import smooth
-from deepfeatures.matching.guided_settings import GuidedSettings
-from deepfeatures.matching.pose_settings import PoseSettings
-from deepfeatures.matching.rotations import candidate_rotations
-from deepfeatures.reasons import OUTSIDE
-from deepfeatures.volume import Volume, read_volume
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.geometry.sampling import smooth
+from deepfeatures.matching.guided.settings import GuidedSettings
+from deepfeatures.matching.pose import rotation_search
+from deepfeatures.matching.pose.rotations import candidate_rotations
+from deepfeatures.matching.pose.settings import PoseSettings
 
 
 def about(axis, degrees: float) -> np.ndarray:
@@ -238,7 +241,7 @@ def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
     def stop(template, on, target, seen_on, turns):
         raise Stopped(max(target.shape))
 
-    monkeypatch.setattr(turned, "correlated_poses", stop)
+    monkeypatch.setattr(rotation_search, "correlated_poses", stop)
 
     def noise(size: int, voxel_mm: float) -> Volume:
         random = torch.Generator().manual_seed(size)

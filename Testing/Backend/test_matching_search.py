@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.encoding.dense import encode_dense
-from deepfeatures.encoding.patch import anchor, cut_patches
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.matching.candidates import both, everywhere, in_ball, in_mask
-from deepfeatures.matching.clock import Clock
-from deepfeatures.matching.greedy import Scores, _blocks, dense_scores, nearest, patch_scores
-from deepfeatures.matching.template import Features, dense_templates, patch_templates
-from deepfeatures.matching.window import Window, crop, map_length, within
+from deepfeatures.features.dense import encode_dense
+from deepfeatures.features.extractor import Features
+from deepfeatures.features.patch import anchor, cut_patches
+from deepfeatures.features.receptive_window import Window, crop, map_length, within
+from deepfeatures.matching.greedy.candidates import both, everywhere, in_ball, in_mask
+from deepfeatures.matching.greedy.descriptors import dense_templates, patch_templates
+from deepfeatures.matching.greedy.scoring import Scores, _blocks, dense_scores, nearest, patch_scores
+from deepfeatures.matching.timing import Clock
 from deepfeatures.networks import catalog
-from deepfeatures.volume import Volume
 
 SILENT = {"clock": Clock(torch.device("cpu")), "progress": lambda _: None}
 

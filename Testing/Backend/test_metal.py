@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.matching.consensus import robust_affine
-from deepfeatures.matching.evidence import NAMES, Settled, gather
-from deepfeatures.matching.frame import Scan
+from deepfeatures.data.volume import Volume
+from deepfeatures.matching.geometry.pyramid import Scan
+from deepfeatures.matching.pose.robust_affine import robust_affine
+from deepfeatures.matching.uncertainty.match_features import NAMES, Settled, gather
 from deepfeatures.training.warps import rotations
-from deepfeatures.volume import Volume
 
 LACKING = (torch.linalg.svdvals, torch.linalg.eigvalsh, torch.linalg.matrix_exp)  # no MPS in native_functions.yaml
 

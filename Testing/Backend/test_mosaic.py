@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepfeatures.errors import InputError
-from deepfeatures.mosaic import write_mosaic
+from deepfeatures.pipelines.activation_figure import write_mosaic
 
 
 @pytest.mark.parametrize("depths", [(8, 4), (32, 2), (12, 1)])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import catalog, parts, resnext, vgg, walk
+from deepfeatures.networks import catalog, dense_inference, layers, resnext, vgg
 from deepfeatures.networks.base import exists, first_centre
 from deepfeatures.networks.mind import Mind
 from deepfeatures.networks.resnext import ResNext50
@@ -91,7 +91,7 @@ def test_views_of_any_part_of_a_volume_agree(layer, corner, monkeypatch):
     encoder.dense_into(list(whole), volume, layer, [-before] * 3)
     assert whole.isfinite().all()
     part = torch.full((1, whole.shape[1], 9, 10, 5), torch.nan)
-    monkeypatch.setattr(walk, "SLAB_BYTES", 1)
+    monkeypatch.setattr(dense_inference, "SLAB_BYTES", 1)
     encoder.dense_into(list(part), volume, layer, [at - before for at in corner])
     window = tuple(slice(at, at + n) for at, n in zip(corner, part.shape[2:], strict=True))
     assert torch.allclose(part, whole[(..., *window)], atol=1e-4 * whole.abs().mean())
@@ -119,7 +119,7 @@ def test_beyond_the_border_every_operation_repeats_the_border_of_its_input():
 def test_deep_layers_compute_little_more_than_the_volume():
     encoder = Vgg19("random", "conv4_2")
     seen = encoder.layers["conv4_2"].receptive_field
-    ranges = walk.dense_ranges(encoder.stages("conv4_2"), [-(seen - 1) // 2] * 3, (40, 40, 40), (40, 40, 40))
+    ranges = dense_inference.dense_ranges(encoder.stages("conv4_2"), [-(seen - 1) // 2] * 3, (40, 40, 40), (40, 40, 40))
     assert all(40 <= high - low <= 48 for axes in ranges for low, high in axes)
 
 
@@ -128,8 +128,8 @@ def test_dense_does_not_depend_on_slabs_and_chunks_of_phases(monkeypatch):
     encoder = Vgg19("random", "conv3_1").eval()
     volume = torch.randn(1, 1, 44, 36, 37) * 60
     whole = encoder.dense(volume, "conv3_1")
-    monkeypatch.setattr(walk, "SLAB_BYTES", 1)
-    monkeypatch.setattr(walk, "PHASE_BYTES", 1)
+    monkeypatch.setattr(dense_inference, "SLAB_BYTES", 1)
+    monkeypatch.setattr(dense_inference, "PHASE_BYTES", 1)
     assert torch.allclose(encoder.dense(volume, "conv3_1"), whole, atol=1e-4 * whole.abs().mean())
 
 
@@ -150,9 +150,9 @@ def test_valid_resnet_equals_the_inside_of_the_zero_padded_one(layer, size):
 
 
 def test_counts_are_those_of_the_paper():
-    assert parts.count(vgg.PLAN) == 60_058_688 == catalog.describe("vgg19-3d-random").parameters
+    assert layers.count(vgg.PLAN) == 60_058_688 == catalog.describe("vgg19-3d-random").parameters
     assert resnext.parameter_count() == 25_851_112 == catalog.describe("brainage-resnet-3d").parameters
-    assert sum(p.numel() for p in Vgg19("random", "conv2_2").parameters()) == parts.count(
+    assert sum(p.numel() for p in Vgg19("random", "conv2_2").parameters()) == layers.count(
         {name: vgg.PLAN[name] for name in vgg.up_to("conv2_2")}
     )
 
@@ -180,19 +180,19 @@ def test_random_kernels_are_glorot_uniform():
 @pytest.mark.parametrize("size", range(4, 21))
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (7, 2), (1, 2), (2, 2)])
 def test_same_padding_is_that_of_keras(size, kernel, stride):
-    before, after = walk.same_padding(size, kernel, stride)
+    before, after = dense_inference.same_padding(size, kernel, stride)
     assert (size + before + after - kernel) // stride + 1 == -(-size // stride)
     assert 0 <= after - before <= 1
 
 
 @pytest.mark.parametrize(("size", "taps"), [(6, [0, 2, 4]), (5, [-1, 1, 3])])
 def test_strided_convolution_pads_more_at_the_end(size, taps):
-    part = parts.Convolution(1, 1, (3, 3, 3)).make()
+    part = layers.Convolution(1, 1, (3, 3, 3)).make()
     with torch.no_grad():
         part.weight.zero_()[0, 0, 0, 1, 1] = 1  # looks at the first plane of its window
         part.bias.zero_()
         ramp = torch.arange(1.0, size + 1)[None, None, :, None, None].expand(1, 1, size, size, size)
-        out = walk.Walk("same").conv(ramp, part, stride=2)[0, 0, :, 1, 1]
+        out = dense_inference.Walk("same").conv(ramp, part, stride=2)[0, 0, :, 1, 1]
     assert out.tolist() == [tap + 1 if tap >= 0 else 0 for tap in taps]
 
 
@@ -224,9 +224,9 @@ def test_later_pseudo_layers_see_a_volume_constant_along_the_third_axis_as_the_f
     generator = torch.Generator().manual_seed(0)
     plane = torch.rand(1, 64, 12, 14, generator=generator)  # (height y, width x), as if from the first layer
     solid = plane[:, :, None].expand(1, 64, 9, 12, 14)
-    valid = walk.Walk("valid")
+    valid = dense_inference.Walk("valid")
     deep = network._convolve(
-        "conv2_1", walk.Walk().max_pool(network._convolve("conv1_2", solid, valid), 2, padded=False), valid
+        "conv2_1", dense_inference.Walk().max_pool(network._convolve("conv1_2", solid, valid), 2, padded=False), valid
     )
     kernels = {name: weights[f"{name}.weight"].transpose(2, 3) for name in ("conv1_2", "conv2_1")}
     flat = F.relu(F.conv2d(plane, kernels["conv1_2"], weights["conv1_2.bias"]))

@@ -8,20 +8,30 @@ import numpy as np
 import pytest
 import torch
 
-from deepfeatures.cli import main
+from deepfeatures.cli.main import main
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.io.landmark_files import write_landmarks
+from deepfeatures.io.volume_files import write_volume
 
 pytest.importorskip("pandas")
 pytest.importorskip("scipy")
 pytest.importorskip("statsmodels")
 pytest.importorskip("jinja2")
 
-from deepfeatures.quality import Annotation, find_faults, learn_norm, machine, position_table, read_rater, review
-from deepfeatures.quality.agreement import bland_altman, drift, errors, localisation_error
+from deepfeatures.quality import (
+    Annotation,
+    automatic_rater,
+    find_faults,
+    learn_norm,
+    position_table,
+    read_rater,
+    review,
+)
 from deepfeatures.quality.annotations import landmark_names, stack_positions
-from deepfeatures.quality.head import outside_mm
+from deepfeatures.quality.foreground import outside_mm
+from deepfeatures.quality.rater_agreement import bland_altman, drift, errors, localisation_error
 from deepfeatures.quality.report import write_review
 
 NAMES = tuple(f"{side} {place}" for side in "LR" for place in ("front", "middle", "back", "top", "low", "tip"))
@@ -328,17 +338,17 @@ def test_the_machine_carries_landmarks_to_other_peoples_scans_and_goes_on_where_
     outside = replace(annotations[1].landmarks[0], position=(500.0, 0, 0))
     annotations[1] = replace(annotations[1], landmarks=LandmarkSet((outside, *annotations[1].landmarks.landmarks[1:])))
     first = CountingMatcher()
-    placed = machine.place_from_others(annotations, volumes, first, tmp_path)
-    assert len(first.calls) == 5 * machine.TEMPLATES
+    placed = automatic_rater.place_from_others(annotations, volumes, first, tmp_path)
+    assert len(first.calls) == 5 * automatic_rater.TEMPLATES
     assert all(template != target for template, target in first.calls)
-    found = machine.consensus(placed, landmark_names(annotations))
+    found = automatic_rater.consensus(placed, landmark_names(annotations))
     assert np.allclose(found["scan3"], stack_positions(annotations, NAMES)[3])
-    assert machine.round_trips(placed).mean_mm.eq(0.5).all()
+    assert automatic_rater.round_trips(placed).mean_mm.eq(0.5).all()
     (tmp_path / f"{first.calls[4][1]}_from_{first.calls[4][0]}.mrk.json").unlink()
     second = CountingMatcher()
-    again = machine.place_from_others(annotations, volumes, second, tmp_path)
+    again = automatic_rater.place_from_others(annotations, volumes, second, tmp_path)
     assert second.calls == [first.calls[4]]
-    assert np.allclose(machine.consensus(again, NAMES)["scan3"], found["scan3"])
+    assert np.allclose(automatic_rater.consensus(again, NAMES)["scan3"], found["scan3"])
 
 
 def test_machine_opinions_are_read_with_the_scans(people, tmp_path, fake_matcher):

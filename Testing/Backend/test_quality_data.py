@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
 
 pytest.importorskip("pandas")
 pytest.importorskip("scipy")
@@ -106,8 +106,8 @@ def test_faults_in_hippocampi_are_found_by_the_points_alone(data):
 @pytest.fixture(scope="module")
 def brain_opinions(data):
     """For each brain, where the matcher puts the landmarks of the next person; about 6 s each on a free core."""
+    from deepfeatures.io.volume_files import read_volume
     from deepfeatures.matching import Matcher
-    from deepfeatures.volume import read_volume
 
     names, positions, cases = read_positions(data / "brain")
     matcher, opinions = Matcher(), np.full_like(positions, np.nan)

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from deepfeatures.quiet import native_silence
+from deepfeatures.io.native_output import native_silence
 
 
 def where_output_goes() -> list[int]:

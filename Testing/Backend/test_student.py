@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import torch
 from safetensors.torch import load_file
 
-from deepfeatures.cli import main
+from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 from deepfeatures.networks import catalog, vgg, weights
 from deepfeatures.networks.importers import import_weights

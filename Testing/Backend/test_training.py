@@ -8,9 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from deepfeatures.cli import main
+from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
-from deepfeatures.matching import blocks
+from deepfeatures.matching.geometry import block_matching
 from deepfeatures.networks.cifl import Cifl, build_cifl, self_similarity
 from deepfeatures.training import checkpoint
 from deepfeatures.training.block_loss import BlockSettings, block_distances, block_match
@@ -286,7 +286,9 @@ def test_block_distances_in_training_are_those_of_a_search():
     points = 8 + 8 * torch.rand(5, 3, generator=random)
     starts = torch.randint(9, 14, (5, 3), generator=random)
     found = block_distances(first, second, points, starts, BLOCKS)
-    of_search = blocks.block_distances(first, second, points.flip(1), starts.flip(1).float(), 2, blocks.ball(4, 2))
+    of_search = block_matching.block_distances(
+        first, second, points.flip(1), starts.flip(1).float(), 2, block_matching.ball(4, 2)
+    )
     torch.testing.assert_close(found.view_as(of_search), 3 * of_search, rtol=1e-4, atol=1e-5)  # a sum over channels
 
 

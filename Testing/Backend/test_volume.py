@@ -20,10 +20,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfeatures import volume as volumes
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import read_landmarks
-from deepfeatures.volume import Volume, check_volume, image_stem, read_volume, write_volume
+from deepfeatures.io import volume_files
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import check_volume, image_stem, read_volume, write_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -196,22 +197,22 @@ def test_nifti_sform_that_is_not_quite_rigid_is_kept_exactly(tmp_path):
 
 
 def test_what_itk_is_told_of_a_sform_does_not_outlive_readers_in_two_threads(tmp_path, monkeypatch):
-    monkeypatch.delenv(volumes.PERMISSIVE, raising=False)
+    monkeypatch.delenv(volume_files.PERMISSIVE, raising=False)
     path = nifti(tmp_path / "a.nii.gz", np.eye(4))
     reads, may_end = threading.Event(), threading.Event()
 
     def read():
-        with volumes.opened(path):
+        with volume_files.opened(path):
             reads.set()
             may_end.wait(10)
 
     other = threading.Thread(target=read)
-    with volumes.opened(path):
+    with volume_files.opened(path):
         other.start()
         reads.wait(0.3)
     may_end.set()
     other.join()
-    assert volumes.PERMISSIVE not in os.environ
+    assert volume_files.PERMISSIVE not in os.environ
 
 
 def test_nifti_voxel_size_is_that_of_the_sform(tmp_path):
@@ -473,8 +474,10 @@ def test_a_kill_while_writing_leaves_only_whole_files(tmp_path):
     """Files of two kinds are written over and over and the writer is killed at odd moments."""
     script = """
 import itertools, sys, torch
-from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
-from deepfeatures.volume import Volume, write_volume
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.io.landmark_files import write_landmarks
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.volume_files import write_volume
 folder = sys.argv[1]
 points = LandmarkSet(tuple(Landmark(f"point {k}", (k, k, k)) for k in range(2000)))
 for round in itertools.count():

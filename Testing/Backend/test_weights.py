@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import catalog, importers, parts, resnext, vgg, weights
+from deepfeatures.networks import catalog, importers, layers, resnext, vgg, weights
 from deepfeatures.networks.cifl import Cifl
 from deepfeatures.networks.importers import import_weights
 
@@ -263,7 +263,7 @@ def test_the_development_vgg_is_available_up_to_block_3(folder):
     import_weights("vgg19-3d-pseudo", path)
     assert catalog.describe("vgg19-3d-pseudo").weights == "partly available (to conv3_4)"
     encoder = catalog.build("vgg19-3d-pseudo", layer="conv3_4")
-    assert parts.count({"first": parts.Convolution(1, 64, (3, 3, 3))}) == sum(
+    assert layers.count({"first": layers.Convolution(1, 64, (3, 3, 3))}) == sum(
         p.numel() for p in encoder.network.parts["conv1_1"].parameters()
     )
 

@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from deepfeatures import Matcher
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
-from deepfeatures.reasons import UNPLACED
-from deepfeatures.volume import Volume, read_volume
-from deepfeatures.worker import MEMORY, Worker, answer
-from deepfeatures.worker_client import KILLED, WorkerClient
-from deepfeatures.worker_protocol import PlaceSettings, VolumeArray, voxel_file
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import UNPLACED
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
+from deepfeatures.service.client import KILLED, WorkerClient
+from deepfeatures.service.protocol import PlaceSettings, VolumeArray, voxel_file
+from deepfeatures.service.server import MEMORY, Worker, answer
 
 QUICK = PlaceSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
 SLOW = PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
@@ -238,8 +240,8 @@ def test_a_request_that_a_dying_worker_took_but_did_not_begin_with_goes_to_a_new
     """A stand-in for the worker: it answers once and ends with the next request in hand; after that, the real one."""
     code = (
         "import json, pathlib, runpy, sys; was_here = pathlib.Path(sys.argv.pop(1));"
-        "sys.argv[1:] = sys.argv[3:];"  # what follows `-m deepfeatures.worker`
-        "was_here.exists() and (runpy.run_module('deepfeatures.worker', run_name='__main__'), sys.exit());"
+        "sys.argv[1:] = sys.argv[3:];"  # what follows `-m deepfeatures.service.server`
+        "was_here.exists() and (runpy.run_module('deepfeatures.service.server', run_name='__main__'), sys.exit());"
         "was_here.touch(); number = json.loads(sys.stdin.readline())['id'];"
         "print(json.dumps({'id': number, 'event': 'result', 'content': {}}), flush=True); sys.stdin.readline()"
     )
@@ -300,7 +302,7 @@ def test_out_of_memory_is_told_in_words_and_survived(tmp_path, error):
 @pytest.mark.parametrize("parent_ends_by", [signal.SIGKILL, signal.SIGTERM])
 def test_the_worker_dies_with_its_parent_and_leaves_nothing(tmp_path, parent_ends_by):
     code = (
-        "import sys, time; from deepfeatures.worker_client import WorkerClient; client = WorkerClient();"
+        "import sys, time; from deepfeatures.service.client import WorkerClient; client = WorkerClient();"
         "client.wait(client.hello(), 100); print(client.pid, client._folder, flush=True); time.sleep(100)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -336,7 +338,7 @@ def test_no_file_outside_of_the_folder_can_be_named(tmp_path, key):
 
 
 def test_the_client_needs_no_pytorch():
-    code = "import deepfeatures.worker_client, sys; print('torch' in sys.modules)"
+    code = "import deepfeatures.service.client, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

@@ -20,7 +20,7 @@ from cases import Place, aligned_centres, by, data_folder, read_case, tried
 from syn import register
 
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.guided_settings import GuidedSettings
+from deepfeatures.matching.guided.settings import GuidedSettings
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ import numpy as np
 from cases import region_numbers
 from scipy.ndimage import center_of_mass
 
-from deepfeatures.landmarks import Landmark, LandmarkSet, write_landmarks
-from deepfeatures.volume import read_volume
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.io.landmark_files import write_landmarks
+from deepfeatures.io.volume_files import read_volume
 
 
 def main() -> None:

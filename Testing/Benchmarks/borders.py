@@ -20,10 +20,11 @@ from cases import region_numbers
 from contrasts import text
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
-from deepfeatures.evaluation.peers import PEERS
-from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.evaluation.baselines import PEERS
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import Volume, read_volume
 
 POINTS = 30  # a region
 

@@ -32,9 +32,9 @@ from cases import Case, data_folder, errors, person, read_case
 from scipy.stats import spearmanr
 
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.evidence import NAMES
-from deepfeatures.matching.expectation import CLOSE_MM, FILE, Expectation
-from deepfeatures.matching.match_settings import GUIDED
+from deepfeatures.matching.settings import GUIDED
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, Expectation
+from deepfeatures.matching.uncertainty.match_features import NAMES
 
 OFFSET, RIDGE = 0.3, 0.1  # voxels; weight of small slopes
 BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,8 @@ def person(name: str) -> int:
 
 def read_case(image: Path) -> Case:
     """A NIfTI file and the `.mrk.json` beside it."""
-    from deepfeatures.landmarks import read_landmarks
-    from deepfeatures.volume import read_volume
+    from deepfeatures.io.landmark_files import read_landmarks
+    from deepfeatures.io.volume_files import read_volume
 
     return Case(read_volume(image), read_landmarks(image.with_name(image.name.replace(".nii.gz", ".mrk.json"))))
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from cases import data_folder, errors, read_case
 
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
 
 
 def main() -> None:

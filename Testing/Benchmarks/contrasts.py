@@ -28,11 +28,13 @@ import torch
 from cases import Case, data_folder, errors
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from deepfeatures.landmarks import Landmark, LandmarkSet, read_landmarks
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.keypoints import evenly, strong_keypoints
-from deepfeatures.matching.match_settings import GUIDED
-from deepfeatures.volume import Volume, read_volume
+from deepfeatures.matching.geometry.keypoints import evenly, strong_keypoints
+from deepfeatures.matching.settings import GUIDED
 
 WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it
 TURN_DEG, STRETCH, SHIFT_MM = 15.0, 0.1, 10.0

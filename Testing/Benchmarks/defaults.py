@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from cases import Case, aligned_centres, data_folder, errors, read_case
 
-from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
 
 SHIFT_MM = 100.0

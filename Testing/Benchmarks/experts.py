@@ -18,10 +18,11 @@ import numpy as np
 from cases import Case, errors
 from contrasts import heads, text
 
-from deepfeatures.evaluation.peers import PEERS
-from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.evaluation.baselines import PEERS
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import read_volume
 
 FAR_MM = 10.0
 

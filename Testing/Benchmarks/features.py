@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from deepfeatures.landmarks import read_landmarks
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.networks.cifl import build_cifl, normalise, self_similarity
-from deepfeatures.volume import Volume, read_volume
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from cases import Case, Place, by, data_folder, read_case, read_folder, tried
 
-from deepfeatures.evaluation.peers import PEERS
-from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.evaluation.baselines import PEERS
 from deepfeatures.matching import Matcher
 
 TEMPLATE, CENTRE = "1000", "L hippocampus centre"

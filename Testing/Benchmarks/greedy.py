@@ -25,15 +25,16 @@ import torch
 from cases import Case, data_folder, errors, person, read_bundle, read_case, scaled_boxes
 from syn import register
 
-from deepfeatures.intensity import scale_percentiles
-from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.intensity import scale_percentiles
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.features.extractor import Features
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.candidates import everywhere, in_ball
-from deepfeatures.matching.clock import Clock
 from deepfeatures.matching.devices import device_name, memory_to_use, peak_bytes
-from deepfeatures.matching.greedy import dense_scores, nearest, patch_scores
-from deepfeatures.matching.prepared import on_common_grid
-from deepfeatures.matching.template import Features, dense_templates, patch_templates
+from deepfeatures.matching.greedy.candidates import everywhere, in_ball
+from deepfeatures.matching.greedy.descriptors import dense_templates, patch_templates
+from deepfeatures.matching.greedy.scoring import dense_scores, nearest, patch_scores
+from deepfeatures.matching.preprocessing import on_common_grid
+from deepfeatures.matching.timing import Clock
 from deepfeatures.networks import catalog
 
 NETWORK = "vgg19-3d-random"

@@ -23,9 +23,9 @@ import numpy as np
 from cases import Case, data_folder, errors, read_case
 from contrasts import EDGES, TUMOUR, deform, edges, heads
 
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.match_settings import GUIDED
-from deepfeatures.volume import read_volume
+from deepfeatures.matching.settings import GUIDED
 
 NETWORKS = ("mind/ssc_r1_d2", "cifl/fine_ssc", "cifl/fine")
 TEMPLATES = {"hippocampus": "hippocampus_001", "brain": "1000"}

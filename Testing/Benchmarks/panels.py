@@ -24,11 +24,11 @@ from calibrate import BRAINS, HALVES, Foretold, check, hippocampi, joined
 from cases import data_folder, person, read_case
 from scipy.stats import spearmanr
 
-from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.disagreement import KEY, Disagreement, relative
-from deepfeatures.matching.expectation import FILE
-from deepfeatures.matching.panel import geometric_median, median_of, spread_mm
+from deepfeatures.matching.multi_template import geometric_median, median_of, spread_mm
+from deepfeatures.matching.uncertainty.error_model import FILE
+from deepfeatures.matching.uncertainty.multi_template_model import KEY, Disagreement, relative
 
 OFFSET, NUMBERS, PANELS = 0.15, (2, 3, 4, 5), 6
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 from cases import data_folder
 
+from deepfeatures.cli.progress import progress_bar
 from deepfeatures.evaluation import study
 from deepfeatures.evaluation.cases import find_cases
-from deepfeatures.evaluation.cells import METHODS, Cell
+from deepfeatures.evaluation.configurations import METHODS, Cell
 from deepfeatures.evaluation.report import write_results
 from deepfeatures.evaluation.tables import cell_table, error_table
-from deepfeatures.progress_bar import progress_bar
 
 TEMPLATES = {"hippocampus": "hippocampus_001", "brain": "1000"}
 COLUMNS = ["mean_mm", "median_mm", "p95_mm", "missing", "seconds"]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from cases import data_folder, read_case
 
+from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import read_volume
 
 
 def main() -> None:

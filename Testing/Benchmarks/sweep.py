@@ -23,15 +23,16 @@ import numpy as np
 import torch
 from cases import Case, aligned_centres, data_folder, errors, person, read_bundle, read_folder, write_bundle
 
-from deepfeatures.encoding.dense import encode_dense
-from deepfeatures.intensity import scale_percentiles
-from deepfeatures.matching.candidates import everywhere, in_ball
+from deepfeatures.data.intensity import scale_percentiles
+from deepfeatures.features.dense import encode_dense
+from deepfeatures.features.extractor import Features
+from deepfeatures.features.receptive_window import crop_with_margins
 from deepfeatures.matching.devices import choose_device, choose_precision
-from deepfeatures.matching.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.greedy import Scores, nearest
-from deepfeatures.matching.prepared import on_common_grid
-from deepfeatures.matching.template import Features, dense_templates
-from deepfeatures.matching.window import crop_with_margins
+from deepfeatures.matching.greedy.candidates import everywhere, in_ball
+from deepfeatures.matching.greedy.descriptors import dense_templates
+from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
+from deepfeatures.matching.greedy.scoring import Scores, nearest
+from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.networks import catalog
 
 SETTINGS = (

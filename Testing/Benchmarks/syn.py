@@ -14,7 +14,7 @@ def register(template: Case, target: Case) -> np.ndarray:
     import ants
     import pandas as pd
 
-    from deepfeatures.volume import write_volume
+    from deepfeatures.io.volume_files import write_volume
 
     with tempfile.TemporaryDirectory() as folder:
         images = []

@@ -14,7 +14,7 @@ import numpy as np
 from cases import data_folder, errors, read_case
 
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.panel import consensus
+from deepfeatures.matching.multi_template import consensus
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from statistics import median
 
 from cases import data_folder, read_case
 
-from deepfeatures.landmarks import LandmarkSet
-from deepfeatures.volume import Volume
-from deepfeatures.worker_client import WorkerClient
-from deepfeatures.worker_protocol import PlaceSettings, VolumeArray
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.service.client import WorkerClient
+from deepfeatures.service.protocol import PlaceSettings, VolumeArray
 
 
 def main() -> None:

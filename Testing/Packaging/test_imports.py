@@ -17,12 +17,13 @@ MAY_IMPORT = {
     "DeepFeatureLandmarksWeb": {"DeepFeatureLandmarksWeb", "DeepFeatureLandmarksLib", "deepfeatures"},
     "DeepFeatureLandmarks": {"DeepFeatureLandmarksLib", "deepfeatures"},
 }
-CORE = ("networks", "encoding", "matching")
+CORE = ("networks", "features", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
 READERS_OF_WEIGHTS = {
     "networks/weights.py": {"safetensors", "platformdirs"},
     "networks/importers.py": {"safetensors", "h5py"},
+    "networks/download.py": {"pooch", "requests"},
 }
 NOT_BACKEND = {"slicer", "vtk", "qt", "ctk", "mrml", "trame", "trame_slicer", "qtpy", "PySide6"}
 
@@ -119,11 +120,11 @@ def test_importing_the_package_alone_is_light():
 
 
 def test_reading_volumes_waits_for_its_library_until_it_is_used():
-    assert "SimpleITK" not in loaded_by("import deepfeatures.volume, deepfeatures.landmarks")
+    assert "SimpleITK" not in loaded_by("import deepfeatures.io.volume_files, deepfeatures.io.landmark_files")
 
 
 def test_the_demo_needs_matplotlib_only_for_its_picture():
-    assert "matplotlib" not in loaded_by("import deepfeatures.demo")
+    assert "matplotlib" not in loaded_by("import deepfeatures.pipelines.demo")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfeatures.landmarks import LandmarkSet
-from deepfeatures.reasons import OUTSIDE
-from deepfeatures.worker_protocol import Event
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.missing_reason import OUTSIDE
+from deepfeatures.service.protocol import Event
 
 LOGICS = (
     "vtkSlicerMarkupsLogic",

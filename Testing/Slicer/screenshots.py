@@ -21,14 +21,14 @@ import qt
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
-from DeepFeatureLandmarksLib import nodes
-from DeepFeatureLandmarksLib.behaviours import UI
-from DeepFeatureLandmarksLib.layout import TARGET, TEMPLATE
-from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.panel import Panel
-from DeepFeatureLandmarksLib.rehearsal import RehearsedInstaller
+from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.selftest.fake_client import RehearsedInstaller
+from DeepFeatureLandmarksLib.selftest.module_tests import UI
+from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE
+from DeepFeatureLandmarksLib.widgets.widget import Panel
 from deepfeatures.phantom import make_pair
-from deepfeatures.worker_client import WorkerClient
+from deepfeatures.service.client import WorkerClient
 
 HEAD = 96  # voxels from front to back
 PANEL_WIDTH, VIEW = 480, 290  # pixels

@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("pandas", reason="needs the extra quality")
 
-from DeepFeatureLandmarksLib.error_report import csvText, htmlText
-from DeepFeatureLandmarksLib.quality import largestFirst, pointErrors, summary
+from DeepFeatureLandmarksLib.scene.error_report import csvText, htmlText
+from DeepFeatureLandmarksLib.scene.point_errors import largestFirst, pointErrors, summary
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
 
 HUMAN = LandmarkSet((Landmark("AC", (0, 0, 0)), Landmark("PC <2>", (0, 30, 0)), Landmark("eye", (9, 9, 9))))
 FOUND = LandmarkSet((Landmark("AC", (0, 3, 4)), Landmark("PC <2>", None, "missing"), Landmark("eye", (9, 9, 10))))

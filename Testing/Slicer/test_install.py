@@ -17,8 +17,8 @@ standin.install()
 
 import slicer
 
-from DeepFeatureLandmarksLib import install
-from DeepFeatureLandmarksLib.install import Installer
+from DeepFeatureLandmarksLib.widgets import install
+from DeepFeatureLandmarksLib.widgets.install import Installer
 from deepfeatures.errors import InputError
 
 

@@ -10,12 +10,12 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from DeepFeatureLandmarksLib import runs
-from DeepFeatureLandmarksLib.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
-from DeepFeatureLandmarksLib.settling import Settling
+from DeepFeatureLandmarksLib.scene import run_history
+from DeepFeatureLandmarksLib.scene.interim_points import Settling
+from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.worker_protocol import PlaceSettings, VolumeArray
+from deepfeatures.service.protocol import PlaceSettings, VolumeArray
 
 DEFINED, MISSING = 2, 3
 
@@ -118,7 +118,7 @@ def test_points_are_placed_with_what_is_known_of_them(place, logic):
         "by an expert | placed by mind ssc_r1_d2, patch 13, guided search, deepfeatures 0.1.0, torch 2.13.0"
         " | distance 0.5; round trip 0.25 mm"
     )
-    table = node.GetNodeReference(runs.TABLE).GetTable()
+    table = node.GetNodeReference(run_history.TABLE).GetTable()
     assert table.GetNumberOfRows() == 3
     named = {table.GetColumnName(c): table.GetValue(0, c).ToString() for c in range(table.GetNumberOfColumns())}
     expected = {"Landmark": "A", "Status": "proposed", "Network": "mind", "Layer": "ssc_r1_d2", "Patch size": "13"}
@@ -311,7 +311,7 @@ def test_expected_errors_travel_with_the_points(place, logic, client):
     assert node.GetNthControlPointDescription(0).endswith(
         "expected error 1.25 mm; within 3 mm 93 %; round trip 0.25 mm"
     )
-    table = node.GetNodeReference(runs.TABLE).GetTable()
+    table = node.GetNodeReference(run_history.TABLE).GetTable()
     columns = {table.GetColumnName(c): table.GetValue(0, c).ToDouble() for c in range(table.GetNumberOfColumns())}
     assert (columns["Expected error (mm)"], columns["Within 3 mm"]) == (1.25, 0.93)
 
@@ -532,13 +532,13 @@ def test_everything_survives_saving_and_loading(
     again = loaded.GetFirstNodeByName("brain in scan")
     assert other.reviewRows(again) == before
     assert other.history(again) == history
-    table = again.GetNodeReference(runs.TABLE).GetTable()
+    table = again.GetNodeReference(run_history.TABLE).GetTable()
     assert table.GetNumberOfRows() == 4
     heard = listen(other)
     asked = Placement(
-        again.GetNodeReference(runs.TEMPLATE),
-        again.GetNodeReference(runs.LANDMARKS),
-        again.GetNodeReference(runs.TARGET),
+        again.GetNodeReference(run_history.TEMPLATE),
+        again.GetNodeReference(run_history.LANDMARKS),
+        again.GetNodeReference(run_history.TARGET),
         again,
     )
     other.place(asked)

@@ -14,12 +14,12 @@ pytest.importorskip("slicer", reason="needs slicer-core")
 import slicer
 import torch
 
-from DeepFeatureLandmarksLib import nodes
-from DeepFeatureLandmarksLib.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
-from deepfeatures.cli import main
-from deepfeatures.landmarks import read_landmarks
-from deepfeatures.worker_client import CANCELLED, KILLED, WorkerClient
-from deepfeatures.worker_protocol import PlaceSettings
+from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
+from deepfeatures.cli.main import main
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.service.client import CANCELLED, KILLED, WorkerClient
+from deepfeatures.service.protocol import PlaceSettings
 
 PATIENCE_S = 120
 QUICK = PlaceSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
@@ -185,6 +185,6 @@ def test_the_scenes_process_loads_no_pytorch():
     """Slicer's own process stays light: PyTorch lives in the worker alone."""
     import subprocess
 
-    code = "import DeepFeatureLandmarksLib.logic, sys; print('torch' in sys.modules)"
+    code = "import DeepFeatureLandmarksLib.scene.logic, sys; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "False", found.stderr

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfeatures.landmarks import STATUSES, Landmark, LandmarkSet, read_landmarks, write_landmarks
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 

@@ -21,7 +21,7 @@ standin.install()
 import qt
 import slicer
 
-from DeepFeatureLandmarksLib.layout import LAYOUT_ID
+from DeepFeatureLandmarksLib.widgets.layout import LAYOUT_ID
 
 MODULE = Path(__file__).parents[2] / "DeepFeatureLandmarks" / "DeepFeatureLandmarks.py"
 
@@ -86,7 +86,7 @@ def test_sample_data_and_layout_are_registered_when_slicer_has_started(module, m
 
 
 def test_the_sample_is_made_and_loaded(module, monkeypatch, tmp_path):
-    from DeepFeatureLandmarksLib import sample_data
+    from DeepFeatureLandmarksLib.widgets import sample_data
 
     monkeypatch.setattr(sample_data, "MAKE", sample_data.MAKE.replace("make_pair()", "make_pair(24)"))
     monkeypatch.setattr(slicer.util, "WaitCursor", contextlib.nullcontext)
@@ -110,14 +110,14 @@ def test_opening_and_leaving_makes_and_removes_keys(module):
 
 def test_reload_leaves_one_panel_and_no_observer_of_the_old_one(module):
     widget = slicer.modules.DeepFeatureLandmarksWidget
-    old_panel, old_lib = widget.panel, sys.modules["DeepFeatureLandmarksLib.panel"]
+    old_panel, old_lib = widget.panel, sys.modules["DeepFeatureLandmarksLib.widgets.widget"]
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "template")
     old_panel.parameters.templateVolume = volume
     before = len(slicer.app.window.findChildren(qt.QShortcut))
     widget.onReload()
     new = slicer.modules.DeepFeatureLandmarksWidget
     assert new is not widget
-    assert sys.modules["DeepFeatureLandmarksLib.panel"] is not old_lib
+    assert sys.modules["DeepFeatureLandmarksLib.widgets.widget"] is not old_lib
     assert old_panel.parameters is None and not old_panel.Observations
     assert new.panel.parameters.templateVolume is volume
     assert len(slicer.app.window.findChildren(qt.QShortcut)) == before + 3, "the module is open"

@@ -11,11 +11,11 @@ pytest.importorskip("slicer", reason="needs slicer-core")
 import slicer
 import vtk
 
-from DeepFeatureLandmarksLib import nodes
+from DeepFeatureLandmarksLib.scene import nodes
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import Landmark, LandmarkSet
-from deepfeatures.volume import Volume
-from deepfeatures.worker_protocol import VolumeArray
+from deepfeatures.service.protocol import VolumeArray
 
 LPS = np.array([-1, -1, 1])
 MM = 1e-6

@@ -17,8 +17,8 @@ standin.install()
 
 import slicer
 
-from DeepFeatureLandmarksLib.behaviours import Behaviours
-from DeepFeatureLandmarksLib.parameters import MODULE_NAME
+from DeepFeatureLandmarksLib.selftest.module_tests import Behaviours
+from DeepFeatureLandmarksLib.widgets.parameters import MODULE_NAME
 
 
 class TestPanel(Behaviours, unittest.TestCase):

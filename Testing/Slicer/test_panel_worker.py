@@ -16,13 +16,13 @@ standin.install()
 
 import slicer
 
-from DeepFeatureLandmarksLib import nodes
-from DeepFeatureLandmarksLib.behaviours import UI
-from DeepFeatureLandmarksLib.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.panel import Panel
-from DeepFeatureLandmarksLib.rehearsal import RehearsedInstaller
+from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.selftest.fake_client import RehearsedInstaller
+from DeepFeatureLandmarksLib.selftest.module_tests import UI
+from DeepFeatureLandmarksLib.widgets.widget import Panel
 from deepfeatures.phantom import make_pair
-from deepfeatures.worker_client import WorkerClient
+from deepfeatures.service.client import WorkerClient
 
 VOXELS = 48  # from front to back of a head, of 4.9 mm each
 LIMIT_S = 120

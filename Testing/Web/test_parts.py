@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from DeepFeatureLandmarksWeb.linking import PointMap
-from DeepFeatureLandmarksWeb.serving import Address, is_same_origin
-from deepfeatures.cli import main
+from DeepFeatureLandmarksWeb.server.access_control import Address, is_same_origin
+from DeepFeatureLandmarksWeb.views.linked_navigation import PointMap
+from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 
 ZERO = np.zeros(3)
@@ -100,7 +100,7 @@ def test_a_name_that_no_page_can_show_is_refused_at_the_start(capsys, tmp_path):
 
 
 def test_uploads_are_checked_by_name():
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
     assert uploads.safe_name("../../etc/passwd") == "passwd"
     assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
     assert uploads.safe_name('a"b\n$(x).nrrd') == "a_b__(x).nrrd"
@@ -120,7 +120,7 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
     pytest.importorskip("trame_slicer")
     from slicer import vtkMRMLScene
 
-    from DeepFeatureLandmarksWeb.circles import Circles
+    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import Circles
 
     scene = vtkMRMLScene()
     circles = Circles(scene, (0.9, 0.6, 0.0))
@@ -137,7 +137,7 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
 
 
 def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
-    turns = pytest.importorskip("DeepFeatureLandmarksWeb.turns", exc_type=ImportError)
+    turns = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
     order = turns.Turns()
     drawn = []
     views = {}
@@ -165,7 +165,7 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
 @pytest.fixture
 def upload(tmp_path, monkeypatch):
     """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
     monkeypatch.setitem(uploads.MOST_BYTES, "landmarks", 1000)
 
@@ -220,8 +220,8 @@ def test_the_second_set_cannot_be_dragged(tmp_path):
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.loading import Loader
-    from deepfeatures.landmarks import Landmark, LandmarkSet
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from deepfeatures.data.landmarks import Landmark, LandmarkSet
 
     async def locks() -> dict[str, bool]:
         with closing(App(Server(), tmp_path, {})) as app:
@@ -237,8 +237,8 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.loading import Loader
-    from deepfeatures import large
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from deepfeatures.io import downsampled_reading
 
     path = tmp_path / "long.nii"
     sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((20, 30, 40), np.float32)), path)
@@ -246,7 +246,11 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
         desk = app.desk
         asyncio.run(Loader(desk).open("target", path))
         assert desk.target.volume.GetSpacing() == (1, 1, 1) and desk.state.message == ""
-        monkeypatch.setattr(large, "memory_available", lambda: 20 * 15 * 10 * large.VOXEL_BYTES * large.WORKING_SPACE)
+        monkeypatch.setattr(
+            downsampled_reading,
+            "memory_available",
+            lambda: 20 * 15 * 10 * downsampled_reading.VOXEL_BYTES * downsampled_reading.WORKING_SPACE,
+        )
         asyncio.run(Loader(desk).open("target", path))
         assert desk.target.volume.GetSpacing() == (2, 2, 2)
         assert desk.state.message.startswith("long.nii is too large for the memory: read at 2")

@@ -16,9 +16,9 @@ TOKEN = "a+token/of=all&kinds#of %41letters"  # those of base64 among them
 @pytest.fixture
 def pair(tmp_path) -> dict[str, str]:
     """Paths of two small heads and the landmarks of one, by what they are opened as."""
-    from deepfeatures.landmarks import write_landmarks
+    from deepfeatures.io.landmark_files import write_landmarks
+    from deepfeatures.io.volume_files import write_volume
     from deepfeatures.phantom import make_pair
-    from deepfeatures.volume import write_volume
 
     template, landmarks, target, _ = make_pair(48)
     write_volume(template, tmp_path / "head.nii.gz")
@@ -245,7 +245,7 @@ def listening_ports() -> list[int]:
                 inodes[fields[9]] = int(fields[1].split(":")[1], 16)
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if b"DeepFeatureLandmarksWeb.session" in (process / "cmdline").read_bytes():
+                if b"DeepFeatureLandmarksWeb.server.session" in (process / "cmdline").read_bytes():
                     for handle in (process / "fd").iterdir():
                         inode = str(handle.readlink()).removeprefix("socket:[").removesuffix("]")
                         if inode in inodes:

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from PIL import Image
 from web_visitors import PICTURES
 
-from deepfeatures.landmarks import read_landmarks, write_landmarks
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
 from deepfeatures.phantom import make_pair
-from deepfeatures.volume import write_volume
 
 
 def mean_error_mm(placed, truth) -> float:

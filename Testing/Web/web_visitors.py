@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-quic",
 ]
-COMMAND = "from deepfeatures.cli import main; raise SystemExit(main())"
+COMMAND = "from deepfeatures.cli.main import main; raise SystemExit(main())"
 READ_STATE = "const state = (name) => window.trame.state.get('PageState__' + name)"
 STATE = "window.trame.state.get('PageState__' + {!r})"
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import LANDMARK_SUFFIXES, LandmarkSet, read_landmarks
-from deepfeatures.large import read_fitting
-from deepfeatures.quiet import native_silence
-from deepfeatures.scan_folder import find_scans
-from deepfeatures.volume import Volume, image_stem
+from deepfeatures.io.bids import find_scans
+from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.volume_files import image_stem
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepfeatures.encoding.dense import DTYPES, encode_dense
-from deepfeatures.intensity import choose_policy, scaling
-from deepfeatures.landmarks import LandmarkSet
+from deepfeatures.data.intensity import choose_policy, scaling
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.features.dense import DTYPES, encode_dense
+from deepfeatures.features.extractor import Features
+from deepfeatures.features.receptive_window import Window, crop, crop_with_margins
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.candidates import everywhere, in_ball
 from deepfeatures.matching.devices import choose_device, choose_precision, memory_to_use
-from deepfeatures.matching.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.greedy import Scores, nearest
-from deepfeatures.matching.prepared import on_common_grid
-from deepfeatures.matching.template import Features
-from deepfeatures.matching.window import Window, crop, crop_with_margins
+from deepfeatures.matching.greedy.candidates import everywhere, in_ball
+from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
+from deepfeatures.matching.greedy.scoring import Scores, nearest
+from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.networks import catalog
-from deepfeatures.volume import Volume
 
 
 class DenseGrid:
@@ -31,7 +31,7 @@ class DenseGrid:
         layer: One of its layers.
         patch_sizes: Voxels.
         search_radius_mm: `None` for the whole target.
-        intensity: A policy of `deepfeatures.intensity`.
+        intensity: A policy of `deepfeatures.data.intensity`.
         device: Where to compute.
     """
 

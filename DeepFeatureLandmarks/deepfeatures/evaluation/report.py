@@ -12,7 +12,7 @@ import pandas as pd
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation import figures, tables
 from deepfeatures.evaluation.study import Study
-from deepfeatures.files import whole_file, write_text
+from deepfeatures.io.atomic_write import whole_file, write_text
 
 
 def write_results(study: Study) -> Path:

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
+from deepfeatures.evaluation.baselines import PEERS
 from deepfeatures.evaluation.cases import Case
-from deepfeatures.evaluation.cells import Cell
+from deepfeatures.evaluation.configurations import Cell
 from deepfeatures.evaluation.dense_grid import DenseGrid
-from deepfeatures.evaluation.peers import PEERS
-from deepfeatures.files import ensure_folder, write_text
-from deepfeatures.landmarks import LandmarkSet, read_landmarks
+from deepfeatures.io.atomic_write import ensure_folder, write_text
+from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.matching import Matcher
-from deepfeatures.volume import Volume
 
 CELLS, SETTINGS = "cells", "study.json"
 Placed = list[tuple[np.ndarray, float]]  # LPS mm, shape (L, 3), and seconds, one for each cell of a group

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.evaluation.cases import initial_positions
-from deepfeatures.evaluation.cells import Cell
+from deepfeatures.evaluation.configurations import Cell
 from deepfeatures.evaluation.study import Study, cells_of
-from deepfeatures.landmarks import LandmarkSet
-from deepfeatures.volume import Volume
 
 CELL = ["method", "network", "layer", "patch_size", "search", "pose", "intensity"]
 RESAMPLES = 2000

@@ -11,24 +11,24 @@ import numpy as np
 import torch
 
 import deepfeatures
+from deepfeatures.data.intensity import choose_policy
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.missing_reason import UNPLACED
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.intensity import choose_policy
-from deepfeatures.landmarks import Landmark, LandmarkSet
+from deepfeatures.features.extractor import Features
 from deepfeatures.matching import devices
-from deepfeatures.matching.clock import Clock
-from deepfeatures.matching.company import Company, Course
-from deepfeatures.matching.expectation import calibrated
-from deepfeatures.matching.greedy import Progress
-from deepfeatures.matching.greedy_search import GreedySearch
-from deepfeatures.matching.guided_search import GuidedSearch
-from deepfeatures.matching.guided_settings import GuidedSettings, with_patch
-from deepfeatures.matching.match_settings import MatchSettings, check_choices, chosen_features
-from deepfeatures.matching.place import Place
-from deepfeatures.matching.template import Features
+from deepfeatures.matching.greedy.scoring import Progress
+from deepfeatures.matching.greedy.search import GreedySearch
+from deepfeatures.matching.guided.groupwise import Company, Course
+from deepfeatures.matching.guided.search import GuidedSearch
+from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
+from deepfeatures.matching.result import Place
+from deepfeatures.matching.settings import MatchSettings, check_choices, chosen_features
+from deepfeatures.matching.timing import Clock
+from deepfeatures.matching.uncertainty.error_model import calibrated
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
-from deepfeatures.reasons import UNPLACED
-from deepfeatures.volume import Volume
 
 
 class Matcher:

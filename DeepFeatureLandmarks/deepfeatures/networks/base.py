@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks.walk import Stage, Walk, dense_ranges, encode_every_voxel, same_padding
+from deepfeatures.networks.dense_inference import Stage, Walk, dense_ranges, encode_every_voxel, same_padding
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import cifl, parts, resnext, vgg, weights
+from deepfeatures.networks import cifl, layers, resnext, vgg, weights
 from deepfeatures.networks.base import Encoder, Layer
 from deepfeatures.networks.mind import Mind, mind_layers
 
@@ -90,7 +90,7 @@ def _pseudo(combine: str, summary: str) -> Entry:
         build=lambda name, layer, _, tensors: vgg.PseudoVgg19(name, layer, weights=tensors, combine=combine),
         default_layer="conv2_2",
         licence="VGG, CC BY 4.0",
-        parameters=parts.count(vgg.PLAN),
+        parameters=layers.count(vgg.PLAN),
         paper_number=2,
         slot="vgg19-2d",
         source=Source(  # the address and the checksum that Keras' own code names
@@ -108,7 +108,7 @@ ENTRIES: dict[str, Entry] = {
         build=lambda name, layer, seed, _: vgg.Vgg19(name, layer, seed=seed),
         default_layer="conv2_2",
         licence="Apache-2.0",
-        parameters=parts.count(vgg.PLAN),
+        parameters=layers.count(vgg.PLAN),
         paper_number=1,
     ),
     "vgg19-3d-pseudo": _pseudo(
@@ -121,7 +121,7 @@ ENTRIES: dict[str, Entry] = {
         build=lambda name, layer, _, tensors: vgg.Vgg19(name, layer, weights=tensors),
         default_layer="conv2_2",
         licence="that of the imported weights",
-        parameters=parts.count(vgg.PLAN),
+        parameters=layers.count(vgg.PLAN),
         paper_number=3,
         slot="vgg19-3d-student",
     ),

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks import catalog, cifl, parts, resnext, vgg, weights
-from deepfeatures.networks.parts import Convolution, Part
+from deepfeatures.networks import catalog, cifl, layers, resnext, vgg, weights
+from deepfeatures.networks.layers import Convolution, Part
 
 Tensors = dict[str, torch.Tensor]
 UNREADABLE = (
@@ -98,7 +98,7 @@ def _fitting(plan: Mapping[str, Part], tensors: Tensors, path: Path, *, first_bl
         if not there:
             raise InputError(f"{path.name} holds no convolution named as in VGG-19: take a file of that network.")
         plan = {name: plan[name] for name in list(plan)[: list(plan).index(there[-1]) + 1]}
-    parts.check(plan, tensors)
+    layers.check(plan, tensors)
     return {f"{name}.{key}": tensors[f"{name}.{key}"].float() for name, part in plan.items() for key in part.shapes}
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.walk import Stage, Walk
+from deepfeatures.networks.dense_inference import Stage, Walk
 
 RADII = (1, 2, 3)
 DILATIONS = (1, 2, 3, 4)

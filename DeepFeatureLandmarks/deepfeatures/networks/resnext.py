@@ -12,10 +12,10 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.networks import parts
+from deepfeatures.networks import layers
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.parts import BatchNorm, Convolution, Part
-from deepfeatures.networks.walk import Stage, Walk
+from deepfeatures.networks.dense_inference import Stage, Walk
+from deepfeatures.networks.layers import BatchNorm, Convolution, Part
 
 STEM = 64
 BLOCKS = (3, 4, 6, 3)
@@ -70,7 +70,7 @@ LAST = block_names()[-1]
 def parameter_count(classes: int = CLASSES) -> int:
     """Numbers of the whole network with its classifier: 25,851,112 with 1000 classes, running statistics included."""
     features = 2 * geometry_of(LAST)[1]
-    return parts.count(PLAN) + features * classes + classes
+    return layers.count(PLAN) + features * classes + classes
 
 
 def resnext_layers(available: Collection[str] | None = None) -> dict[str, Layer]:
@@ -123,7 +123,7 @@ class ResNext50(Encoder):
         known = resnext_layers()
         wanted = list(known)[: list(known).index(layer) + 1]
         self.layers = {key: known[key] for key in wanted}
-        self.parts = parts.make({key: PLAN[key] for key in wanted if key in PLAN}, seed=seed, weights=weights)
+        self.parts = layers.make({key: PLAN[key] for key in wanted if key in PLAN}, seed=seed, weights=weights)
 
     def stages(self, layer: str) -> list[Stage]:
         stages = [Stage(partial(self._stem, layer), STEM, shrink=6, stride=2)]

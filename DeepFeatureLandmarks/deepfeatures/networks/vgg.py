@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepfeatures.networks import parts
+from deepfeatures.networks import layers
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.parts import Convolution
-from deepfeatures.networks.walk import Stage, Walk
+from deepfeatures.networks.dense_inference import Stage, Walk
+from deepfeatures.networks.layers import Convolution
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # filters, convolutions
 ORIENTATIONS = {
@@ -77,7 +77,7 @@ class Vgg19(Encoder):
         self.parts = self._make_parts(layer, seed, weights)
 
     def _make_parts(self, layer: str, seed: int, weights: Mapping[str, torch.Tensor] | None) -> nn.ModuleDict:
-        return parts.make({name: PLAN[name] for name in up_to(layer)}, seed=seed, weights=weights)
+        return layers.make({name: PLAN[name] for name in up_to(layer)}, seed=seed, weights=weights)
 
     def stages(self, layer: str) -> list[Stage]:
         stages = []
@@ -111,7 +111,7 @@ class _OneOrientation(Vgg19):
             kernel = weights[f"{name}.weight"]  # (out, in, height, width); the first layer's input is colour
             kernel = kernel.transpose(2, 3)  # the kernel's first axis goes with x, as in arrays of the authors' code
             oriented[f"{name}.weight"] = kernel[:, None] if name == "conv1_1" else kernel[:, :, None]
-        return parts.make(plan, weights=oriented)
+        return layers.make(plan, weights=oriented)
 
     def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
         if name != "conv1_1":

@@ -5,8 +5,8 @@ the command line, draws a window or knows of MRML. Needs the extra `quality`; Py
 """
 
 from deepfeatures.quality.annotations import Annotation, position_table, read_rater
-from deepfeatures.quality.faults import Fault, find_faults
-from deepfeatures.quality.norm import Norm, learn_norm
+from deepfeatures.quality.error_detection import Fault, find_faults
+from deepfeatures.quality.reference_distribution import Norm, learn_norm
 from deepfeatures.quality.review import Review, review
 
 __all__ = [

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem
 from deepfeatures.errors import InputError
-from deepfeatures.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem, read_landmarks
+from deepfeatures.io.landmark_files import read_landmarks
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepfeatures.files import ensure_folder, write_text
-from deepfeatures.quality import pictures
-from deepfeatures.quality.norm import FALSE_ALARMS
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.atomic_write import ensure_folder, write_text
+from deepfeatures.quality import figures
+from deepfeatures.quality.reference_distribution import FALSE_ALARMS
 from deepfeatures.quality.review import Review
-from deepfeatures.volume import Volume
 
 MOST_PICTURES = 200  # about 30 kB each
 MOST_PAIRS = 6  # of raters, with a chart each
@@ -61,7 +61,7 @@ def render(
             point = np.array([row[axis] for axis in "xyz"], float)
             expected = np.array([row[f"expected_{axis}"] for axis in "xyz"], float)
             if np.isfinite(point).all() or np.isfinite(expected).all():
-                row["picture"] = _encoded(pictures.point_picture(volume, point, expected))
+                row["picture"] = _encoded(figures.point_picture(volume, point, expected))
             done += 1
             progress(done / len(shown))
     template = Environment(autoescape=True).from_string(
@@ -95,14 +95,14 @@ def _sections(review: Review, reference: str | None):
         "Agreement of two raters (Bland-Altman)",
         "Bias with its 95 % confidence interval, and the limits between which 95 % of differences lie, in mm.",
         review.bland_altman,
-        [pictures.bland_altman_chart(review.positions, *pair) for pair in pairs],
+        [figures.bland_altman_chart(review.positions, *pair) for pair in pairs],
     )
     yield _section(
         "Drift over a session",
         "Change of a rater's median error and median differences from the first scan to the last, in the order in which"
         " the files were written; p corrected after Holm for all rows.",
         review.drift,
-        [pictures.drift_chart(review.errors)] if len(review.drift) else [],
+        [figures.drift_chart(review.errors)] if len(review.drift) else [],
     )
     yield _section(
         "What can be found",

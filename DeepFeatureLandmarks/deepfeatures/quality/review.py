@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from deepfeatures.errors import InputError
-from deepfeatures.quality import agreement
+from deepfeatures.quality import rater_agreement
 from deepfeatures.quality.annotations import Annotation, landmark_names, position_table, stack_positions
-from deepfeatures.quality.faults import Fault, find_faults
-from deepfeatures.quality.head import BEYOND_MM, outside_mm
-from deepfeatures.quality.norm import Norm, learn_norm
+from deepfeatures.quality.error_detection import Fault, find_faults
+from deepfeatures.quality.foreground import BEYOND_MM, outside_mm
+from deepfeatures.quality.reference_distribution import Norm, learn_norm
 from deepfeatures.quality.shape import FEWEST
 
 if TYPE_CHECKING:
-    from deepfeatures.volume import Volume
+    from deepfeatures.data.volume import Volume
 
 FEWEST_PEOPLE = 5  # to learn from what is normal
 GROUPS = 12  # into which people are divided, each judged by all others
@@ -103,17 +103,19 @@ def review(
         if volumes and scan in volumes:
             rows = [row for row, annotation in enumerate(annotations) if annotation.scan == scan]
             _add_outside(volumes[scan], names, points, rows, faults)
-    differences = agreement.errors(positions, reference) if reference else agreement.from_consensus(positions)
+    differences = (
+        rater_agreement.errors(positions, reference) if reference else rater_agreement.from_consensus(positions)
+    )
     pairs = [(first, second) for place, first in enumerate(raters) for second in raters[place + 1 :]]
-    empty = agreement.bland_altman(positions.iloc[:0], "", "")
+    empty = rater_agreement.bland_altman(positions.iloc[:0], "", "")
     return Review(
         flagged=_flagged(annotations, names, points, faults),
         errors=differences,
-        by_landmark=agreement.summary(differences, ["rater", "landmark"]),
-        by_rater=agreement.summary(differences, ["rater"]),
-        spread=agreement.localisation_error(positions),
-        bland_altman=pd.concat([empty, *(agreement.bland_altman(positions, *pair) for pair in pairs)]),
-        drift=agreement.drift(differences),
+        by_landmark=rater_agreement.summary(differences, ["rater", "landmark"]),
+        by_rater=rater_agreement.summary(differences, ["rater"]),
+        spread=rater_agreement.localisation_error(positions),
+        bland_altman=pd.concat([empty, *(rater_agreement.bland_altman(positions, *pair) for pair in pairs)]),
+        drift=rater_agreement.drift(differences),
         sensitivity=_sensitivity(norm),
         round_trip=pd.DataFrame(columns=["landmark"]) if round_trip is None else round_trip,
         positions=positions,

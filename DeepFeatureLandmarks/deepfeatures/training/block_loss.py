@@ -1,8 +1,8 @@
 """The loss of block matching: features are trained for what a guided search does with them.
 
 A search compares the block around a place in one view with the blocks at all displacements about a start in the other
-(`deepfeatures.matching.blocks`). Here squared distances, of self-similarity and of the trained features together, count
-as negative log-likelihoods, and the true displacement is to be the likeliest.
+(`matching.geometry.block_matching`). Here squared distances, of self-similarity and of the trained features together,
+count as negative log-likelihoods, and the true displacement is to be the likeliest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.blocks import ball, cube
+from deepfeatures.matching.geometry.block_matching import ball, cube
 from deepfeatures.networks.cifl import Cifl, self_similarity
 from deepfeatures.training.noise import Random
 from deepfeatures.training.synthetic import Pairs

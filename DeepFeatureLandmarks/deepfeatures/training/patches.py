@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from deepfeatures.encoding.patch import scale_patches
 from deepfeatures.errors import InputError, damaged
+from deepfeatures.features.patch import scale_patches
+from deepfeatures.io.volume_files import IMAGE_SUFFIXES
 from deepfeatures.training.noise import Random
-from deepfeatures.volume import IMAGE_SUFFIXES
 
 DECATHLON_TASKS, DECATHLON_IMAGES = "Task[0-9][0-9]_*", "imagesTr"
 SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))  # one file, one volume

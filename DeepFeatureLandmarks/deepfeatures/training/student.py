@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepfeatures.errors import InputError
-from deepfeatures.files import write_text
+from deepfeatures.io.atomic_write import write_text
 from deepfeatures.matching.devices import device_name
 from deepfeatures.networks import catalog, resnext, vgg
 from deepfeatures.networks.base import Encoder

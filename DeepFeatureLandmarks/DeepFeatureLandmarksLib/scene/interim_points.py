@@ -1,0 +1,52 @@
+"""Where the landmarks lie while a run is still at work: points that come, move and settle in the target's views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from DeepFeatureLandmarksLib.scene import nodes
+from deepfeatures.data.landmarks import LandmarkSet
+
+NAME = "Settling"
+COLOUR = (0.95, 0.90, 0.25)  # yellow of Okabe and Ito: told from proposed and judged points by colour-blind people
+
+
+class Settling:
+    """Points to look at: no list offers them, no scene is saved with them.
+
+    Args:
+        scene: vtkMRMLScene.
+        style: Called with the markups node once it is filled, to say how and in which views it is drawn.
+    """
+
+    def __init__(self, scene, style: Callable):
+        self._scene, self._style = scene, style
+        self._node = None
+
+    @property
+    def node(self):
+        """The markups node with the points, `None` where there are none."""
+        return self._node
+
+    def show(self, landmarks: LandmarkSet) -> None:
+        """Replace the points; world LPS."""
+        if self._node is None:
+            node = nodes.newPoints(self._scene, NAME)
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            node.SetLocked(True)
+            self._node = nodes.addPoints(self._scene, node)
+            display = self._node.GetDisplayNode()
+            display.SetSaveWithScene(False)
+            display.SetSliceProjection(True)  # they are seen in whatever slices are shown
+        nodes.landmarksToNode(landmarks, self._node)
+        self._style(self._node)
+
+    def end(self) -> None:
+        """The run is over, and what it has placed is in a node of its own; or the scene is."""
+        if self._node is not None and self._node.GetScene() is not None:
+            display = self._node.GetDisplayNode()
+            self._scene.RemoveNode(self._node)
+            if display is not None and display.GetScene() is not None:
+                self._scene.RemoveNode(display)
+        self._node = None

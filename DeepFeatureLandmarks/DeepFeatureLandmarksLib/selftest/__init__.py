@@ -1,0 +1,1 @@
+"""The module's self-test, and the stand-ins that it needs."""

@@ -1,0 +1,155 @@
+"""A worker client and an installer without worker and without network, for tests in Slicer and outside of it.
+
+The client finds every landmark at once where the template has it, a few mm to the left, the later ones more doubtful.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.service.protocol import Event, PlaceSettings, VolumeArray
+
+SHIFT_MM = 2.0  # along L
+CHANNELS = 6
+CATALOG = {
+    "versions": {"deepfeatures": "rehearsal"},
+    "devices": ["auto", "cpu"],
+    "networks": [
+        {
+            "name": "mind",
+            "paper_number": None,
+            "summary": "Self-similarity descriptors, which need no training.",
+            "weights": "none needed",
+            "licence": "Apache-2.0",
+            "parameters": 0,
+            "default_layer": "ssc_r1_d2",
+            "layers": [
+                {"name": name, "channels": 12, "stride": 1, "receptive_field": field, "available": True}
+                for name, field in (("ssc_r1_d2", 9), ("ssc_r2_d2", 13))
+            ],
+        },
+        {
+            "name": "vgg19-3d-random",
+            "paper_number": 1,
+            "summary": "VGG-19 in 3D with random kernels drawn from the seed; needs no training.",
+            "weights": "none needed",
+            "licence": "Apache-2.0",
+            "parameters": 60_058_688,
+            "default_layer": "conv2_2",
+            "layers": [
+                {"name": "conv2_2", "channels": 128, "stride": 2, "receptive_field": 14, "available": True},
+                {"name": "conv4_2", "channels": 512, "stride": 8, "receptive_field": 68, "available": True},
+            ],
+        },
+        {
+            "name": "vgg19-3d-student",
+            "paper_number": 3,
+            "summary": "VGG-19 in 3D trained to predict the maps of the three pseudo-3D networks.",
+            "weights": "missing",
+            "licence": "that of the imported weights",
+            "parameters": 60_058_688,
+            "default_layer": "conv2_2",
+            "layers": [{"name": "conv2_2", "channels": 128, "stride": 2, "receptive_field": 14, "available": False}],
+        },
+    ],
+    "best": {"network": "mind", "layer": "ssc_r1_d2", "patch_size": 13},
+}
+
+
+class RehearsedClient:
+    """Answers at the next poll; with `isHeld` it lets requests wait, as a long run does."""
+
+    def __init__(self):
+        self.isHeld = False
+        self.settings: list[PlaceSettings] = []  # of every match
+        self.hellos = self.encodes = 0
+        self._number = 0
+        self._waiting: list[Event] = []
+        self._told: list[Event] = []
+
+    def hello(self) -> int:
+        self.hellos += 1
+        return self._answer(dict(CATALOG))
+
+    def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:
+        self.encodes += 1
+        return self._answer({})
+
+    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: PlaceSettings) -> int:
+        self.settings.append(settings)
+        placed = tuple(self._placed(place, landmark) for place, landmark in enumerate(landmarks))
+        chosen = {"network": settings.network or "mind", "layer": settings.layer or "ssc_r1_d2"}
+        report = {"settings": {**chosen, "patch_size": settings.patch_size or 13, "search": "guided"}, "versions": {}}
+        return self._answer({"landmarks": replace(landmarks, landmarks=placed), "report": report})
+
+    def activations(self, volume: VolumeArray, landmark: Landmark, settings: PlaceSettings, patch_size: int) -> int:
+        z, y, x = np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij")
+        maps = tuple(
+            VolumeArray(np.cos(channel * x + y * z).astype(np.float32), np.array(landmark.position) - 6)
+            for channel in range(CHANNELS)
+        )
+        content = {"maps": maps, "source": maps[0], "complete": True, "layer": settings.layer or "ssc_r1_d2"}
+        return self._answer(content)
+
+    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: PlaceSettings) -> int:
+        return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
+
+    def poll(self) -> list[Event]:
+        told, self._told = self._told, []
+        if self.isHeld:
+            return told
+        events, self._waiting = self._waiting, []
+        return told + events
+
+    def settle(self, landmarks: LandmarkSet) -> None:
+        """Tell where the landmarks of the last request lie so far."""
+        self._told.append(Event(self._number, "settling", content={"landmarks": landmarks}))
+
+    def cancel(self) -> None:
+        """As the real one: whatever waits ends as cancelled."""
+        self.isHeld = False
+        self._waiting = [
+            Event(event.request, "error", text="Cancelled; nothing was changed.", cause="cancelled")
+            for event in self._waiting
+        ]
+
+    def close(self) -> None:
+        self._waiting = []
+
+    def _answer(self, content: dict) -> int:
+        self._number += 1
+        self._waiting.append(Event(self._number, "result", 1.0, content=content))
+        return self._number
+
+    @staticmethod
+    def _placed(place: int, landmark: Landmark) -> Landmark:
+        if not landmark.is_defined:
+            return replace(landmark, position=None, status="missing")
+        left, back, up = landmark.position
+        return replace(
+            landmark,
+            position=(left + SHIFT_MM, back, up),
+            distance=1.0 + place,
+            expected_error=0.5 + 0.25 * place,
+            within_3mm=max(0.0, 0.98 - 0.05 * place),
+            round_trip=0.1 * place,
+        )
+
+
+class RehearsedInstaller:
+    """Says that nothing, or what is given, is missing; installs by forgetting it."""
+
+    def __init__(self, missing=()):
+        self._missing = tuple(missing)
+        self.installs = 0
+
+    def missing(self) -> tuple:
+        return self._missing
+
+    def install(self) -> bool:
+        self.installs += 1
+        self._missing = ()
+        return True

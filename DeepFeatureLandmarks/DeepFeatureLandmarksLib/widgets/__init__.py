@@ -1,0 +1,1 @@
+"""The module's panel in 3D Slicer."""

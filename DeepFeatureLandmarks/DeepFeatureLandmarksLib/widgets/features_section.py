@@ -1,0 +1,120 @@
+"""The Features section: which network, layer and patch size compare neighbourhoods."""
+
+from __future__ import annotations
+
+from DeepFeatureLandmarksLib.scene.presets import (
+    DEVICES,
+    PRESETS,
+    deviceNames,
+    isMissing,
+    layerText,
+    networkLabel,
+    networkText,
+    settingsFor,
+    spacingOf,
+)
+from DeepFeatureLandmarksLib.widgets.combo_connector import Choice, ChoiceConnector
+from DeepFeatureLandmarksLib.widgets.parameters import Parameters
+from deepfeatures.service.protocol import PlaceSettings
+
+
+def settingsOf(parameters: Parameters) -> PlaceSettings:
+    """What the parameters ask the matcher for."""
+    names = ("preset", "network", "layer", "patchSize", "device")
+    return settingsFor(*(getattr(parameters, name) for name in names))
+
+
+class FeaturesSection:
+    """Shows the catalog and keeps network and layer in step with the preset.
+
+    Args:
+        ui: The widgets of the .ui file.
+    """
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._parameters: Parameters | None = None
+        self._catalog: dict | None = None
+        self._boxes = {
+            "preset": ChoiceConnector(ui.presetBox),
+            "network": ChoiceConnector(ui.networkBox),
+            "layer": ChoiceConnector(ui.layerBox),
+            "device": ChoiceConnector(ui.deviceBox),
+        }
+        self._boxes["preset"].setChoices(Choice(name, preset.label) for name, preset in PRESETS.items())
+        self._boxes["device"].setChoices(Choice(name, label) for name, label in DEVICES.items())
+        self._tag = None
+
+    def setParameters(self, parameters: Parameters | None) -> None:
+        """Bind to another parameter node, or to none."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._tag)
+        self._parameters = parameters
+        if parameters is not None:
+            self._tag = parameters.connectParametersToGui(self._boxes)
+            self.refresh()
+
+    def setCatalog(self, catalog: dict | None) -> None:
+        """What the worker has told of networks and devices; `None` where it has not yet."""
+        self._catalog = catalog
+        if catalog is not None:
+            self._boxes["device"].setChoices(Choice(name, DEVICES[name]) for name in deviceNames(catalog))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring everything shown in step with the parameters."""
+        if self._parameters is None:
+            return
+        own = PRESETS.get(self._parameters.preset, PRESETS["best"]).settings is None
+        for box in (self._ui.networkBox, self._ui.layerBox, self._ui.patchSizeBox):
+            box.setEnabled(own and self._catalog is not None)
+        if self._catalog is None:
+            self._ui.networkSummaryLabel.setText("Networks are listed once the packages are installed.")
+            self._ui.layerSummaryLabel.setText("")
+            return
+        self._follow(own)
+        self._describe()
+
+    def _follow(self, own: bool) -> None:
+        """Let network, layer and patch size follow the preset, and the layer the network."""
+        networks = self._catalog["networks"]
+        self._boxes["network"].setChoices(_networkChoice(network) for network in networks)
+        chosen = settingsOf(self._parameters)
+        best = self._catalog["best"]
+        if not own:
+            self._write("network", chosen.network or best["network"])
+            self._write("layer", chosen.layer or best["layer"])
+            self._write("patchSize", chosen.patch_size or best["patch_size"])
+        elif self._network() is None:
+            self._write("network", best["network"])
+        network = self._network()
+        self._boxes["layer"].setChoices(_layerChoice(layer) for layer in network["layers"])
+        if self._parameters.layer not in [layer["name"] for layer in network["layers"]]:
+            self._write("layer", network["default_layer"])
+
+    def _write(self, name: str, value) -> None:
+        if self._parameters.getValue(name) != value:
+            self._parameters.setValue(name, value)
+
+    def _network(self) -> dict | None:
+        return next((n for n in self._catalog["networks"] if n["name"] == self._parameters.network), None)
+
+    def _describe(self) -> None:
+        network = self._network()
+        layer = next(layer for layer in network["layers"] if layer["name"] == self._parameters.layer)
+        spacing = spacingOf(self._parameters.templateVolume)
+        self._ui.networkSummaryLabel.setText(networkText(network))
+        self._ui.layerSummaryLabel.setText(layerText(layer, spacing))
+        edge = self._parameters.patchSize
+        self._ui.patchSizeMillimetresLabel.setText(f"= {edge * spacing:.0f} mm" if spacing else "")
+
+
+def _networkChoice(network: dict) -> Choice:
+    missing = isMissing(network)
+    tip = "Its weights are missing: import them with `deepfeatures weights import`." if missing else network["summary"]
+    return Choice(network["name"], networkLabel(network), not missing, tip)
+
+
+def _layerChoice(layer: dict) -> Choice:
+    text = f"{layer['name']}   {layer['channels']} channels, sees {layer['receptive_field']} voxels"
+    return Choice(layer["name"], text, layer["available"])

@@ -1,0 +1,191 @@
+"""The Review section: found points, the most doubtful first, to be looked at, accepted, corrected or rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.review import ReviewRow
+
+COLUMNS = {
+    "Landmark": "The most doubtful first; click to go there in both scans",
+    "± mm": "Expected distance from the true place, in mm",
+    "≤ 3 mm": "Chance to lie within 3 mm of the true place",
+    "Trip": "mm between the landmark and its place matched back into the template",
+    "Status": "What you have said of it",
+    "✓": "Accept: the point is right",
+    "✗": "Reject: the point is wrong",
+}
+EXPECTED, CHANCE, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
+SCORES = {EXPECTED: "expectedError", CHANCE: "within3mm", TRIP: "roundTrip"}  # fields of `ReviewRow`
+ROW_HEIGHT, NARROWEST = 24, 20  # pixels
+# Blue and orange: told apart by colour-blind people, too.
+STATUS_COLOURS = {
+    "proposed": "#E69F00",
+    "accepted": "#0072B2",
+    "corrected": "#0072B2",
+    "rejected": "#808080",
+    "missing": "#D55E00",
+}
+
+
+class ReviewSection:
+    """Keeps the table in step with the points.
+
+    Args:
+        ui: The widgets of the .ui file.
+        logic: Knows the rows and changes the points.
+        onSelected: Called with the row that a person has gone to.
+    """
+
+    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, onSelected: Callable[[ReviewRow], None]):
+        self._ui = ui
+        self._logic = logic
+        self._onSelected = onSelected
+        self._output = None
+        self._rows: list[ReviewRow] = []
+        self._selected: int | None = None  # index of the control point
+        table = ui.reviewTable
+        table.setColumnCount(len(COLUMNS))
+        table.setHorizontalHeaderLabels(list(COLUMNS))
+        for column, tip in enumerate(COLUMNS.values()):
+            table.horizontalHeaderItem(column).setToolTip(tip)
+        table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        header = table.horizontalHeader()
+        header.setMinimumSectionSize(NARROWEST)
+        for column in range(len(COLUMNS)):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.cellClicked.connect(self._onClicked)
+        ui.nextButton.clicked.connect(lambda *_: self.next())
+        ui.acceptButton.clicked.connect(lambda *_: self.accept())
+        ui.rejectButton.clicked.connect(lambda *_: self.reject())
+        self.refresh()
+
+    @property
+    def selectedRow(self) -> ReviewRow | None:
+        return next((row for row in self._rows if row.index == self._selected), None)
+
+    def setOutput(self, output) -> None:
+        """Show another list of points, or none."""
+        if output is not self._output:
+            self._output, self._selected = output, None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read all rows anew."""
+        shown, self._rows = self._rows, self._logic.reviewRows(self._output) if self._output is not None else []
+        table = self._ui.reviewTable
+        wasBlocked = table.blockSignals(True)
+        table.setRowCount(len(self._rows))
+        for column, known in SCORES.items():
+            table.setColumnHidden(column, all(getattr(row, known) is None for row in self._rows))
+        for place, row in enumerate(self._rows):
+            if place >= len(shown) or row != shown[place]:  # of 500 rows a judgement changes a few
+                self._fill(place, row)
+            if row.index == self._selected:
+                table.selectRow(place)
+        table.blockSignals(wasBlocked)
+        self._enable()
+
+    def select(self, index: int | None) -> None:
+        """Go to a control point."""
+        self._selected = index
+        place = next((place for place, row in enumerate(self._rows) if row.index == index), None)
+        if place is not None:
+            self._ui.reviewTable.selectRow(place)
+            self._onSelected(self._rows[place])
+        self._enable()
+
+    def next(self) -> None:
+        """Go to the most doubtful point that nobody has judged; after the last one, begin again."""
+        if self._output is None:
+            return
+        index = self._logic.nextUncertain(self._output, self._selected)
+        self.select(index if index is not None else self._logic.nextUncertain(self._output))
+
+    def accept(self) -> None:
+        """The selected point is right, or rightly missing."""
+        if self._canAccept():
+            self._judge(self._logic.accept)
+
+    def reject(self) -> None:
+        """The selected point is wrong."""
+        if self._canReject():
+            self._judge(self._logic.reject)
+
+    def _canAccept(self) -> bool:
+        return self.selectedRow is not None and self.selectedRow.canBeAccepted
+
+    def _canReject(self) -> bool:
+        return self.selectedRow is not None and self.selectedRow.canBeRejected
+
+    def _judge(self, judge: Callable) -> None:
+        row = self.selectedRow
+        following = self._logic.nextUncertain(self._output, row.index)
+        judge(self._output, row.index)
+        self.refresh()
+        if following is not None and following != row.index:
+            self.select(following)
+
+    def _onClicked(self, place: int, column: int) -> None:
+        self.select(self._rows[place].index)
+        if column == ACCEPT:
+            self.accept()
+        elif column == REJECT:
+            self.reject()
+
+    def _fill(self, place: int, row: ReviewRow) -> None:
+        chance = "–" if row.within3mm is None else f"{row.within3mm:.0%}"
+        texts = (
+            row.name,
+            _number(row.expectedError),
+            chance,
+            _number(row.roundTrip),
+            row.statusText,
+            "✓",
+            "✗",
+        )
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(_explained(row, column))
+            if column == STATE:
+                item.setForeground(qt.QBrush(qt.QColor(STATUS_COLOURS[row.status])))
+            if column in SCORES:
+                item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+            self._ui.reviewTable.setItem(place, column, item)
+
+    def _enable(self) -> None:
+        judged = sum(not row.isOpen for row in self._rows)
+        missing = sum(row.status == "missing" for row in self._rows)
+        summary = f"{judged} of {len(self._rows)} looked at" + (f", {missing} not found" if missing else "") + "."
+        self._ui.reviewSummaryLabel.setText(summary if self._rows else "Nothing has been placed yet.")
+        self._ui.nextButton.setEnabled(judged < len(self._rows))
+        self._ui.acceptButton.setEnabled(self._canAccept())
+        self._ui.rejectButton.setEnabled(self._canReject())
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.1f}" if value is not None else "–"
+
+
+def _explained(row: ReviewRow, column: int) -> str:
+    if column == ACCEPT:
+        return "Accept: the point is right (A)"
+    if column == REJECT:
+        return "Reject: the point is wrong (X)"
+    known = [row.name]  # which a narrow table cuts
+    if row.reason:
+        known.append(f"Not found: {row.reason}.")
+    if row.expectedError is not None:
+        known.append(f"Expected to lie within about {row.expectedError:.1f} mm of the true place.")
+    if row.within3mm is not None:
+        known.append(f"Chance to lie within 3 mm: {row.within3mm:.0%}.")
+    if row.roundTrip is not None:
+        known.append(f"Matched back into the template it comes {row.roundTrip:.1f} mm from where it started.")
+    if row.network:
+        known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")
+    return "\n".join(known)

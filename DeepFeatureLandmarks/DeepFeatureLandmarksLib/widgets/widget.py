@@ -1,0 +1,319 @@
+"""The module's panel: its sections, put together, in step with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from DeepFeatureLandmarksLib.scene.interim_points import COLOUR, Settling
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
+from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection
+from DeepFeatureLandmarksLib.widgets.install import Installer
+from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
+from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySide
+from DeepFeatureLandmarksLib.widgets.parameters import Parameters, parameterNode
+from DeepFeatureLandmarksLib.widgets.place_section import PlaceSection, placementOf
+from DeepFeatureLandmarksLib.widgets.point_marking import PointMarking
+from DeepFeatureLandmarksLib.widgets.quality_section import QualitySection
+from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
+from DeepFeatureLandmarksLib.widgets.shortcuts import Shortcuts
+from deepfeatures.errors import InputError
+
+REFRESH_MS = 50
+
+
+class Panel(VTKObservationMixin):
+    """What the module shows.
+
+    Args:
+        ui: The widgets of the .ui file, by name.
+        scene: vtkMRMLScene.
+        logic: Does all the work.
+        installer: Knows which packages are missing.
+        window: Gives the main window, whose keys are used.
+    """
+
+    def __init__(
+        self,
+        ui,
+        scene,
+        logic: DeepFeatureLandmarksLogic,
+        installer: Installer,
+        window: Callable = slicer.util.mainWindow,
+    ):
+        super().__init__()
+        self._ui = ui
+        self._scene = scene
+        self._logic = logic
+        self._parameters: Parameters | None = None
+        self._guiTag = None
+        self._isEntered = False
+        self._isRefreshing = False
+        self._soon = qt.QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(REFRESH_MS)
+        self._soon.timeout.connect(lambda: self._refresh())
+        self.isStale = False  # a refresh will follow
+        self._prepared: tuple = (None, None)  # volumes that the worker has been told of
+        self._points: set = set()  # markups nodes that are followed
+        self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
+        self.settling = Settling(scene, self._styleSettling)
+        self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
+        self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
+        self.features = FeaturesSection(ui)
+        self.review = ReviewSection(ui, logic, onSelected=self._goTo)
+        self.place = PlaceSection(ui, logic, lambda: self.install.reason, self._selectedName)
+        self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
+        self.quality = QualitySection(ui, logic)
+        self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
+        logic.onProgress = self.place.showProgress
+        logic.onSettling = self.settling.show
+        logic.onFinished = self._onFinished
+        logic.onError = self._onError
+        ui.sideBySideButton.toggled.connect(self._onSideBySide)
+        ui.placePointsButton.toggled.connect(self._onMarking)
+        ui.revertButton.clicked.connect(lambda *_: self._revert())
+        for event, react in (
+            (scene.StartCloseEvent, self._onSceneAboutToChange),
+            (scene.EndCloseEvent, self._onSceneChanged),
+            (scene.StartImportEvent, self._onSceneAboutToChange),
+            (scene.EndImportEvent, self._onSceneChanged),
+        ):
+            self.addObserver(scene, event, react)
+        self.setParameters(parameterNode(scene))
+
+    @property
+    def parameters(self) -> Parameters | None:
+        return self._parameters
+
+    def enter(self) -> None:
+        """The person has opened the module."""
+        self._isEntered = True
+        if self._parameters is None:
+            self.setParameters(parameterNode(self._scene))
+        self.shortcuts.install()
+        self.install.refresh()
+        if not self.install.reason:
+            self._askForCatalog()
+        self._refresh()
+
+    def exit(self) -> None:
+        """The person has opened another module; a run goes on, keys and clicks are given back."""
+        self._isEntered = False
+        self.shortcuts.remove()
+        self._ui.placePointsButton.setChecked(False)
+
+    def cleanup(self) -> None:
+        """The panel goes away for good."""
+        self.exit()
+        self.layout.hide()
+        self.place.close()
+        self.setParameters(None)
+        self._soon.stop()
+        self.settling.end()
+        self.removeObservers()
+        self._logic.close()
+
+    def setParameters(self, parameters: Parameters | None) -> None:
+        """Bind everything to another parameter node, or to none."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._guiTag)
+            self._parameters.letGo()
+        self._parameters = parameters
+        for section in (self.features, self.place, self.activations, self.quality):
+            section.setParameters(parameters)
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self._ui)
+            parameters.AddObserver("ModifiedEvent", self._onParametersModified)
+            self._resumeLayout()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring all sections in step with the scene."""
+        if self._isRefreshing:
+            return
+        self._soon.stop()
+        self.isStale = False
+        self._isRefreshing = True
+        try:
+            self._observePoints()
+            self.features.refresh()
+            self.review.setOutput(self._node("targetLandmarks"))
+            self.place.refresh()
+            self.activations.refresh()
+            self.quality.refresh()
+            self._ui.revertButton.setEnabled(self._canRevert())
+            if self.layout.isShown:
+                self._showSideBySide()
+            self._prepare()
+        finally:
+            self._isRefreshing = False
+
+    def _prepare(self) -> None:
+        """Let the worker read a newly chosen pair while the person is still looking at it."""
+        pair = self._node("templateVolume"), self._node("targetVolume")
+        if None in pair or pair == self._prepared or not self._isEntered or self.install.reason or self._logic.isBusy:
+            return
+        self._prepared = pair
+        self._logic.prepare(placementOf(self._parameters))
+
+    def _observePoints(self) -> None:
+        """Follow the points of the two lists: they are set, dragged, renamed and locked in the views."""
+        wanted = {self._node("templateLandmarks"), self._node("targetLandmarks")} - {None}
+        markups = slicer.vtkMRMLMarkupsNode
+        events = (
+            markups.PointPositionDefinedEvent,
+            markups.PointRemovedEvent,
+            markups.PointModifiedEvent,
+            markups.PointEndInteractionEvent,
+            markups.LockModifiedEvent,
+            "ModifiedEvent",
+        )
+        for node in self._points - wanted:
+            for event in events:
+                self.removeObserver(node, event, self._onPointsModified)
+        for node in wanted:
+            for event in events:
+                if not self.hasObserver(node, event, self._onPointsModified):
+                    self.addObserver(node, event, self._onPointsModified)
+        self._points = wanted
+
+    def _node(self, name: str):
+        return getattr(self._parameters, name) if self._parameters is not None else None
+
+    def _canRevert(self) -> bool:
+        output = self._node("targetLandmarks")
+        return output is not None and any(not run["reverted"] for run in self._logic.history(output))
+
+    def _revert(self) -> None:
+        try:
+            changed = self._logic.revertLastRun(self._node("targetLandmarks"))
+        except InputError as error:
+            self.place.tell(str(error))
+            return
+        self.place.stop(f"{len(changed)} points are back where they were.")
+        self._refresh()
+
+    def _selectedName(self) -> str | None:
+        row = self.review.selectedRow
+        return row.name if row is not None else None
+
+    def _goTo(self, row: ReviewRow) -> None:
+        """Show a landmark in both scans."""
+        self.layout.jump(
+            _positionOf(self._node("templateLandmarks"), row.name), _positionOf(self._node("targetLandmarks"), row.name)
+        )
+        self.activations.choose(row.name)
+        self.place.refresh()
+
+    def _styleSettling(self, points) -> None:
+        """Yellow, without names, and on the target's side where there are sides."""
+        display = points.GetDisplayNode()
+        display.SetSelectedColor(*COLOUR)
+        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        self.layout.confine(points, TARGET)
+
+    def _onFinished(self, run: Run) -> None:
+        self.settling.end()
+        if run.kind == "catalog":
+            self.features.setCatalog(self._logic.catalog)
+            self._refresh()
+            return
+        if run.kind in ("place", "placeAgain"):
+            self._parameters.targetLandmarks = run.node
+            self.place.stop(_told(run))
+            self._ui.reviewSection.setProperty("collapsed", False)
+            if not self.layout.isShown:
+                self._ui.sideBySideButton.setChecked(True)
+            self._refresh()
+            if run.kind == "place":
+                self.review.next()
+        else:
+            self.place.stop("")
+            self.activations.show(run)
+
+    def _onError(self, message: str) -> None:
+        self.settling.end()
+        self.place.stop(message)
+        self._refresh()
+
+    def _askForCatalog(self) -> None:
+        if self._logic.catalog is None:
+            self._logic.requestCatalog()
+
+    def _onSideBySide(self, isWanted: bool) -> None:
+        if isWanted:
+            self._showSideBySide()
+        else:
+            self.layout.hide()
+
+    def _resumeLayout(self) -> None:
+        """Go on as the scene was saved, or free its points where they would be seen nowhere."""
+        if self.layout.isLeftOver:
+            self._ui.sideBySideButton.setChecked(True)
+        elif not self.layout.isShown:
+            for points in filter(None, map(self._node, ("templateLandmarks", "targetLandmarks"))):
+                self.layout.free(points)
+
+    def _showSideBySide(self) -> None:
+        self.layout.show(*map(self._node, ("templateVolume", "targetVolume", "templateLandmarks", "targetLandmarks")))
+
+    def _onMarking(self, isWanted: bool) -> None:
+        if not isWanted:
+            self._marking.stop()
+            return
+        if self._parameters.templateLandmarks is None:
+            self._parameters.templateLandmarks = self._scene.AddNewNodeByClass(
+                "vtkMRMLMarkupsFiducialNode", "Landmarks"
+            )
+        self._ui.sideBySideButton.setChecked(True)
+        self._marking.start(self._parameters.templateLandmarks)
+
+    def _onParametersModified(self, *_) -> None:
+        self._refresh()
+
+    def _onPointsModified(self, *_) -> None:
+        """Points change by the hundred, and while they are dragged: one refresh for all that happens meanwhile."""
+        if not self.isStale:
+            self.isStale = True
+            self._soon.start()
+
+    def _onSceneAboutToChange(self, *_) -> None:
+        if self._logic.isBusy:
+            self._logic.cancel()
+        self.settling.end()
+        self._ui.placePointsButton.setChecked(False)
+        self._ui.sideBySideButton.setChecked(False)
+        self._prepared = None, None
+        self.setParameters(None)
+
+    def _onSceneChanged(self, *_) -> None:
+        if self._isEntered:
+            self.setParameters(parameterNode(self._scene))
+
+
+def _told(run: Run) -> str:
+    """What a run has brought, in one sentence."""
+    parts = [f"{len(run.placed)} placed in {run.seconds:.1f} s"]
+    if run.missing:
+        parts.append(f"{len(run.missing)} not found: {run.missingText}")
+    if run.kept:
+        parts.append(f"{len(run.kept)} of yours left as they were")
+    return "; ".join(parts) + "."
+
+
+def _positionOf(points, name: str) -> tuple[float, float, float] | None:
+    """World RAS mm of the first defined point of that name."""
+    if points is None:
+        return None
+    for n in range(points.GetNumberOfControlPoints()):
+        if points.GetNthControlPointLabel(n) == name:
+            defined = points.GetNthControlPointPositionStatus(n) == points.PositionDefined
+            return tuple(points.GetNthControlPointPositionWorld(n)) if defined else None
+    return None

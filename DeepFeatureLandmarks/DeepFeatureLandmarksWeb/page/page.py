@@ -1,0 +1,303 @@
+"""The page: template and target side by side, and beside them what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+from trame.widgets.vuetify3 import (
+    VAlert,
+    VBtn,
+    VIcon,
+    VList,
+    VListItem,
+    VMenu,
+    VProgressCircular,
+    VProgressLinear,
+    VRangeSlider,
+    VTab,
+    VTabs,
+    VTooltip,
+)
+from trame_server import Server
+from trame_server.utils.typed_state import TypedState
+
+from DeepFeatureLandmarksWeb.page.panels import inside_panel, place_panel, quality_panel, review_panel
+from DeepFeatureLandmarksWeb.page.state import PageState
+from DeepFeatureLandmarksWeb.views.sides import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
+
+STATIC = Path(__file__).parent / "static"
+TABS = {"place": "Place", "review": "Review", "inside": "Inside", "quality": "Quality"}
+EXPORTS = {
+    "target.mrk.json": "Placed landmarks, for Slicer (.mrk.json)",
+    "target.csv": "Placed landmarks, as a table (.csv)",
+    "template.mrk.json": "Template's landmarks (.mrk.json)",
+    "report.html": "Report (.html)",
+    "scene.mrb": "Everything, as a Slicer scene (.mrb)",
+}
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What the page can ask for."""
+
+    open_demo: Callable
+    toggle_marking: Callable
+    rename: Callable
+    delete: Callable
+    show: Callable
+    place: Callable
+    place_again: Callable
+    cancel: Callable
+    revert: Callable
+    accept: Callable
+    reject: Callable
+    go_on: Callable
+    ask_maps: Callable
+    ask_distances: Callable
+    pick_channel: Callable
+    hide_overlay: Callable
+    toggle_3d: Callable
+    toggle_windowing: Callable
+    fit: Callable
+
+
+class Page:
+    """Builds the page once; from then on the state moves it."""
+
+    def __init__(self, server: Server, typed: TypedState[PageState], actions: Actions):
+        self._name, self._actions = typed.name, actions
+        server.enable_module({"serve": {"page": str(STATIC)}, "scripts": ["page/page.js"], "styles": ["page/page.css"]})
+        server.state.trame__title = "DeepFeatureLandmarks"
+        server.state.trame__favicon = ICON
+        server.state.client_only(typed.name.template.upload, typed.name.target.upload)  # the sending window's alone
+        server.trigger("key")(self._on_key)
+        with VAppLayout(server) as layout:
+            layout.root.theme = "dark"
+            with html.Div(classes="desk"):
+                self._bar()
+                with html.Div(classes="sides"):
+                    self._side(TEMPLATE)
+                    self._side(TARGET)
+                    self._messages()
+                self._panel()
+
+    def _on_key(self, key: str) -> None:
+        {"n": self._actions.go_on, "a": self._actions.accept, "x": self._actions.reject}[key]()
+
+    def _bar(self) -> None:
+        name, actions = self._name, self._actions
+        with html.Div(classes="bar"):
+            html.H1("DeepFeatureLandmarks")
+            html.Span("Research only, not a medical device", classes="research")
+            html.Div(classes="space")
+            icon_button(
+                "mdi-contrast-circle",
+                "Drag in a view to change brightness and contrast",
+                actions.toggle_windowing,
+                active=name.is_windowing,
+            )
+            icon_button("mdi-fit-to-screen-outline", "Show all of both volumes", actions.fit)
+            icon_button("mdi-cube-outline", "3D views", actions.toggle_3d, active=name.is_3d)
+            VBtn(
+                "Demo pair",
+                size="small",
+                variant="tonal",
+                click=actions.open_demo,
+                disabled=(f"{name.is_loading} || {name.is_busy}",),
+            )
+            with VBtn(
+                size="small", variant="tonal", append_icon="mdi-menu-down", disabled=(f"!{name.landmarks}.length",)
+            ):
+                html.Span("Export")
+                with VMenu(activator="parent"), VList(density="compact"):
+                    for what, title in EXPORTS.items():
+                        needs = "" if what.startswith(("template", "scene")) else f"!{name.rows}.length"
+                        VListItem(
+                            title=title,
+                            click=f"window.deepfeatures.save('{what}')",
+                            **({"disabled": (needs,)} if needs else {}),
+                        )
+
+    def _side(self, side: str) -> None:
+        state = getattr(self._name, side)
+        with html.Div(classes=f"side side-{side}"):
+            self._head(side, state)
+            with html.Div(
+                classes=(f"'views' + ({self._name.enlarged} ? ' only' : {self._name.is_3d} ? ' with-3d' : '')",)
+            ):
+                for plane in PLANES:
+                    with html.Div(
+                        classes=f"view-{plane.lower()}",
+                        v_if=(f"!{self._name.enlarged} || {self._name.enlarged} == '{plane}'",),
+                    ):
+                        client.ServerTemplate(name=view_tag(side, plane))
+                with html.Div(classes="view-3d", v_if=(f"{self._name.is_3d} && !{self._name.enlarged}",)):
+                    client.ServerTemplate(name=view_tag(side, THREE_D))
+            self._empty(side, state)
+
+    def _head(self, side: str, state) -> None:
+        with html.Div(classes="head"):
+            html.Span(side, classes="role")
+            with html.Span(classes="name"):
+                html.Span("{{ " + state.title + " }}")
+                VTooltip("{{ " + state.facts + " }}", activator="parent", location="bottom", v_if=(state.facts,))
+            VProgressCircular(
+                model_value=(state.upload,), size=22, width=3, color="#56B4E9", v_if=(f"{state.upload} >= 0",)
+            )
+            with VBtn(
+                icon=True,
+                variant="text",
+                size="small",
+                density="comfortable",
+                v_if=(state.title,),
+                raw_attrs=[f'aria-label="Brightness and contrast of the {side}"'],
+            ):
+                VIcon("mdi-brightness-6")
+                with (
+                    VMenu(activator="parent", close_on_content_click=False),
+                    html.Div(style="background:#23262a;padding:14px 20px;width:300px;font-size:13px"),
+                ):
+                    html.Div("Black and white at")
+                    VRangeSlider(
+                        v_model=(state.window,),
+                        min=(state.low,),
+                        max=(state.high,),
+                        hide_details=True,
+                        strict=True,
+                        step=(f"({state.high} - {state.low}) / 500 || 1",),
+                        density="compact",
+                        color="#56B4E9",
+                    )
+                    html.Div(
+                        "{{ "
+                        + f"{state.window}[0].toPrecision(3)"
+                        + " }} to {{ "
+                        + f"{state.window}[1].toPrecision(3)"
+                        + " }}"
+                    )
+            with VBtn(
+                icon=True,
+                variant="text",
+                size="small",
+                density="comfortable",
+                raw_attrs=[f'aria-label="Open files for the {side}"'],
+            ):
+                VIcon("mdi-folder-open-outline")
+                with VMenu(activator="parent"), VList(density="compact"):
+                    for role, folder, title in _sources(side):
+                        VListItem(title=title, click=f"window.deepfeatures.choose('{role}', {folder})")
+
+    def _empty(self, side: str, state) -> None:
+        name = self._name
+        with html.Div(classes="empty", v_if=(f"!{state.title}",)):
+            VIcon("mdi-image-plus-outline", size="40", color="#7cc7f2" if side == TEMPLATE else "#f0b43c")
+            html.H2("Template" if side == TEMPLATE else "Target")
+            if side == TEMPLATE:
+                html.P("The volume in which you know the landmarks. Drop it here, and then its landmarks.")
+            else:
+                html.P("The volume in which to find them. Drop it here.")
+            with html.Div(style="display:flex;gap:8px"):
+                VBtn(
+                    "Open a volume", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', false)"
+                )
+                VBtn("DICOM folder", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', true)")
+            html.P("NIfTI, NRRD, MHA or DICOM, up to 2 GB", classes="hint")
+            if side == TEMPLATE:
+                VBtn(
+                    "Try the demo pair",
+                    color="#56B4E9",
+                    variant="flat",
+                    classes="mt-4",
+                    click=self._actions.open_demo,
+                    disabled=(name.is_loading,),
+                )
+
+    def _messages(self) -> None:
+        name = self._name
+        with html.Div(classes="dim", v_if=(name.is_loading,)):
+            VProgressCircular(indeterminate=True, color="#56B4E9")
+            html.Span("{{ " + name.loading_text + " }}")
+        for key, kind in ((name.message, "error"), (name.notice, "success")):
+            VAlert(
+                "{{ " + key + " }}",
+                classes=f"toast toast-{kind}",
+                v_if=(key,),
+                closable=True,
+                density="compact",
+                color="#7a2e12" if kind == "error" else "#1d3b33",
+                icon="mdi-alert-outline" if kind == "error" else "mdi-check",
+                click_close=f"{key} = ''",
+            )
+
+    def _panel(self) -> None:
+        name, actions = self._name, self._actions
+        with html.Div(classes="panel"):
+            with html.Div(classes="run"):
+                with html.Div(style="display:flex;gap:8px"):
+                    VBtn(
+                        "Place landmarks",
+                        color="#E69F00",
+                        variant="flat",
+                        style="flex:1;color:#111;font-weight:600",
+                        click=actions.place,
+                        v_if=(f"!{name.is_busy}",),
+                        disabled=(f"!!{name.why_not} || {name.is_loading}",),
+                    )
+                    VBtn("Cancel", variant="outlined", style="flex:1", click=actions.cancel, v_if=(name.is_busy,))
+                    icon_button(
+                        "mdi-undo",
+                        "Undo the last run",
+                        actions.revert,
+                        disabled=f"!{name.can_revert} || {name.is_busy}",
+                    )
+                with html.Div(v_if=(name.is_busy,)):
+                    VProgressLinear(
+                        model_value=(name.progress,),
+                        indeterminate=(f"!{name.progress}",),
+                        color="#E69F00",
+                        height=6,
+                        rounded=True,
+                    )
+                    html.Div("{{ " + name.progress_text + " }}", classes="why mt-1 progress-text")
+                html.Div("{{ " + name.why_not + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.why_not}",))
+            with VTabs(v_model=(name.tab,), density="compact", grow=True, color="#56B4E9", style="flex:none"):
+                for tab, title in TABS.items():
+                    VTab(title, value=tab, min_width=60, classes="px-1")
+            with html.Div(classes="body"):
+                for tab, build in (
+                    ("place", place_panel),
+                    ("review", review_panel),
+                    ("inside", inside_panel),
+                    ("quality", quality_panel),
+                ):
+                    with html.Div(v_show=(f"{name.tab} == '{tab}'",), classes=f"tab-{tab}"):
+                        build(name, actions)
+
+
+def icon_button(icon: str, title: str, click: Callable, *, active: str = "", disabled: str = "") -> None:
+    """A button that says what it does when the pointer rests on it."""
+    more = {"color": (f"{active} ? '#56B4E9' : undefined",)} if active else {}
+    if disabled:
+        more["disabled"] = (disabled,)
+    with VBtn(icon=True, variant="text", size="small", click=click, raw_attrs=[f'aria-label="{title}"'], **more):
+        VIcon(icon)
+        VTooltip(title, activator="parent", location="bottom")
+
+
+def _sources(side: str) -> list[tuple[str, str, str]]:
+    volumes = [(side, "false", "Volume (NIfTI, NRRD, MHA, DICOM file)"), (side, "true", "DICOM series (folder)")]
+    if side == TEMPLATE:
+        return [*volumes, ("landmarks", "false", "Landmarks (.mrk.json, .fcsv, .csv)")]
+    return [*volumes, ("reference", "false", "Second set of landmarks, to compare with")]
+
+
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='3' fill='%23111'/%3E"
+    "%3Ccircle cx='6' cy='9' r='3' fill='none' stroke='%2356B4E9' stroke-width='1.6'/%3E"
+    "%3Cpath d='M11 3v6M8 6h6' stroke='%23E69F00' stroke-width='1.6'/%3E%3C/svg%3E"
+)

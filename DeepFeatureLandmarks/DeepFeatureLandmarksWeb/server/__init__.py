@@ -1,0 +1,1 @@
+"""The server: who may come in, and a process for each browser."""

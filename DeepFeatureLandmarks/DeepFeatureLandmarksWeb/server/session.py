@@ -1,0 +1,88 @@
+"""The process of one browser: `python -m DeepFeatureLandmarksWeb.server.session`, started by the launcher.
+
+The first line on standard input is JSON with its key, its private folder and the files to open; the end of standard
+input ends the process.
+The first line on standard output is the port that it listens on, loopback only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from aiohttp import web
+
+KEY_HEADER = "X-Session-Key"
+
+
+def main() -> None:
+    told = json.loads(sys.stdin.readline())
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not be taken for the port
+    sys.argv = sys.argv[:1]
+    tempfile.tempdir = told["folder"]  # what is written for the worker goes with it, too
+    try:
+        serve(Path(told["folder"]), told, answer)
+    finally:
+        shutil.rmtree(told["folder"], ignore_errors=True)
+
+
+def serve(folder: Path, told: dict, answer) -> None:
+    """Serve the page until standard input ends; `folder` is private and holds uploads."""
+    from trame.app import get_server
+    from vtkmodules.vtkCommonCore import vtkObject
+
+    vtkObject.GlobalWarningDisplayOff()  # each view complains about an event of VTK that trame-slicer listens to
+
+    from DeepFeatureLandmarksWeb.app import App
+
+    server = get_server(client_type="vue3")
+    app = App(server, folder, told["files"])
+
+    @server.controller.add("on_server_bind")
+    def bind(bound):
+        bound.app.middlewares.append(_only_with(told["key"]))
+        bound.app.add_routes(app.routes)
+
+    @server.controller.add("on_server_ready")
+    def ready(**_):
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_end_with_input, args=(loop, server), daemon=True).start()
+        app.start()
+        print(server.port, file=answer, flush=True)
+
+    try:
+        server.start(
+            port=0, host="127.0.0.1", open_browser=False, show_connection_info=False, timeout=0, disable_logging=True
+        )
+    finally:
+        app.close()
+
+
+def _only_with(key: str):
+    """Refuse who does not come through the launcher: other users of this machine reach loopback too."""
+
+    @web.middleware
+    async def check(request: web.Request, handler):
+        if not hmac.compare_digest(request.headers.get(KEY_HEADER, ""), key):
+            return web.Response(status=403, text="open the address that was printed at the start")
+        return await handler(request)
+
+    return check
+
+
+def _end_with_input(loop, server) -> None:
+    sys.stdin.read()
+    loop.call_soon_threadsafe(lambda: loop.create_task(server.stop()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The slice views of both sides and what is drawn over them."""

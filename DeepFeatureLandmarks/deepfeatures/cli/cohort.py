@@ -1,0 +1,139 @@
+"""`deepfeatures cohort`: the landmarks of one template in thousands of scans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfeatures.errors import InputError
+
+if TYPE_CHECKING:
+    from dask.distributed import Client, Worker
+
+FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
+CONNECT_S = 30
+NAMES_SHOWN = 5
+
+
+def cohort(
+    scans: Annotated[list[Path], typer.Argument(metavar="SCANS", help="Folders of volumes, flat or BIDS, or volumes.")],
+    template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
+    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a scan and summary.csv.")],
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Place each scan without regard to the others. Else they help one another."),
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
+) -> int:
+    """Place the landmarks of one template in thousands of scans.
+
+    Run it again after whatever went wrong: scans that have a result are left alone. Exit code 3 says that some
+    landmarks are missing, 2 that scans failed; summary.csv names them.
+    """
+    _require_extra()
+    from deepfeatures.cli.progress import progress_bar
+    from deepfeatures.matching.devices import choose_device
+    from deepfeatures.pipelines import cohort as cohorts
+
+    if scheduler is None:  # refuse at once what every worker would refuse
+        workers = workers or _default_workers(choose_device(device).type)
+    given = template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve()
+    job = cohorts.Cohort(*given, device, alone)
+    cohorts.prepare(job)
+    with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
+        summary = cohorts.run(job, client, progress)
+    return _conclude(summary, output_dir / cohorts.SUMMARY)
+
+
+def _all_scans(given: list[Path]) -> dict[str, Path]:
+    scans: dict[str, Path] = {}
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
+        for name, file in _scans_of(path).items():
+            file = file.resolve()
+            if scans.setdefault(name, file) != file:
+                raise InputError(f"{scans[name]} and {file} bear the same name; give them in two runs")
+    return scans
+
+
+def _scans_of(path: Path) -> dict[str, Path]:
+    from deepfeatures.io.bids import find_scans
+    from deepfeatures.io.ome_zarr import is_zarr
+    from deepfeatures.io.volume_files import image_stem
+
+    return find_scans(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
+
+
+def _default_workers(kind: str) -> int:
+    """One process a GPU, whose memory two would share; else one a core."""
+    if kind != "cuda":
+        return os.cpu_count() or 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
+    """Of the scheduler at this address, or of one made for this run."""
+    from dask.distributed import Client, LocalCluster
+
+    if scheduler is None:
+        local = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50, "preload": __name__}
+        with LocalCluster(n_workers=workers, **local) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=CONNECT_S)
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except (OSError, asyncio.TimeoutError, ValueError) as error:  # until Python 3.11 not the built-in TimeoutError
+        raise InputError(
+            f"no dask scheduler with workers answers at {scheduler}; check the address and that workers run"
+        ) from error
+    with client:
+        yield client
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called by dask in every process of this machine's cluster: Ctrl+C reaches them all, and only we are to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _conclude(summary, path: Path) -> int:
+    counts = ", ".join(f"{count} {status}" for status, count in summary.status.value_counts().items())
+    retried = summary[summary.attempts > 1].scan.tolist()
+    typer.echo(f"{path}: {counts}; {len(retried)} took more than one attempt{_named(retried)}")
+    failed = summary[summary.status == "failed"]
+    if len(failed):
+        typer.echo(f"error: {failed.scan.iloc[0]}: {failed.failure.iloc[0]}{_named(failed.scan.tolist())}", err=True)
+        return FAILED
+    return SOME_MISSING if summary.missing.ne("").any() else 0
+
+
+def _named(scans: list[str]) -> str:
+    if not scans:
+        return ""
+    return f" ({', '.join(scans[:NAMES_SHOWN])}{', …' if len(scans) > NAMES_SHOWN else ''})"
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(package) is None for package in ("distributed", "pandas")):
+        raise InputError("cohort needs dask.distributed and pandas; install them with pip install '.[cluster]'")

@@ -1,0 +1,40 @@
+"""Why a landmark is missing, in words that people read behind its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepfeatures.data.landmarks import Landmark
+
+UNPLACED = "no position in the template"
+UNSEARCHED = "no voxel of the target may be searched"
+UNLIKE = "the target does not look like the template"
+OUTSIDE = "outside the target"
+NOTHING_ALIKE = "nothing there looks like it"
+DOUBTFUL = "too doubtful"
+TOO_FEW = "found by too few templates"
+WAY_OUT = "; check that both volumes show the same anatomy"
+REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
+
+
+def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str:
+    """The names of those without a position, by reason: `"AC, PC (outside the target), V4 (too doubtful)"`.
+
+    Where the target is unlike the template, what to check, too.
+
+    Args:
+        landmarks: All of a target; where all are missing for one reason, they are not named.
+        shown: At most so many names a reason.
+    """
+    names: dict[str, list[str]] = {}
+    for landmark in landmarks:
+        if not landmark.is_defined:
+            names.setdefault(landmark.reason, []).append(landmark.name)
+    if len(names) == 1 and "" not in names and 1 < len(landmarks) == sum(map(len, names.values())):
+        names = {reason: [f"all {len(landmarks)}"] for reason in names}
+    text = ", ".join(_listed(of, shown) + (f" ({reason})" if reason else "") for reason, of in names.items())
+    return text + (WAY_OUT if UNLIKE in names else "")
+
+
+def _listed(names: list[str], shown: int | None) -> str:
+    return ", ".join(names[:shown]) + (" …" if names[:shown] != names else "")

@@ -1,0 +1,1 @@
+"""Networks applied to volumes: dense features, patch features, activation maps."""

@@ -1,0 +1,109 @@
+"""Landmarks as a plain table, one row a landmark, for spreadsheets and scripts.
+
+Columns that must be there: `name` (or `label`) and `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables.
+A column or a first comment line `# coordinate_system = RAS` says what x, y, z mean; without either they are LPS, as
+everywhere in this package. All positions are in mm.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.data.missing_reason import REASONS
+from deepfeatures.errors import InputError
+from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
+
+# column: field of Landmark
+SCORES = {
+    "distance": "distance",
+    "expected_error_mm": "expected_error",
+    "within_3mm": "within_3mm",
+    "round_trip_mm": "round_trip",
+}
+COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *SCORES, "reason"]
+AXES = ("xyz", "lps", "ras")
+TRUE = ("1", "true", "yes")
+
+
+def parse(text: str, path: Path) -> LandmarkSet:
+    comments, body = [], text
+    while body.startswith("#"):
+        comment, _, body = body.partition("\n")
+        comments.append(comment.lstrip("# "))
+    try:
+        lines = csv.reader(io.StringIO(body, newline=""), strict=True)
+        rows = [row for row in lines if any(field.strip() for field in row)]
+    except csv.Error as error:
+        raise InputError(f"{path} is not a table of comma separated values; save it as CSV again") from error
+    columns = [column.strip().lower().replace(" ", "_") for column in rows[0]] if rows else []
+    axes = next((axes for axes in AXES if set(axes) <= set(columns)), None)
+    if axes is None or not {"name", "label"} & set(columns):
+        raise InputError(f"{path} has no header with name, x, y, z; give these columns, separated by commas")
+    stated = axes.upper() if axes != "xyz" else _stated_system(comments)
+    landmarks = []
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(columns):
+            raise InputError(
+                f"{path} has {len(row)} fields in row {number} and {len(columns)} columns; correct the row"
+            )
+        landmarks.append(_landmark(dict(zip(columns, row, strict=True)), axes, stated, number, path))
+    return LandmarkSet(tuple(landmarks), landmark_stem(path))
+
+
+def render(landmarks: LandmarkSet) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for landmark in landmarks:
+        position = [float(value) for value in landmark.position] if landmark.is_defined else ["", "", ""]
+        scores = (getattr(landmark, field) for field in SCORES.values())
+        writer.writerow(
+            [landmark.name, *position, "LPS mm", landmark.status, landmark.description, int(landmark.locked)]
+            + ["" if score is None else float(score) for score in scores]
+            + [landmark.reason]
+        )
+    return buffer.getvalue()
+
+
+def _stated_system(comments: list[str]) -> str:
+    for comment in comments:
+        key, _, value = comment.replace(":", "=").partition("=")
+        if key.strip().lower().replace(" ", "").replace("_", "") == "coordinatesystem":
+            return value.strip()
+    return "LPS mm"
+
+
+def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path: Path) -> Landmark:
+    name = fields.get("name") or fields.get("label") or str(number)
+    status = fields.get("status", "").strip() or ("missing" if fields.get("defined", "").strip() == "0" else "defined")
+    if status not in STATUSES:
+        raise InputError(f"{path} has the unknown status {status!r} at {name!r}; give {', '.join(STATUSES)}")
+    system, _, unit = (fields.get("coordinate_system", "").strip() or stated).partition(" ")
+    require_millimetres(unit or "mm", path)
+    position = None
+    if status == "defined":
+        position = to_lps([fields[axis] for axis in axes], coordinate_system(system.rstrip(",;"), path), name, path)
+    return Landmark(
+        name,
+        position,
+        status,
+        description=fields.get("description", ""),
+        locked=fields.get("locked", "").strip().lower() in TRUE,
+        reason=_reason(fields.get("reason", ""), status),
+        **{field: _score(fields.get(column, ""), name, path) for column, field in SCORES.items()},
+    )
+
+
+def _reason(text: str, status: str) -> str:
+    """Why it is missing; nothing of one that somebody has placed since, or in words of their own."""
+    return text if status == "missing" and text in REASONS else ""
+
+
+def _score(text: str, name: str, path: Path) -> float | None:
+    try:
+        return float(text) if text.strip() else None
+    except ValueError as error:
+        raise InputError(f"{path} has the score {text!r} at {name!r}; give a number or nothing") from error

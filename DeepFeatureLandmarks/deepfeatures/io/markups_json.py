@@ -1,0 +1,101 @@
+"""Slicer's `.mrk.json`: markups of any type, read as their control points and written as a point list.
+
+Kept: name, position, position status, description, lock, and the name of the list. Slicer's schema is at
+https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.errors import InputError
+from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
+from deepfeatures.io.score_description import describe, with_description
+
+SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]  # Slicer's own axes (RAS), seen from LPS
+HAVE_POSITION = ("preview", "defined")  # a point that is missing keeps no old place: it might be taken for one
+
+
+def parse(text: str, path: Path) -> LandmarkSet:
+    """The control points of all markups in a file, in order."""
+    try:
+        content = json.loads(text, object_hook=_with_whole_characters)
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+        raise InputError(f"{path} is not JSON; save the points from 3D Slicer as .mrk.json again") from error
+    markups = content.get("markups") if isinstance(content, dict) else None
+    if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
+        raise InputError(f"{path} is JSON but holds no markups; save the points from 3D Slicer as .mrk.json again")
+    landmarks = tuple(landmark for markup in markups for landmark in _control_points(markup, path))
+    names = [markup["name"] for markup in markups if isinstance(markup.get("name"), str) and markup["name"]]
+    return LandmarkSet(landmarks, names[0] if names else landmark_stem(path))
+
+
+def render(landmarks: LandmarkSet) -> str:
+    markup = {
+        "type": "Fiducial",
+        "name": landmarks.name,
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "locked": False,
+        "fixedNumberOfControlPoints": False,
+        "labelFormat": "%N-%d",
+        "lastUsedControlPointNumber": len(landmarks),
+        "controlPoints": [_control_point(landmark, index + 1) for index, landmark in enumerate(landmarks)],
+    }
+    return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _with_whole_characters(fields: dict) -> dict:
+    """JSON can escape half a character, as in a name that was cut; nothing can write it, and MRML ends the process."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
+def _control_points(markup: dict, path: Path) -> list[Landmark]:
+    system = coordinate_system(markup.get("coordinateSystem", "LPS"), path)
+    unit = markup.get("coordinateUnits", "mm")
+    require_millimetres(unit[0] if isinstance(unit, list) and unit else unit, path)  # a list is a DICOM code
+    points = markup.get("controlPoints", [])
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        raise InputError(f"{path} has markups without a list of control points; save it from 3D Slicer again")
+    return [_landmark(point, index + 1, system, path) for index, point in enumerate(points)]
+
+
+def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
+    name = str(point.get("label") or point.get("id") or number)
+    status = point.get("positionStatus", "defined")
+    if status not in STATUSES:
+        raise InputError(f"{path} has the unknown position status {status!r} at {name!r}; give {', '.join(STATUSES)}")
+    position = point.get("position") or ()
+    known = status == "defined" or (status == "preview" and position)
+    landmark = Landmark(
+        name=name,
+        position=to_lps(position, system, name, path) if known else None,
+        status=status,
+        locked=bool(point.get("locked", False)),
+    )
+    return with_description(landmark, str(point.get("description", "")))
+
+
+def _control_point(landmark: Landmark, number: int) -> dict:
+    has_position = landmark.status in HAVE_POSITION and landmark.position is not None
+    return {
+        "id": str(number),
+        "label": landmark.name,
+        "description": describe(landmark),
+        "associatedNodeID": "",
+        "position": [float(value) for value in landmark.position] if has_position else "",
+        "orientation": ORIENTATION,
+        "selected": True,
+        "locked": landmark.locked,
+        "visibility": True,
+        "positionStatus": landmark.status,
+    }

@@ -1,0 +1,1 @@
+"""Grids, blocks and fields on which the searches are built."""

@@ -1,0 +1,1 @@
+"""Guided search: coarse-to-fine block matching with regularization."""

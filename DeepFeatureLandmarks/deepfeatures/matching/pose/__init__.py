@@ -1,0 +1,1 @@
+"""The pose: which affine transform brings the template onto the target."""

@@ -1,0 +1,28 @@
+"""Volumes made comparable: the same axes, the same cubic voxels."""
+
+from __future__ import annotations
+
+import torch
+
+from deepfeatures.data.volume import Volume
+from deepfeatures.errors import InputError
+
+
+def on_common_grid(volume: Volume, spacing_mm: float) -> Volume:
+    """The volume with its axes along L, P and S and cubic voxels of `spacing_mm`.
+
+    Raises:
+        InputError: It holds voxels that are not finite.
+    """
+    return in_canonical_order(volume).resampled(spacing_mm)
+
+
+def in_canonical_order(volume: Volume) -> Volume:
+    """The volume with its axes along L, P and S, no voxel changed.
+
+    Raises:
+        InputError: It holds voxels that are not finite.
+    """
+    if not bool(torch.isfinite(volume.voxels).all()):
+        raise InputError(f"{volume.name} holds voxels that are not finite; replace them by the background's value.")
+    return volume.canonical()

@@ -1,0 +1,1 @@
+"""How far off a landmark may be, predicted from its match."""

@@ -1,0 +1,65 @@
+"""The expected error of a place in mm, and its chance to be within 3 mm, predicted from the evidence for it.
+
+The logarithm of the error is taken as normal around a linear function of the evidence; the coefficients come from
+people whose landmarks were known (`Testing/Benchmarks/calibrate.py`) and lie beside the weights in `pretrained`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from deepfeatures.matching.uncertainty import match_features
+
+FILE = Path(__file__).parents[2] / "pretrained" / "expected_error.json"
+CLOSE_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A calibrated prediction, in voxels of the finest level.
+
+    Args:
+        intercept: Of the logarithm of error plus `offset`.
+        slopes: Of the same, one for each of `match_features.NAMES`.
+        means: Of the evidence where it was calibrated.
+        offset: Voxels; keeps the logarithm of small errors finite.
+        deviation: Standard deviation of the logarithm around the prediction.
+    """
+
+    intercept: float
+    slopes: tuple[float, ...]
+    means: tuple[float, ...]
+    offset: float
+    deviation: float
+
+    def logarithms(self, gathered: torch.Tensor) -> torch.Tensor:
+        """Expected logarithm of error plus offset for evidence `(N, F)`: shape `(N,)`."""
+        slopes, means = (torch.tensor(row, device=gathered.device) for row in (self.slopes, self.means))
+        return self.intercept + (gathered - means) @ slopes
+
+    def errors_mm(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+        """Expected errors in mm, `(N,)`."""
+        mean = (self.logarithms(gathered) + self.deviation**2 / 2).exp() - self.offset
+        return mean.clamp(min=0) * spacing_mm
+
+    def chances(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+        """Chances to be within `CLOSE_MM`, `(N,)`."""
+        wanted = math.log(CLOSE_MM / spacing_mm + self.offset)
+        return torch.special.ndtr((wanted - self.logarithms(gathered)) / self.deviation)
+
+
+@cache
+def calibrated(network: str, layer: str, patch_size: int) -> Expectation | None:
+    """The prediction for a guided search with these features; `None` where nobody has calibrated it."""
+    values = json.loads(FILE.read_text(encoding="utf-8")).get(f"{network}/{layer}/{patch_size}")
+    if values is None or tuple(values["evidence"]) != match_features.NAMES:
+        return None
+    return Expectation(
+        values["intercept"], tuple(values["slopes"]), tuple(values["means"]), values["offset"], values["deviation"]
+    )

@@ -1,0 +1,71 @@
+"""The expected error of what several templates agree on: what each of them expects, and how far apart they are.
+
+A match sees how alike two places are, not how differently people mark them; templates that were marked by different
+people, or in people of different anatomy, show that by where they put a landmark in one target. The logarithm of the
+error, relative to what the templates expect, is taken as normal around a linear function of their relative spread and
+of their number, so that no unit of length counts (`Testing/Benchmarks/panels.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE
+
+KEY = "several templates"
+MOST = 5  # templates that were calibrated; more count as so many
+SMALLEST_MM = 1e-3  # expected error; keeps the ratios finite
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A calibrated prediction.
+
+    Args:
+        intercept: Of the logarithm of relative error plus `offset`.
+        of_spread: Its slope by the logarithm of relative spread plus `offset`.
+        of_number: Its slope by the logarithm of the number of templates.
+        offset: Share of the expected error; keeps the logarithms of small errors and spreads finite.
+        deviation: Standard deviation of the logarithm around the prediction.
+    """
+
+    intercept: float
+    of_spread: float
+    of_number: float
+    offset: float
+    deviation: float
+
+    def error_mm(self, expected_mm: float, spread_mm: float, number: int) -> float:
+        """Expected error of the consensus in mm.
+
+        Args:
+            expected_mm: By the templates alone, their median.
+            spread_mm: Root mean square distance of their places from the consensus, of `number - 1` degrees of freedom.
+            number: Of templates that found the landmark, at least 2.
+        """
+        mean = math.exp(self._logarithm(expected_mm, spread_mm, number) + self.deviation**2 / 2) - self.offset
+        return max(mean, 0.0) * max(expected_mm, SMALLEST_MM)
+
+    def chance(self, expected_mm: float, spread_mm: float, number: int) -> float:
+        """Chance of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
+        wanted = math.log(CLOSE_MM / max(expected_mm, SMALLEST_MM) + self.offset)
+        return NormalDist(self._logarithm(expected_mm, spread_mm, number), self.deviation).cdf(wanted)
+
+    def _logarithm(self, expected_mm: float, spread_mm: float, number: int) -> float:
+        spread, count = relative(expected_mm, spread_mm, number, self.offset)
+        return self.intercept + self.of_spread * spread + self.of_number * count
+
+
+def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -> tuple[float, float]:
+    """What the prediction is linear in: logarithms of the relative spread, and of the number of templates."""
+    return math.log(spread_mm / max(expected_mm, SMALLEST_MM) + offset), math.log(min(number, MOST))
+
+
+@cache
+def calibrated() -> Disagreement:
+    """By the default features; for others, too, whose errors are calibrated, since it is relative to these."""
+    return Disagreement(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])

@@ -1,0 +1,1 @@
+"""Whole jobs from files to files: placing, cohorts, activation maps, the demo."""

@@ -1,0 +1,304 @@
+"""Places the landmarks of a template in many targets: everything checked first, every result written whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.missing_reason import missing_text
+from deepfeatures.data.volume import Volume
+from deepfeatures.errors import InputError
+from deepfeatures.io.atomic_write import ensure_folder
+from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.volume_files import check_volume, image_stem, read_volume
+
+if TYPE_CHECKING:
+    from deepfeatures.matching.guided.groupwise import Company, Course
+
+OUTPUT_SUFFIX = ".mrk.json"
+NAMES_SHOWN = 5
+
+
+class LandmarkMatcher(Protocol):
+    """What placing asks of a matcher; `deepfeatures.Matcher` is one. For a company it takes a `Matcher`."""
+
+    last_report: dict
+
+    def match(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        *,
+        mask: Volume | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> LandmarkSet: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for.
+
+    Args:
+        template: Volume in which the landmarks lie.
+        landmarks: Landmark file of the template.
+        targets: Volumes in which to find them.
+        output_dir: Folder for one landmark file a target.
+        mask: Volume that is not zero where the target may be searched; only with a single target.
+        report: JSON file to write about the run, `None` for none.
+        others: More templates and their landmark files, with which the first is to agree.
+        memory_bytes: That a search may take, `None` for what is free; volumes too large for it are read coarser.
+    """
+
+    template: Path
+    landmarks: Path
+    targets: tuple[Path, ...]
+    output_dir: Path
+    mask: Path | None = None
+    report: Path | None = None
+    others: tuple[tuple[Path, Path], ...] = ()
+    memory_bytes: int | None = None
+
+    def output_of(self, target: Path) -> Path:
+        return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target.
+
+    Args:
+        target: The volume.
+        output: The landmark file written, `None` where the target failed.
+        placed: Number of landmarks found.
+        missing: Names of those that were not.
+        missing_text: The same with the reasons, see `reasons.missing_text`.
+        report: The matcher's own report.
+        failure: Why the target failed, one sentence, `None` where it did not.
+        note: What people should know of how the target was read, one sentence, else `None`.
+    """
+
+    target: Path
+    output: Path | None = None
+    placed: int = 0
+    missing: tuple[str, ...] = ()
+    missing_text: str = ""
+    report: dict | None = None
+    failure: str | None = None
+    note: str | None = None
+
+    @property
+    def status(self) -> str:
+        if self.failure:
+            return "failed"
+        return "some landmarks missing" if self.missing else "placed"
+
+
+def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
+    """The template, its landmarks and the mask, after everything that can be checked quickly was found good.
+
+    Landmark names must be unique: results are told apart, and compared, by name.
+
+    Raises:
+        InputError: Where anything in the job cannot be used.
+    """
+    _check_paths(job)
+    with native_silence():
+        for path in (*job.targets, *([job.mask] if job.mask else [])):
+            check_volume(path)
+    template, landmarks = read_template(job.template, job.landmarks)
+    with native_silence():
+        mask = read_volume(job.mask) if job.mask else None
+    ensure_folder(job.output_dir)
+    if job.report:
+        ensure_folder(job.report.parent)
+    return template, landmarks, mask
+
+
+def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
+    """A template and its landmarks, which have unique names and lie in it.
+
+    Raises:
+        InputError: Where they do not, or a file cannot be read.
+    """
+    landmarks = read_landmarks(points)
+    if landmarks.duplicate_names:
+        raise InputError(f"{points} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
+    if len(landmarks.missing) == len(landmarks):
+        raise InputError(f"{points} has no landmark with a position; place at least one in the template")
+    with native_silence():
+        template = read_fitting(volume)
+    inside = template.contains(landmarks.positions)
+    outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
+    if outside:
+        raise InputError(
+            f"{_listed(outside)} of {points} lie outside the template {volume}; give the volume in which "
+            "the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
+        )
+    return template, landmarks
+
+
+def place(
+    job: Job,
+    template: Volume,
+    landmarks: LandmarkSet,
+    mask: Volume | None,
+    matcher: LandmarkMatcher,
+    progress: Callable[[int, float], None],
+    company: Company | None = None,
+) -> Iterator[Outcome]:
+    """Place the landmarks in one target after another and write each result before the next begins.
+
+    A target that fails only now, by its voxels or for want of memory, does not keep the others from being placed.
+
+    Args:
+        job: What `prepare` has checked.
+        template: What `prepare` returned, as are `landmarks` and `mask`.
+        landmarks: In the template.
+        mask: Of the only target.
+        matcher: Finds the landmarks.
+        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1; for a company,
+            whose targets have two turns, with indices of a second turn after those of the first.
+        company: Of the matcher, whose targets help one another: once all are placed, each is placed again by what all
+            show, and its result is written anew.
+    """
+    waiting: list[tuple[_Placed, Course]] = []
+    for index, path in enumerate(job.targets):
+        progress(index, 0.0)
+
+        def match(target: Volume, index: int = index) -> LandmarkSet:
+            together = {} if company is None else {"company": company}
+            return matcher.match(
+                template, landmarks, target, mask=mask, progress=lambda done: progress(index, done), **together
+            )
+
+        found = _placed(job, path, match)
+        if found.landmarks is None:
+            yield found.outcome
+        elif company is None or matcher.course is None:
+            yield replace(found.outcome, report=matcher.last_report)
+        else:
+            waiting.append((replace(found, outcome=replace(found.outcome, report=matcher.last_report)), matcher.course))
+        progress(index, 1.0)
+    for turn, (alone, course) in enumerate(waiting, len(job.targets)):
+        yield _among_others(job, template, landmarks, alone, matcher, course, company)
+        progress(turn, 1.0)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What became of a target, its landmarks, `None` where it failed, and when their file was written."""
+
+    outcome: Outcome
+    landmarks: LandmarkSet | None = None
+    written_ns: int = 0
+
+
+def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Placed:
+    """A target's landmarks, found and written."""
+    try:
+        with native_silence():
+            target = read_fitting(path, job.memory_bytes)
+        placed = match(target)
+        output = job.output_of(path)
+        write_landmarks(placed, output)
+    except InputError as error:
+        return _Placed(Outcome(path, failure=str(error)))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _Placed(Outcome(path, failure=out_of_memory(path)))
+    missing = missing_text(placed.landmarks)
+    found = len(placed) - len(placed.missing)
+    outcome = Outcome(path, output, found, placed.missing, missing, note=target.note)
+    return _Placed(outcome, placed, output.stat().st_mtime_ns)
+
+
+def _among_others(
+    job: Job,
+    template: Volume,
+    landmarks: LandmarkSet,
+    alone: _Placed,
+    matcher: LandmarkMatcher,
+    course: Course,
+    company: Company,
+) -> Outcome:
+    """A target placed again by what the others show; where that fails, what was found before stands.
+
+    So does a file that somebody has changed or taken away since it was written.
+    """
+    if not company.tells(course):
+        return alone.outcome
+    started, output = time.perf_counter(), alone.outcome.output
+
+    def match_again(target: Volume) -> LandmarkSet:
+        placed = matcher.match_again(template, landmarks, alone.landmarks, target, course, company)
+        if not output.exists() or output.stat().st_mtime_ns != alone.written_ns:
+            raise InputError(f"{output} was changed in the meantime and is left as it is")
+        return placed
+
+    again = _placed(job, alone.outcome.target, match_again).outcome
+    if again.failure:
+        return replace(alone.outcome, note=f"placed without regard to the other targets: {again.failure}")
+    report = alone.outcome.report
+    seconds = {**report["seconds"], "together": round(time.perf_counter() - started, 4)}
+    return replace(again, report={**report, "seconds": seconds, "together_with": company.others(course)})
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, PyTorch on any device, or ITK ran out of memory: each says so in its own way."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def out_of_memory(path: Path | str) -> str:
+    return f"not enough memory for {path}; give --search-radius, a layer with fewer channels or a smaller volume"
+
+
+def _check_paths(job: Job) -> None:
+    """Raise `InputError` where two results would bear one name, or a result would replace something that was given."""
+    taken: dict[str, Path] = {}
+    for target in job.targets:
+        other = taken.setdefault(image_stem(target).casefold(), target)  # some file systems ignore case
+        if other is not target:
+            raise InputError(
+                f"{other} and {target} would both be written to {job.output_of(target)}; "
+                "rename one or place them into different folders"
+            )
+    if job.mask and len(job.targets) > 1:
+        raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
+    given = {path.resolve() for path in (job.template, job.landmarks, *job.targets, *([job.mask] if job.mask else []))}
+    given |= {path.resolve() for pair in job.others for path in pair}
+    outputs = [job.output_of(target) for target in job.targets]
+    for path in (*outputs, *([job.report] if job.report else [])):
+        if path.resolve() in given:
+            raise InputError(f"the result {path} would replace a file that was given; choose another --output-dir")
+    if job.report and job.report.resolve() in {path.resolve() for path in outputs}:
+        raise InputError(f"--report {job.report} would replace a result; choose another name")
+    for path in filter(_has_points_of_a_person, outputs):
+        raise InputError(
+            f"the result would replace points of {path} that somebody has placed or locked; "
+            "choose another --output-dir, or move the file away"
+        )
+
+
+def _has_points_of_a_person(path: Path) -> bool:
+    """Whether a file holds a point that is locked, or one without the feature distance that every found one has."""
+    try:
+        points = read_landmarks(path) if path.exists() else ()
+    except InputError:  # whatever it is, it holds no points
+        return False
+    return any(point.locked or (point.is_defined and point.distance is None) for point in points)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,0 +1,90 @@
+"""The machine as one more rater: landmarks of each scan, placed from other people's scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.volume import Volume
+from deepfeatures.io.atomic_write import ensure_folder
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.pipelines.place import LandmarkMatcher
+from deepfeatures.quality.annotations import Annotation, stack_positions
+
+TEMPLATES = 3  # a scan; their median forgives one that went astray
+
+
+def place_from_others(
+    annotations: Sequence[Annotation],
+    volumes: Mapping[str, Volume],
+    matcher: LandmarkMatcher,
+    folder: str | Path,
+    progress: Callable[[float], None] = lambda _: None,
+) -> dict[str, list[Annotation]]:
+    """Place every scan's landmarks from other people's scans; what the folder holds already is not done again.
+
+    Args:
+        annotations: One a scan: whose landmarks to carry to the others.
+        volumes: Of scans, by name; those without one are left out.
+        matcher: Finds the landmarks.
+        folder: For one landmark file a scan and template.
+        progress: Called with the fraction done, from 0 to 1.
+
+    Returns:
+        For each scan what was placed from each template, named `TARGET_from_TEMPLATE`.
+    """
+    folder = ensure_folder(folder)
+    annotated = [annotation for annotation in annotations if annotation.scan in volumes]
+    pairs = [pair for place in range(len(annotated)) for pair in _pairs_of_template(annotated, place)]
+    placed: dict[str, list[Annotation]] = {}
+    for number, (template, target) in enumerate(pairs):  # a template's targets in a row: the matcher keeps the template
+        path = folder / f"{target.scan}_from_{template.scan}.mrk.json"
+        if not path.exists():
+            known = _inside(template.landmarks, volumes[template.scan])
+            write_landmarks(matcher.match(volumes[template.scan], known, volumes[target.scan]), path)
+        found = Annotation(target.scan, f"{target.scan}_from_{template.scan}", read_landmarks(path))
+        placed.setdefault(target.scan, []).append(found)
+        progress((number + 1) / len(pairs))
+    return placed
+
+
+def consensus(placed: Mapping[str, Sequence[Annotation]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The median place of each landmark in each scan, LPS mm, shape `(L, 3)`, NaN where it was never placed."""
+    return {
+        scan: np.ma.median(np.ma.masked_invalid(stack_positions(found, names)), axis=0).filled(np.nan)
+        for scan, found in placed.items()
+    }
+
+
+def round_trips(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
+    """Template -> target -> template distance of each landmark: `landmark, n, mean_mm, p95_mm, largest_mm`."""
+    rows = [
+        (landmark.name, landmark.round_trip)
+        for found in placed.values()
+        for annotation in found
+        for landmark in annotation.landmarks
+        if landmark.round_trip is not None
+    ]
+    trips = pd.DataFrame(rows, columns=["landmark", "mm"]).astype({"mm": float})
+    grouped = trips.groupby("landmark", sort=False).mm
+    table = grouped.agg(n="count", mean_mm="mean", largest_mm="max")
+    table.insert(2, "p95_mm", grouped.quantile(0.95))
+    return table.reset_index()
+
+
+def _pairs_of_template(annotated: Sequence[Annotation], place: int) -> list[tuple[Annotation, Annotation]]:
+    """The scans for which this one is a template: the next ones of other people, spread over the whole list."""
+    template = annotated[place]
+    others = [other for other in annotated[place + 1 :] + annotated[:place] if other.person != template.person]
+    steps = np.unique(np.linspace(0, len(others), TEMPLATES, endpoint=False).astype(int)) if others else []
+    return [(template, others[step]) for step in steps]
+
+
+def _inside(landmarks: LandmarkSet, volume: Volume) -> LandmarkSet:
+    """Without those outside the volume: a misplaced point must not keep the others from being carried over."""
+    inside = volume.contains(landmarks.positions)
+    return LandmarkSet(tuple(landmark for landmark, is_in in zip(landmarks, inside, strict=True) if is_in))

@@ -1,0 +1,1 @@
+"""The worker process, its client, and what they say to each other."""

@@ -1,0 +1,40 @@
+"""What can be chosen, as plain data: networks with their layers, devices, the best settings, versions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from deepfeatures.matching import devices
+from deepfeatures.matching.settings import GUIDED
+from deepfeatures.networks import catalog
+from deepfeatures.pipelines.run_report import versions
+
+
+def describe() -> dict[str, Any]:
+    """The content of `hello`: `versions`, `devices`, `best` and `networks`."""
+    return {
+        "versions": versions(),
+        "devices": ["auto", *available_devices()],
+        "best": dict(zip(("network", "layer", "patch_size"), GUIDED, strict=True)),
+        "networks": [_network(name) for name in catalog.names()],
+    }
+
+
+def available_devices() -> list[str]:
+    """Devices that PyTorch can use here."""
+    found = []
+    for name in devices.DEVICES:
+        if name != "auto":
+            try:
+                devices.choose_device(name)
+            except ValueError:
+                continue
+            found.append(name)
+    return found
+
+
+def _network(name: str) -> dict[str, Any]:
+    known = asdict(catalog.describe(name))
+    layers = [{key: value for key, value in layer.items() if key != "steps"} for layer in known["layers"].values()]
+    return {**known, "layers": layers}

@@ -1,0 +1,133 @@
+"""What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
+
+A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`, `cancel`, `shutdown`.
+Events: `begun` (which stays with the client), `progress`, `settling`, `result`, `error`. Voxels travel as `.npy` files
+in the client's private folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+
+VOLUMES_KEPT = 4  # by the worker in memory and by the client on disk: two pairs
+
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """How landmarks are searched: the arguments of `deepfeatures.Matcher`; `None` leaves the choice to it.
+
+    With everything left out, a run does what `deepfeatures place` does without options.
+
+    Args:
+        network: A name that `hello` lists.
+        layer: One of its layers.
+        patch_size: Edge of the compared cube in voxels, 4 or more.
+        search: `"guided"`, `"dense"` or `"patch"`.
+        search_radius_mm: In mm, greedy searches only.
+        pose: `"auto"`, `"centres"`, `"world"` or `"any"`.
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
+        precision: `"auto"`, `"float32"` or `"bfloat16"`.
+        seed: Draws the kernels of random networks.
+    """
+
+    network: str | None = None
+    layer: str | None = None
+    patch_size: int | None = None
+    search: str | None = None
+    search_radius_mm: float | None = None
+    pose: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+
+    def given(self) -> dict[str, Any]:
+        """The arguments of `Matcher` that are not left to it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeArray:
+    """A volume as `deepfeatures.Volume` has it, its voxels in a numpy array.
+
+    Args:
+        voxels: float32, shape `(depth, height, width)`.
+        origin: LPS mm of the centre of the first voxel, shape `(3,)`.
+        spacing: mm along x, y, z, shape `(3,)`.
+        direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`.
+        name: What messages call it.
+        modality: DICOM modality such as `"CT"` where it is known.
+    """
+
+    voxels: np.ndarray
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    spacing: np.ndarray = field(default_factory=lambda: np.ones(3))
+    direction: np.ndarray = field(default_factory=lambda: np.eye(3))
+    name: str = "volume"
+    modality: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """What became of a request.
+
+    Args:
+        request: The number that the client's method returned.
+        kind: `"progress"`, `"settling"`, `"result"` or `"error"`; the last two end the request.
+        fraction: Done, from 0 to 1; of progress.
+        text: What is being done, or the sentence of an error: the cause and what a person can do about it.
+        cause: Of an error: `"input"`, `"memory"`, `"missing"` (no PyTorch), `"crash"`, `"cancelled"` or `"bug"`.
+        content: `settling`: `landmarks` (`LandmarkSet`: where they lie so far, to be looked at, not to be kept). Of a
+            result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
+            (the matcher's). `activations`: `maps` (tuple of `VolumeArray`, one a channel), `source` (`VolumeArray`, the
+            patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `encode`: empty.
+    """
+
+    request: int
+    kind: str
+    fraction: float = 0.0
+    text: str = ""
+    cause: str = ""
+    content: dict[str, Any] = field(default_factory=dict)
+
+
+def volume_to_json(volume: VolumeArray) -> dict[str, Any]:
+    """All but the voxels; `key` names their file and stands for their content."""
+    voxels = np.ascontiguousarray(volume.voxels, np.float32)
+    content = hashlib.blake2b(voxels, digest_size=16)
+    geometry = {name: np.asarray(getattr(volume, name), float).tolist() for name in ("origin", "spacing", "direction")}
+    content.update(repr((voxels.shape, geometry, volume.name, volume.modality)).encode())
+    return {"key": content.hexdigest(), "name": volume.name, "modality": volume.modality, **geometry}
+
+
+def volume_from_json(message: dict[str, Any], folder: Path) -> VolumeArray:
+    """The volume with the voxels that lie in the folder."""
+    geometry = {name: np.array(message[name], float) for name in ("origin", "spacing", "direction")}
+    voxels = np.load(voxel_file(message["key"], folder), allow_pickle=False)
+    return VolumeArray(voxels, **geometry, name=message["name"], modality=message["modality"])
+
+
+def voxel_file(key: str, folder: Path) -> Path:
+    """Where the voxels of a key lie; keys are letters, digits and dashes, so that no file outside can be named."""
+    if not key.replace("-", "").isalnum():
+        raise ValueError(f"{key!r} is no key")
+    return folder / f"{key}.npy"
+
+
+def landmarks_to_json(landmarks: Iterable[Landmark]) -> list[dict[str, Any]]:
+    return [asdict(landmark) for landmark in landmarks]
+
+
+def landmarks_from_json(messages: Iterable[dict[str, Any]]) -> LandmarkSet:
+    landmarks = []
+    for message in messages:
+        position = message["position"]
+        landmarks.append(Landmark(**{**message, "position": None if position is None else tuple(position)}))
+    return LandmarkSet(tuple(landmarks))

@@ -1,0 +1,241 @@
+"""The process that Slicer and the web app talk to: `python -m deepfeatures.service.server FOLDER`.
+
+Reads requests from standard input and writes events to standard output, one line of JSON each; voxels lie in FOLDER.
+Networks, volumes and what was computed of them stay warm between requests. It ends with its parent. `worker_protocol`
+says what the messages hold, `worker_client` is the other end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.errors import InputError
+from deepfeatures.service.process_tree import lower_priority, watch_parent
+from deepfeatures.service.protocol import (
+    VOLUMES_KEPT,
+    PlaceSettings,
+    landmarks_from_json,
+    landmarks_to_json,
+    volume_from_json,
+    voxel_file,
+)
+
+if TYPE_CHECKING:
+    from deepfeatures.data.volume import Volume
+    from deepfeatures.matching import Matcher
+
+MATCHERS_KEPT = 2
+MEMORY = "There was not enough memory; crop the volumes, choose a layer with fewer channels, or close other programs."
+NO_TORCH = "PyTorch cannot be loaded ({}); install it and try again."
+
+Kept = TypeVar("Kept")
+
+
+class Teller:
+    """Tells what happens while a request is served.
+
+    Args:
+        number: Of the request.
+        send: Takes an event.
+    """
+
+    def __init__(self, number: int, send: Callable[[dict[str, Any]], None]):
+        self._number, self._send = number, send
+
+    def progress(self, fraction: float, text: str) -> None:
+        self._send({"id": self._number, "event": "progress", "fraction": round(fraction, 4), "text": text})
+
+    def settling(self, landmarks: LandmarkSet) -> None:
+        self._send({"id": self._number, "event": "settling", "content": {"landmarks": landmarks_to_json(landmarks)}})
+
+
+class Recent:
+    """The `size` things that were asked for last."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._things: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        if key not in self._things:
+            while len(self._things) >= self._size:  # before the new one is made: memory is short
+                self._things.popitem(last=False)
+            self._things[key] = make()
+        self._things.move_to_end(key)
+        return self._things[key]
+
+
+class Worker:
+    """Serves requests, one after the other.
+
+    Args:
+        folder: Where voxels lie.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._volumes, self._matchers = Recent(VOLUMES_KEPT), Recent(MATCHERS_KEPT)
+        self._requests = {
+            "hello": self._hello,
+            "encode": self._encode,
+            "match": self._match,
+            "activations": self._activations,
+            "distances": self._distances,
+        }
+
+    def serve(self, message: dict[str, Any], tell: Teller) -> dict[str, Any]:
+        """The content of the result of a request."""
+        return self._requests[message["type"]](message, tell)
+
+    def _hello(self, _message: dict, _tell: Teller) -> dict:
+        from deepfeatures.service import capabilities
+
+        return capabilities.describe()
+
+    def _encode(self, message: dict, tell: Teller) -> dict:
+        template, target = self._volume(message["template"]), self._volume(message["target"])
+        tell.progress(0.1, "Comparing the volumes")
+        self._matcher(message).warm_up(template, target)
+        return {}
+
+    def _match(self, message: dict, tell: Teller) -> dict:
+        tell.progress(0.0, "Starting PyTorch")
+        matcher = self._matcher(message)
+        tell.progress(0.0, "Reading the volumes")
+        template, target = self._volume(message["template"]), self._volume(message["target"])
+        landmarks = landmarks_from_json(message["landmarks"])
+        text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
+        tell.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
+        placed = matcher.match(
+            template, landmarks, target, progress=lambda done: tell.progress(done, text), settling=tell.settling
+        )
+        return {"landmarks": landmarks_to_json(placed), "report": matcher.last_report}
+
+    def _activations(self, message: dict, tell: Teller) -> dict:
+        from deepfeatures.features.activations import activation_maps
+
+        tell.progress(0.0, "Starting PyTorch")
+        matcher = self._matcher(message)
+        layer = matcher.settings.layer
+        maps = activation_maps(
+            matcher.encoder,
+            layer,
+            self._volume(message["volume"]),
+            point=np.array(_landmark(message).position),
+            patch_size=message["patch_size"],
+        )
+        voxels = np.stack([channel.voxels.numpy() for channel in maps.channels])
+        return {
+            "network": matcher.settings.network,
+            "layer": layer,
+            "complete": maps.complete,
+            "source": self._write(maps.source, maps.source.voxels.numpy(), message, "source"),
+            "channels": self._write(maps.channels[0], voxels, message, "channels"),
+        }
+
+    def _distances(self, message: dict, tell: Teller) -> dict:
+        tell.progress(0.0, "Starting PyTorch")
+        matcher, landmark = self._matcher(message), _landmark(message)
+        template, target = self._volume(message["template"]), self._volume(message["target"])
+        tell.progress(0.1, f"Comparing every place with {landmark.name}")
+        distances = matcher.distance_volume(template, landmark, target)
+        return {"map": self._write(distances, distances.voxels.cpu().numpy(), message, "map")}
+
+    def _matcher(self, message: dict) -> Matcher:
+        from deepfeatures.matching import Matcher
+
+        given = PlaceSettings(**message["settings"]).given()
+        return self._matchers.get(tuple(given.items()), lambda: Matcher(**given))
+
+    def _volume(self, message: dict) -> Volume:
+        import torch
+
+        from deepfeatures.data.volume import Volume
+
+        def read() -> Volume:
+            known = volume_from_json(message, self._folder)
+            voxels = torch.from_numpy(known.voxels)
+            return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality)
+
+        return self._volumes.get(message["key"], read)
+
+    def _write(self, geometry: Volume, voxels: np.ndarray, message: dict, what: str) -> dict:
+        key = f"result-{message['id']}-{what}"
+        np.save(voxel_file(key, self._folder), voxels.astype(np.float32, copy=False), allow_pickle=False)
+        numbers = {name: np.asarray(getattr(geometry, name), float).tolist() for name in ("origin", "spacing")}
+        direction = np.asarray(geometry.direction, float).tolist()
+        return {"key": key, "name": geometry.name, "modality": None, "direction": direction, **numbers}
+
+
+def _landmark(message: dict) -> Landmark:
+    return landmarks_from_json([message["landmark"]])[0]
+
+
+def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """Serve one request and send what became of it; whatever fails is told in words and survived."""
+    number = message["id"]
+
+    def fail(cause: str, sentence: str) -> None:
+        send({"id": number, "event": "error", "cause": cause, "text": sentence})
+
+    send({"id": number, "event": "begun"})
+    try:
+        content = worker.serve(message, Teller(number, send))
+    except InputError as error:
+        fail("input", str(error))
+    except ImportError as error:
+        fail("missing", NO_TORCH.format(error))
+    except Exception as error:
+        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+            fail("memory", MEMORY)
+        else:
+            traceback.print_exc()
+            fail("bug", f"An error in the program ended the work: {type(error).__name__}: {error}.")
+    else:
+        send({"id": number, "event": "result", "content": content})
+
+
+def main(folder: Path) -> None:
+    """Serve standard input until it ends."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # what libraries print must not fall between the events
+    lower_priority()
+
+    def alone() -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody else is left to do it
+        os._exit(0)
+
+    watch_parent(alone)
+    requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            for line in sys.stdin.buffer:
+                message = json.loads(line)
+                if message["type"] in ("cancel", "shutdown"):
+                    os._exit(0)  # PyTorch cannot be interrupted in the middle of an operation, a process can
+                requests.put(message)
+        finally:
+            alone()
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    worker = Worker(folder)
+    while True:
+        answer(worker, requests.get(), lambda event: out.write(json.dumps(event) + "\n"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
