@@ -135,7 +135,7 @@ class FakeMatcher:
             tuple(
                 replace(landmark, position=None, status="missing", reason=OUTSIDE)
                 if landmark.name in self.missing or not landmark.is_defined
-                else replace(landmark, position=tuple(np.add(landmark.position, (1, 0, 0))), distance=2.0)
+                else replace(landmark, position=tuple(np.add(landmark.position, (1, 0, 0))), feature_distance=2.0)
                 for landmark in landmarks
             ),
             target.name,

@@ -25,7 +25,7 @@ def test_place_writes_one_file_a_target(place, fake_matcher, capfd):
         placed = read_landmarks(f"out/{name}.mrk.json")
         assert [landmark.name for landmark in placed] == ["AC", "PC"]
         assert placed[0].description == "expert"
-        assert placed[0].distance == 2
+        assert placed[0].feature_distance == 2
         np.testing.assert_allclose(placed.positions, template.positions + np.array([1, 0, 0]))
     captured = capfd.readouterr()
     assert captured.out.splitlines() == ["out/a.mrk.json: 2 of 2 landmarks", "out/b.mrk.json: 2 of 2 landmarks"]
@@ -111,10 +111,10 @@ def test_want_of_memory_is_one_sentence_with_a_way_out(place, fake_matcher, capf
 @pytest.mark.parametrize(
     ("points", "words"),
     [
-        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0), Landmark("PC", (4.0, 5.0, 6.0))], "placed or locked"),
-        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0, locked=True)], "placed or locked"),
+        ([Landmark("AC", (1.0, 2.0, 3.0), feature_distance=2.0), Landmark("PC", (4.0, 5.0, 6.0))], "placed or locked"),
+        ([Landmark("AC", (1.0, 2.0, 3.0), feature_distance=2.0, locked=True)], "placed or locked"),
         ([Landmark("AC", None, "missing", locked=True)], "placed or locked"),
-        ([Landmark("AC", (1.0, 2.0, 3.0), distance=2.0), Landmark("PC", None, "missing")], ""),
+        ([Landmark("AC", (1.0, 2.0, 3.0), feature_distance=2.0), Landmark("PC", None, "missing")], ""),
     ],
 )
 def test_points_of_a_person_are_not_replaced_and_found_ones_are(place, fake_matcher, case, capfd, points, words):

@@ -142,7 +142,7 @@ def test_a_match_is_the_same_with_kept_features(search):
     warm = match()
     assert files()[0].read_bytes() == before
     np.testing.assert_array_equal(warm.positions, cold.positions)
-    assert [landmark.distance for landmark in warm] == [landmark.distance for landmark in cold]
+    assert [landmark.feature_distance for landmark in warm] == [landmark.feature_distance for landmark in cold]
     for number, changed in enumerate(({"seed": 1}, {"patch_size": 8}, {"precision": "bfloat16"}), 2):
         match(**changed)
         assert len(files()) == number

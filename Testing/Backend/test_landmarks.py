@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
+from deepfeatures.data.scores import BY_NAME
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.score_description import describe, with_description
@@ -35,12 +36,23 @@ def landmarks(draw) -> Landmark:
         status=status,
         description=draw(
             WORDS
-            | st.sampled_from(["distance 3", "not found: too doubtful", "a | distance 3", "a |", "a | |", "|", " | "])
+            | st.sampled_from(
+                [
+                    "distance 3",
+                    "not found: too doubtful",
+                    "a | feature distance 3",
+                    "a | distance 3",
+                    "a |",
+                    "a | |",
+                    "|",
+                    " | ",
+                ]
+            )
         ),
-        distance=draw(SCORES),
-        expected_error=draw(SCORES),
-        within_3mm=draw(st.none() | st.floats(0, 1)),
-        round_trip=draw(SCORES),
+        feature_distance=draw(SCORES),
+        expected_error_mm=draw(SCORES),
+        probability_within_3mm=draw(st.none() | st.floats(0, 1)),
+        inverse_consistency_error_mm=draw(SCORES),
         locked=draw(st.booleans()),
         reason=draw(st.sampled_from(["", *REASONS])) if status == "missing" else "",
     )
@@ -56,7 +68,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, suffix, points):
     assert read.name == "points"
     assert len(read) == len(points)
     for before, after in zip(points, read, strict=True):
-        for score in ("distance", "expected_error", "within_3mm", "round_trip"):
+        for score in BY_NAME:
             assert same_score(getattr(before, score), getattr(after, score))
             before, after = replace(before, **{score: None}), replace(after, **{score: None})
         assert before == after
@@ -66,14 +78,16 @@ def test_what_is_written_is_read_back(tmp_path_factory, suffix, points):
 def test_scores_in_words_are_read_back_even_from_words_that_look_like_scores(landmark):
     read = with_description(Landmark(landmark.name, None, landmark.status), describe(landmark))
     assert (read.description, read.reason) == (landmark.description, landmark.reason)
-    for score in ("distance", "expected_error", "within_3mm", "round_trip"):
+    for score in BY_NAME:
         assert same_score(getattr(read, score), getattr(landmark, score))
 
 
 def test_scores_read_well():
-    landmark = Landmark("AC", (0, 0, 0), description="checked", distance=12.3, expected_error=1.2, within_3mm=0.93)
-    assert describe(landmark) == "checked | distance 12.3; expected error 1.2 mm; within 3 mm 93 %"
-    assert describe(Landmark("AC", (0, 0, 0), round_trip=0.4)) == "round trip 0.4 mm"
+    scores = {"feature_distance": 12.3, "expected_error_mm": 1.2, "probability_within_3mm": 0.93}
+    landmark = Landmark("AC", (0, 0, 0), description="checked", **scores)
+    assert describe(landmark) == "checked | feature distance 12.3; expected error 1.2 mm; within 3 mm 93 %"
+    alone = Landmark("AC", (0, 0, 0), inverse_consistency_error_mm=0.4)
+    assert describe(alone) == "inverse-consistency error 0.4 mm"
     assert describe(Landmark("AC", None, "missing", "by A.", reason=OUTSIDE)) == "by A. | not found: outside the target"
 
 

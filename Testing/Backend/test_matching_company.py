@@ -77,7 +77,7 @@ def test_targets_together_make_up_for_a_poor_template(family, alone):
     assert mean_error(together, truths) < 0.85 * mean_error(alone, truths)
     for one, before in zip(together, alone, strict=True):
         assert one.missing == before.missing
-        assert [mark.expected_error for mark in one] == [mark.expected_error for mark in before]
+        assert [mark.expected_error_mm for mark in one] == [mark.expected_error_mm for mark in before]
 
 
 def test_two_targets_are_placed_as_each_would_be_alone(family, alone):

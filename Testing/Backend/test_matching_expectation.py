@@ -81,7 +81,7 @@ def test_features_that_nobody_calibrated_promise_nothing():
     assert calibrated("mind", "ssc_r1_d2", 14) is None
     template, landmarks, target, _ = make_pair(32)
     placed = Matcher("mind", "ssc_r2_d2", 12, search="guided").match(template, landmarks, target)
-    assert all(landmark.expected_error is None and landmark.within_3mm is None for landmark in placed)
+    assert all(landmark.expected_error_mm is None and landmark.probability_within_3mm is None for landmark in placed)
 
 
 def test_the_default_says_how_far_off_each_landmark_may_be(tmp_path):
@@ -89,13 +89,13 @@ def test_the_default_says_how_far_off_each_landmark_may_be(tmp_path):
     matcher = Matcher()
     placed = matcher.match(template, landmarks, target)
     errors = np.linalg.norm(placed.positions - truth.positions, axis=1)
-    expected = np.array([landmark.expected_error for landmark in placed if landmark.is_defined])
+    expected = np.array([landmark.expected_error_mm for landmark in placed if landmark.is_defined])
     assert len(expected) == len(placed)
     assert 0.2 * errors.mean() < expected.mean() < 5 * errors.mean()
-    assert all(0 <= landmark.within_3mm <= 1 for landmark in placed)
+    assert all(0 <= landmark.probability_within_3mm <= 1 for landmark in placed)
     write_landmarks(placed, tmp_path / "placed.mrk.json")
     kept = read_landmarks(tmp_path / "placed.mrk.json")
-    np.testing.assert_allclose([landmark.expected_error for landmark in kept], expected, rtol=1e-4)
+    np.testing.assert_allclose([landmark.expected_error_mm for landmark in kept], expected, rtol=1e-4)
     assert set(matcher.last_report["landmarks"][0]["evidence"]) == set(NAMES)
 
 

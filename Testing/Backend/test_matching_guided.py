@@ -308,7 +308,9 @@ def test_a_deformed_head_is_landmarked_far_better_than_by_its_centre(heads, plac
     initial = np.linalg.norm(landmarks.positions - template.centre + target.centre - truth.positions, axis=1)
     assert not placed.missing
     assert errors(placed, truth).mean() < 0.4 * initial.mean()
-    assert all(landmark.round_trip is not None and landmark.distance >= 0 for landmark in placed)
+    assert all(
+        landmark.inverse_consistency_error_mm is not None and landmark.feature_distance >= 0 for landmark in placed
+    )
 
 
 def test_trained_features_settle_landmarks_in_another_contrast(heads):
@@ -351,7 +353,7 @@ def test_a_volume_finds_its_own_landmarks(heads):
     template, landmarks, _, _ = heads
     same = Matcher(device="cpu").match(template, landmarks, replace(template, name="copy"))
     assert errors(same, landmarks).max() < 0.15 * template.spacing.mean()
-    assert max(landmark.round_trip for landmark in same) < 0.15 * template.spacing.mean()
+    assert max(landmark.inverse_consistency_error_mm for landmark in same) < 0.15 * template.spacing.mean()
 
 
 def test_a_shift_of_part_of_a_voxel_is_seen(heads):

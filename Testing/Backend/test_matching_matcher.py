@@ -74,8 +74,8 @@ def test_a_moved_template_is_found_to_the_sub_voxel(template, landmarks, search)
     ]
     kept = [0, 2, 3]
     np.testing.assert_allclose(placed.positions[kept], landmarks.positions[kept] + moved, atol=1e-9)
-    assert all(placed[k].distance < 0.05 for k in kept)
-    assert placed[1].position is None and placed[1].distance is None
+    assert all(placed[k].feature_distance < 0.05 for k in kept)
+    assert placed[1].position is None and placed[1].feature_distance is None
 
 
 @pytest.mark.parametrize("search", ["dense", "patch"])
@@ -163,7 +163,7 @@ def test_the_report_says_how_the_result_came_about(template, landmarks):
     assert set(report["seconds"]) == {"prepare", "encode", "match"}
     assert report["peak_bytes"]["process"] > 10**7
     assert [entry["name"] for entry in report["landmarks"]] == ["a", "gone", "b", "c"]
-    assert report["landmarks"][0]["distance"] == placed[0].distance
+    assert report["landmarks"][0]["feature_distance"] == placed[0].feature_distance
 
 
 def test_progress_rises_to_one(template, landmarks):
@@ -197,7 +197,7 @@ def test_the_distance_volume_is_least_where_the_landmark_is_placed(template, lan
     flat = distances.voxels.nan_to_num(torch.inf).flatten()
     best = np.array(np.unravel_index(int(flat.argmin()), distances.voxels.shape))[None, ::-1]
     np.testing.assert_allclose(distances.to_world(best)[0], placed.positions[0], atol=1e-9)
-    assert flat.min() == pytest.approx(placed[0].distance)
+    assert flat.min() == pytest.approx(placed[0].feature_distance)
     searched = (~distances.voxels.isnan()).nonzero().numpy()[:, ::-1]
     start = landmarks.positions[0] - template.centre + target.centre
     assert np.linalg.norm(distances.to_world(searched) - start, axis=1).max() <= 4.0 + 1e-9

@@ -20,7 +20,7 @@ NAMES = LandmarkSet((Landmark("a", (0.0, 0.0, 0.0)),))
 
 def proposals(*positions):
     return [
-        LandmarkSet((Landmark("a", p, "defined" if p else "missing", expected_error=1.0 + k),))
+        LandmarkSet((Landmark("a", p, "defined" if p else "missing", expected_error_mm=1.0 + k),))
         for k, p in enumerate(positions)
     ]
 
@@ -31,27 +31,27 @@ def test_one_wild_template_does_not_move_the_consensus():
 
 
 def test_scores_are_medians_of_those_that_were_found():
-    found = [replace(one[0], distance=0.1 * k) for k, one in enumerate(proposals(*4 * [(1.0, 2.0, 3.0)]))]
+    found = [replace(one[0], feature_distance=0.1 * k) for k, one in enumerate(proposals(*4 * [(1.0, 2.0, 3.0)]))]
     found[1] = replace(found[1], position=None, status="missing")
     placed = consensus(NAMES, [LandmarkSet((one,)) for one in found])
-    assert placed[0].distance == pytest.approx(0.2)  # of 0, 0.2 and 0.3
-    assert placed[0].round_trip is None
+    assert placed[0].feature_distance == pytest.approx(0.2)  # of 0, 0.2 and 0.3
+    assert placed[0].inverse_consistency_error_mm is None
 
 
 def test_templates_that_disagree_are_further_off():
     near, far = (consensus(NAMES, proposals((0.0, 0.0, 0.0), (step, 0.0, 0.0), (0.0, step, 0.0))) for step in (1, 9))
-    assert near[0].expected_error < far[0].expected_error
-    assert near[0].within_3mm > far[0].within_3mm
+    assert near[0].expected_error_mm < far[0].expected_error_mm
+    assert near[0].probability_within_3mm > far[0].probability_within_3mm
 
 
 def test_one_that_knows_a_landmark_is_believed():
     alone = proposals((1.0, 2.0, 3.0))[0]
-    assert consensus(NAMES, [alone, LandmarkSet(())])[0].expected_error == alone[0].expected_error
+    assert consensus(NAMES, [alone, LandmarkSet(())])[0].expected_error_mm == alone[0].expected_error_mm
 
 
 def test_templates_that_expect_nothing_have_nothing_to_say():
     alone = [LandmarkSet((Landmark("a", (float(k), 0.0, 0.0)),)) for k in range(3)]
-    assert consensus(NAMES, alone)[0].expected_error is None
+    assert consensus(NAMES, alone)[0].expected_error_mm is None
 
 
 def test_a_landmark_that_half_of_the_templates_miss_is_missing():

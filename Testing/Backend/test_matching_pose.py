@@ -139,7 +139,7 @@ def test_a_body_of_another_size_is_found_and_its_errors_are_of_its_size(body, la
         target = replace(noisy, spacing=factor * body.spacing)
         placed = matchers["auto"].match(body, landmarks, target)
         assert errors(placed, target.to_world(body.to_index(landmarks.positions))).max() < 1.5 * factor
-        expected.append([landmark.expected_error for landmark in placed])
+        expected.append([landmark.expected_error_mm for landmark in placed])
     assert np.median(np.divide(*reversed(expected))) == pytest.approx(scale, rel=0.25)
 
 

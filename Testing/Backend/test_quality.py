@@ -326,7 +326,10 @@ class CountingMatcher:
         self.calls.append((template.name, target.name))
         shift = target.origin - template.origin
         return LandmarkSet(
-            tuple(replace(one, position=tuple(np.add(one.position, shift)), round_trip=0.5) for one in landmarks)
+            tuple(
+                replace(one, position=tuple(np.add(one.position, shift)), inverse_consistency_error_mm=0.5)
+                for one in landmarks
+            )
         )
 
 

@@ -63,14 +63,14 @@ def stated(placed: LandmarkSet, target: Case) -> str:
     seen = errors(placed.positions, target)
     given = [landmark for landmark in placed if landmark.is_defined]
     far = [
-        f", {landmark.description or landmark.name} {error:.0f} mm off ({landmark.within_3mm:.0%})"
+        f", {landmark.description or landmark.name} {error:.0f} mm off ({landmark.probability_within_3mm:.0%})"
         for landmark, error in zip(placed, seen, strict=True)
         if error > FAR_MM
     ]
+    chances = [landmark.probability_within_3mm for landmark in given]
     return (
-        f"  stated {np.mean([landmark.expected_error for landmark in given]):.2f} mm, within 3 mm"
-        f" {np.mean([landmark.within_3mm for landmark in given]):.0%} ({np.mean(seen[~np.isnan(seen)] < 3):.0%})"
-        + "".join(far)
+        f"  stated {np.mean([landmark.expected_error_mm for landmark in given]):.2f} mm, within 3 mm"
+        f" {np.mean(chances):.0%} ({np.mean(seen[~np.isnan(seen)] < 3):.0%})" + "".join(far)
     )
 
 

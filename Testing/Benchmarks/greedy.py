@@ -182,7 +182,7 @@ def devices_agree(template: Case, target: Case, settings: dict) -> dict:
         matcher.match(template.volume, template.landmarks, target.volume)
         seconds[device], found[device] = _timed(matcher.match, template.volume, template.landmarks, target.volume)
     apart_mm = np.linalg.norm(found["cpu"].positions - found["cuda"].positions, axis=1)
-    distances = [[landmark.distance for landmark in found[device]] for device in ("cpu", "cuda")]
+    distances = [[landmark.feature_distance for landmark in found[device]] for device in ("cpu", "cuda")]
     return {
         "device": device_name(torch.device("cuda")),
         "seconds": seconds,

@@ -101,7 +101,7 @@ def in_panel(truth: LandmarkSet, panel: tuple[LandmarkSet, ...]) -> list[Row]:
         if true.is_defined and len(known) > max(1, len(panel) / 2):
             place = geometric_median(np.array([landmark.position for landmark in known]))
             error = math.dist(true.position, place)
-            rows.append(Row(median_of(known, "expected_error"), spread_mm(known, place), len(known), error))
+            rows.append(Row(median_of(known, "expected_error_mm"), spread_mm(known, place), len(known), error))
     return rows
 
 

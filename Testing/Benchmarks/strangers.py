@@ -31,7 +31,10 @@ def main() -> None:
         target, started = read_volume(path), time.perf_counter()
         placed = matcher.match(template.volume, template.landmarks, target)
         seconds = time.perf_counter() - started
-        report, chances = matcher.last_report, [landmark.within_3mm for landmark in placed if landmark.is_defined]
+        report, chances = (
+            matcher.last_report,
+            [landmark.probability_within_3mm for landmark in placed if landmark.is_defined],
+        )
         stated = f", chances {np.mean(chances):.0%}" if chances else ""
         agreement = "of too few points" if report["agreement"] is None else f"{report['agreement']:.2f}"
         print(

@@ -106,7 +106,7 @@ class FakeClient:
         self.requests, self.events, self.cancelled = [], [], 0
         self.lost: set[str] = set()
         self.step = (1.0, 0.0, 0.0)
-        self.scores = {"distance": 0.5, "round_trip": 0.25}
+        self.scores = {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
         self.settings = dict(SETTINGS)
 
     def _note(self, kind, *arguments):

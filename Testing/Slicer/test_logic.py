@@ -116,7 +116,7 @@ def test_points_are_placed_with_what_is_known_of_them(place, logic):
     assert not node.GetNthControlPointLocked(0)
     assert node.GetNthControlPointDescription(0) == (
         "by an expert | placed by mind ssc_r1_d2, patch 13, guided search, deepfeatures 0.1.0, torch 2.13.0"
-        " | distance 0.5; round trip 0.25 mm"
+        " | feature distance 0.5; inverse-consistency error 0.25 mm"
     )
     table = node.GetNodeReference(run_history.TABLE).GetTable()
     assert table.GetNumberOfRows() == 3
@@ -124,7 +124,7 @@ def test_points_are_placed_with_what_is_known_of_them(place, logic):
     expected = {"Landmark": "A", "Status": "proposed", "Network": "mind", "Layer": "ssc_r1_d2", "Patch size": "13"}
     assert named.items() >= expected.items()
     assert "torch 2.13.0" in named["Versions"]
-    assert float(named["Distance"]) == 0.5
+    assert float(named["Feature distance"]) == 0.5
     assert logic.history(node)[0]["names"] == ("A", "B", "C")
 
 
@@ -303,13 +303,27 @@ def test_a_rejected_point_may_be_proposed_again_and_reverted(place, logic):
     assert statuses(logic, node)["B"] == "rejected"
 
 
+def test_a_scene_of_version_0_1_keeps_its_scores(place):
+    node = place().node
+    saved = node.GetAttribute(run_history.ATTRIBUTE)
+    node.SetAttribute(run_history.ATTRIBUTE, saved.replace("inverse_consistency_error_mm", "round_trip"))
+    assert '"round_trip":0.25' in node.GetAttribute(run_history.ATTRIBUTE)
+    (run,) = run_history.readRuns(node)
+    assert run.points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
+
+
 def test_expected_errors_travel_with_the_points(place, logic, client):
-    client.scores = {"distance": 0.5, "expected_error": 1.25, "within_3mm": 0.93, "round_trip": 0.25}
+    client.scores = {
+        "feature_distance": 0.5,
+        "expected_error_mm": 1.25,
+        "probability_within_3mm": 0.93,
+        "inverse_consistency_error_mm": 0.25,
+    }
     node = place().node
     row = logic.reviewRows(node)[0]
-    assert (row.expectedError, row.within3mm) == (1.25, 0.93)
+    assert (row.expected_error_mm, row.probability_within_3mm) == (1.25, 0.93)
     assert node.GetNthControlPointDescription(0).endswith(
-        "expected error 1.25 mm; within 3 mm 93 %; round trip 0.25 mm"
+        "expected error 1.25 mm; within 3 mm 93 %; inverse-consistency error 0.25 mm"
     )
     table = node.GetNodeReference(run_history.TABLE).GetTable()
     columns = {table.GetColumnName(c): table.GetValue(0, c).ToDouble() for c in range(table.GetNumberOfColumns())}
@@ -319,9 +333,9 @@ def test_expected_errors_travel_with_the_points(place, logic, client):
 def test_the_most_doubtful_come_first(place, logic, client):
     node = place().node
     for name, error in (("A", 1.0), ("B", 4.0), ("C", 2.0)):
-        client.scores = {"distance": 0.5, "expected_error": error, "within_3mm": 0.5}
+        client.scores = {"feature_distance": 0.5, "expected_error_mm": error, "probability_within_3mm": 0.5}
         place(node, name=name)
-    assert [(row.name, row.expectedError) for row in logic.reviewRows(node)] == [("B", 4), ("C", 2), ("A", 1)]
+    assert [(row.name, row.expected_error_mm) for row in logic.reviewRows(node)] == [("B", 4), ("C", 2), ("A", 1)]
 
 
 def shifted(x=0.0, y=0.0, z=0.0):
@@ -512,7 +526,7 @@ def test_five_hundred_landmarks(logic, client, heard, add_volume, scene):
     assert len(run.placed) == 500
     assert run.seconds < 2
     rows = logic.reviewRows(run.node)
-    assert len(rows) == 500 and rows[0].roundTrip == 0.25
+    assert len(rows) == 500 and rows[0].inverse_consistency_error_mm == 0.25
     logic.accept(run.node, 499)
     assert len(logic.revertLastRun(run.node)) == 499
 

@@ -174,10 +174,12 @@ def test_real_volumes_get_the_points_of_the_command_line(logic, heard, scene, da
     assert [landmark.name for landmark in placed] == [landmark.name for landmark in expected]
     np.testing.assert_allclose(placed.positions, expected.positions, atol=1e-3)
     if options:
-        assert all(known.expected_error is None and known.within_3mm is None for known in placed)
+        assert all(known.expected_error_mm is None and known.probability_within_3mm is None for known in placed)
     else:
         for here, there in zip(placed, expected, strict=True):
-            assert (here.expected_error, here.within_3mm) == pytest.approx((there.expected_error, there.within_3mm))
+            assert (here.expected_error_mm, here.probability_within_3mm) == pytest.approx(
+                (there.expected_error_mm, there.probability_within_3mm)
+            )
         np.testing.assert_allclose(heard.settling[-1].positions, placed.positions, atol=1e-3)
 
 

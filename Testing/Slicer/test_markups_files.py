@@ -14,7 +14,13 @@ STORAGE = {".mrk.json": "vtkMRMLMarkupsJsonStorageNode", ".fcsv": "vtkMRMLMarkup
 POINTS = LandmarkSet(
     (
         Landmark("AC", (1.25, -2.5, 3.75), description="anterior commissure", locked=True),
-        Landmark('a "quoted", name', (-10.0, 20.0, 30.123456789), distance=12.3, expected_error=1.2, within_3mm=0.93),
+        Landmark(
+            'a "quoted", name',
+            (-10.0, 20.0, 30.123456789),
+            feature_distance=12.3,
+            expected_error_mm=1.2,
+            probability_within_3mm=0.93,
+        ),
         Landmark("Größe", None, "missing", "not found"),
         Landmark("later", None, "undefined"),
     ),

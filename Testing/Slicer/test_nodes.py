@@ -135,7 +135,14 @@ def test_everything_of_a_point_survives(scene):
     written = LandmarkSet(
         (
             Landmark("AC", (1.25, -2.5, 3.75), description="anterior commissure", locked=True),
-            Landmark("PC", (0.1, 0.2, 0.3), distance=12.5, expected_error=1.25, within_3mm=0.93, round_trip=0.5),
+            Landmark(
+                "PC",
+                (0.1, 0.2, 0.3),
+                feature_distance=12.5,
+                expected_error_mm=1.25,
+                probability_within_3mm=0.93,
+                inverse_consistency_error_mm=0.5,
+            ),
             Landmark("gone", None, "missing", "not found"),
             Landmark("later", None, "undefined"),
         ),

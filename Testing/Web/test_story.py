@@ -36,11 +36,11 @@ def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page 
     assert mean_error_mm(placed, truth) < 2.5
 
     rows = visitor.state("rows")
-    doubts = [float(row["expected"]) for row in rows]
+    doubts = [float(row["expected_error_mm"]) for row in rows]
     assert doubts == sorted(doubts, reverse=True)  # the most doubtful first
-    assert all(row["chance"].endswith("%") for row in rows)
+    assert all(row["probability_within_3mm"].endswith("%") for row in rows)
     shown = visitor.page.locator(".review tbody tr").first.inner_text()
-    assert rows[0]["expected"] in shown and rows[0]["chance"] in shown
+    assert rows[0]["expected_error_mm"] in shown and rows[0]["probability_within_3mm"] in shown
     ringed = is_orange(visitor).sum()
     visitor.page.get_by_label("Circle of the expected error").uncheck()
     visitor.wait_until("!state('are_circles_shown')")

@@ -35,7 +35,6 @@ MOVED_VOXELS = 0.01  # a point this far from where it was placed has been moved 
 NAMES_SHOWN = 3  # of what was not found, for one reason
 MAP_PATCH = 32  # edge in voxels of the patch of activation maps where none is chosen, as in the paper's figure
 MAPS_NODE, ERRORS_TABLE = "DeepFeatureLandmarks.activationMap", "DeepFeatureLandmarks.errorsTable"
-SCORES = ("distance", "expected_error", "within_3mm", "round_trip")
 BUSY = "Landmarks are being placed; wait until that is done, or cancel it."
 SCENE_CLOSED = "The scene was closed while the worker was busy; nothing was placed."
 CORRECTED = "corrected by hand"
@@ -425,7 +424,7 @@ class DeepFeatureLandmarksLogic:
             InputError: Names are ambiguous, or none is in two sets.
         """
         sets = [nodes.landmarkSetFromNode(node) for node in (reference, placed, second) if node is not None]
-        return point_errors.pointErrors(*sets, expected={row.name: row.expectedError for row in self._rows(placed)})
+        return point_errors.pointErrors(*sets, expected={row.name: row.expected_error_mm for row in self._rows(placed)})
 
     def qualityTable(self, reference, placed):
         """vtkMRMLTableNode with the distance in mm between a person's points and placed ones of the same name.
@@ -552,9 +551,8 @@ class DeepFeatureLandmarksLogic:
         records = []
         for landmark in found:
             if landmark.name in befores:
-                scores = {name: value for name in SCORES if (value := getattr(landmark, name)) is not None}
-                place = _placeOf(places[indices[landmark.name]])
-                records.append(run_history.PointRecord(landmark.name, place, befores[landmark.name], scores))
+                place, before = _placeOf(places[indices[landmark.name]]), befores[landmark.name]
+                records.append(run_history.PointRecord(landmark.name, place, before, landmark.scores))
         return tuple(records)
 
     def _rows(self, output) -> list[ReviewRow]:
@@ -591,13 +589,10 @@ class DeepFeatureLandmarksLogic:
             landmark.name,
             status,
             landmark.locked,
-            landmark.expected_error,
-            landmark.within_3mm,
-            landmark.round_trip,
-            landmark.distance,
             run.settings["network"],
             run.settings["layer"],
             run.settings["patch_size"],
+            **landmark.scores,
         )
 
     @staticmethod

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from deepfeatures.data.scores import Scores
+
 # What people read of a status: the shape says it too, for those who do not see the colour.
 STATUS_TEXTS = {
     "proposed": "● to check",
@@ -19,8 +21,8 @@ WITHOUT_POSITION = ("rejected", "missing")
 
 
 @dataclass(frozen=True)
-class ReviewRow:
-    """One control point of an output node.
+class ReviewRow(Scores):
+    """One control point of an output node, with the scores of the landmark.
 
     Args:
         index: Of the control point in its node.
@@ -28,10 +30,6 @@ class ReviewRow:
         status: `"proposed"`, `"accepted"` (locked where it was placed), `"corrected"` (moved or made by a person),
             `"rejected"` or `"missing"`.
         locked: Whether the point is locked.
-        expectedError: mm, `None` where it is not known, as for the others.
-        within3mm: Chance from 0 to 1.
-        roundTrip: mm.
-        distance: Feature distance, in the network's own units.
         network: That placed it, empty for a person's point; `layer` and `patchSize` (voxels) likewise.
         layer: See `network`.
         patchSize: See `network`.
@@ -42,10 +40,6 @@ class ReviewRow:
     name: str
     status: str
     locked: bool
-    expectedError: float | None = None
-    within3mm: float | None = None
-    roundTrip: float | None = None
-    distance: float | None = None
     network: str = ""
     layer: str = ""
     patchSize: int | None = None
@@ -98,7 +92,7 @@ def byDoubt(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
     """The most doubtful first: those that nobody has judged, then the rejected, the corrected, the accepted.
 
     Of those that nobody has judged: missing ones, then those of which nothing is known but the feature distance, then
-    by expected error, or by round trip where that is all there is.
+    by expected error, or by inverse-consistency error where that is all there is.
     """
     return sorted(rows, key=_certainty)
 
@@ -116,7 +110,7 @@ def nextOpen(rows: Iterable[ReviewRow], after: int | None) -> int | None:
 
 def _certainty(row: ReviewRow) -> tuple[float, ...]:
     order = ("missing", "proposed", "rejected", "corrected", "accepted")
-    known = row.expectedError if row.expectedError is not None else row.roundTrip
+    known = row.expected_error_mm if row.expected_error_mm is not None else row.inverse_consistency_error_mm
     if known is None:
-        return (not row.isOpen, order.index(row.status), -math.inf, -(row.distance or 0.0), row.index)
+        return (not row.isOpen, order.index(row.status), -math.inf, -(row.feature_distance or 0.0), row.index)
     return (not row.isOpen, order.index(row.status), -known, 0.0, row.index)

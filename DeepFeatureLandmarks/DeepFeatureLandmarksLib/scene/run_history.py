@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import vtk
 
+from deepfeatures.data.scores import FORMER_NAMES, SCORES
+
 ATTRIBUTE = "DeepFeatureLandmarks.runs"
 REJECTED = "DeepFeatureLandmarks.rejected"
 TEMPLATE, LANDMARKS, TARGET, TABLE = (
@@ -49,7 +51,7 @@ class PointRecord:
         name: Its label.
         place: (i, j, k) in the target, `None` where it was not found.
         before: `None` where the run made the point.
-        scores: `distance`, `expected_error` in mm, `within_3mm`, `round_trip` in mm, as far as known.
+        scores: By name, those that are known, see `deepfeatures.data.scores`.
     """
 
     name: str
@@ -150,9 +152,8 @@ def fillTable(table, runs: Iterable[RunRecord], statuses: dict[str, str]) -> Non
         "Target": [run.target for run, *_ in rows],
     }
     numbers = {"Run": [run.number for run, *_ in rows]}
-    scores = {"distance": "Distance", "expected_error": "Expected error (mm)", "within_3mm": "Within 3 mm"}
-    for name, title in {**scores, "round_trip": "Round trip (mm)"}.items():
-        numbers[title] = [point.scores.get(name, float("nan")) for _, point, _ in rows]
+    for score in SCORES:
+        numbers[score.heading] = [point.scores.get(score.name, float("nan")) for _, point, _ in rows]
     fillColumns(table, {"Run": numbers.pop("Run"), "Landmark": texts.pop("Landmark"), **numbers, **texts})
 
 
@@ -214,7 +215,8 @@ def _run(message: dict) -> RunRecord:
         before = point["before"]
         if before is not None:
             before = Before(**{**before, "place": _place(before["place"])})
-        points.append(PointRecord(**{**point, "place": _place(point["place"]), "before": before}))
+        scores = {FORMER_NAMES.get(name, name): value for name, value in point["scores"].items()}
+        points.append(PointRecord(**{**point, "place": _place(point["place"]), "before": before, "scores": scores}))
     return RunRecord(**{**message, "points": tuple(points)})
 
 

@@ -132,10 +132,10 @@ class RehearsedClient:
         return replace(
             landmark,
             position=(left + SHIFT_MM, back, up),
-            distance=1.0 + place,
-            expected_error=0.5 + 0.25 * place,
-            within_3mm=max(0.0, 0.98 - 0.05 * place),
-            round_trip=0.1 * place,
+            feature_distance=1.0 + place,
+            expected_error_mm=0.5 + 0.25 * place,
+            probability_within_3mm=max(0.0, 0.98 - 0.05 * place),
+            inverse_consistency_error_mm=0.1 * place,
         )
 
 

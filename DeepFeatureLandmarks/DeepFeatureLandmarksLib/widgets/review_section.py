@@ -8,18 +8,17 @@ import qt
 
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from deepfeatures.data.scores import REVIEWED
 
 COLUMNS = {
     "Landmark": "The most doubtful first; click to go there in both scans",
-    "± mm": "Expected distance from the true place, in mm",
-    "≤ 3 mm": "Chance to lie within 3 mm of the true place",
-    "Trip": "mm between the landmark and its place matched back into the template",
+    **{score.short_label: score.tooltip for score in REVIEWED},
     "Status": "What you have said of it",
     "✓": "Accept: the point is right",
     "✗": "Reject: the point is wrong",
 }
-EXPECTED, CHANCE, TRIP, STATE, ACCEPT, REJECT = range(1, len(COLUMNS))
-SCORES = {EXPECTED: "expectedError", CHANCE: "within3mm", TRIP: "roundTrip"}  # fields of `ReviewRow`
+SCORES = dict(enumerate(REVIEWED, 1))  # by column
+STATE, ACCEPT, REJECT = range(len(COLUMNS) - 3, len(COLUMNS))
 ROW_HEIGHT, NARROWEST = 24, 20  # pixels
 # Blue and orange: told apart by colour-blind people, too.
 STATUS_COLOURS = {
@@ -81,8 +80,8 @@ class ReviewSection:
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)
         table.setRowCount(len(self._rows))
-        for column, known in SCORES.items():
-            table.setColumnHidden(column, all(getattr(row, known) is None for row in self._rows))
+        for column, score in SCORES.items():
+            table.setColumnHidden(column, all(getattr(row, score.name) is None for row in self._rows))
         for place, row in enumerate(self._rows):
             if place >= len(shown) or row != shown[place]:  # of 500 rows a judgement changes a few
                 self._fill(place, row)
@@ -139,16 +138,8 @@ class ReviewSection:
             self.reject()
 
     def _fill(self, place: int, row: ReviewRow) -> None:
-        chance = "–" if row.within3mm is None else f"{row.within3mm:.0%}"
-        texts = (
-            row.name,
-            _number(row.expectedError),
-            chance,
-            _number(row.roundTrip),
-            row.statusText,
-            "✓",
-            "✗",
-        )
+        scores = (score.text(getattr(row, score.name)) for score in REVIEWED)
+        texts = (row.name, *scores, row.statusText, "✓", "✗")
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(_explained(row, column))
@@ -168,10 +159,6 @@ class ReviewSection:
         self._ui.rejectButton.setEnabled(self._canReject())
 
 
-def _number(value: float | None) -> str:
-    return f"{value:.1f}" if value is not None else "–"
-
-
 def _explained(row: ReviewRow, column: int) -> str:
     if column == ACCEPT:
         return "Accept: the point is right (A)"
@@ -180,12 +167,7 @@ def _explained(row: ReviewRow, column: int) -> str:
     known = [row.name]  # which a narrow table cuts
     if row.reason:
         known.append(f"Not found: {row.reason}.")
-    if row.expectedError is not None:
-        known.append(f"Expected to lie within about {row.expectedError:.1f} mm of the true place.")
-    if row.within3mm is not None:
-        known.append(f"Chance to lie within 3 mm: {row.within3mm:.0%}.")
-    if row.roundTrip is not None:
-        known.append(f"Matched back into the template it comes {row.roundTrip:.1f} mm from where it started.")
+    known += [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]
     if row.network:
         known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")
     return "\n".join(known)

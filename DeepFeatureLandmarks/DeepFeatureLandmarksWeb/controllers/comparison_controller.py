@@ -8,6 +8,7 @@ from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene.point_errors import PointError, largestFirst, summary
 from DeepFeatureLandmarksWeb.session_context import Desk
+from deepfeatures.data.scores import REVIEWED
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import write_text
 from deepfeatures.pipelines.run_report import versions
@@ -76,6 +77,7 @@ class Comparing:
             errors, note = [], "No second set was compared."
         found = {error.name: error.error_mm for error in errors if error.isFound}
         rows = "".join(_report_row(row, found.get(row["name"])) for row in desk.state.rows)
+        heads = "".join(f"<th>{score.heading}</th>" for score in REVIEWED)
         facts = "".join(f"<li>{html.escape(f'{name} {value}')}</li>" for name, value in versions().items())
         runs = "".join(f"<li>{html.escape(_run(run))}</li>" for run in desk.logic.history(desk.output))
         write_text(
@@ -84,8 +86,9 @@ class Comparing:
             f"<style>{STYLE}</style>"
             f"<h1>Landmarks of {html.escape(desk.state.template.title)} in {html.escape(desk.state.target.title)}</h1>"
             f"<p>{html.escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
-            "<table><tr><th>Landmark</th><th>Status</th><th>Expected mm</th><th>Within 3 mm</th><th>Round trip mm</th>"
-            f"<th>Distance to the second set, mm</th><th></th></tr>{rows}</table>"
+            f"<table><tr><th>Landmark</th><th>Status</th>{heads}"
+            "<th>Distance to the second set, mm</th><th></th></tr>"
+            f"{rows}</table>"
             f"<h2>Runs</h2><ul>{runs}</ul><h2>Versions</h2><ul>{facts}</ul></html>\n",
         )
         return path
@@ -94,9 +97,9 @@ class Comparing:
 def _report_row(row: dict, error: float | None) -> str:
     width = 0 if error is None else min(100.0, 100 * error / SCALE_MM)
     told = "–" if error is None else f"{error:.2f}"
+    scores = "".join(f"<td class=n>{row[score.name]}</td>" for score in REVIEWED)
     return (
-        f"<tr><td>{html.escape(row['name'])}</td><td>{row['status']}</td><td class=n>{row['expected']}</td>"
-        f"<td class=n>{row['chance']}</td><td class=n>{row['trip']}</td><td class=n>{told}</td>"
+        f"<tr><td>{html.escape(row['name'])}</td><td>{row['status']}</td>{scores}<td class=n>{told}</td>"
         f'<td style="width:25%"><div class=bar style="width:{width:.0f}%"></div></td></tr>'
     )
 

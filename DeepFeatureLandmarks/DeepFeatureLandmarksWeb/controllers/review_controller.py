@@ -9,6 +9,7 @@ from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksWeb.session_context import JUDGED_COLOUR, PROPOSED_COLOUR, Desk
 from DeepFeatureLandmarksWeb.views.sides import positions_of
 from DeepFeatureLandmarksWeb.views.uncertainty_overlay import Circles
+from deepfeatures.data.scores import REVIEWED
 
 OPEN = "proposed"
 
@@ -74,7 +75,7 @@ class Reviewing:
         self._watch(desk.output)
         rows = desk.logic.reviewRows(desk.output) if desk.output else []
         state.rows = [_shown(row) for row in rows]
-        state.has_expected = any(row.expectedError is not None for row in rows)
+        state.known_scores = sorted({name for row in rows for name in row.scores})
         state.open_rows = sum(row.isOpen for row in rows)
         state.judged = len(rows) - state.open_rows
         self._colour(rows)
@@ -98,9 +99,9 @@ class Reviewing:
         balls: list[tuple[np.ndarray, float]] = []
         if desk.state.are_circles_shown and desk.output is not None:
             balls = [
-                (places[row.name], row.expectedError)
+                (places[row.name], row.expected_error_mm)
                 for row in desk.logic.reviewRows(desk.output)
-                if row.status == OPEN and row.expectedError is not None and row.name in places
+                if row.status == OPEN and row.expected_error_mm is not None and row.name in places
             ]
         self._circles.show(balls, desk.target.view_ids)
 
@@ -127,7 +128,5 @@ def _shown(row: ReviewRow) -> dict:
         "reason": row.reason,
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,
-        "expected": "–" if row.expectedError is None else f"{row.expectedError:.1f}",
-        "trip": "–" if row.roundTrip is None else f"{row.roundTrip:.1f}",
-        "chance": "–" if row.within3mm is None else f"{row.within3mm:.0%}",
+        **{score.name: score.text(getattr(row, score.name)) for score in REVIEWED},
     }

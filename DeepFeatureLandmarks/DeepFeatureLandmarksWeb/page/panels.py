@@ -16,6 +16,9 @@ from trame.widgets.vuetify3 import (
 
 from DeepFeatureLandmarksLib.scene.presets import LARGEST_PATCH, SMALLEST_PATCH
 from DeepFeatureLandmarksWeb.page.thumbnails import COLUMNS
+from deepfeatures.data.scores import BY_NAME, REVIEWED, Score
+
+EXPECTED = BY_NAME["expected_error_mm"]
 
 
 def place_panel(name, actions) -> None:
@@ -150,21 +153,10 @@ def review_panel(name, actions) -> None:
         with html.Table(classes="review"):
             with html.Thead(), html.Tr():
                 html.Th("Landmark")
-                with html.Th(classes="n", v_if=(name.has_expected,)):
-                    html.Span("± mm")
-                    VTooltip(
-                        "Expected distance from the true place; drawn as a circle", activator="parent", location="top"
-                    )
-                with html.Th(classes="n", v_if=(name.has_expected,)):
-                    html.Span("≤ 3 mm")
-                    VTooltip("Chance to lie within 3 mm of the true place", activator="parent", location="top")
-                with html.Th(classes="n"):
-                    html.Span("Trip")
-                    VTooltip(
-                        "mm between the landmark and its place matched back into the template",
-                        activator="parent",
-                        location="top",
-                    )
+                for score in REVIEWED:
+                    with html.Th(classes="n", v_if=(_is_known(name, score),)):
+                        html.Span(score.short_label)
+                        VTooltip(score.tooltip, activator="parent", location="top")
                 html.Th("Status")
                 html.Th("")
             with (
@@ -177,9 +169,8 @@ def review_panel(name, actions) -> None:
                 ),
             ):
                 html.Td("{{ row.name }}", classes="name", title=("row.name",))
-                html.Td("{{ row.expected }}", classes="n", v_if=(name.has_expected,))
-                html.Td("{{ row.chance }}", classes="n", v_if=(name.has_expected,))
-                html.Td("{{ row.trip }}", classes="n")
+                for score in REVIEWED:
+                    html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
                 with html.Td():
                     html.Span("{{ row.told }}", classes=("'status status-' + row.status",), title=("row.reason",))
                 with html.Td(), html.Div(classes="judge"):
@@ -192,10 +183,15 @@ def review_panel(name, actions) -> None:
         VCheckbox(
             v_model=(name.are_circles_shown,),
             label="Circle of the expected error",
-            v_if=(name.has_expected,),
+            v_if=(_is_known(name, EXPECTED),),
             density="compact",
             hide_details=True,
         )
+
+
+def _is_known(name, score: Score) -> str:
+    """Whether any point has the score."""
+    return f"{name.known_scores}.includes('{score.name}')"
 
 
 def inside_panel(name, actions) -> None:
@@ -282,7 +278,7 @@ def quality_panel(name, actions) -> None:
         with html.Thead(), html.Tr():
             html.Th("Landmark")
             html.Th("Error mm", classes="n")
-            html.Th("± mm", classes="n", v_if=(name.has_expected,))
+            html.Th(EXPECTED.short_label, classes="n", v_if=(_is_known(name, EXPECTED),))
             html.Th("0 to 10 mm", style="width:32%")
         with (
             html.Tbody(),
@@ -295,7 +291,7 @@ def quality_panel(name, actions) -> None:
         ):
             html.Td("{{ row.name }}", classes="name", title=("row.name",))
             html.Td("{{ row.error }}", classes="n")
-            html.Td("{{ row.expected }}", classes="n", v_if=(name.has_expected,))
+            html.Td("{{ row.expected }}", classes="n", v_if=(_is_known(name, EXPECTED),))
             with html.Td(), html.Div(classes="bar-of"):
                 html.Div(style=("{width: row.percent + '%'}",))
     VCheckbox(

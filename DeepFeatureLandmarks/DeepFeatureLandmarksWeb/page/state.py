@@ -54,7 +54,7 @@ class PageState:
 
     rows: list = field(default_factory=list)
     current: str = ""
-    has_expected: bool = False
+    known_scores: list = field(default_factory=list)  # names of those that any row has
     judged: int = 0
     open_rows: int = 0
     are_circles_shown: bool = True

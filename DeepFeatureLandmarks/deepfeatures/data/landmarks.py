@@ -5,40 +5,61 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
+
+from deepfeatures.data.scores import FORMER_NAMES, Scores
+from deepfeatures.deprecation import warn_renamed
 
 STATUSES = ("undefined", "preview", "defined", "missing")
 LANDMARK_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv")
 
 
+def _renamed_score(old: str, new: str) -> property:
+    def read(landmark: Landmark) -> float | None:
+        warn_renamed(f"Landmark.{old}", new)
+        return getattr(landmark, new)
+
+    return property(read, doc=f"Former name of `{new}`.")
+
+
+def _with_former_names(cls: type) -> type:
+    """A class that also takes and has scores by the names of version 0.1."""
+    create = cls.__init__
+
+    @wraps(create)
+    def __init__(self, *args, **given):
+        for old in FORMER_NAMES.keys() & given:
+            warn_renamed(f"Landmark({old}=…)", FORMER_NAMES[old])
+            given[FORMER_NAMES[old]] = given.pop(old)
+        create(self, *args, **given)
+
+    cls.__init__ = __init__
+    for old, new in FORMER_NAMES.items():
+        setattr(cls, old, _renamed_score(old, new))
+    return cls
+
+
+@_with_former_names
 @dataclass(frozen=True)
-class Landmark:
-    """One point.
+class Landmark(Scores):
+    """One point, with its scores where a search has placed it, see `Scores`.
 
     Args:
         name: Label shown beside the point.
         position: LPS mm, three floats; `None` where `status` is not `"defined"` and nothing is known.
         status: One of `STATUSES`, as Slicer has them; `"missing"` means looked for and not found.
         description: Free text, kept as read.
-        distance: Feature distance of the best match, in the network's own units; `None` for a point placed by a person.
-        expected_error: Predicted distance in mm from the true place; `None` where it is not known.
-        within_3mm: Chance from 0 to 1 to lie within 3 mm of the true place; `None` where it is not known.
-        round_trip: Distance in mm between the template point and the placed point matched back; `None` where not
-            measured.
         locked: Whether a person has locked the point.
-        reason: Why it is missing, one of `reasons.REASONS`; empty where it is not, or where nobody knows.
+        reason: Why it is missing, one of `missing_reason.REASONS`; empty where it is not, or where nobody knows.
     """
 
     name: str
     position: tuple[float, float, float] | None
     status: str = "defined"
     description: str = ""
-    distance: float | None = None
-    expected_error: float | None = None
-    within_3mm: float | None = None
-    round_trip: float | None = None
     locked: bool = False
     reason: str = ""
 

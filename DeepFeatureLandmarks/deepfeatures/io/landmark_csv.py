@@ -13,17 +13,12 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import REASONS
+from deepfeatures.data.scores import BY_NAME, FORMER_NAMES
 from deepfeatures.errors import InputError
 from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
 
-# column: field of Landmark
-SCORES = {
-    "distance": "distance",
-    "expected_error_mm": "expected_error",
-    "within_3mm": "within_3mm",
-    "round_trip_mm": "round_trip",
-}
-COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *SCORES, "reason"]
+COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason"]
+FORMER_COLUMNS = {**FORMER_NAMES, "round_trip_mm": "inverse_consistency_error_mm"}  # in files of version 0.1
 AXES = ("xyz", "lps", "ras")
 TRUE = ("1", "true", "yes")
 
@@ -59,7 +54,7 @@ def render(landmarks: LandmarkSet) -> str:
     writer.writerow(COLUMNS)
     for landmark in landmarks:
         position = [float(value) for value in landmark.position] if landmark.is_defined else ["", "", ""]
-        scores = (getattr(landmark, field) for field in SCORES.values())
+        scores = (getattr(landmark, name) for name in BY_NAME)
         writer.writerow(
             [landmark.name, *position, "LPS mm", landmark.status, landmark.description, int(landmark.locked)]
             + ["" if score is None else float(score) for score in scores]
@@ -93,13 +88,19 @@ def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path:
         description=fields.get("description", ""),
         locked=fields.get("locked", "").strip().lower() in TRUE,
         reason=_reason(fields.get("reason", ""), status),
-        **{field: _score(fields.get(column, ""), name, path) for column, field in SCORES.items()},
+        **_scores(fields, name, path),
     )
 
 
 def _reason(text: str, status: str) -> str:
     """Why it is missing; nothing of one that somebody has placed since, or in words of their own."""
     return text if status == "missing" and text in REASONS else ""
+
+
+def _scores(fields: dict[str, str], name: str, path: Path) -> dict[str, float | None]:
+    """By name, also where a file has them under former names."""
+    columns = {column: FORMER_COLUMNS.get(column, column) for column in fields}
+    return {score: _score(fields[column], name, path) for column, score in columns.items() if score in BY_NAME}
 
 
 def _score(text: str, name: str, path: Path) -> float | None:

@@ -1,7 +1,7 @@
-"""What is known of a placed point, as text that people and programs read, appended to the point's description.
+"""The scores of a placed point as text that people and programs read, at the end of the point's description.
 
-`checked by A. B. | distance 12.3; expected error 1.2 mm; within 3 mm 93 %; round trip 0.4 mm`, or where it is missing
-`checked by A. B. | not found: outside the target`.
+`checked by A. B. | feature distance 12.3; expected error 1.2 mm; within 3 mm 93 %; inverse-consistency error 0.4 mm`.
+Of a missing point it is the reason: `checked by A. B. | not found: outside the target`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from dataclasses import replace
 
 from deepfeatures.data.landmarks import Landmark
 from deepfeatures.data.missing_reason import REASONS
+from deepfeatures.data.scores import BY_NAME, FORMER_LABELS, SCORES, Score
 
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
-# field of Landmark: text around the number, factor of the number
-PHRASES = {
-    "distance": ("distance {}", 1),
-    "expected_error": ("expected error {} mm", 1),
-    "within_3mm": ("within 3 mm {} %", 100),
-    "round_trip": ("round trip {} mm", 1),
-}
 NOT_FOUND = "not found: "
+
+
+def _phrase(label: str, number: str, score: Score) -> str:
+    return f"{label.lower()} {number} {'%' if score.is_percentage else score.unit}".rstrip()
+
+
+# patterns of today's phrases and of those of older files
+PHRASES = [(score, _phrase(re.escape(score.label), NUMBER, score)) for score in SCORES] + [
+    (BY_NAME[name], _phrase(label, NUMBER, BY_NAME[name])) for name, label in FORMER_LABELS.items()
+]
 PHRASE = "|".join(
-    [re.escape(text).replace(r"\{\}", NUMBER.replace("(", "(?:", 1)) for text, _ in PHRASES.values()]
-    + [re.escape(NOT_FOUND + reason) for reason in REASONS]
+    [pattern.replace("(", "(?:", 1) for _, pattern in PHRASES] + [re.escape(NOT_FOUND + reason) for reason in REASONS]
 )
 RECORD = re.compile(rf"(?:(?P<text>.*) \| )?(?P<known>(?:{PHRASE})(?:; (?:{PHRASE}))*)", re.DOTALL)
 END = " |"  # closes a description that would otherwise read as scores
@@ -33,9 +36,9 @@ END = " |"  # closes a description that would otherwise read as scores
 def describe(landmark: Landmark) -> str:
     """The landmark's description with its scores to six significant digits, or why it is missing, at the end."""
     phrases = [
-        phrase.format(f"{score * factor:.6g}")
-        for name, (phrase, factor) in PHRASES.items()
-        if (score := getattr(landmark, name)) is not None and math.isfinite(score)
+        _phrase(BY_NAME[name].label, f"{value * _factor(BY_NAME[name]):.6g}", BY_NAME[name])
+        for name, value in landmark.scores.items()
+        if math.isfinite(value)
     ]
     if landmark.reason:
         phrases.append(NOT_FOUND + landmark.reason)
@@ -58,10 +61,14 @@ def with_description(landmark: Landmark, described: str) -> Landmark:
     for phrase in record["known"].split("; "):
         if phrase.startswith(NOT_FOUND) and landmark.status == "missing":
             reason = phrase.removeprefix(NOT_FOUND)
-        for name, (text, factor) in PHRASES.items():
-            if number := re.fullmatch(re.escape(text).replace(r"\{\}", NUMBER), phrase):
-                scores[name] = float(number[1]) / factor
+        for score, pattern in PHRASES:
+            if number := re.fullmatch(pattern, phrase):
+                scores[score.name] = float(number[1]) / _factor(score)
     return replace(landmark, description=record["text"] or "", reason=reason, **scores)
+
+
+def _factor(score: Score) -> int:
+    return 100 if score.is_percentage else 1
 
 
 def _needs_end(description: str) -> bool:

@@ -14,6 +14,7 @@ import deepfeatures
 from deepfeatures.data.intensity import choose_policy
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
+from deepfeatures.data.scores import FORMER_NAMES, with_former_keys
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.features.extractor import Features
@@ -151,10 +152,7 @@ class Matcher:
                         placed[index],
                         position=place.position,
                         status="defined",
-                        distance=place.distance,
-                        round_trip=place.round_trip_mm,
-                        expected_error=place.expected_error_mm,
-                        within_3mm=place.within_3mm,
+                        **place.scores,
                     )
             found.extend(reported(landmark) for landmark in placed)
             for index, place in zip(defined, places, strict=True):
@@ -334,16 +332,16 @@ class Matcher:
             "seconds": {name: round(seconds, 4) for name, seconds in self._clock.seconds.items()},
             "peak_bytes": devices.peak_bytes(self._device),
             "landmarks": placed,
+            "deprecated_keys": FORMER_NAMES,
         }
 
 
 def reported(landmark: Landmark) -> dict:
     """What the report says of a placed landmark."""
-    scores = ("distance", "round_trip", "expected_error", "within_3mm")
     return {
         "name": landmark.name,
         "status": landmark.status,
-        **{score: value for score in scores if (value := getattr(landmark, score)) is not None},
+        **with_former_keys(landmark.scores),
         **({"reason": landmark.reason} if landmark.reason else {}),
     }
 

@@ -89,8 +89,9 @@ class Panel:
 def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkSet:
     """What most proposals agree on: for each landmark their geometric median, which a few wild ones do not move.
 
-    A landmark is missing where at least half of those that know its name did not find it. Its distance and round trip
-    are the medians of the proposals that were found; how far off it may be is told by their disagreement, too.
+    A landmark is missing where at least half of those that know its name did not find it. Its feature
+    distance and inverse-consistency error are the medians of the proposals that were found; its expected error depends
+    on their disagreement, too.
 
     Args:
         names: The landmarks wanted, in order.
@@ -106,7 +107,7 @@ def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkS
             placed.append(Landmark(wanted.name, None, "missing", wanted.description, reason=reason))
             continue
         position = geometric_median(np.array([landmark.position for landmark in found]))
-        scores = {score: median_of(found, score) for score in ("distance", "round_trip")}
+        scores = {score: median_of(found, score) for score in ("feature_distance", "inverse_consistency_error_mm")}
         scores |= _doubt(found, position)
         placed.append(Landmark(wanted.name, tuple(position.tolist()), "defined", wanted.description, **scores))
     return replace(names, landmarks=tuple(placed))
@@ -135,11 +136,14 @@ def median_of(found: Sequence[Landmark], score: str) -> float | None:
 
 def _doubt(found: list[Landmark], position: np.ndarray) -> dict[str, float | None]:
     """How far off the consensus may be."""
-    expected = median_of(found, "expected_error")
+    expected = median_of(found, "expected_error_mm")
     if len(found) == 1 or expected is None:  # one cannot disagree, and some features have nothing to expect
-        return {"expected_error": expected, "within_3mm": median_of(found, "within_3mm")}
+        return {
+            "expected_error_mm": expected,
+            "probability_within_3mm": median_of(found, "probability_within_3mm"),
+        }
     predicted, told = multi_template_model.calibrated(), (expected, spread_mm(found, position), len(found))
-    return {"expected_error": predicted.error_mm(*told), "within_3mm": predicted.chance(*told)}
+    return {"expected_error_mm": predicted.error_mm(*told), "probability_within_3mm": predicted.chance(*told)}
 
 
 def _summary(reports: list[dict], placed: LandmarkSet) -> dict:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
 AT_WORK = Lock()  # dask gives a process several threads; they share what it keeps, which is of one scan at a time
+MEAN_ERROR = "mean_inverse_consistency_error_mm"
 REPORTED = ("together_with", "worker", "seconds", "note")  # what a worker tells of a scan
 
 
@@ -269,7 +270,7 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
             except InputError:  # somebody else's doing: ours appear whole
                 failures[scan] = f"{cohort.output_of(scan)} is damaged; delete it and run again"
         rows.append({**row, "failure": failures.get(scan, ""), "file": str(path)})
-    columns = ["scan", "status", "attempts", "placed", "missing", "mean_round_trip_mm", *REPORTED]
+    columns = ["scan", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED]
     summary = pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])
     return summary.astype({"together_with": "Int64"})
 
@@ -277,12 +278,12 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
 def _found_in(result: Path) -> dict:
     """What the summary says of a result."""
     placed = read_landmarks(result)
-    trips = [landmark.round_trip for landmark in placed if landmark.round_trip is not None]
+    errors = [error for one in placed if (error := one.inverse_consistency_error_mm) is not None]
     return {
         "status": "some landmarks missing" if placed.missing else "placed",
         "placed": len(placed) - len(placed.missing),
         "missing": "; ".join(placed.missing),
-        "mean_round_trip_mm": np.mean(trips).round(3) if trips else None,
+        MEAN_ERROR: np.mean(errors).round(3) if errors else None,
     }
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.scores import BY_NAME
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.landmark_files import write_landmarks
@@ -77,14 +78,15 @@ def _table(placed: LandmarkSet, initial: np.ndarray, error: np.ndarray) -> Table
     table.add_column("landmark")
     table.add_column("centres aligned", justify="right")
     table.add_column("placed", justify="right")
-    expected = any(landmark.expected_error is not None for landmark in placed)
-    if expected:
-        table.add_column("expected", justify="right")
+    expected = BY_NAME["expected_error_mm"]
+    has_expected = any(landmark.expected_error_mm is not None for landmark in placed)
+    if has_expected:
+        table.add_column(expected.label.lower(), justify="right")
     table.add_column("status")
     for landmark, before, after in zip(placed, initial, error, strict=True):
         cells = [landmark.name, f"{before:.1f}", f"{after:.2f}" if np.isfinite(after) else "–"]
-        if expected:
-            cells.append("–" if landmark.expected_error is None else f"{landmark.expected_error:.1f}")
+        if has_expected:
+            cells.append(expected.text(landmark.expected_error_mm))
         table.add_row(*cells, landmark.status)
     return table
 

@@ -296,7 +296,7 @@ def _has_points_of_a_person(path: Path) -> bool:
         points = read_landmarks(path) if path.exists() else ()
     except InputError:  # whatever it is, it holds no points
         return False
-    return any(point.locked or (point.is_defined and point.distance is None) for point in points)
+    return any(point.locked or (point.is_defined and point.feature_distance is None) for point in points)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import deepfeatures
+from deepfeatures.data.scores import FORMER_NAMES
 from deepfeatures.io.atomic_write import write_text
 from deepfeatures.pipelines.place import Outcome
 
@@ -54,5 +55,6 @@ def write_report(path: Path, arguments: Sequence[str], settings: dict, outcomes:
         "versions": versions(),
         "settings": settings,
         "targets": targets,
+        "deprecated_keys": FORMER_NAMES,
     }
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

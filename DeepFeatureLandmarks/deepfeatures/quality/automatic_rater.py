@@ -63,11 +63,11 @@ def consensus(placed: Mapping[str, Sequence[Annotation]], names: Sequence[str]) 
 def round_trips(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
     """Template -> target -> template distance of each landmark: `landmark, n, mean_mm, p95_mm, largest_mm`."""
     rows = [
-        (landmark.name, landmark.round_trip)
+        (landmark.name, landmark.inverse_consistency_error_mm)
         for found in placed.values()
         for annotation in found
         for landmark in annotation.landmarks
-        if landmark.round_trip is not None
+        if landmark.inverse_consistency_error_mm is not None
     ]
     trips = pd.DataFrame(rows, columns=["landmark", "mm"]).astype({"mm": float})
     grouped = trips.groupby("landmark", sort=False).mm

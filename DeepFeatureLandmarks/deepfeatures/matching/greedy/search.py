@@ -113,7 +113,7 @@ class GreedySearch:
             ),
         )
         return [
-            Place(place, math.sqrt(one.squared), reason="" if place else UNSEARCHED)
+            Place(place, feature_distance=math.sqrt(one.squared), reason="" if place else UNSEARCHED)
             for place, one in zip(places(best), best, strict=True)
         ]
 

@@ -37,7 +37,7 @@ class Located:
     Args:
         positions: Target's own millimetres, `(N, 3)`.
         settled: Of the finest level; displacements are what was left to find in the bent target.
-        round_trip_mm: Distance between the landmark and its place matched back into the template, `(N,)`.
+        inverse_consistency_error_mm: See `Scores`, `(N,)`.
         agreement: Share of all points that are matched back to where they came from, see `matched_back`.
         evidence: See `evidence.gather`, `(N, F)`.
         spacing_mm: Of the finest level as it lies in the target, the unit of the evidence.
@@ -47,7 +47,7 @@ class Located:
 
     positions: torch.Tensor
     settled: Relaxed
-    round_trip_mm: torch.Tensor
+    inverse_consistency_error_mm: torch.Tensor
     agreement: float | None
     evidence: torch.Tensor
     spacing_mm: float

@@ -250,13 +250,13 @@ def _places(
             row = located.evidence[index : index + 1], located.spacing_mm
             expected = {
                 "expected_error_mm": float(expectation.errors_mm(*row)),
-                "within_3mm": float(expectation.chances(*row)),
+                "probability_within_3mm": float(expectation.chances(*row)),
             }
         places.append(
             Place(
                 None if reason else tuple(positions[index].tolist()),
-                float(settled.distances[index].clamp(min=0).sqrt()),
-                float(located.round_trip_mm[index]),
+                feature_distance=float(settled.distances[index].clamp(min=0).sqrt()),
+                inverse_consistency_error_mm=float(located.inverse_consistency_error_mm[index]),
                 evidence=dict(zip(NAMES, located.evidence[index].tolist(), strict=True)),
                 reason=reason,
                 **expected,
