@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,8 +17,11 @@ except PackageNotFoundError:  # in Slicer the package lies on the path without b
 _HOMES = {
     "Landmark": "deepfeatures.data.landmarks",
     "LandmarkSet": "deepfeatures.data.landmarks",
+    "GroupwiseModel": "deepfeatures.matching",
+    "MatchResult": "deepfeatures.matching",
+    "MatchSettings": "deepfeatures.matching",
     "Matcher": "deepfeatures.matching",
-    "Panel": "deepfeatures.matching",
+    "MultiTemplateMatcher": "deepfeatures.matching",
     "Volume": "deepfeatures.data.volume",
     "read_landmarks": "deepfeatures.io.landmark_files",
     "read_volume": "deepfeatures.io.volume_files",
@@ -28,6 +32,9 @@ __all__ = ["InputError", "__version__", *_HOMES]
 
 
 def __getattr__(name: str):
+    if name == "Panel":  # for one version
+        warnings.warn("Panel is now MultiTemplateMatcher", DeprecationWarning, stacklevel=2)
+        name = "MultiTemplateMatcher"
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -24,7 +24,8 @@ from deepfeatures.data.missing_reason import OUTSIDE
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import write_landmarks
 from deepfeatures.io.volume_files import write_volume
-from deepfeatures.matching.geometry.sampling import lattice, sample, smooth
+from deepfeatures.matching.geometry.sampling import sample, smooth, voxel_coordinates
+from deepfeatures.matching.result import MatchResult
 
 
 @pytest.fixture(autouse=True)
@@ -115,23 +116,18 @@ class FakeMatcher:
     missing: ClassVar[tuple[str, ...]] = ()
     failures: ClassVar[dict[str, BaseException]] = {}  # by name of the target
 
-    def __init__(self, **settings):
+    def __init__(self, settings):
         self.settings = settings
         self.calls = []
-        self.last_report = {}
         FakeMatcher.made.append(self)
 
-    def company(self):
-        return None
-
-    def match(self, template, landmarks, target, *, mask=None, progress=None):
+    def match(self, template, landmarks, target, *, mask=None, progress=None, group=None):
         self.calls.append((template, landmarks, target, mask))
         if target.name in self.failures:
             raise self.failures[target.name]
         if progress:
             progress(0.5)
-        self.last_report = {"network": "fake", "seconds": {"match": 0.0}}
-        return LandmarkSet(
+        moved = LandmarkSet(
             tuple(
                 replace(landmark, position=None, status="missing", reason=OUTSIDE)
                 if landmark.name in self.missing or not landmark.is_defined
@@ -140,6 +136,8 @@ class FakeMatcher:
             ),
             target.name,
         )
+        settings = replace(self.settings.chosen(), network="fake", device="cpu")
+        return MatchResult(moved, template.name, target.name, settings, seconds={"match": 0.0})
 
 
 @pytest.fixture
@@ -188,7 +186,7 @@ def family():
     edge, points = 32, torch.cartesian_prod(*[torch.tensor([10.0, 15.3, 21.7])] * 3)
     texture = smooth(torch.rand(1, edge, edge, edge, generator=torch.Generator().manual_seed(1)), 1.5)
     template = Volume(noisy(texture[0], 1, 1.5), name="template")
-    voxels = lattice((edge,) * 3)
+    voxels = voxel_coordinates((edge,) * 3)
     targets, truths = [], []
     for seed in range(7):
         phase = 6.28 * torch.rand(3, generator=torch.Generator().manual_seed(seed))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from deepfeatures.matching.geometry.block_matching import ball
-from deepfeatures.matching.geometry.keypoints import evenly
+from deepfeatures.matching.geometry.keypoints import subsample
 from deepfeatures.matching.geometry.sampling import smooth
-from deepfeatures.matching.guided.inverse_consistency import ASKED, FEWEST, STRAYED, matched_back
-from deepfeatures.matching.guided.search import LEAST_AGREEMENT
+from deepfeatures.matching.guided.acceptance import LEAST_CONSISTENT_SHARE
+from deepfeatures.matching.guided.inverse_consistency import FEWEST, PSEUDOCOUNT, SAMPLE, inverse_consistency
 
 SIZE = 40
 
@@ -35,7 +35,7 @@ def points() -> torch.Tensor:
 
 def asked(features, seen, here, there, inside=None, landmarks=5):
     inside = torch.ones(len(here), dtype=torch.bool) if inside is None else inside
-    return matched_back(features, seen, here, there, inside, landmarks, 3, ball(4, 2))
+    return inverse_consistency(features, seen, here, there, inside, landmarks, 3, ball(4, 2))
 
 
 def test_in_the_same_anatomy_all_come_back(features, points):
@@ -44,18 +44,18 @@ def test_in_the_same_anatomy_all_come_back(features, points):
     distances, agreement = asked(features, seen, points, points + shift)
     assert distances.shape == (5,)
     assert distances.max() < 0.2
-    assert agreement == len(points) / (len(points) + STRAYED)
+    assert agreement == len(points) / (len(points) + PSEUDOCOUNT)
 
 
 def test_elsewhere_few_do(features, others, points):
-    assert asked(features, others, points, points)[1] < LEAST_AGREEMENT
+    assert asked(features, others, points, points)[1] < LEAST_CONSISTENT_SHARE
 
 
 def test_what_lies_outside_the_target_does_not_count(features, points):
     inside = torch.arange(len(points)) % 2 == 0
     there = torch.where(inside[:, None], points, points + 3)  # as far off as is searched
-    assert asked(features, features, points, there, inside)[1] == 30 / (30 + STRAYED)
-    assert asked(features, features, points, there)[1] == pytest.approx(30 / (60 + STRAYED), abs=0.02)
+    assert asked(features, features, points, there, inside)[1] == 30 / (30 + PSEUDOCOUNT)
+    assert asked(features, features, points, there)[1] == pytest.approx(30 / (60 + PSEUDOCOUNT), abs=0.02)
 
 
 def test_too_few_do_not_tell(features, others, points):
@@ -66,13 +66,13 @@ def test_too_few_do_not_tell(features, others, points):
 def test_one_of_five_is_not_yet_agreement(features, points):
     few = points[:FEWEST]
     there = few + torch.tensor([[0.0]] + [[3.0]] * (FEWEST - 1))
-    assert asked(features, features, few, there)[1] < LEAST_AGREEMENT
-    assert asked(features, features, few, few)[1] > 2 * LEAST_AGREEMENT
+    assert asked(features, features, few, there)[1] < LEAST_CONSISTENT_SHARE
+    assert asked(features, features, few, few)[1] > 2 * LEAST_CONSISTENT_SHARE
 
 
 def test_landmarks_are_all_asked_and_keypoints_in_part():
     rows = torch.arange(1000)
-    assert len(evenly(rows, ASKED)) == ASKED
-    assert (evenly(rows, ASKED)[[0, -1]] == rows[[0, -1]]).all()
-    assert (evenly(rows[:7], ASKED) == rows[:7]).all()
-    assert len(evenly(rows[:0], ASKED)) == 0
+    assert len(subsample(rows, SAMPLE)) == SAMPLE
+    assert (subsample(rows, SAMPLE)[[0, -1]] == rows[[0, -1]]).all()
+    assert (subsample(rows[:7], SAMPLE) == rows[:7]).all()
+    assert len(subsample(rows[:0], SAMPLE)) == 0

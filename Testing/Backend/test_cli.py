@@ -16,6 +16,7 @@ from deepfeatures.data.missing_reason import OUTSIDE
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.volume_files import write_volume
+from deepfeatures.matching.settings import MatchSettings
 
 
 def test_place_writes_one_file_a_target(place, fake_matcher, capfd):
@@ -34,20 +35,20 @@ def test_place_writes_one_file_a_target(place, fake_matcher, capfd):
 
 def test_options_reach_the_matcher_and_absent_ones_leave_it_the_choice(place, fake_matcher, case):
     assert place("a.nii.gz") == 0
-    assert fake_matcher.made[-1].settings == {"device": "auto", "precision": "auto", "seed": 0}
+    assert fake_matcher.made[-1].settings == MatchSettings()
     options = "--network n --layer l --patch-size 12 --search patch --search-radius 7.5 --device cpu"
     assert place("a.nii.gz", *options.split(), "--precision", "bfloat16", "--seed", "3", "--mask", "b.nrrd") == 0
     matcher = fake_matcher.made[-1]
-    assert matcher.settings == {
-        "network": "n",
-        "layer": "l",
-        "patch_size": 12,
-        "search": "patch",
-        "search_radius_mm": 7.5,
-        "device": "cpu",
-        "precision": "bfloat16",
-        "seed": 3,
-    }
+    assert matcher.settings == MatchSettings(
+        network="n",
+        layer="l",
+        patch_size=12,
+        search="patch",
+        search_radius_mm=7.5,
+        device="cpu",
+        precision="bfloat16",
+        seed=3,
+    )
     ((_, _, target, mask),) = matcher.calls
     assert (target.name, mask.name) == ("a", "b")
 
@@ -73,7 +74,7 @@ def test_report_tells_what_was_done(place, fake_matcher):
     assert report["targets"][0]["output"] == "out/a.mrk.json"
     assert report["targets"][0]["status"] == "some landmarks missing"
     assert report["targets"][0]["missing"] == ["PC"]
-    assert report["targets"][0]["report"]["network"] == "fake"
+    assert report["targets"][0]["report"]["settings"]["network"] == "fake"
 
 
 def test_a_target_that_fails_late_does_not_stop_the_others(place, fake_matcher, case, scan, capfd):

@@ -16,7 +16,7 @@ from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching import Matcher
 from deepfeatures.pipelines import cohort_template
-from deepfeatures.pipelines.cohort_template import Accompanied
+from deepfeatures.pipelines.cohort_template import CohortMatcher
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def gathered(family, tmp_path):
     """Of the family's first five, as it comes back from its file."""
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
-    shown = [(target.name, cohort_template.look_at(matcher, template, landmarks, target)) for target in targets[:5]]
+    shown = [(target.name, cohort_template.match_alone(matcher, template, landmarks, target)) for target in targets[:5]]
     cohort_template.write(tmp_path / cohort_template.FILE, cohort_template.gather(shown))
     return cohort_template.read(tmp_path / cohort_template.FILE, "cpu")
 
@@ -32,35 +32,34 @@ def gathered(family, tmp_path):
 @pytest.mark.parametrize("number", [1, 6], ids=["a member", "no member"])
 def test_a_scan_is_placed_as_together_with_the_members(family, gathered, number):
     template, landmarks, targets, _ = family
-    target, matcher = targets[number], Accompanied(Matcher(device="cpu"), gathered, targets[number].name)
+    target, matcher = targets[number], CohortMatcher(Matcher(device="cpu"), gathered, targets[number].name)
     others = [other for other in targets[:5] if other is not target]
     *_, wanted = Matcher(device="cpu").match_together(template, landmarks, [*others, target])
     for _ in range(2):  # the second time as the first: it joins for good neither time
         found = matcher.match(template, landmarks, target)
-        np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-3)
-    assert matcher.last_report["together_with"] == len(others)
+        np.testing.assert_allclose(found.landmarks.positions, wanted.landmarks.positions, atol=1e-3)
+    assert found.group_size == len(others)
 
 
 def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family, gathered, monkeypatch):
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
-    wanted = Accompanied(matcher, gathered, targets[1].name).match(template, landmarks, targets[1])
-    looked_at = cohort_template.look_at(matcher, template, landmarks, targets[1])
+    wanted = CohortMatcher(matcher, gathered, targets[1].name).match(template, landmarks, targets[1]).landmarks
+    looked_at = cohort_template.match_alone(matcher, template, landmarks, targets[1])
     monkeypatch.setattr(Matcher, "match", lambda *_, **__: pytest.fail("it was placed already"))
-    again = Accompanied(matcher, gathered, targets[1].name, looked_at)
-    np.testing.assert_allclose(again.match(template, landmarks, targets[1]).positions, wanted.positions, atol=1e-3)
-    assert again.last_report["together_with"] == 4
-    assert again.last_report["target"] == targets[1].name
+    again = CohortMatcher(matcher, gathered, targets[1].name, looked_at).match(template, landmarks, targets[1])
+    np.testing.assert_allclose(again.landmarks.positions, wanted.positions, atol=1e-3)
+    assert (again.group_size, again.target_name) == (4, targets[1].name)
 
 
 def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):
     """Here by another policy of intensities; where memory is short, more coarsely."""
     template, landmarks, targets, _ = family
-    matcher = Accompanied(Matcher(device="cpu", intensity="rank"), gathered, targets[6].name)
+    matcher = CohortMatcher(Matcher(device="cpu", intensity="rank"), gathered, targets[6].name)
     found = matcher.match(template, landmarks, targets[6])
-    alone = Matcher(device="cpu", intensity="rank").match(template, landmarks, targets[6])
-    np.testing.assert_array_equal(found.positions, alone.positions)
-    assert matcher.last_report["together_with"] == 0
+    alone = Matcher(device="cpu", intensity="rank").match(template, landmarks, targets[6]).landmarks
+    np.testing.assert_array_equal(found.landmarks.positions, alone.positions)
+    assert found.group_size == 0
 
 
 def test_members_are_spread_evenly_and_are_none_where_a_scan_has_too_few_others():
@@ -98,15 +97,15 @@ def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_compan
     assert cohort() in (0, 3)
     for target, wanted in zip(targets, together, strict=False):
         found = read_landmarks(f"out/{target.name}.mrk.json")
-        np.testing.assert_allclose(found.positions, wanted.positions, atol=0.02)  # files hold rounded headers
-    assert pd.read_csv("out/summary.csv").together_with.tolist() == [3] * 4
+        np.testing.assert_allclose(found.positions, wanted.landmarks.positions, atol=0.02)  # files hold rounded headers
+    assert pd.read_csv("out/summary.csv").group_size.tolist() == [3] * 4
     company = scans.parent / "out" / cohort_template.FILE
     before = company.read_bytes(), company.stat().st_mtime_ns
     write_volume(targets[5], scans / "target5.nii.gz")
     assert cohort() in (0, 3)
     assert (company.read_bytes(), company.stat().st_mtime_ns) == before
     later = pd.read_csv("out/summary.csv").set_index("scan")
-    assert later.together_with["target5"] == 4
+    assert later.group_size["target5"] == 4
     assert later.attempts.tolist() == [1] * 5
 
 
@@ -116,16 +115,16 @@ def test_a_scan_that_cannot_be_read_is_no_member_and_the_others_are_placed_toget
     assert "target0" in capsys.readouterr().err
     summary = pd.read_csv("out/summary.csv").set_index("scan")
     assert summary.status.tolist()[0] == "failed"
-    assert summary.together_with.tolist()[1:] == [2.0] * 3
+    assert summary.group_size.tolist()[1:] == [2.0] * 3
 
 
 def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
     template, landmarks, targets, _ = family
     assert cohort("--alone") in (0, 3)
     assert not (scans.parent / "out" / cohort_template.FILE).exists()
-    wanted = Matcher(device="cpu").match(template, landmarks, targets[2])
+    wanted = Matcher(device="cpu").match(template, landmarks, targets[2]).landmarks
     np.testing.assert_allclose(read_landmarks("out/target2.mrk.json").positions, wanted.positions, atol=0.02)
-    assert pd.read_csv("out/summary.csv").together_with.tolist() == [0] * 4
+    assert pd.read_csv("out/summary.csv").group_size.tolist() == [0] * 4
     capsys.readouterr()
     assert cohort() == 2
     message = capsys.readouterr().err

@@ -213,7 +213,13 @@ def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
     for network, layer, radius in (("mind", "ssc_r1_d2", None), ("vgg19-3d-random", "conv2_1", 4.0)):
         together = DenseGrid(network, layer, (8, 12), radius, device="cpu").place(*one, other[0])
         for size, (positions, seconds) in zip((8, 12), together, strict=True):
-            alone = Matcher(network, layer, size, "dense", radius, device="cpu").match(*one, other[0])
+            alone = (
+                Matcher(
+                    network=network, layer=layer, patch_size=size, search="dense", search_radius_mm=radius, device="cpu"
+                )
+                .match(*one, other[0])
+                .landmarks
+            )
             assert np.array_equal(positions, alone.positions)
             assert seconds > 0
 

@@ -134,7 +134,7 @@ def test_a_match_is_the_same_with_kept_features(search):
     }
 
     def match(**changed) -> LandmarkSet:
-        return Matcher(**{**options, **changed}, search_radius_mm=2.0).match(template, landmarks, target)
+        return Matcher(**{**options, **changed}, search_radius_mm=2.0).match(template, landmarks, target).landmarks
 
     cold = match()
     assert len(files()) == 1

@@ -14,8 +14,8 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import peak_bytes
-from deepfeatures.matching.guided import search
-from deepfeatures.matching.guided.search import LEAST_AGREEMENT, LEAST_SEARCHED_LIKENESS
+from deepfeatures.matching.guided import acceptance
+from deepfeatures.matching.guided.acceptance import LEAST_CONSISTENT_SHARE, LEAST_SEARCHED_SIMILARITY
 from deepfeatures.phantom import make_pair
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def heads():
 
 
 def match(template: Volume, landmarks: LandmarkSet, target: Volume) -> LandmarkSet:
-    placed = Matcher(device="cpu").match(template, landmarks, target)
+    placed = Matcher(device="cpu").match(template, landmarks, target).landmarks
     assert [landmark.name for landmark in placed] == [landmark.name for landmark in landmarks]
     for landmark in placed:
         if landmark.is_defined:
@@ -129,18 +129,19 @@ def chest(size: int, voxel_mm: float) -> Volume:
 def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
     template, landmarks, _, _ = make_pair(96, seed=3)
     matcher = Matcher(device="cpu")
-    placed = matcher.match(template, landmarks, chest(80, 2.5))
-    assert matcher.last_report["pose"]["likeness"] > LEAST_SEARCHED_LIKENESS  # which alone would let it pass
-    assert matcher.last_report["agreement"] < LEAST_AGREEMENT
+    result = matcher.match(template, landmarks, chest(80, 2.5))
+    placed = result.landmarks
+    assert result.pose.similarity > LEAST_SEARCHED_SIMILARITY  # which alone would let it pass
+    assert result.consistent_share < LEAST_CONSISTENT_SHARE
     assert {landmark.reason for landmark in placed} == {UNLIKE}
 
 
 def test_ample_agreement_outweighs_a_low_likeness(heads, monkeypatch):
     """As between contrasts, where little is alike and yet nearly every point is matched back."""
     template, landmarks, target, _ = heads
-    monkeypatch.setattr(search, "LEAST_LIKENESS", 1.1)
+    monkeypatch.setattr(acceptance, "LEAST_SIMILARITY", 1.1)
     assert any(landmark.is_defined for landmark in match(template, landmarks, target))
-    monkeypatch.setattr(search, "AMPLE_AGREEMENT", 1.1)
+    monkeypatch.setattr(acceptance, "AMPLE_CONSISTENT_SHARE", 1.1)
     assert {landmark.reason for landmark in match(template, landmarks, target)} == {UNLIKE}
 
 

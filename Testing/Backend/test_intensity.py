@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from deepfeatures.data.intensity import (
     HALF_RANGE,
-    POLICIES,
     choose_policy,
     match_histogram,
     scale_hu,
@@ -22,9 +21,10 @@ from deepfeatures.data.intensity import (
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.settings import INTENSITIES
 from deepfeatures.phantom import make_pair
 
-NAMED = [name for name in POLICIES if name != "auto"]
+NAMED = [name for name in INTENSITIES if name != "auto"]
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -163,23 +163,22 @@ def test_a_changed_contrast_is_nothing_to_ranks(heads, search):
     )
     matcher = Matcher(search=search, intensity="rank", device="cpu")
     plain, changed = (matcher.match(template, landmarks, volume) for volume in (target, curved))
-    np.testing.assert_allclose(changed.positions, plain.positions, atol=1e-3)
-    assert matcher.last_report["intensity"] == "rank"
+    np.testing.assert_allclose(changed.landmarks.positions, plain.landmarks.positions, atol=1e-3)
+    assert changed.intensity == "rank"
 
 
 def test_auto_is_percentile_for_what_is_no_ct_and_follows_each_target(heads):
     template, landmarks, target, _ = heads
     auto, named = Matcher(device="cpu"), Matcher(intensity="percentile", device="cpu")
     ct = replace(template, modality="CT")
-    auto.match(ct, landmarks, replace(target, modality="CT"))
-    assert auto.last_report["intensity"] == "hu"
+    assert auto.match(ct, landmarks, replace(target, modality="CT")).intensity == "hu"
     found, wanted = (matcher.match(ct, landmarks, target) for matcher in (auto, named))
-    assert auto.last_report["intensity"] == "percentile"
-    np.testing.assert_array_equal(found.positions, wanted.positions)
-    assert auto.last_report["settings"]["intensity"] == "auto"
+    assert found.intensity == "percentile"
+    np.testing.assert_array_equal(found.landmarks.positions, wanted.landmarks.positions)
+    assert found.settings.intensity == "auto"
 
 
 def test_a_name_on_the_command_line_reaches_the_matcher(place, fake_matcher):
     assert place("a.nii.gz", "--intensity", "histogram") == 0
-    assert fake_matcher.made[-1].settings["intensity"] == "histogram"
+    assert fake_matcher.made[-1].settings.intensity == "histogram"
     assert place("a.nii.gz", "--intensity", "bright") == 2

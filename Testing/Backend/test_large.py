@@ -213,12 +213,12 @@ def test_landmarks_are_where_they_are_in_the_whole_volume(tmp_path, write_zarr):
     write_volume(template, tmp_path / "template.nii.gz")
     chunked = write_zarr(voxels, scale=(spacing,) * 3, translation=(2.0, -3, 5), name="target.zarr")
     matcher = Matcher(device="cpu")
-    expected = matcher.match(template, points, whole).positions
+    expected = matcher.match(template, points, whole).landmarks.positions
     assert np.linalg.norm(expected - truth, axis=1).max() < 0.5
     for path in (tmp_path / "target.nii.gz", chunked):
         target = read_fitting(path, memory_for(60**3))
         np.testing.assert_allclose(target.spacing, 1.0, rtol=1e-6)
-        placed = matcher.match(template, points, target).positions
+        placed = matcher.match(template, points, target).landmarks.positions
         assert np.linalg.norm(placed - expected, axis=1).max() < spacing
 
 

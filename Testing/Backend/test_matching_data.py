@@ -21,7 +21,7 @@ def test_the_default_places_hippocampus_landmarks_far_better_than_aligned_centre
     initial, placed = [], []
     for target, truth in map(case, TARGETS):
         guess = landmarks.positions - template.centre + target.centre
-        found = matcher.match(template, landmarks, target).positions
+        found = matcher.match(template, landmarks, target).landmarks.positions
         initial.append(np.linalg.norm(guess - truth.positions, axis=1).mean())
         placed.append(np.linalg.norm(found - truth.positions, axis=1).mean())
     assert np.mean(placed) < 2.7

@@ -9,7 +9,7 @@ from deepfeatures.matching.greedy import distance
 from deepfeatures.matching.greedy.distance import distance_map, distance_maps, mean_distance_maps
 
 
-def windows(features: torch.Tensor, count: int, stride: int) -> torch.Tensor:
+def extract_windows(features: torch.Tensor, count: int, stride: int) -> torch.Tensor:
     """Every map, cut: shape `(channels, d', h', w', n, n, n)`."""
     for axis in (1, 2, 3):
         features = features.unfold(axis, (count - 1) * stride + 1, 1)
@@ -17,7 +17,7 @@ def windows(features: torch.Tensor, count: int, stride: int) -> torch.Tensor:
 
 
 def naive(templates: torch.Tensor, features: torch.Tensor, stride: int) -> torch.Tensor:
-    cut = windows(features.double(), templates.shape[-1], stride)
+    cut = extract_windows(features.double(), templates.shape[-1], stride)
     return torch.stack([(cut - t.double()[:, None, None, None]).square().sum((0, 4, 5, 6)) for t in templates])
 
 
@@ -53,7 +53,7 @@ def test_both_ways_to_correlate_agree_when_work_is_done_in_many_blocks(correlate
     monkeypatch.setattr(distance, "FOURIER_BYTES", 1 << 14)
     size = [(count - 1) * stride + 4 + k for k in range(3)]
     features, templates = drawn(3, 10, *size) - 0.5, drawn(4, 2, 10, count, count, count) - 0.5
-    cut = windows(features.double(), count, stride)
+    cut = extract_windows(features.double(), count, stride)
     expected = torch.einsum("czyxijk,lcijk->lzyx", cut, templates.double())
     found = correlate(templates, features, stride, distance.NO_MARGINS)
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
@@ -93,7 +93,7 @@ def test_mean_maps_compare_the_mean_over_the_window(count, stride, monkeypatch):
     monkeypatch.setattr(distance, "BLOCK_BYTES", 1 << 15)
     features = drawn(8, 12, 15, 14, 13)
     means = drawn(9, 3, 12)
-    seen = windows(features.double(), count, stride).mean((4, 5, 6))
+    seen = extract_windows(features.double(), count, stride).mean((4, 5, 6))
     expected = torch.stack([(seen - mean[:, None, None, None]).square().sum(0) for mean in means])
     found = mean_distance_maps(means, features, count, stride)
     assert found.shape == expected.shape

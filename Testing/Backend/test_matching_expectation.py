@@ -13,20 +13,21 @@ from hypothesis import strategies as st
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.guided.level import correlation
-from deepfeatures.matching.uncertainty.error_model import Expectation, calibrated
-from deepfeatures.matching.uncertainty.match_features import NAMES, Settled, gather
+from deepfeatures.matching.uncertainty.error_model import ErrorModel, load_error_model
+from deepfeatures.matching.uncertainty.match_features import NAMES, LevelMatch, covariates
 from deepfeatures.phantom import make_pair
 
 
-def settled(seed: int = 0, **changes) -> Settled:
+def settled(seed: int = 0, **changes) -> LevelMatch:
     """Six landmarks that all moved by (1, 0, 0), in two volumes of random smooth shades and features."""
     random = torch.Generator().manual_seed(seed)
     image = torch.nn.functional.avg_pool3d(torch.rand(1, 1, 44, 44, 44, generator=random), 5, 1)[0, 0] * 100
     features = torch.rand(4, 40, 40, 40, generator=random)
     points = 12 + 16 * torch.rand(6, 3, generator=random)
     moved = points + torch.tensor([1.0, 0.0, 0.0])
-    distances, spread, astray = torch.rand(3, 6, generator=random)
-    base = Settled(image, features, features.roll(1, 3), points, moved, distances, spread, astray, torch.eye(4))
+    distances, spread, neighbour_residual = torch.rand(3, 6, generator=random)
+    of_match = distances, spread, neighbour_residual
+    base = LevelMatch(image, features, features.roll(1, 3), points, moved, *of_match, torch.eye(4))
     return replace(base, **changes)
 
 
@@ -36,7 +37,7 @@ def column(evidence: torch.Tensor, name: str) -> torch.Tensor:
 
 def test_other_surroundings_lie_farther():
     base = settled()
-    same, other = (gather(x) for x in (base, replace(base, seen=settled(7).features)))
+    same, other = (covariates(x) for x in (base, replace(base, target_features=settled(7).template_features)))
     assert (column(same, "surroundings") < np.log(1e-6)).all()
     assert (column(other, "surroundings") > np.log(0.01)).all()
 
@@ -47,7 +48,7 @@ def test_the_pose_counts_as_far_as_it_stretches_one_way_more_than_another(seed, 
     rotation, _ = torch.linalg.qr(torch.rand(3, 3, generator=torch.Generator().manual_seed(seed)))
     pose = torch.eye(4)
     pose[:3, :3] = size * rotation @ torch.diag(torch.tensor([1.0, factor, 1.0])) @ rotation.T
-    found = column(gather(settled(pose=pose)), "stretch")
+    found = column(covariates(settled(pose=pose)), "pose_anisotropy")
     torch.testing.assert_close(found, torch.full_like(found, float(np.log(factor))), atol=1e-4, rtol=0)
 
 
@@ -58,36 +59,45 @@ def test_slopes_tell_a_flat_place_a_surface_a_ridge_and_a_corner(axes):
         inside = inside & (torch.arange(40) >= 20).reshape([-1 if axis == k else 1 for k in range(3)])
     there = torch.full((1, 3), 20.0)
     one = torch.ones(1)
-    base = settled(image=100 * inside.float(), here=there, there=there, distances=one, spread=one, astray=one)
-    slopes = [column(gather(base), f"slope_2_{which}").exp().item() for which in ("most", "middle", "least")]
+    base = settled(
+        template=100 * inside.float(),
+        points=there,
+        matched=there,
+        distances=one,
+        posterior_std=one,
+        neighbour_residual=one,
+    )
+    slopes = [column(covariates(base), f"slope_2_{which}").exp().item() for which in ("most", "middle", "least")]
     assert [slope > 1 for slope in slopes] == [number < axes for number in range(3)]
 
 
 @given(st.floats(-3, 3), st.floats(0.2, 6.0))
 def test_more_expected_error_means_less_chance(value, spacing):
-    expectation = Expectation(0.5, (1.0,), (0.0,), 0.3, 0.5)
+    expectation = ErrorModel(0.5, (1.0,), (0.0,), 0.3, 0.5)
     evidence = torch.tensor([[value], [value + 0.5]])
-    errors, chances = expectation.errors_mm(evidence, spacing), expectation.chances(evidence, spacing)
+    errors, probabilities = expectation.errors_mm(evidence, spacing), expectation.probabilities(evidence, spacing)
     assert errors[1] >= errors[0] >= 0
-    assert 1 >= chances[0] >= chances[1] >= 0
+    assert 1 >= probabilities[0] >= probabilities[1] >= 0
 
 
 def test_half_of_the_errors_lie_below_the_predicted_median():
-    expectation = Expectation(float(np.log(3.3)), (0.0,), (0.0,), 0.3, 0.5)
-    assert expectation.chances(torch.zeros(1, 1), 1.0).item() == pytest.approx(0.5)
+    expectation = ErrorModel(float(np.log(3.3)), (0.0,), (0.0,), 0.3, 0.5)
+    assert expectation.probabilities(torch.zeros(1, 1), 1.0).item() == pytest.approx(0.5)
 
 
 def test_features_that_nobody_calibrated_promise_nothing():
-    assert calibrated("mind", "ssc_r1_d2", 14) is None
+    assert load_error_model("mind", "ssc_r1_d2", 14) is None
     template, landmarks, target, _ = make_pair(32)
-    placed = Matcher("mind", "ssc_r2_d2", 12, search="guided").match(template, landmarks, target)
+    matcher = Matcher(network="mind", layer="ssc_r2_d2", patch_size=12, search="guided")
+    placed = matcher.match(template, landmarks, target).landmarks
     assert all(landmark.expected_error_mm is None and landmark.probability_within_3mm is None for landmark in placed)
 
 
 def test_the_default_says_how_far_off_each_landmark_may_be(tmp_path):
     template, landmarks, target, truth = make_pair(64)
     matcher = Matcher()
-    placed = matcher.match(template, landmarks, target)
+    result = matcher.match(template, landmarks, target)
+    placed = result.landmarks
     errors = np.linalg.norm(placed.positions - truth.positions, axis=1)
     expected = np.array([landmark.expected_error_mm for landmark in placed if landmark.is_defined])
     assert len(expected) == len(placed)
@@ -96,7 +106,7 @@ def test_the_default_says_how_far_off_each_landmark_may_be(tmp_path):
     write_landmarks(placed, tmp_path / "placed.mrk.json")
     kept = read_landmarks(tmp_path / "placed.mrk.json")
     np.testing.assert_allclose([landmark.expected_error_mm for landmark in kept], expected, rtol=1e-4)
-    assert set(matcher.last_report["landmarks"][0]["evidence"]) == set(NAMES)
+    assert set(result.report()["landmarks"][0]["evidence"]) == set(NAMES)
 
 
 @pytest.mark.parametrize("end", [slice(0, 0.6), slice(0.5, 1)])
@@ -112,14 +122,14 @@ def test_landmarks_in_the_part_cut_away_are_missing(end):
     )
     inside = crop.contains(truth.positions)
     deep = np.abs(crop.to_index(truth.positions)[:, axis] - np.array([[-0.5], [stop - start - 0.5]])).min(0) > 3
-    found = ~np.isnan(Matcher().match(template, landmarks, crop).positions[:, 0])
+    found = ~np.isnan(Matcher().match(template, landmarks, crop).landmarks.positions[:, 0])
     assert (~inside).sum() >= 3, "the crop tests nothing"
     assert not found[~inside & deep].any()
     assert found[inside & deep].mean() >= 0.9
 
 
 def test_contrast_is_told_from_anatomy():
-    image = settled().image
+    image = settled().template
     assert correlation(image, image * 2 + 3) == pytest.approx(1, abs=0.01)
     assert correlation(image, image.max() - image) < 0
     assert correlation(torch.ones(4, 4, 4), image[:4, :4, :4]) == 1.0

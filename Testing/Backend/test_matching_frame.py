@@ -8,9 +8,9 @@ from scipy.ndimage import gaussian_filter1d
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry import sampling
-from deepfeatures.matching.geometry.displacement_field import Bend
-from deepfeatures.matching.geometry.pyramid import Lattice, Pyramid, Scan
-from deepfeatures.matching.geometry.sampling import apply_affine, lattice, sample, smooth
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
+from deepfeatures.matching.geometry.pyramid import Image, ImagePyramid, SamplingGrid
+from deepfeatures.matching.geometry.sampling import apply_affine, sample, smooth, voxel_coordinates
 
 SIZES = st.tuples(*[st.integers(1, 14)] * 3)
 FEW = {"max_examples": 30, "deadline": None}
@@ -20,20 +20,20 @@ def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def scan_of(spacing: tuple[float, float, float], voxels: torch.Tensor) -> Scan:
-    return Scan(Volume(voxels, spacing=np.array(spacing)), voxels)
+def scan_of(spacing: tuple[float, float, float], voxels: torch.Tensor) -> Image:
+    return Image(Volume(voxels, spacing=np.array(spacing)), voxels)
 
 
 @settings(**FEW)
 @given(SIZES, SIZES, st.tuples(*[st.floats(1.0, 3.0)] * 3), st.integers(0, 1000), st.booleans())
 def test_a_view_is_the_scan_at_bent_and_posed_places(size, shown, spacing, seed, is_bent):
     scan = scan_of(spacing, drawn(seed, *size))
-    on = Lattice(1.0, torch.tensor([-2.0, 1.0, 0.5]), shown)
+    on = SamplingGrid(1.0, torch.tensor([-2.0, 1.0, 0.5]), shown)
     pose = torch.eye(4)
     pose[:3] += 0.3 * drawn(seed + 1, 3, 4) - 0.15
-    bend = Bend(4 * drawn(seed + 2, 3, *shown) - 2) if is_bent else None
-    view, covered = Pyramid(scan).view(on, pose, bend)
-    voxels = lattice(shown) + (bend.field.movedim(0, -1) if is_bent else 0)
+    bend = DisplacementField(4 * drawn(seed + 2, 3, *shown) - 2) if is_bent else None
+    view, covered = ImagePyramid(scan).resample(on, pose, bend)
+    voxels = voxel_coordinates(shown) + (bend.vectors.movedim(0, -1) if is_bent else 0)
     places = apply_affine(pose, on.to_mm(voxels))
     assert torch.allclose(view, sample(scan.voxels[None], places / scan.spacing)[..., 0], atol=1e-4)
     beyond = scan.covers(places, 1e-3) != scan.covers(places, -1e-3)  # so near the edge that rounding decides
@@ -46,9 +46,9 @@ def test_every_level_sees_the_same_millimetres(spacing, level):
     """A ramp of millimetres reads the same on every lattice, whatever the voxels' edges: no half voxel is lost."""
     spacing = np.array(spacing)
     x = torch.arange(64).float() * float(spacing[0])
-    scan = Scan(Volume(torch.zeros(8, 8, 64), spacing=spacing), x.expand(8, 8, 64).contiguous())
-    on = Lattice.around(scan, level * float(spacing.max()))
-    view, _ = Pyramid(scan).view(on)
+    scan = Image(Volume(torch.zeros(8, 8, 64), spacing=spacing), x.expand(8, 8, 64).contiguous())
+    on = SamplingGrid.around(scan, level * float(spacing.max()))
+    view, _ = ImagePyramid(scan).resample(on)
     middle = [n // 2 for n in on.shape]
     place = on.to_mm(torch.tensor([float(middle[2]), float(middle[1]), float(middle[0])]))
     assert abs(float(view[tuple(middle)]) - float(place[0])) < 0.02 * float(spacing[0])

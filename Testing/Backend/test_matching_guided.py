@@ -26,13 +26,13 @@ from deepfeatures.matching.geometry.block_matching import (
     sub_voxel_minimum,
 )
 from deepfeatures.matching.geometry.cross_correlation import cross_correlate
-from deepfeatures.matching.geometry.displacement_field import Bend
-from deepfeatures.matching.geometry.pyramid import Scan
-from deepfeatures.matching.geometry.sampling import apply_affine, lattice, sample, smooth
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
+from deepfeatures.matching.geometry.pyramid import Image
+from deepfeatures.matching.geometry.sampling import apply_affine, sample, smooth, voxel_coordinates
 from deepfeatures.matching.guided.registration import finest_spacing
-from deepfeatures.matching.guided.regularization import relax
+from deepfeatures.matching.guided.regularization import regularize
 from deepfeatures.matching.guided.settings import GuidedSettings
-from deepfeatures.matching.pose.robust_affine import in_proportion, robust_affine
+from deepfeatures.matching.pose.robust_affine import limit_anisotropy, robust_affine
 from deepfeatures.phantom import make_pair
 
 
@@ -44,14 +44,14 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 @given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5))
 def test_cross_correlations_are_those_of_a_sliding_kernel(seed, step, half, more):
     size = 2 * half + 1
-    windows, kernels = (
+    extract_windows, kernels = (
         noise(4, *[step * (size - 1) + 1 + more] * 3, 3, seed=seed),
         noise(4, *[size] * 3, 3, seed=seed + 1),
     )
-    found = cross_correlate(windows, kernels, step)
+    found = cross_correlate(extract_windows, kernels, step)
     slid = [
         conv3d(window.movedim(-1, 0)[None], kernel.movedim(-1, 0)[None], dilation=step)[0, 0]
-        for window, kernel in zip(windows, kernels, strict=True)
+        for window, kernel in zip(extract_windows, kernels, strict=True)
     ]
     torch.testing.assert_close(found, torch.stack(slid), atol=1e-4, rtol=1e-4)
 
@@ -155,7 +155,7 @@ def test_proportions_are_kept_about_the_middle(seed, most):
     drawn = torch.eye(4)
     drawn[:3] += 2 * (noise(3, 4, seed=seed) - 0.5)
     middle = 50 * noise(3, seed=seed + 1)
-    found = in_proportion(drawn, most, middle)
+    found = limit_anisotropy(drawn, most, middle)
     average = torch.linalg.svdvals(drawn[:3, :3]).log().mean().exp()
     ratios = torch.linalg.svdvals(found[:3, :3]) / average
     assert 1 / most - 1e-3 < ratios.min() and ratios.max() < most + 1e-3
@@ -168,7 +168,7 @@ def test_proportions_are_kept_about_the_middle(seed, most):
 @pytest.mark.parametrize(("size", "expected"), [((40, 40, 900), 1.0), ((300, 300, 100), 1.0), ((512, 512, 512), 2.0)])
 def test_a_long_template_keeps_its_voxels_and_a_large_one_is_coarsened(size, expected):
     volume = Volume(torch.zeros(()).expand(size))
-    scan = Scan(volume, volume.voxels)
+    scan = Image(volume, volume.voxels)
     assert finest_spacing(scan, scan, GuidedSettings()) == pytest.approx(expected)
 
 
@@ -179,7 +179,7 @@ def test_neighbours_overrule_a_point_that_cannot_tell():
     flat = torch.full((7, 7, 7), 5.0)
     flat[6, 6, 6] = 4.99  # a meaningless best
     distances[13] = flat
-    settled = relax(distances, points, torch.zeros(27, 3), tensions=(0.1, 0.1), reach=3.0)
+    settled = regularize(distances, points, torch.zeros(27, 3), weights=(0.1, 0.1), sigma=3.0)
     torch.testing.assert_close(settled.displacements, torch.tensor([[1.0, 0.0, 0.0]]).expand(27, 3), atol=0.1, rtol=0)
 
 
@@ -192,7 +192,7 @@ def test_neighbours_on_one_side_foretell_a_stretch():
     steps = cube(2).float()
     distances = (steps - (true - starts)[:, None]).square().sum(-1).reshape(30, 5, 5, 5)
     distances[-1] = 5.0
-    settled = relax(distances, points, starts, tensions=(0.05, 0.05), reach=4.0)
+    settled = regularize(distances, points, starts, weights=(0.05, 0.05), sigma=4.0)
     short = float(true[-1, 0] - settled.displacements[-1, 0])
     assert 0 < short < 0.6  # the mean of its neighbours would leave it 0.76 short
 
@@ -208,8 +208,8 @@ def test_a_landmark_that_cannot_tell_follows_whoever_agrees_among_themselves(agr
     moved[stray] = (8 * (noise(len(moved[stray]), 3, seed=2) - 0.5)).round()
     distances = (cube(4).float() - moved[:, None]).square().sum(-1).clamp(max=9.0).reshape(45, 9, 9, 9)
     distances[0] = 5.0
-    starts, reaches = torch.zeros(45, 3), {"reach": 8.0, "landmarks_reach": 16.0}
-    settled = relax(distances, points, starts, tensions=(0.01, 0.01), landmarks=5, **reaches)
+    starts, reaches = torch.zeros(45, 3), {"sigma": 8.0, "landmarks_sigma": 16.0}
+    settled = regularize(distances, points, starts, weights=(0.01, 0.01), landmarks=5, **reaches)
     assert (settled.displacements[0] - moved[0]).norm() < 1
 
 
@@ -219,14 +219,14 @@ def test_the_spread_tells_a_hollow_from_a_plain_and_astray_a_match_from_its_neig
     distances = hollow.repeat(9, 1, 1, 1)
     distances[3] *= 1e-4
     distances[7] = (cube(2).float() - torch.tensor([0.0, 2.0, 0.0])).square().sum(1).reshape(5, 5, 5)
-    settled = relax(distances, points, torch.zeros(9, 3), tensions=(0.001, 0.001), reach=3.0)
-    assert settled.spread[3] > 1 > 0.1 > settled.spread[0]
-    assert settled.astray[7] > 1.5 > 0.5 > settled.astray[0]
+    settled = regularize(distances, points, torch.zeros(9, 3), weights=(0.001, 0.001), sigma=3.0)
+    assert settled.posterior_std[3] > 1 > 0.1 > settled.posterior_std[0]
+    assert settled.neighbour_residual[7] > 1.5 > 0.5 > settled.neighbour_residual[0]
 
 
 def test_a_point_alone_goes_where_its_block_fits():
     bowl = ((cube(3).float() - torch.tensor([2.0, -1.0, 0.0])) ** 2).sum(1).reshape(1, 7, 7, 7)
-    settled = relax(bowl, torch.zeros(1, 3), torch.zeros(1, 3), tensions=(0.01,), reach=5.0)
+    settled = regularize(bowl, torch.zeros(1, 3), torch.zeros(1, 3), weights=(0.01,), sigma=5.0)
     torch.testing.assert_close(settled.displacements, torch.tensor([[2.0, -1.0, 0.0]]), atol=0.1, rtol=0)
 
 
@@ -234,7 +234,7 @@ def test_a_point_alone_goes_where_its_block_fits():
 @given(st.integers(1, 60), st.integers(0, 99), st.tuples(*[st.integers(1, 30)] * 3))
 def test_points_that_move_alike_bend_everything_alike(count, seed, shape):
     points = noise(count, 3, seed=seed) * torch.tensor(shape[::-1])
-    field = Bend.through(points, torch.tensor([[1.0, -2.0, 0.5]]).expand(count, 3), 5.0, shape).field
+    field = DisplacementField.fit(points, torch.tensor([[1.0, -2.0, 0.5]]).expand(count, 3), 5.0, shape).field
     assert field.shape == (3, *shape)
     wanted = torch.tensor([1.0, -2.0, 0.5])[:, None, None, None].expand_as(field)
     torch.testing.assert_close(field, wanted, atol=1e-3, rtol=0)
@@ -245,7 +245,7 @@ def test_a_bend_goes_where_its_points_go_and_not_where_one_of_them_strays():
     true = 2 * torch.stack([torch.sin(points[:, 2] / 12), torch.zeros(300), points[:, 0] / 24 - 1], 1)
     displacements = true.clone()
     displacements[0] += 12
-    bend = Bend.through(points, displacements, 5.0, (48, 48, 48))
+    bend = DisplacementField.fit(points, displacements, 5.0, (48, 48, 48))
     inner = (points > 5).all(1) & (points < 43).all(1)
     left = (bend.at(points) - true).norm(dim=1)
     assert left[inner].mean() < 0.2 * true[inner].norm(dim=1).mean()
@@ -255,7 +255,7 @@ def test_a_bend_goes_where_its_points_go_and_not_where_one_of_them_strays():
 def displaced(texture: torch.Tensor, displacement):
     """A volume, its points, the volume displaced along x, and where the points went."""
     sideways = torch.tensor([1.0, 0.0, 0.0])
-    places = lattice(tuple(texture.shape))
+    places = voxel_coordinates(tuple(texture.shape))
     volume = Volume(texture)
     target = Volume(sample(texture[None], places - sideways * displacement(places)[..., None])[..., 0])
     points = 12 + (len(texture) - 24) * noise(20, 3, seed=1)
@@ -267,7 +267,7 @@ def displaced(texture: torch.Tensor, displacement):
 
 
 def mean_error(settings: GuidedSettings, volume, wanted, target, truth) -> float:
-    placed = Matcher(device="cpu", guided=settings).match(volume, wanted, target)
+    placed = Matcher(device="cpu", guided=settings).match(volume, wanted, target).landmarks
     return np.linalg.norm(placed.positions - truth, axis=1).mean()
 
 
@@ -275,7 +275,7 @@ def test_a_bent_target_is_matched_more_exactly():
     """A texture waved sideways: within a block its parts move by several voxels against each other."""
     texture = 1000 * smooth(noise(1, 64, 64, 64), 2.0)[0]
     pair = displaced(texture, lambda places: 4 * torch.sin(2 * math.pi / 40 * places[..., 2]))
-    straight, bent = (mean_error(GuidedSettings(bend=bend), *pair) for bend in (False, True))
+    straight, bent = (mean_error(GuidedSettings(uses_field=bend), *pair) for bend in (False, True))
     assert bent < 0.9 * straight
 
 
@@ -285,7 +285,7 @@ def test_a_bulge_beyond_what_finer_levels_reach_is_followed():
     texture = sum(100 * size**1.5 * smooth(noise(1, 112, 112, 112, seed=int(size)), size)[0] for size in sizes)
     pair = displaced(texture, lambda places: 24 * torch.exp(-(places - 55.5).square().sum(-1) / (2 * 24**2)))
     whole = GuidedSettings()
-    assert mean_error(whole, *pair) < 0.5 * mean_error(replace(whole, settle=whole.settle[1:]), *pair)
+    assert mean_error(whole, *pair) < 0.5 * mean_error(replace(whole, levels=whole.levels[1:]), *pair)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def heads():
 @pytest.fixture(scope="module")
 def placed(heads):
     template, landmarks, target, _ = heads
-    return Matcher(device="cpu").match(template, landmarks, target)
+    return Matcher(device="cpu").match(template, landmarks, target).landmarks
 
 
 def errors(placed: LandmarkSet, truth: LandmarkSet) -> np.ndarray:
@@ -318,8 +318,8 @@ def test_trained_features_settle_landmarks_in_another_contrast(heads):
     template, landmarks, target, truth = heads
     inverted = replace(target, voxels=target.voxels.max() - target.voxels)
     matcher = Matcher(network="cifl", search="guided", device="cpu")
-    placed = matcher.match(template, landmarks, inverted)
-    by_similarity = Matcher(device="cpu").match(template, landmarks, inverted)
+    placed = matcher.match(template, landmarks, inverted).landmarks
+    by_similarity = Matcher(device="cpu").match(template, landmarks, inverted).landmarks
     assert np.nanmean(errors(placed, truth)) < 1.1 * np.nanmean(errors(by_similarity, truth))
     assert len(placed.missing) <= len(by_similarity.missing)
 
@@ -328,7 +328,7 @@ def test_trained_features_settle_landmarks_in_another_contrast(heads):
 def test_landmarks_that_a_target_does_not_show_are_missing(heads, placed, axis, kept):
     template, landmarks, target, truth = heads
     part = target.with_voxels(target.voxels.narrow(2 - axis, 0, round(kept * target.size[axis])).contiguous())
-    found = Matcher(device="cpu").match(template, landmarks, part)
+    found = Matcher(device="cpu").match(template, landmarks, part).landmarks
     inside, missing = part.contains(truth.positions), np.isnan(found.positions[:, 0])
     assert 2 <= (~inside).sum() < len(landmarks) / 2
     assert missing[~inside].all()
@@ -345,13 +345,13 @@ def test_storage_order_does_not_matter(heads, placed):
         direction=np.stack([-target.direction[:, 1], target.direction[:, 2], target.direction[:, 0]], 1),
         origin=target.to_world(np.array([[0.0, target.size[1] - 1, 0.0]]))[0],
     )
-    again = Matcher(device="cpu").match(template, landmarks, turned)
+    again = Matcher(device="cpu").match(template, landmarks, turned).landmarks
     np.testing.assert_allclose(again.positions, placed.positions, atol=1e-3)
 
 
 def test_a_volume_finds_its_own_landmarks(heads):
     template, landmarks, _, _ = heads
-    same = Matcher(device="cpu").match(template, landmarks, replace(template, name="copy"))
+    same = Matcher(device="cpu").match(template, landmarks, replace(template, name="copy")).landmarks
     assert errors(same, landmarks).max() < 0.15 * template.spacing.mean()
     assert max(landmark.inverse_consistency_error_mm for landmark in same) < 0.15 * template.spacing.mean()
 
@@ -361,7 +361,7 @@ def test_a_shift_of_part_of_a_voxel_is_seen(heads):
     shift = torch.tensor([0.3, -0.4, 0.2])  # voxels x, y, z
     grid = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in template.voxels.shape], indexing="ij"), -1)
     moved = sample(template.voxels[None], grid.flip(-1) - shift)[..., 0]
-    found = Matcher(device="cpu").match(template, landmarks, replace(template, voxels=moved, name="moved"))
+    found = Matcher(device="cpu").match(template, landmarks, replace(template, voxels=moved, name="moved")).landmarks
     truth = landmarks.positions + template.direction @ (shift.numpy() * template.spacing)
     assert np.linalg.norm(found.positions - truth, axis=1).mean() / template.spacing.mean() < 0.15
 
@@ -369,15 +369,15 @@ def test_a_shift_of_part_of_a_voxel_is_seen(heads):
 def test_nothing_is_placed_in_air(heads):
     template, landmarks, target, _ = heads
     air = replace(target, voxels=torch.zeros_like(target.voxels), name="air")
-    placed = Matcher(device="cpu").match(template, landmarks, air)
+    placed = Matcher(device="cpu").match(template, landmarks, air).landmarks
     assert len(placed.missing) == len(landmarks)
 
 
 def test_one_landmark_and_many_at_one_place_are_placed_alike(heads):
     template, landmarks, target, truth = heads
-    one = Matcher(device="cpu").match(template, LandmarkSet(landmarks.landmarks[:1]), target)
+    one = Matcher(device="cpu").match(template, LandmarkSet(landmarks.landmarks[:1]), target).landmarks
     many = tuple(replace(landmarks[0], name=f"{k}") for k in range(40))
-    crowd = Matcher(device="cpu").match(template, LandmarkSet(many), target)
+    crowd = Matcher(device="cpu").match(template, LandmarkSet(many), target).landmarks
     assert np.linalg.norm(one.positions - truth.positions[:1]) < 5
     assert np.ptp(crowd.positions, axis=0).max() < 1e-3
     assert np.linalg.norm(crowd.positions[0] - truth.positions[0]) < 5
@@ -386,7 +386,7 @@ def test_one_landmark_and_many_at_one_place_are_placed_alike(heads):
 @pytest.mark.parametrize("size", [(3, 4, 5), (40, 6, 40)])
 def test_tiny_and_thin_targets_give_a_result_or_missing(heads, size):
     template, landmarks, _, _ = heads
-    placed = Matcher(device="cpu").match(template, landmarks, Volume(noise(*size) * 100, name="odd"))
+    placed = Matcher(device="cpu").match(template, landmarks, Volume(noise(*size) * 100, name="odd")).landmarks
     assert len(placed) == len(landmarks)
 
 
@@ -401,6 +401,6 @@ def test_a_guided_search_refuses_what_it_does_not_use(heads):
 def test_missing_landmarks_of_the_template_stay_missing(heads):
     template, landmarks, target, _ = heads
     gone = replace(landmarks[1], position=None, status="missing")
-    placed = Matcher(device="cpu").match(template, LandmarkSet((landmarks[0], gone)), target)
+    placed = Matcher(device="cpu").match(template, LandmarkSet((landmarks[0], gone)), target).landmarks
     assert [landmark.status for landmark in placed] == ["defined", "missing"]
     assert isinstance(placed[0], Landmark)

@@ -64,7 +64,7 @@ def stored_otherwise(volume: Volume, axes=(2, 0, 1), flips=(0, 2)) -> Volume:
 @pytest.mark.parametrize("search", ["dense", "patch"])
 def test_a_moved_template_is_found_to_the_sub_voxel(template, landmarks, search):
     target, moved = shifted(template)
-    placed = Matcher(**FAST, search=search, search_radius_mm=4.0).match(template, landmarks, target)
+    placed = Matcher(**FAST, search=search, search_radius_mm=4.0).match(template, landmarks, target).landmarks
     assert placed.name == "points"
     assert [(p.name, p.status, p.description) for p in placed] == [
         ("a", "defined", "first"),
@@ -81,30 +81,30 @@ def test_a_moved_template_is_found_to_the_sub_voxel(template, landmarks, search)
 @pytest.mark.parametrize("search", ["dense", "patch"])
 def test_landmarks_without_a_position_stay_without_one(template, landmarks, search):
     unplaced = LandmarkSet((landmarks[1],))
-    found = Matcher(search=search, **FAST).match(template, unplaced, shifted(template)[0])
+    found = Matcher(search=search, **FAST).match(template, unplaced, shifted(template)[0]).landmarks
     assert [(one.name, one.status, one.position) for one in found] == [("gone", "missing", None)]
 
 
 @pytest.mark.parametrize("patch_size", [7, 8])
 def test_even_and_odd_patches_agree(template, landmarks, patch_size):
     target, moved = shifted(template)
-    placed = Matcher(**{**FAST, "patch_size": patch_size}).match(template, landmarks, target)
+    placed = Matcher(**{**FAST, "patch_size": patch_size}).match(template, landmarks, target).landmarks
     np.testing.assert_allclose(placed.positions[2], landmarks.positions[2] + moved, atol=1e-9)
 
 
 def test_how_a_target_is_stored_does_not_move_its_landmarks(template, landmarks):
     target = replace(template, voxels=blobs(3), origin=np.array([4.0, 5.0, 6.0]))
     search = Matcher(**FAST)
-    expected = search.match(template, landmarks, target).positions
-    found = search.match(template, landmarks, stored_otherwise(target)).positions
+    expected = search.match(template, landmarks, target).landmarks.positions
+    found = search.match(template, landmarks, stored_otherwise(target)).landmarks.positions
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    found = Matcher(**FAST).match(stored_otherwise(template, (1, 2, 0), (1,)), landmarks, target).positions
+    found = Matcher(**FAST).match(stored_otherwise(template, (1, 2, 0), (1,)), landmarks, target).landmarks.positions
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_target_of_other_spacing_is_compared_on_the_templates_grid(template, landmarks):
     fine = template.resampled(0.5)
-    placed = Matcher(**FAST).match(template, landmarks, fine)
+    placed = Matcher(**FAST).match(template, landmarks, fine).landmarks
     kept = [0, 2, 3]
     assert np.linalg.norm(placed.positions[kept] - landmarks.positions[kept], axis=1).max() < 1.0
 
@@ -113,8 +113,10 @@ def test_brightness_and_a_few_extreme_voxels_of_the_target_do_not_matter(templat
     target, moved = shifted(template)
     voxels = target.voxels * 7 + 300
     voxels[0, 0, :5] = 1e6
-    found = Matcher(network="vgg19-3d-random", layer="conv1_2", patch_size=8, device="cpu").match(
-        template, landmarks, target.with_voxels(voxels)
+    found = (
+        Matcher(network="vgg19-3d-random", layer="conv1_2", patch_size=8, device="cpu")
+        .match(template, landmarks, target.with_voxels(voxels))
+        .landmarks
     )
     np.testing.assert_allclose(found.positions[2], landmarks.positions[2] + moved, atol=1e-9)
 
@@ -125,7 +127,7 @@ def test_bfloat16_finds_the_same_voxels(template, landmarks):
     found = [
         Matcher(network="vgg19-3d-random", layer="conv1_2", patch_size=8, device="cpu", precision=precision)
         .match(template, landmarks, noisy)
-        .positions
+        .landmarks.positions
         for precision in ("float32", "bfloat16")
     ]
     np.testing.assert_allclose(found[0], found[1])
@@ -137,23 +139,28 @@ def test_a_mask_and_a_radius_limit_where_landmarks_can_be(template, landmarks):
     wrong = np.rint(target.to_index(landmarks.positions[2:3] + moved)[0]).astype(int)
     wrong[0] += 4
     marked[wrong[2], wrong[1], wrong[0]] = 1
-    placed = Matcher(**FAST).match(template, landmarks, target, mask=target.with_voxels(marked))
+    placed = Matcher(**FAST).match(template, landmarks, target, mask=target.with_voxels(marked)).landmarks
     assert [p.status for p in placed] == ["defined", "missing", "defined", "defined"]
     np.testing.assert_allclose(np.rint(target.to_index(placed.positions[2:3]))[0], wrong)
-    far = Matcher(**FAST, search_radius_mm=2.5).match(template, landmarks, target, mask=target.with_voxels(marked))
+    far = (
+        Matcher(**FAST, search_radius_mm=2.5)
+        .match(template, landmarks, target, mask=target.with_voxels(marked))
+        .landmarks
+    )
     assert [p.status for p in far] == ["missing"] * 4  # the only voxel allowed is too far from every start
 
 
 def test_the_report_says_how_the_result_came_about(template, landmarks):
     target, _ = shifted(template)
     search = Matcher(**FAST, seed=3)
-    placed = search.match(template, landmarks, target)
-    report = json.loads(json.dumps(search.last_report))
+    result = search.match(template, landmarks, target)
+    placed = result.landmarks
+    report = json.loads(json.dumps(result.report()))
     assert report["settings"] == {
         **FAST,
         "search": "dense",
         "search_radius_mm": None,
-        "pose": "auto",
+        "initialization": "auto",
         "precision": "float32",
         "seed": 3,
         "intensity": "auto",
@@ -192,7 +199,7 @@ def test_a_template_is_encoded_once_for_many_targets(template, landmarks, monkey
 def test_the_distance_volume_is_least_where_the_landmark_is_placed(template, landmarks):
     target, _ = shifted(template)
     search = Matcher(**FAST, search_radius_mm=4.0)
-    placed = search.match(template, landmarks, target)
+    placed = search.match(template, landmarks, target).landmarks
     distances = search.distance_volume(template, landmarks[0], target)
     flat = distances.voxels.nan_to_num(torch.inf).flatten()
     best = np.array(np.unravel_index(int(flat.argmin()), distances.voxels.shape))[None, ::-1]
@@ -254,7 +261,7 @@ def test_a_search_that_runs_out_of_memory_goes_on_with_less(template, landmarks,
         return original(*arguments, memory_bytes=memory_bytes, **others)
 
     monkeypatch.setattr(greedy_search, "dense_scores", hungry)
-    placed = Matcher(**FAST).match(template, landmarks, target)
+    placed = Matcher(**FAST).match(template, landmarks, target).landmarks
     np.testing.assert_allclose(placed.positions[0], landmarks.positions[0] + moved, atol=1e-9)
     assert tried == [devices.CPU_BYTES, devices.CPU_BYTES // 4, devices.CPU_BYTES // 16]
 

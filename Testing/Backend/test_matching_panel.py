@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.matching import Matcher, Panel
+from deepfeatures.matching import Matcher, MultiTemplateMatcher
 from deepfeatures.matching.multi_template import consensus, geometric_median
 from deepfeatures.phantom import make_pair
 
@@ -72,14 +72,15 @@ def test_the_geometric_median_is_no_further_from_all_points_than_their_mean(seed
 
 def test_a_panel_places_what_its_first_template_names():
     template, landmarks, target, _ = make_pair(32)
-    panel = Panel([(template, LandmarkSet(landmarks.landmarks[:3]))], Matcher)
-    placed = panel.match(template, landmarks, target)
-    alone = Matcher().match(template, landmarks, target)
+    panel = MultiTemplateMatcher([(template, LandmarkSet(landmarks.landmarks[:3]))])
+    result = panel.match(template, landmarks, target)
+    placed = result.landmarks
+    alone = Matcher().match(template, landmarks, target).landmarks
     assert [landmark.name for landmark in placed] == [landmark.name for landmark in landmarks]
     assert placed.missing == alone.missing
     np.testing.assert_allclose(placed.positions[3:], alone.positions[3:], atol=1e-3)
-    assert panel.last_report["template"] == [template.name] * 2
-    assert min(panel.last_report["agreement"]) > 0.8
+    assert result.report()["template"] == [template.name] * 2
+    assert min(result.report()["consistent_share"]) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,6 @@ def test_a_panel_places_what_its_first_template_names():
 )
 def test_names_must_tell_which_landmarks_are_the_same(change, way_out):
     template, landmarks, target, _ = make_pair(32)
-    panel = Panel([(template, LandmarkSet(tuple(change(landmarks))))], Matcher)
+    panel = MultiTemplateMatcher([(template, LandmarkSet(tuple(change(landmarks))))])
     with pytest.raises(InputError, match=way_out):
         panel.match(template, landmarks, target)

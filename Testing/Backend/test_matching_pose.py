@@ -55,7 +55,7 @@ def landmarks(body) -> LandmarkSet:
 @pytest.fixture(scope="module")
 def matchers():
     """One matcher for each way."""
-    return {way: Matcher(pose=way, device="cpu") for way in ("auto", "centres", "world", "any")}
+    return {way: Matcher(initialization=way, device="cpu") for way in ("auto", "centres", "world", "any")}
 
 
 def resampled_turned(volume: Volume, turn: np.ndarray, shift=(7.0, -5.0, 3.0)) -> tuple[Volume, np.ndarray]:
@@ -85,11 +85,12 @@ def errors(placed: LandmarkSet, truth: np.ndarray) -> np.ndarray:
 def test_a_body_turned_by_any_angle_is_found(body, landmarks, matchers, turn):
     target, centre = resampled_turned(body, turn)
     truth = (landmarks.positions - body.centre) @ turn.T + centre
-    placed = matchers["auto"].match(body, landmarks, target)
+    result = matchers["auto"].match(body, landmarks, target)
+    placed = result.landmarks
     assert errors(placed, truth).max() < 1.5  # of voxels of 2 mm, interpolated
-    assert matchers["auto"].last_report["pose"]["way"] == "any"
+    assert result.report()["pose"]["initialization"] == "any"
     # without rotations some are misplaced, others missing
-    assert np.nanmean(errors(matchers["centres"].match(body, landmarks, target), truth)) > 5
+    assert np.nanmean(errors(matchers["centres"].match(body, landmarks, target).landmarks, truth)) > 5
 
 
 @pytest.mark.parametrize("turn, way", [(ROTATIONS[0], "any"), (about((1, 2, -1), 5), "centres")])
@@ -98,8 +99,9 @@ def test_where_likeness_leaves_it_open_agreement_tells_whether_a_body_is_turned(
     matcher = Matcher(device="cpu", guided=GuidedSettings(pose=open_to_both))
     target, centre = resampled_turned(body, turn)
     truth = (landmarks.positions - body.centre) @ turn.T + centre
-    assert errors(matcher.match(body, landmarks, target), truth).max() < 1.5
-    assert matcher.last_report["pose"]["way"] == way
+    result = matcher.match(body, landmarks, target)
+    assert errors(result.landmarks, truth).max() < 1.5
+    assert result.report()["pose"]["initialization"] == way
 
 
 def test_a_turned_body_is_found_though_its_upright_start_passes_for_right(body, landmarks):
@@ -107,8 +109,9 @@ def test_a_turned_body_is_found_though_its_upright_start_passes_for_right(body, 
     matcher = Matcher(device="cpu", guided=GuidedSettings(pose=credulous))
     target, centre = resampled_turned(body, ROTATIONS[0])
     truth = (landmarks.positions - body.centre) @ ROTATIONS[0].T + centre
-    assert errors(matcher.match(body, landmarks, target), truth).max() < 1.5
-    assert matcher.last_report["pose"]["way"] == "any"
+    result = matcher.match(body, landmarks, target)
+    assert errors(result.landmarks, truth).max() < 1.5
+    assert result.report()["pose"]["initialization"] == "any"
 
 
 @pytest.mark.parametrize("flips", [(), (1,)])
@@ -125,7 +128,7 @@ def test_another_frame_of_the_same_voxels_changes_nothing(body, landmarks, match
             origin=target.to_world(first[None])[0],
             direction=target.direction * flip,
         )
-    placed = matchers["any"].match(body, landmarks, target)
+    placed = matchers["any"].match(body, landmarks, target).landmarks
     assert errors(placed, landmarks.positions @ turn.T + shift).max() < 0.6
 
 
@@ -137,7 +140,7 @@ def test_a_body_of_another_size_is_found_and_its_errors_are_of_its_size(body, la
     expected = []
     for factor in (1.0, scale):
         target = replace(noisy, spacing=factor * body.spacing)
-        placed = matchers["auto"].match(body, landmarks, target)
+        placed = matchers["auto"].match(body, landmarks, target).landmarks
         assert errors(placed, target.to_world(body.to_index(landmarks.positions))).max() < 1.5 * factor
         expected.append([landmark.expected_error_mm for landmark in placed])
     assert np.median(np.divide(*reversed(expected))) == pytest.approx(scale, rel=0.25)
@@ -145,15 +148,16 @@ def test_a_body_of_another_size_is_found_and_its_errors_are_of_its_size(body, la
 
 def test_what_is_turned_together_is_placed_together(body, landmarks, matchers):
     other = replace(body, voxels=torch.roll(body.voxels, (1, -2, 1), (0, 1, 2)).clamp(min=0) ** 0.8, name="other")
-    plain = matchers["auto"].match(body, landmarks, other).positions
-    assert matchers["auto"].last_report["pose"]["way"] == "centres"
+    result = matchers["auto"].match(body, landmarks, other)
+    plain = result.landmarks.positions
+    assert result.report()["pose"]["initialization"] == "centres"
     turn, shift = about((1, -1, 0.4), 33), np.array([-40.0, 8.0, 90.0])
     both = [turned_in_the_world(volume, turn, shift) for volume in (body, other)]
     carried = replace(
         landmarks,
         landmarks=tuple(replace(mark, position=tuple(turn @ mark.position + shift)) for mark in landmarks),
     )
-    turned = matchers["auto"].match(both[0], carried, both[1]).positions
+    turned = matchers["auto"].match(both[0], carried, both[1]).landmarks.positions
     np.testing.assert_allclose(turned, plain @ turn.T + shift, atol=1e-3)
 
 
@@ -165,7 +169,7 @@ def test_a_part_of_a_turned_body_is_found(body, landmarks, matchers):
     part = replace(target, voxels=target.voxels[cut - 4 :], origin=target.to_world(np.array([[0, 0, cut - 4.0]]))[0])
     inside = (part.to_index(truth) > 3).all(axis=1)
     assert 2 <= inside.sum() < len(truth)
-    assert errors(matchers["auto"].match(body, landmarks, part), truth)[inside].max() < 1.5
+    assert errors(matchers["auto"].match(body, landmarks, part).landmarks, truth)[inside].max() < 1.5
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +188,9 @@ def test_a_small_template_is_found_in_a_large_target(whole_and_part):
     whole, part, first = whole_and_part
     wanted = LandmarkSet(tuple(Landmark(f"{k}", (8.0 + k, 18.0 - k, 10.0 + k)) for k in range(5)))
     matcher = Matcher(device="cpu")
-    placed = matcher.match(part, wanted, whole)
-    assert matcher.last_report["pose"]["way"] == "shift"
+    result = matcher.match(part, wanted, whole)
+    placed = result.landmarks
+    assert result.report()["pose"]["initialization"] == "translation"
     truth = whole.to_world(part.to_index(wanted.positions) + first)
     assert errors(placed, truth).max() < 0.5
 
@@ -197,8 +202,9 @@ def test_a_small_part_of_the_template_is_found_and_what_it_does_not_show_is_miss
     places = np.concatenate([shown + first, [[10.0, 60.0, 12.0], [20.0, 40.0, 20.0]]])
     wanted = LandmarkSet(tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(whole.to_world(places))))
     matcher = Matcher(device="cpu")
-    placed = matcher.match(whole, wanted, part)
-    assert matcher.last_report["pose"]["way"] == "shift"
+    result = matcher.match(whole, wanted, part)
+    placed = result.landmarks
+    assert result.report()["pose"]["initialization"] == "translation"
     assert [landmark.reason for landmark in placed] == 5 * [""] + 2 * [OUTSIDE]
     assert errors(placed, truth)[:5].max() < 0.5
 
@@ -209,17 +215,18 @@ def test_a_small_target_of_noise_shows_no_landmark(whole_and_part):
         tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(np.random.default_rng(0).uniform(20, 60, (20, 3))))
     )
     noise = smooth(torch.randn(1, *part.voxels.shape, generator=torch.Generator().manual_seed(8)), 2.0)[0]
-    assert np.isnan(Matcher(device="cpu").match(whole, wanted, part.with_voxels(100 * noise)).positions).all()
+    assert np.isnan(Matcher(device="cpu").match(whole, wanted, part.with_voxels(100 * noise)).landmarks.positions).all()
 
 
 def test_world_coordinates_can_be_taken_as_they_are(body, landmarks, matchers):
     first, count = np.array([0.0, 0.0, 13.0]), 21  # cut so that centres say something else
     part = replace(body, voxels=body.voxels[13 : 13 + count], origin=body.to_world(first[None])[0], name="part")
     inside = (part.to_index(landmarks.positions)[:, 2] > 1) & (part.to_index(landmarks.positions)[:, 2] < count - 2)
-    placed = matchers["world"].match(body, landmarks, part)
+    result = matchers["world"].match(body, landmarks, part)
+    placed = result.landmarks
     assert inside.sum() >= 3
     assert errors(placed, landmarks.positions)[inside].max() < 1.0
-    assert matchers["world"].last_report["pose"]["way"] == "world"
+    assert result.report()["pose"]["initialization"] == "world"
 
 
 def test_two_series_in_one_world_start_from_it(whole_and_part):
@@ -230,8 +237,9 @@ def test_two_series_in_one_world_start_from_it(whole_and_part):
     wanted = LandmarkSet(tuple(Landmark(f"{k}", tuple(p)) for k, p in enumerate(there.to_world(shown))))
     matcher = Matcher(device="cpu")
     for template, target in ((whole, there), (there, whole)):
-        assert errors(matcher.match(template, wanted, target), wanted.positions).max() < 0.5
-        assert matcher.last_report["pose"]["way"] == "world"
+        result = matcher.match(template, wanted, target)
+        assert errors(result.landmarks, wanted.positions).max() < 0.5
+        assert result.report()["pose"]["initialization"] == "world"
 
 
 def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
@@ -250,21 +258,21 @@ def test_rotations_of_a_large_target_are_tried_on_a_bounded_level(monkeypatch):
     small, large = noise(30, 1.0), noise(120, 3.0)
     landmarks = LandmarkSet((Landmark("middle", tuple(small.centre)),))
     with pytest.raises(Stopped) as stopped:
-        Matcher(pose="any", device="cpu").match(small, landmarks, large)
+        Matcher(initialization="any", device="cpu").match(small, landmarks, large)
     assert stopped.value.args[0] <= PoseSettings().search_largest / 3**0.5 + 1
 
 
 def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
-    matchers["auto"].match(body, landmarks, body)
-    report = json.loads(json.dumps(matchers["auto"].last_report))
-    assert report["pose"]["way"] == "centres" and report["pose"]["likeness"] > 0.95
+    result = matchers["auto"].match(body, landmarks, body)
+    report = json.loads(json.dumps(result.report()))
+    assert report["pose"]["initialization"] == "centres" and report["pose"]["similarity"] > 0.95
     assert report["agreement"] > 0.85  # all of the 15 that are asked
-    assert matchers["auto"].settings.pose == "auto"
+    assert matchers["auto"].settings.initialization == "auto"
 
 
 def test_a_target_without_structure_has_some_pose_and_a_template_needs_structure(body, landmarks, matchers):
     air = body.with_voxels(torch.zeros_like(body.voxels))
-    assert len(matchers["any"].match(body, landmarks, air)) == len(landmarks)
+    assert len(matchers["any"].match(body, landmarks, air).landmarks) == len(landmarks)
     for target in (body, air):
         with pytest.raises(InputError, match="same value everywhere"):
             matchers["any"].match(air, landmarks, target)
@@ -291,7 +299,7 @@ def test_a_pose_that_cannot_be_is_refused(settings):
 
 def test_the_command_line_takes_a_pose_and_refuses_what_is_none(place, fake_matcher, capfd):
     assert place("a.nii.gz", "--pose", "any") == 0
-    assert fake_matcher.made[-1].settings["pose"] == "any"
+    assert fake_matcher.made[-1].settings.initialization == "any"
     capfd.readouterr()
     assert place("a.nii.gz", "--pose", "upside-down") == 2
     (line,) = capfd.readouterr().err.splitlines()
@@ -309,5 +317,5 @@ def test_turned_brains_are_found_as_well_as_upright_ones(data, matchers):
     )
     turn, shift = about((1, -2, 0.5), 160), np.array([30.0, 100.0, -60.0])
     turned = turned_in_the_world(target, turn, shift)
-    placed = matchers["auto"].match(template, points, turned)
+    placed = matchers["auto"].match(template, points, turned).landmarks
     assert errors(placed, truth @ turn.T + shift).mean() < 2.5

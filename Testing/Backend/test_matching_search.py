@@ -9,14 +9,14 @@ from deepfeatures.errors import InputError
 from deepfeatures.features.dense import encode_dense
 from deepfeatures.features.extractor import Features
 from deepfeatures.features.patch import anchor, cut_patches
-from deepfeatures.features.receptive_window import Window, crop, map_length, within
-from deepfeatures.matching.greedy.candidates import both, everywhere, in_ball, in_mask
+from deepfeatures.features.receptive_window import ReceptiveWindow, crop, map_length, within
+from deepfeatures.matching.greedy.candidates import everywhere, in_ball, in_mask, intersect
 from deepfeatures.matching.greedy.descriptors import dense_templates, patch_templates
-from deepfeatures.matching.greedy.scoring import Scores, _blocks, dense_scores, nearest, patch_scores
-from deepfeatures.matching.timing import Clock
+from deepfeatures.matching.greedy.scoring import CandidateScores, _blocks, best_candidates, dense_scores, patch_scores
+from deepfeatures.matching.timing import Timer
 from deepfeatures.networks import catalog
 
-SILENT = {"clock": Clock(torch.device("cpu")), "progress": lambda _: None}
+SILENT = {"timer": Timer(torch.device("cpu")), "progress": lambda _: None}
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_dense_features_stand_where_a_patch_has_its_map(layer, size):
     """Entries whose field lies within the patch see the same voxels either way, so they are equal."""
     encoder = catalog.build("vgg19-3d-random", layer=layer)
     volume, voxel = noise(30, 31, 32), (14, 15, 16)
-    window = Window.of_patch(encoder.layers[layer], size)
+    window = ReceptiveWindow.of_patch(encoder.layers[layer], size)
     seen = window.seen_from(tuple((index, index + 1) for index in voxel))
     dense = encode_dense(encoder, layer, volume)
     dense = dense[(slice(None), *(slice(a, b, window.stride) for a, b in seen))]
@@ -54,9 +54,9 @@ def test_dense_features_stand_where_a_patch_has_its_map(layer, size):
 
 def test_the_window_starts_at_the_corner_of_the_patch():
     encoder = catalog.build("mind")
-    assert Window.of_patch(encoder.layers["ssc_r1_d2"], 20) == Window(-anchor(20), 20, 1)
+    assert ReceptiveWindow.of_patch(encoder.layers["ssc_r1_d2"], 20) == ReceptiveWindow(-anchor(20), 20, 1)
     deep = catalog.build("vgg19-3d-random", layer="conv2_2").layers["conv2_2"]
-    assert Window.of_patch(deep, 20) == Window(-anchor(20), 10, 2)
+    assert ReceptiveWindow.of_patch(deep, 20) == ReceptiveWindow(-anchor(20), 10, 2)
 
 
 def test_a_crop_beyond_the_border_repeats_it():
@@ -98,9 +98,9 @@ def test_ball_and_mask_together():
     marked[5:, :, :] = 1
     grid = Volume(torch.zeros(10, 10, 10))
     mask = in_mask(grid.with_voxels(marked), grid)
-    voxels = both(in_ball((10, 10, 10), np.array([5.0, 5, 5]), 2.0), mask).voxels
+    voxels = intersect(in_ball((10, 10, 10), np.array([5.0, 5, 5]), 2.0), mask).voxels
     assert voxels[:, 0].min() == 5 and voxels[:, 0].max() == 7
-    assert both(in_ball((10, 10, 10), np.array([1.0, 5, 5]), 2.0), mask) is None
+    assert intersect(in_ball((10, 10, 10), np.array([1.0, 5, 5]), 2.0), mask) is None
 
 
 @pytest.mark.parametrize("memory_bytes", [1 << 30, 1 << 20])
@@ -156,15 +156,15 @@ def test_patch_mode_compares_patches_scaled_each_for_itself():
 def test_of_equal_distances_the_one_nearest_the_start_wins():
     voxels = torch.tensor([[0, 0, 0], [5, 5, 5], [9, 9, 9]])
     parts = [
-        Scores(0, voxels[:1], torch.tensor([2.0])),
-        Scores(0, voxels[1:], torch.tensor([2.0, 2.0])),
-        Scores(0, voxels[:1], torch.tensor([2.0])),
+        CandidateScores(0, voxels[:1], torch.tensor([2.0])),
+        CandidateScores(0, voxels[1:], torch.tensor([2.0, 2.0])),
+        CandidateScores(0, voxels[:1], torch.tensor([2.0])),
     ]
     for order in (parts, parts[::-1]):
-        best = nearest(order, torch.ones(1, 3), np.array([[4.0, 4, 6]]))[0]
+        best = best_candidates(order, torch.ones(1, 3), np.array([[4.0, 4, 6]]))[0]
         assert best.voxel == (5, 5, 5)
-    nearer = [*parts, Scores(0, voxels[2:], torch.tensor([1.0]))]
-    assert nearest(nearer, torch.ones(1, 3), np.array([[4.0, 4, 6]]))[0].voxel == (9, 9, 9)
+    nearer = [*parts, CandidateScores(0, voxels[2:], torch.tensor([1.0]))]
+    assert best_candidates(nearer, torch.ones(1, 3), np.array([[4.0, 4, 6]]))[0].voxel == (9, 9, 9)
 
 
 def test_blocks_hold_every_candidate_box_and_leave_wide_gaps_out():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deepfeatures.data.volume import Volume
-from deepfeatures.matching.geometry.pyramid import Scan
+from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.pose.robust_affine import robust_affine
-from deepfeatures.matching.uncertainty.match_features import NAMES, Settled, gather
+from deepfeatures.matching.uncertainty.match_features import NAMES, LevelMatch, covariates
 from deepfeatures.training.warps import rotations
 
 LACKING = (torch.linalg.svdvals, torch.linalg.eigvalsh, torch.linalg.matrix_exp)  # no MPS in native_functions.yaml
@@ -40,7 +40,7 @@ def test_the_stand_in_refuses_what_metal_lacks():
 
 
 def test_positions_come_back_to_the_world():
-    scan = Scan(Volume(torch.zeros(4, 5, 6), spacing=np.array([2.0, 1.0, 3.0])), torch.zeros(4, 5, 6))
+    scan = Image(Volume(torch.zeros(4, 5, 6), spacing=np.array([2.0, 1.0, 3.0])), torch.zeros(4, 5, 6))
     points = on_metal(7, 3)
     np.testing.assert_allclose(scan.to_world(points), np.asarray(points.cpu()), atol=1e-6)
 
@@ -58,8 +58,8 @@ def test_evidence_is_gathered():
     here, numbers = 5 + on_metal(6, 3), on_metal(6)
     features = on_metal(4, 12, 12, 12)
     pose = torch.eye(4).as_subclass(OnMetal)
-    settled = Settled(features[0], features, features, here, here, numbers, numbers, numbers, pose)
-    assert gather(settled).shape == (6, len(NAMES))
+    settled = LevelMatch(features[0], features, features, here, here, numbers, numbers, numbers, pose)
+    assert covariates(settled).shape == (6, len(NAMES))
 
 
 def test_views_are_turned():

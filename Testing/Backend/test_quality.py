@@ -20,6 +20,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("statsmodels")
 pytest.importorskip("jinja2")
 
+from deepfeatures.matching import MatchResult, MatchSettings
 from deepfeatures.quality import (
     Annotation,
     automatic_rater,
@@ -317,20 +318,15 @@ def test_bad_input_ends_in_one_sentence(people, tmp_path, capsys, arguments, wor
 class CountingMatcher:
     """Places every landmark where it is in the template, moved by the difference of the volumes' origins."""
 
-    last_report: dict = {}  # noqa: RUF012
-
     def __init__(self):
         self.calls = []
 
     def match(self, template, landmarks, target, *, mask=None, progress=None):
         self.calls.append((template.name, target.name))
         shift = target.origin - template.origin
-        return LandmarkSet(
-            tuple(
-                replace(one, position=tuple(np.add(one.position, shift)), inverse_consistency_error_mm=0.5)
-                for one in landmarks
-            )
-        )
+        scores = {"inverse_consistency_error_mm": 0.5}
+        moved = tuple(replace(one, position=tuple(np.add(one.position, shift)), **scores) for one in landmarks)
+        return MatchResult(LandmarkSet(moved), template.name, target.name, MatchSettings())
 
 
 def test_the_machine_carries_landmarks_to_other_peoples_scans_and_goes_on_where_it_stopped(tmp_path):

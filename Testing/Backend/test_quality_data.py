@@ -115,7 +115,7 @@ def brain_opinions(data):
         template = cases[(place + 1) % len(cases)]
         points = read_landmarks(data / f"brain/{template}.mrk.json")
         volumes = [read_volume(data / f"brain/{name}.nii.gz") for name in (template, case)]
-        opinions[place] = matcher.match(volumes[0], points, volumes[1]).positions
+        opinions[place] = matcher.match(volumes[0], points, volumes[1]).landmarks.positions
     return names, positions, opinions
 
 

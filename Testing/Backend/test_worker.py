@@ -20,12 +20,13 @@ from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.volume_files import read_volume
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import KILLED, WorkerClient
-from deepfeatures.service.protocol import PlaceSettings, VolumeArray, voxel_file
+from deepfeatures.service.protocol import VolumeArray, voxel_file
 from deepfeatures.service.server import MEMORY, Worker, answer
 
-QUICK = PlaceSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
-SLOW = PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
+QUICK = MatchSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
+SLOW = MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
 PATIENCE_S = 120
 POINTS = LandmarkSet((Landmark("near", (-11.0, 13.0, 15.0), description="by hand"), Landmark("none", None, "missing")))
 
@@ -86,7 +87,7 @@ def test_the_worker_places_what_the_matcher_places(shared):
     volumes = [
         Volume(torch.from_numpy(v.voxels), v.origin, v.spacing, v.direction, v.name) for v in (blobs(), blobs(2))
     ]
-    expected = Matcher(**QUICK.given()).match(volumes[0], POINTS, volumes[1])
+    expected = Matcher(QUICK).match(volumes[0], POINTS, volumes[1]).landmarks
     event = shared.wait(shared.match(blobs(), POINTS, blobs(2), QUICK), PATIENCE_S)
     assert event.kind == "result", event.text
     found = event.content["landmarks"]
@@ -125,7 +126,7 @@ def test_requests_may_be_waited_for_in_any_order(shared):
 
 
 def test_activations_come_with_their_own_grid(shared):
-    settings = PlaceSettings(network="vgg19-3d-random", layer="conv2_2", device="cpu")
+    settings = MatchSettings(network="vgg19-3d-random", layer="conv2_2", device="cpu")
     content = shared.wait(shared.activations(blobs(), POINTS[0], settings, 12), PATIENCE_S).content
     assert len(content["maps"]) == 128
     assert content["maps"][5].voxels.shape == (6, 6, 6)
@@ -166,7 +167,7 @@ def test_a_warm_pair_is_answered_quickly(shared):
 
 
 def test_what_was_done_ahead_is_not_done_again(shared):
-    settings = PlaceSettings(device="cpu", seed=1)
+    settings = MatchSettings(device="cpu", seed=1)
     assert shared.wait(shared.encode(blobs(), blobs(1), settings), PATIENCE_S).kind == "result"
     warm = shared.wait(shared.match(blobs(), POINTS, blobs(1), settings), PATIENCE_S).content
     other = replace(settings, seed=2)  # another matcher, which has done nothing yet
@@ -349,8 +350,8 @@ def test_real_volumes_warm_and_equal(data, shared):
     names = sorted(file.name[: -len(".nii.gz")] for file in folder.rglob("*.nii.gz"))[:2]
     template, target = (read_volume(next(folder.rglob(f"{name}.nii.gz"))) for name in names)
     points = read_landmarks(next(folder.rglob(f"{names[0]}.mrk.json")))
-    settings = PlaceSettings(device="cpu")
-    expected = Matcher(device="cpu").match(template, points, target)
+    settings = MatchSettings(device="cpu")
+    expected = Matcher(device="cpu").match(template, points, target).landmarks
     first = shared.wait(shared.match(template, points, target, settings), PATIENCE_S).content["landmarks"]
     np.testing.assert_allclose(first.positions, expected.positions, atol=1e-3)
     start = time.monotonic()

@@ -99,15 +99,14 @@ def evaluate(
 
 
 def _cells(preset: Preset | None, axes: tuple, methods: list[str]):
-    from deepfeatures.data.intensity import POLICIES
     from deepfeatures.evaluation import configurations
-    from deepfeatures.matching.pose.estimation import WAYS
+    from deepfeatures.matching.settings import INITIALIZATIONS, INTENSITIES, SEARCHES
 
     networks, layers, sizes, searches, poses, intensities = axes
     known = {
-        "search": (searches, configurations.SEARCHES),
-        "pose": (poses, WAYS),
-        "intensity": (intensities, POLICIES),
+        "search": (searches, SEARCHES),
+        "pose": (poses, INITIALIZATIONS),
+        "intensity": (intensities, INTENSITIES),
         "method": (methods, configurations.METHODS),
     }
     for kind, (given, allowed) in known.items():

@@ -1,4 +1,4 @@
-"""Tables on the terminal, and streams that bear whatever is printed."""
+"""What is said on the terminal: tables, notes, refusals; and streams that bear whatever is printed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from rich.console import Console
 from rich.table import Table
 
 PIPE_WIDTH = 200
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def note(text: str | None) -> None:
+    """What people should know of an input; nothing where there is no text."""
+    if text:
+        say(f"note: {text}")
+
+
+def refuse(message: str) -> int:
+    """Say what cannot be done, and return the exit code for it."""
+    say(f"error: {message}")
+    return BAD_INPUT
 
 
 def print_table(table: Table) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Scaling = Callable[[torch.Tensor], torch.Tensor]
 
-POLICIES = ("auto", "percentile", "zscore", "hu", "histogram", "rank")
 HALF_RANGE = 127.5
 TAILS = 0.01  # part of the voxels at either end of the intensities that is clipped
 SAMPLES = 1 << 20  # voxels that percentiles are taken from
@@ -34,14 +33,13 @@ HU_SOFT, HU_LEAST_BOTH = (-200.0, 200.0), 0.7
 
 
 def choose_policy(wanted: str, template: Volume, target: Volume) -> str:
-    """The policy itself for a name of `POLICIES`; `"auto"` is `"hu"` where both volumes are CT, else `"percentile"`.
+    """The policy for an intensity of `MatchSettings`: `"auto"` is `"hu"` where both are CT, else `"percentile"`.
 
     A volume is CT where its file says so, and where the file says nothing, if its values look like Hounsfield units.
 
     Raises:
-        InputError: There is no such policy, or Hounsfield units are wanted of a volume that is known not to be CT.
+        InputError: Hounsfield units are wanted of a volume that is known not to be CT.
     """
-    check_policy(wanted)
     if wanted == "hu":
         for volume in (template, target):
             if volume.modality not in (None, "", CT):
@@ -51,12 +49,6 @@ def choose_policy(wanted: str, template: Volume, target: Volume) -> str:
     if wanted != "auto":
         return wanted
     return "hu" if _is_ct(template) and _is_ct(target) else "percentile"
-
-
-def check_policy(wanted: str) -> None:
-    """Raise `InputError` where there is no such policy."""
-    if wanted not in POLICIES:
-        raise InputError(f"There is no intensity policy {wanted!r}; choose one of {', '.join(POLICIES)}.")
 
 
 def scaling(policy: str, template: torch.Tensor) -> Scaling:

@@ -13,7 +13,6 @@ PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
 DEPTHS = {"VGG": ("conv2_2", "conv4_2", "conv5_4"), "ResNet": ("6", "140", "1290")}
 METHODS = ("default", "ants-affine", "ants-syn", "elastix", "convexadam")
-SEARCHES = ("dense", "patch", "guided")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Cell:
         network: A name of the catalog.
         layer: One of its layers, by its own name.
         patch_size: Voxels.
-        search: One of `SEARCHES`.
+        search: As of `MatchSettings`.
         pose: How a guided search starts, as of `Matcher`; the others know no pose.
         intensity: A policy of `deepfeatures.data.intensity`; a patch search has none.
     """

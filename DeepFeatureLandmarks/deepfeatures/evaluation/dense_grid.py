@@ -13,12 +13,12 @@ from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.features.dense import DTYPES, encode_dense
 from deepfeatures.features.extractor import Features
-from deepfeatures.features.receptive_window import Window, crop, crop_with_margins
+from deepfeatures.features.receptive_window import ReceptiveWindow, crop, crop_with_margins
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import choose_device, choose_precision, memory_to_use
 from deepfeatures.matching.greedy.candidates import everywhere, in_ball
 from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.greedy.scoring import Scores, nearest
+from deepfeatures.matching.greedy.scoring import CandidateScores, nearest
 from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.networks import catalog
 
@@ -50,7 +50,15 @@ class DenseGrid:
         self._features = [Features(encoder, layer, size, precision) for size in patch_sizes]
         self._radius_mm, self._intensity = search_radius_mm, intensity
         self._one_by_one = [
-            Matcher(network, layer, size, "dense", search_radius_mm, device=device, intensity=intensity)
+            Matcher(
+                network=network,
+                layer=layer,
+                patch_size=size,
+                search="dense",
+                search_radius_mm=search_radius_mm,
+                device=device,
+                intensity=intensity,
+            )
             for size in patch_sizes
         ]
         self._template: tuple[Volume, str, torch.Tensor] | None = None
@@ -104,7 +112,7 @@ class DenseGrid:
                 part = in_ball(shape, start, self._radius_mm / spacing_mm)
             if part:
                 inside = tuple(slice(a, b) for a, b in part.box)
-                yield Scores(landmark, part.voxels, distances[inside][part.allowed])
+                yield CandidateScores(landmark, part.voxels, distances[inside][part.allowed])
 
     def _encoded_template(self, template: Volume, grid: Volume, policy: str) -> torch.Tensor:
         last = self._template
@@ -126,7 +134,7 @@ class DenseGrid:
 
 def _maps(features: Features, seen: torch.Tensor, voxels: np.ndarray) -> torch.Tensor:
     """What is searched for, as `dense_templates` has it, cut out of the features of the whole template."""
-    window: Window = features.window
+    window: ReceptiveWindow = features.window
     held = tuple((0, n) for n in seen.shape[1:])
     every = slice(None, None, window.stride)
     maps = []
@@ -139,5 +147,5 @@ def _maps(features: Features, seen: torch.Tensor, voxels: np.ndarray) -> torch.T
 
 def _timed(matcher: Matcher, *given) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
-    positions = matcher.match(*given).positions
+    positions = matcher.match(*given).landmarks.positions
     return positions, time.perf_counter() - start

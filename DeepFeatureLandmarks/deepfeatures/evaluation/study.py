@@ -186,16 +186,16 @@ def _placer(study: Study, group: tuple[Cell, ...]) -> Place:
         matcher = Matcher(device=study.device)
     else:
         matcher = Matcher(
-            cell.network,
-            cell.layer,
-            cell.patch_size,
-            cell.search,
-            study.search_radius_mm if cell.search == "patch" else None,
+            network=cell.network,
+            layer=cell.layer,
+            patch_size=cell.patch_size,
+            search=cell.search,
+            search_radius_mm=study.search_radius_mm if cell.search == "patch" else None,
             device=study.device,
-            pose=cell.pose,
+            initialization=cell.pose,
             intensity=cell.intensity,
         )
-    return lambda *given: [_timed(lambda *pair: matcher.match(*pair).positions, *given)]
+    return lambda *given: [_timed(lambda *pair: matcher.match(*pair).landmarks.positions, *given)]
 
 
 def _by_peer(method: str, template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepfeatures.features.receptive_window import Window
+from deepfeatures.features.receptive_window import ReceptiveWindow
 from deepfeatures.networks.base import Encoder
 
 
@@ -25,9 +25,9 @@ class Features:
     precision: str = "float32"
 
     @property
-    def window(self) -> Window:
+    def window(self) -> ReceptiveWindow:
         """Where dense features take the place of a patch's map."""
-        return Window.of_patch(self.encoder.layers[self.layer], self.patch_size)
+        return ReceptiveWindow.of_patch(self.encoder.layers[self.layer], self.patch_size)
 
     @property
     def averaged(self) -> bool:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from deepfeatures.errors import InputError
+from deepfeatures.features import SMALLEST_PATCH
 from deepfeatures.features.dense import DTYPES
 from deepfeatures.networks.base import Encoder
 
 HALF_RANGE = 127.5
-SMALLEST_PATCH = 4
 
 
 def anchor(size: int) -> int:

@@ -14,7 +14,7 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # start and stop
 
 
 @dataclass(frozen=True)
-class Window:
+class ReceptiveWindow:
     """The entries of a patch's map, along each axis, in voxels from the landmark's voxel.
 
     Args:
@@ -28,7 +28,7 @@ class Window:
     stride: int
 
     @classmethod
-    def of_patch(cls, layer: Layer, patch_size: int) -> Window:
+    def of_patch(cls, layer: Layer, patch_size: int) -> ReceptiveWindow:
         """Entries where `layer` has them, with the paper's padding, in a patch of `patch_size` voxels."""
         half = (layer.receptive_field - 1) % 2 / 2  # a dense feature with an even field is centred half a voxel beyond
         first = floor(first_centre(layer, patch_size) - half)

@@ -1,9 +1,26 @@
-"""Finding the landmarks of a template in a target."""
+"""Finding the landmarks of a template in a target. Names are loaded on first use: torch takes seconds."""
 
-from deepfeatures.matching.greedy.distance import distance_map, distance_maps
-from deepfeatures.matching.guided.groupwise import Company
-from deepfeatures.matching.matcher import Matcher
-from deepfeatures.matching.multi_template import Panel
-from deepfeatures.matching.settings import MatchSettings
+from __future__ import annotations
 
-__all__ = ["Company", "MatchSettings", "Matcher", "Panel", "distance_map", "distance_maps"]
+from importlib import import_module
+
+_HOMES = {
+    "GroupwiseModel": "deepfeatures.matching.guided.groupwise",
+    "MatchResult": "deepfeatures.matching.result",
+    "MatchSettings": "deepfeatures.matching.settings",
+    "Matcher": "deepfeatures.matching.matcher",
+    "MultiTemplateMatcher": "deepfeatures.matching.multi_template",
+    "distance_map": "deepfeatures.matching.greedy.distance",
+    "distance_maps": "deepfeatures.matching.greedy.distance",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 
 from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import DEVICES, PRECISIONS
 from deepfeatures.networks.base import Encoder
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
 CPU_BYTES = 2 << 30  # for features and encoding: with the volumes and PyTorch itself it stays well below 6 GiB
 GPU_SHARE = 0.5  # of the free memory
 
@@ -76,7 +75,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_bytes(device: torch.device) -> dict[str, int]:
-    """The most memory used so far: by the whole process where the system tells, and on the GPU."""
+    """The most memory used so far: by the whole process where the system is_sufficient, and on the GPU."""
     peak = {}
     try:
         import resource

@@ -1,14 +1,16 @@
-"""Several annotated templates at once: each places the landmarks in the target, and a robust consensus is kept.
+"""Several annotated templates at once: each finds the landmarks in the target, and a robust consensus is kept.
 
-One template's landmarks carry the habits of one annotation and the anatomy of one person into every target. Those of
-several average out, and where the templates disagree, that says how far off the consensus may be (`disagreement`).
+One template's landmarks bring the habits of one annotator and the anatomy of one person into every target. Those of
+several average out, and where the templates disagree, that says how far off the consensus may be
+(`uncertainty.multi_template_model`). Known in the field as multi-atlas matching.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,29 +18,58 @@ from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import TOO_FEW
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.matching.matcher import Matcher, reported
-from deepfeatures.matching.uncertainty import multi_template_model
+from deepfeatures.matching.matcher import Matcher
+from deepfeatures.matching.result import MatchResult, reported
+from deepfeatures.matching.search import Progress, ignore
+from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.matching.uncertainty.multi_template_model import load_multi_template_model
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
 STEPS = 50
 
 
-class Panel:
+@dataclass(frozen=True, eq=False)
+class MultiTemplateResult:
+    """The consensus of several templates in one target.
+
+    Args:
+        landmarks: As of `MatchResult`.
+        results: Of each template alone, the first one's first.
+    """
+
+    landmarks: LandmarkSet
+    results: tuple[MatchResult, ...]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of all templates together, by stage."""
+        stages = sorted({stage for result in self.results for stage in result.seconds})
+        return {stage: sum(result.seconds.get(stage, 0.0) for result in self.results) for stage in stages}
+
+    def report(self) -> dict[str, Any]:
+        """As of `MatchResult`; template, pose and consistent share are lists, one entry a template."""
+        reports = [result.report() for result in self.results]
+        return {
+            **reports[0],
+            **{key: [report[key] for report in reports] for key in ("template", "pose", "consistent_share")},
+            "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+            "landmarks": [reported(landmark) for landmark in self.landmarks],
+        }
+
+
+class MultiTemplateMatcher:
     """Finds landmarks in a target by a template and others beside it; used like a `Matcher`.
 
     Args:
         others: More volumes and their landmarks. Landmarks are the same where they have the same name; names that the
             first template does not know are left out.
-        make: Makes a matcher; each template has its own, which keeps what it knows of the template.
-
-    Attributes:
-        last_report: As of a `Matcher`; times are sums over all templates.
+        settings: Of the matchers; each template has its own, which keeps what it knows of the template.
     """
 
-    def __init__(self, others: Sequence[tuple[Volume, LandmarkSet]], make: Callable[[], Matcher] = Matcher):
+    def __init__(self, others: Sequence[tuple[Volume, LandmarkSet]], settings: MatchSettings | None = None):
         self._others = tuple(others)
-        self._matchers = [make() for _ in range(1 + len(self._others))]
-        self.last_report: dict = {}
+        self._matchers = [Matcher(settings) for _ in range(1 + len(self._others))]
+        self.settings = self._matchers[0].settings
 
     def match(
         self,
@@ -47,24 +78,22 @@ class Panel:
         target: Volume,
         *,
         mask: Volume | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> LandmarkSet:
+        progress: Progress = ignore,
+    ) -> MultiTemplateResult:
         """The consensus of all templates in the target; see `Matcher.match`.
 
         Raises:
             InputError: What `Matcher.match` raises; or a name occurs twice, or a template shares none with the first.
         """
         templates = [(template, landmarks), *(self._known(other, landmarks, template) for other in self._others)]
-        progress, count, proposals = progress or (lambda _: None), len(templates), []
+        count, results = len(templates), []
         for number, ((volume, known), matcher) in enumerate(zip(templates, self._matchers, strict=True)):
-            proposals.append(
+            results.append(
                 matcher.match(
                     volume, known, target, mask=mask, progress=lambda done, n=number: progress((n + done) / count)
                 )
             )
-        placed = consensus(landmarks, proposals)
-        self.last_report = _summary([matcher.last_report for matcher in self._matchers], placed)
-        return placed
+        return MultiTemplateResult(consensus(landmarks, [one.landmarks for one in results]), tuple(results))
 
     @staticmethod
     def _known(other: tuple[Volume, LandmarkSet], wanted: LandmarkSet, template: Volume) -> tuple[Volume, LandmarkSet]:
@@ -89,9 +118,9 @@ class Panel:
 def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkSet:
     """What most proposals agree on: for each landmark their geometric median, which a few wild ones do not move.
 
-    A landmark is missing where at least half of those that know its name did not find it. Its feature
-    distance and inverse-consistency error are the medians of the proposals that were found; its expected error depends
-    on their disagreement, too.
+    A landmark is missing where at least half of those that know its name did not find it. Its feature distance and
+    inverse-consistency error are the medians of the proposals that were found; its expected error depends on their
+    disagreement, too.
 
     Args:
         names: The landmarks wanted, in order.
@@ -138,22 +167,7 @@ def _doubt(found: list[Landmark], position: np.ndarray) -> dict[str, float | Non
     """How far off the consensus may be."""
     expected = median_of(found, "expected_error_mm")
     if len(found) == 1 or expected is None:  # one cannot disagree, and some features have nothing to expect
-        return {
-            "expected_error_mm": expected,
-            "probability_within_3mm": median_of(found, "probability_within_3mm"),
-        }
-    predicted, told = multi_template_model.calibrated(), (expected, spread_mm(found, position), len(found))
-    return {"expected_error_mm": predicted.error_mm(*told), "probability_within_3mm": predicted.chance(*told)}
-
-
-def _summary(reports: list[dict], placed: LandmarkSet) -> dict:
-    """One report of all templates' own."""
-    stages = {stage for report in reports for stage in report["seconds"]}
-    return {
-        **reports[0],
-        "template": [report["template"] for report in reports],
-        "pose": [report["pose"] for report in reports],
-        "agreement": [report["agreement"] for report in reports],
-        "seconds": {stage: round(sum(r["seconds"].get(stage, 0.0) for r in reports), 4) for stage in sorted(stages)},
-        "landmarks": [reported(landmark) for landmark in placed],
-    }
+        probability = median_of(found, "probability_within_3mm")
+        return {"expected_error_mm": expected, "probability_within_3mm": probability}
+    model, known = load_multi_template_model(), (expected, spread_mm(found, position), len(found))
+    return {"expected_error_mm": model.error_mm(*known), "probability_within_3mm": model.probability(*known)}

@@ -1,14 +1,29 @@
-"""What a search says of one landmark."""
+"""What a matcher returns: the landmarks in the target, and all that is known of how they were found."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from deepfeatures.data.scores import Scores
+import torch
+
+import deepfeatures
+from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.scores import FORMER_NAMES, Scores, with_former_keys
+from deepfeatures.matching import devices
+
+if TYPE_CHECKING:
+    from deepfeatures.matching.geometry.mapping import PointMapping
+    from deepfeatures.matching.guided.groupwise import RegistrationState
+    from deepfeatures.matching.pose.estimation import Pose
+    from deepfeatures.matching.settings import MatchSettings
 
 
 @dataclass(frozen=True)
-class Place(Scores):
+class LandmarkMatch(Scores):
     """One landmark in the target, with its scores.
 
     Args:
@@ -20,3 +35,128 @@ class Place(Scores):
     position: tuple[float, float, float] | None
     evidence: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+
+    def of(self, landmark: Landmark) -> Landmark:
+        """The template's landmark in the target."""
+        if self.position is None:
+            return missing(landmark, self.reason)
+        return Landmark(landmark.name, self.position, "defined", landmark.description, **self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class MatchResult:
+    """The landmarks of a template in a target.
+
+    Args:
+        landmarks: One for each of the template's, in the same order and with the same name and description:
+            `"defined"` with its scores, or `"missing"` with the reason.
+        template_name, target_name: Of the volumes.
+        settings: How they were searched, everything chosen.
+        intensity: The policy by which voxels were scaled; `None` where each patch is scaled by itself.
+        pose: Guided search only: the affine transform that most keypoints agree on.
+        consistent_share: Guided search only: share of points whose match in the target is matched back to them.
+        mapping: Guided search only: template points to target points, anywhere.
+        evidence: Of each landmark, by name, what its expected error was predicted from; empty where there is none.
+        seconds: By stage.
+        peak_bytes: The most memory used so far, by the process and on the GPU.
+        state: Guided search only: what groupwise refinement goes on from.
+        group_size: How many other targets helped to refine it.
+    """
+
+    landmarks: LandmarkSet
+    template_name: str
+    target_name: str
+    settings: MatchSettings
+    intensity: str | None = None
+    pose: Pose | None = None
+    consistent_share: float | None = None
+    mapping: PointMapping | None = None
+    evidence: tuple[Mapping[str, float], ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    state: RegistrationState | None = None
+    group_size: int | None = None
+
+    def report(self) -> dict[str, Any]:
+        """All but the mapping, as JSON takes it."""
+        found = [reported(landmark) for landmark in self.landmarks]
+        for row, evidence in zip(found, self.evidence, strict=False):
+            if evidence:
+                row["evidence"] = dict(evidence)
+        pose, share = self.pose, self.consistent_share
+        report = {
+            "settings": asdict(self.settings),
+            "versions": versions(),
+            "device": devices.device_name(torch.device(self.settings.device)),
+            "template": self.template_name,
+            "target": self.target_name,
+            "intensity": self.intensity,
+            "pose": pose and {"initialization": pose.initialization, "similarity": round(pose.similarity, 4)},
+            "consistent_share": None if share is None else round(share, 4),
+            "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
+            "peak_bytes": dict(self.peak_bytes),
+            "landmarks": found,
+            "deprecated_keys": FORMER_NAMES,
+        }
+        return report if self.group_size is None else {**report, "group_size": self.group_size}
+
+    def with_positions(self, positions: Sequence[Sequence[float] | None], **changes: Any) -> MatchResult:
+        """The same with found landmarks at other places, LPS mm; `None` leaves one where it is."""
+        moved = tuple(
+            replace(landmark, position=tuple(map(float, position)))
+            if landmark.is_defined and position is not None
+            else landmark
+            for landmark, position in zip(self.landmarks, positions, strict=True)
+        )
+        return replace(self, landmarks=replace(self.landmarks, landmarks=moved), **changes)
+
+    # Until version 0.1 `match` returned the landmarks alone: for one version the result serves as them, with a warning.
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(LandmarkSet, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        _warn_of_landmarks(name)
+        return getattr(self.landmarks, name)
+
+    def __iter__(self) -> Iterator[Landmark]:
+        _warn_of_landmarks("iteration")
+        return iter(self.landmarks)
+
+    def __len__(self) -> int:
+        _warn_of_landmarks("len")
+        return len(self.landmarks)
+
+    def __getitem__(self, index: int) -> Landmark:
+        _warn_of_landmarks("indexing")
+        return self.landmarks[index]
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and PyTorch."""
+    return {
+        "deepfeatures": deepfeatures.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def reported(landmark: Landmark) -> dict[str, Any]:
+    """What the report says of a placed landmark."""
+    return {
+        "name": landmark.name,
+        "status": landmark.status,
+        **with_former_keys(landmark.scores),
+        **({"reason": landmark.reason} if landmark.reason else {}),
+    }
+
+
+def missing(landmark: Landmark, reason: str) -> Landmark:
+    """The same landmark in a target where it has not been found."""
+    return Landmark(landmark.name, None, "missing", landmark.description, reason=reason)
+
+
+def _warn_of_landmarks(what: str) -> None:
+    warnings.warn(
+        f"match() returns a MatchResult; use its .landmarks ({what} works on the result for one more version)",
+        DeprecationWarning,
+        stacklevel=3,
+    )

@@ -1,4 +1,4 @@
-"""How long each stage takes."""
+"""Seconds by stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 
-class Clock:
+class Timer:
     """Adds up seconds by stage; waits for a GPU before it looks at the time.
 
     Args:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from dask.distributed import Client, Future
 
-    from deepfeatures.pipelines.cohort_template import LookedAt
+    from deepfeatures.pipelines.cohort_template import MatchedAlone
 
 RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
 AT_WORK = Lock()  # dask gives a process several threads; they share what it keeps, which is of one scan at a time
 MEAN_ERROR = "mean_inverse_consistency_error_mm"
-REPORTED = ("together_with", "worker", "seconds", "note")  # what a worker tells of a scan
+REPORTED = ("group_size", "worker", "seconds", "note")  # what a worker tells of a scan
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Cohort:
 
     @property
     def company(self) -> Path:
-        """Where it lies what some of the scans show, see `cohort_company`."""
+        """Where it lies what some of the scans show, see `cohort_template`."""
         return self.output_dir / cohort_template.FILE
 
     @property
@@ -164,7 +164,7 @@ def _ended(
         step()
 
 
-def place_one(cohort: Cohort, scan: str, looked_at: LookedAt | None = None) -> dict:
+def place_one(cohort: Cohort, scan: str, looked_at: MatchedAlone | None = None) -> dict:
     """What a worker does: place one scan's landmarks and write them; returns who did it and how long it took."""
     import os
     import socket
@@ -178,7 +178,7 @@ def place_one(cohort: Cohort, scan: str, looked_at: LookedAt | None = None) -> d
     job = place_pipeline.Job(*given, memory_bytes=memory)
     if cohort.company.exists():
         gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
-        matcher = cohort_template.Accompanied(matcher, gathered, scan, looked_at)
+        matcher = cohort_template.CohortMatcher(matcher, gathered, scan, looked_at)
     with AT_WORK:
         (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
@@ -188,12 +188,12 @@ def place_one(cohort: Cohort, scan: str, looked_at: LookedAt | None = None) -> d
     return {
         "worker": who,
         "seconds": round(time.perf_counter() - start, 2),
-        "together_with": outcome.report.get("together_with", 0),
+        "group_size": outcome.report.get("group_size", 0),
         "note": note,
     }
 
 
-def look_at_one(cohort: Cohort, scan: str) -> LookedAt:
+def look_at_one(cohort: Cohort, scan: str) -> MatchedAlone:
     """What a worker does before: find what one scan shows around the template's points."""
     from deepfeatures.io.downsampled_reading import read_fitting
 
@@ -202,11 +202,11 @@ def look_at_one(cohort: Cohort, scan: str) -> LookedAt:
     with native_silence():
         target = read_fitting(cohort.scans[scan], memory)
     with AT_WORK:
-        return cohort_template.look_at(matcher, template, landmarks, target)
+        return cohort_template.match_alone(matcher, template, landmarks, target)
 
 
 @lru_cache(maxsize=1)
-def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.Gathered:
+def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.CohortModel:
     """Kept by each worker between scans; `written_ns` tells a file from one that was there before."""
     return cohort_template.read(path, device)
 
@@ -272,7 +272,7 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
         rows.append({**row, "failure": failures.get(scan, ""), "file": str(path)})
     columns = ["scan", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED]
     summary = pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])
-    return summary.astype({"together_with": "Int64"})
+    return summary.astype({"group_size": "Int64"})
 
 
 def _found_in(result: Path) -> dict:

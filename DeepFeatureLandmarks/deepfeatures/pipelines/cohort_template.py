@@ -1,99 +1,96 @@
-"""What some scans of a cohort show around the template's points: kept beside the results, it helps to place them all.
+"""The groupwise model of a cohort: what some targets show around the template's points, to help to place them all.
 
-Scans that are placed together help one another, see `Company`, but thousands can neither be kept nor wait for one
-another. A few of them are as good a picture of what is common to them: these are looked at once, and what they show is
-kept in one file, so that a scan's result depends neither on the order of work nor on scans that come later.
+Targets that are placed together help one another, see `GroupwiseModel`, but thousands can neither be kept nor wait for
+one another. A few of them are as good a picture of what is common to them: these are matched first, and what they show
+is kept in one file. So a target's result depends neither on the order of work nor on targets that come later.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import whole_file
-from deepfeatures.matching import Company, Matcher
-from deepfeatures.matching.guided.groupwise import FEWEST, Course
+from deepfeatures.matching import GroupwiseModel, Matcher, MatchResult
+from deepfeatures.matching.guided.groupwise import FEWEST
+from deepfeatures.matching.search import Progress, ignore
 
 FILE = "company.safetensors"
 MEMBERS = 24  # so many of 198 crops bring most of what all of them bring (`Testing/Benchmarks/cohorts.py`)
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """The company of scans that have been looked at.
+class CohortModel:
+    """The groupwise model of some targets.
 
     Args:
         members: Their names.
-        company: Of what they show.
+        group: Of what they show.
     """
 
     members: frozenset[str]
-    company: Company
+    group: GroupwiseModel
 
 
 @dataclass(frozen=True, eq=False)
-class LookedAt:
-    """A scan that has been placed alone.
+class MatchedAlone:
+    """A target that has been matched alone.
 
     Args:
-        placed: Its landmarks.
-        course: How it was matched, on the CPU; `None` where it does not show the template's anatomy.
-        report: The matcher's.
-        company: Of this scan alone, on the CPU; empty where it does not show the template's anatomy.
+        result: Its state on the CPU; without mapping.
+        group: Of this target alone, on the CPU; empty where it does not show the template's anatomy.
     """
 
-    placed: LandmarkSet
-    course: Course | None
-    report: dict
-    company: Company
+    result: MatchResult
+    group: GroupwiseModel
 
 
-def chosen_members(scans: Sequence[str]) -> list[str]:
-    """Scans to look at, evenly among all, so that they are of different people where names say whose they are.
+def chosen_members(targets: Sequence[str]) -> list[str]:
+    """Targets to match first, evenly among all, so that they are of different people where names say whose they are.
 
-    None where a scan would have too few others.
+    None where a target would have too few others.
     """
-    count = min(MEMBERS, len(scans)) if len(scans) > FEWEST else 0
-    return [scans[index * len(scans) // count] for index in range(count)]
+    count = min(MEMBERS, len(targets)) if len(targets) > FEWEST else 0
+    return [targets[index * len(targets) // count] for index in range(count)]
 
 
-def look_at(matcher: Matcher, template: Volume, landmarks: LandmarkSet, target: Volume) -> LookedAt:
-    """Place the landmarks in one scan alone, and see what it shows."""
-    company = Company()
-    placed = matcher.match(template, landmarks, target, company=company)
-    course = matcher.course and matcher.course.on("cpu")
-    return LookedAt(placed, course, matcher.last_report, company.on("cpu"))
+def match_alone(matcher: Matcher, template: Volume, landmarks: LandmarkSet, target: Volume) -> MatchedAlone:
+    """Match one target alone, and see what it shows."""
+    group = GroupwiseModel()
+    result = matcher.match(template, landmarks, target, group=group)
+    state = result.state and result.state.on("cpu")
+    return MatchedAlone(replace(result, state=state, mapping=None), group.on("cpu"))
 
 
-def gather(found: Iterable[tuple[str, LookedAt]]) -> Gathered:
-    """What scans show, by their names."""
-    company, members = Company(), set()
-    for scan, looked_at in found:
-        company.take_in(looked_at.company)
-        members.add(scan)
-    return Gathered(frozenset(members), company)
+def gather(found: Iterable[tuple[str, MatchedAlone]]) -> CohortModel:
+    """What targets show, by their names."""
+    group, members = GroupwiseModel(), set()
+    for name, alone in found:
+        group.merge(alone.group)
+        members.add(name)
+    return CohortModel(frozenset(members), group)
 
 
-def write(path: Path, gathered: Gathered) -> None:
+def write(path: Path, model: CohortModel) -> None:
     """Keep it, whole or not at all; raises `InputError` where that cannot be done."""
     from safetensors.torch import save
 
     kinds, tensors = [], {}
-    for number, (kind, (total, count)) in enumerate(gathered.company.sums.items()):
+    for number, (kind, (total, count)) in enumerate(model.group.sums.items()):
         kinds.append(kind)
         tensors |= {f"{number}.total": total.contiguous(), f"{number}.count": count}
-    metadata = {"kinds": json.dumps(kinds), "members": json.dumps(sorted(gathered.members))}
+    metadata = {"kinds": json.dumps(kinds), "members": json.dumps(sorted(model.members))}
     with whole_file(path) as draft:
         # not by save_file, whose error of a full disk is no OSError
         draft.write_bytes(save(tensors, metadata))
 
 
-def read(path: Path, device: str) -> Gathered:
+def read(path: Path, device: str) -> CohortModel:
     """What `write` has kept.
 
     Raises:
@@ -103,50 +100,48 @@ def read(path: Path, device: str) -> Gathered:
 
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata()
-            kinds, members = json.loads(said["kinds"]), json.loads(said["members"])
+            metadata = file.metadata()
+            kinds, members = json.loads(metadata["kinds"]), json.loads(metadata["members"])
             sums = {
                 _as_tuple(kind): (file.get_tensor(f"{number}.total"), file.get_tensor(f"{number}.count"))
                 for number, kind in enumerate(kinds)
             }
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path} cannot be read; delete it, and it is made anew") from error
-    return Gathered(frozenset(members), Company(sums).on(device))
+    return CohortModel(frozenset(members), GroupwiseModel(sums).on(device))
 
 
-class Accompanied:
-    """A matcher whose targets are each settled once more by what the company shows.
+class CohortMatcher:
+    """Matches one target of a cohort and refines it by the cohort's model.
 
     Args:
-        matcher: A guided one.
-        gathered: Whose company it is.
-        scan: The target's name: what it shows itself is left out of what helps it.
-        looked_at: The target, where it has been placed alone just now, so that this need not be done again.
-
-    Attributes:
-        last_report: As of the matcher, with the number of other scans that helped.
+        matcher: With a guided search.
+        model: What it shows itself of the target is left out.
+        target: The target's name.
+        alone: The target, where it has been matched alone just now, so that this need not be done again.
     """
 
-    def __init__(self, matcher: Matcher, gathered: Gathered, scan: str, looked_at: LookedAt | None = None):
-        self._matcher, self._gathered, self._scan, self._looked_at = matcher, gathered, scan, looked_at
-        self.last_report: dict = {}
+    def __init__(self, matcher: Matcher, model: CohortModel, target: str, alone: MatchedAlone | None = None):
+        self._matcher, self._model, self._target, self._alone = matcher, model, target, alone
 
-    def match(self, template: Volume, landmarks: LandmarkSet, target: Volume, **more) -> LandmarkSet:
-        """See `Matcher.match`, which also takes `more`."""
-        matcher, company = self._matcher, Company(self._gathered.company.sums)
-        if looked_at := self._looked_at:
-            placed, self.last_report = looked_at.placed, looked_at.report
-            course = looked_at.course and looked_at.course.on(matcher.settings.device)
+    def match(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        *,
+        mask: Volume | None = None,
+        progress: Progress = ignore,
+    ) -> MatchResult:
+        """See `Matcher.match`."""
+        matcher, group = self._matcher, GroupwiseModel(self._model.group.sums)
+        if self._alone:
+            result = self._alone.result
+            result = replace(result, state=result.state and result.state.on(matcher.settings.device))
         else:
-            joined = Company() if self._scan in self._gathered.members else company  # nobody joins twice
-            placed = matcher.match(template, landmarks, target, company=joined, **more)
-            course, self.last_report = matcher.course, matcher.last_report
-        others = 0
-        if course is not None and company.tells(course):
-            placed = matcher.match_again(template, landmarks, placed, target, course, company)
-            others = company.others(course)
-        self.last_report = {**self.last_report, "together_with": others}
-        return placed
+            added = GroupwiseModel() if self._target in self._model.members else group  # nobody is added twice
+            result = matcher.match(template, landmarks, target, mask=mask, progress=progress, group=added)
+        return matcher.refine_with_group(template, landmarks, target, replace(result, group_size=0), group)
 
 
 def _as_tuple(value):

@@ -57,7 +57,7 @@ def run(output_dir: str | Path = "demo-output", size: int = 128, *, matcher: Pla
         matcher = Matcher()
     started = time.perf_counter()
     with console.status(f"Placing {len(landmarks)} landmarks …"):
-        placed = matcher.match(template, landmarks, target)
+        placed = matcher.match(template, landmarks, target).landmarks
     seconds = time.perf_counter() - started
     write_landmarks(placed, folder / "placed.mrk.json")
 

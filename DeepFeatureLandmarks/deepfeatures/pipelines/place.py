@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +16,26 @@ from deepfeatures.io.downsampled_reading import read_fitting
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.native_output import native_silence
 from deepfeatures.io.volume_files import check_volume, image_stem, read_volume
+from deepfeatures.matching.guided.groupwise import GroupwiseModel
 
 if TYPE_CHECKING:
-    from deepfeatures.matching.guided.groupwise import Company, Course
+    from deepfeatures.matching.matcher import Matcher
+    from deepfeatures.matching.result import MatchResult
 
 OUTPUT_SUFFIX = ".mrk.json"
 NAMES_SHOWN = 5
 
 
-class LandmarkMatcher(Protocol):
-    """What placing asks of a matcher; `deepfeatures.Matcher` is one. For a company it takes a `Matcher`."""
+class LandmarkResult(Protocol):
+    """What placing asks of a result; `MatchResult` and `MultiTemplateResult` are such."""
 
-    last_report: dict
+    landmarks: LandmarkSet
+
+    def report(self) -> dict: ...
+
+
+class LandmarkMatcher(Protocol):
+    """What placing asks of a matcher; `Matcher` and `MultiTemplateMatcher` are such."""
 
     def match(
         self,
@@ -37,8 +44,8 @@ class LandmarkMatcher(Protocol):
         target: Volume,
         *,
         mask: Volume | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> LandmarkSet: ...
+        progress: Callable[[float], None] = ...,
+    ) -> LandmarkResult: ...
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,6 @@ def place(
     mask: Volume | None,
     matcher: LandmarkMatcher,
     progress: Callable[[int, float], None],
-    company: Company | None = None,
 ) -> Iterator[Outcome]:
     """Place the landmarks in one target after another and write each result before the next begins.
 
@@ -163,50 +169,69 @@ def place(
         landmarks: In the template.
         mask: Of the only target.
         matcher: Finds the landmarks.
-        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1; for a company,
-            whose targets have two turns, with indices of a second turn after those of the first.
-        company: Of the matcher, whose targets help one another: once all are placed, each is placed again by what all
-            show, and its result is written anew.
+        progress: Called with the index of the target and the fraction of it that is done, from 0 to 1.
     """
-    waiting: list[tuple[_Placed, Course]] = []
     for index, path in enumerate(job.targets):
         progress(index, 0.0)
 
-        def match(target: Volume, index: int = index) -> LandmarkSet:
-            together = {} if company is None else {"company": company}
-            return matcher.match(
-                template, landmarks, target, mask=mask, progress=lambda done: progress(index, done), **together
-            )
+        def match(target: Volume, index: int = index) -> LandmarkResult:
+            return matcher.match(template, landmarks, target, mask=mask, progress=lambda done: progress(index, done))
+
+        yield _placed(job, path, match).outcome
+        progress(index, 1.0)
+
+
+def place_together(
+    job: Job,
+    template: Volume,
+    landmarks: LandmarkSet,
+    matcher: Matcher,
+    progress: Callable[[int, float], None],
+) -> Iterator[Outcome]:
+    """As `place`; once all are placed, each is refined by what all show, and its result is written anew.
+
+    The outcome of a target is given twice: alone, and refined. Where refinement fails, what was found alone stands, and
+    so does a file that somebody has changed or taken away since it was written.
+
+    Args:
+        job, template, landmarks: See `place`; without a mask.
+        matcher: With a guided search.
+        progress: As of `place`; indices of the second turn follow those of the first.
+    """
+    group, waiting = GroupwiseModel(), []
+    for index, path in enumerate(job.targets):
+        progress(index, 0.0)
+
+        def match(target: Volume, index: int = index) -> MatchResult:
+            return matcher.match(template, landmarks, target, progress=lambda done: progress(index, done), group=group)
 
         found = _placed(job, path, match)
-        if found.landmarks is None:
-            yield found.outcome
-        elif company is None or matcher.course is None:
-            yield replace(found.outcome, report=matcher.last_report)
-        else:
-            waiting.append((replace(found, outcome=replace(found.outcome, report=matcher.last_report)), matcher.course))
+        yield found.outcome
+        if found.result is not None and found.result.state is not None:
+            waiting.append(found)
         progress(index, 1.0)
-    for turn, (alone, course) in enumerate(waiting, len(job.targets)):
-        yield _among_others(job, template, landmarks, alone, matcher, course, company)
+    for turn, alone in enumerate(waiting, len(job.targets)):
+        if group.is_sufficient(alone.result.state):
+            yield _refined(job, template, landmarks, alone, matcher, group)
         progress(turn, 1.0)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """What became of a target, its landmarks, `None` where it failed, and when their file was written."""
+    """What became of a target, its result, `None` where it failed, and when its file was written."""
 
     outcome: Outcome
-    landmarks: LandmarkSet | None = None
+    result: LandmarkResult | None = None
     written_ns: int = 0
 
 
-def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Placed:
+def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> _Placed:
     """A target's landmarks, found and written."""
     try:
         with native_silence():
             target = read_fitting(path, job.memory_bytes)
-        placed = match(target)
-        output = job.output_of(path)
+        result = match(target)
+        placed, output = result.landmarks, job.output_of(path)
         write_landmarks(placed, output)
     except InputError as error:
         return _Placed(Outcome(path, failure=str(error)))
@@ -216,39 +241,26 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkSet]) -> _Pl
         return _Placed(Outcome(path, failure=out_of_memory(path)))
     missing = missing_text(placed.landmarks)
     found = len(placed) - len(placed.missing)
-    outcome = Outcome(path, output, found, placed.missing, missing, note=target.note)
-    return _Placed(outcome, placed, output.stat().st_mtime_ns)
+    outcome = Outcome(path, output, found, placed.missing, missing, result.report(), note=target.note)
+    return _Placed(outcome, result, output.stat().st_mtime_ns)
 
 
-def _among_others(
-    job: Job,
-    template: Volume,
-    landmarks: LandmarkSet,
-    alone: _Placed,
-    matcher: LandmarkMatcher,
-    course: Course,
-    company: Company,
+def _refined(
+    job: Job, template: Volume, landmarks: LandmarkSet, alone: _Placed, matcher: Matcher, group: GroupwiseModel
 ) -> Outcome:
-    """A target placed again by what the others show; where that fails, what was found before stands.
+    """A target refined by what the group shows."""
+    output = alone.outcome.output
 
-    So does a file that somebody has changed or taken away since it was written.
-    """
-    if not company.tells(course):
-        return alone.outcome
-    started, output = time.perf_counter(), alone.outcome.output
-
-    def match_again(target: Volume) -> LandmarkSet:
-        placed = matcher.match_again(template, landmarks, alone.landmarks, target, course, company)
+    def refine(target: Volume) -> MatchResult:
+        result = matcher.refine_with_group(template, landmarks, target, alone.result, group)
         if not output.exists() or output.stat().st_mtime_ns != alone.written_ns:
             raise InputError(f"{output} was changed in the meantime and is left as it is")
-        return placed
+        return result
 
-    again = _placed(job, alone.outcome.target, match_again).outcome
-    if again.failure:
-        return replace(alone.outcome, note=f"placed without regard to the other targets: {again.failure}")
-    report = alone.outcome.report
-    seconds = {**report["seconds"], "together": round(time.perf_counter() - started, 4)}
-    return replace(again, report={**report, "seconds": seconds, "together_with": company.others(course)})
+    refined = _placed(job, alone.outcome.target, refine).outcome
+    if refined.failure:
+        return replace(alone.outcome, note=f"placed without regard to the other targets: {refined.failure}")
+    return refined
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,12 +6,14 @@ import json
 import platform
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import deepfeatures
 from deepfeatures.data.scores import FORMER_NAMES
 from deepfeatures.io.atomic_write import write_text
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines.place import Outcome
 
 PACKAGES = ("torch", "numpy", "scipy", "SimpleITK")
@@ -28,7 +30,7 @@ def versions() -> dict[str, str]:
     return {**found, "platform": platform.platform()}
 
 
-def write_report(path: Path, arguments: Sequence[str], settings: dict, outcomes: Sequence[Outcome]) -> None:
+def write_report(path: Path, arguments: Sequence[str], settings: MatchSettings, outcomes: Sequence[Outcome]) -> None:
     """Write the run as JSON, whole or not at all.
 
     Args:
@@ -53,7 +55,7 @@ def write_report(path: Path, arguments: Sequence[str], settings: dict, outcomes:
     content = {
         "command": shlex.join(["deepfeatures", *arguments]),
         "versions": versions(),
-        "settings": settings,
+        "settings": asdict(settings),
         "targets": targets,
         "deprecated_keys": FORMER_NAMES,
     }

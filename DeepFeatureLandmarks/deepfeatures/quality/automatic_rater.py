@@ -45,7 +45,8 @@ def place_from_others(
         path = folder / f"{target.scan}_from_{template.scan}.mrk.json"
         if not path.exists():
             known = _inside(template.landmarks, volumes[template.scan])
-            write_landmarks(matcher.match(volumes[template.scan], known, volumes[target.scan]), path)
+            result = matcher.match(volumes[template.scan], known, volumes[target.scan])
+            write_landmarks(result.landmarks, path)
         found = Annotation(target.scan, f"{target.scan}_from_{template.scan}", read_landmarks(path))
         placed.setdefault(target.scan, []).append(found)
         progress((number + 1) / len(pairs))

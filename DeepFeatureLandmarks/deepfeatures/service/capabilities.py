@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deepfeatures.matching import devices
-from deepfeatures.matching.settings import GUIDED
+from deepfeatures.matching.settings import BEST_GUIDED, DEVICES
 from deepfeatures.networks import catalog
 from deepfeatures.pipelines.run_report import versions
 
@@ -16,7 +16,7 @@ def describe() -> dict[str, Any]:
     return {
         "versions": versions(),
         "devices": ["auto", *available_devices()],
-        "best": dict(zip(("network", "layer", "patch_size"), GUIDED, strict=True)),
+        "best": dict(zip(("network", "layer", "patch_size"), BEST_GUIDED, strict=True)),
         "networks": [_network(name) for name in catalog.names()],
     }
 
@@ -24,7 +24,7 @@ def describe() -> dict[str, Any]:
 def available_devices() -> list[str]:
     """Devices that PyTorch can use here."""
     found = []
-    for name in devices.DEVICES:
+    for name in DEVICES:
         if name != "auto":
             try:
                 devices.choose_device(name)

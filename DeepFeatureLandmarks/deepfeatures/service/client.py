@@ -1,7 +1,7 @@
 """The other end of the worker: sends requests, never blocks, survives the worker's death.
 
 client = WorkerClient()
-request = client.match(template, landmarks, target, PlaceSettings())
+request = client.match(template, landmarks, target, MatchSettings())
 event = client.wait(request)            # or: for event in client.poll(), from a timer
 client.close()
 """
@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.process_tree import end_tree, popen_arguments
 from deepfeatures.service.protocol import (
     VOLUMES_KEPT,
     Event,
-    PlaceSettings,
     VolumeArray,
     landmarks_from_json,
     landmarks_to_json,
@@ -94,21 +94,21 @@ class WorkerClient:
         """Ask for versions, devices and networks."""
         return self._request("hello", {}, {})
 
-    def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:
+    def encode(self, template: VolumeArray, target: VolumeArray, settings: MatchSettings) -> int:
         """Let the worker read the pair and warm up ahead of the first `match`."""
         return self._request("encode", {"settings": asdict(settings)}, {"template": template, "target": target})
 
-    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: PlaceSettings) -> int:
+    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: MatchSettings) -> int:
         """Place landmarks of the template in the target."""
         message = {"settings": asdict(settings), "landmarks": landmarks_to_json(landmarks)}
         return self._request("match", message, {"template": template, "target": target})
 
-    def activations(self, volume: VolumeArray, landmark: Landmark, settings: PlaceSettings, patch_size: int) -> int:
+    def activations(self, volume: VolumeArray, landmark: Landmark, settings: MatchSettings, patch_size: int) -> int:
         """All channels of a layer for the patch around a landmark."""
         message = {"settings": asdict(settings), "landmark": asdict(landmark), "patch_size": patch_size}
         return self._request("activations", message, {"volume": volume})
 
-    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: PlaceSettings) -> int:
+    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: MatchSettings) -> int:
         """Feature distance of a template's landmark to every place in the target."""
         message = {"settings": asdict(settings), "landmark": asdict(landmark)}
         return self._request("distances", message, {"template": template, "target": target})

@@ -8,6 +8,7 @@ in the client's private folder.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,41 +17,9 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.matching.settings import MatchSettings
 
 VOLUMES_KEPT = 4  # by the worker in memory and by the client on disk: two pairs
-
-
-@dataclass(frozen=True)
-class PlaceSettings:
-    """How landmarks are searched: the arguments of `deepfeatures.Matcher`; `None` leaves the choice to it.
-
-    With everything left out, a run does what `deepfeatures place` does without options.
-
-    Args:
-        network: A name that `hello` lists.
-        layer: One of its layers.
-        patch_size: Edge of the compared cube in voxels, 4 or more.
-        search: `"guided"`, `"dense"` or `"patch"`.
-        search_radius_mm: In mm, greedy searches only.
-        pose: `"auto"`, `"centres"`, `"world"` or `"any"`.
-        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
-        precision: `"auto"`, `"float32"` or `"bfloat16"`.
-        seed: Draws the kernels of random networks.
-    """
-
-    network: str | None = None
-    layer: str | None = None
-    patch_size: int | None = None
-    search: str | None = None
-    search_radius_mm: float | None = None
-    pose: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
-
-    def given(self) -> dict[str, Any]:
-        """The arguments of `Matcher` that are not left to it."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,3 +100,10 @@ def landmarks_from_json(messages: Iterable[dict[str, Any]]) -> LandmarkSet:
         position = message["position"]
         landmarks.append(Landmark(**{**message, "position": None if position is None else tuple(position)}))
     return LandmarkSet(tuple(landmarks))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PlaceSettings":
+        warnings.warn("PlaceSettings is now deepfeatures.MatchSettings", DeprecationWarning, stacklevel=2)
+        return MatchSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

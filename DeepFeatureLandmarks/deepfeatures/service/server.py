@@ -23,10 +23,10 @@ import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.process_tree import lower_priority, watch_parent
 from deepfeatures.service.protocol import (
     VOLUMES_KEPT,
-    PlaceSettings,
     landmarks_from_json,
     landmarks_to_json,
     volume_from_json,
@@ -119,10 +119,10 @@ class Worker:
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
         tell.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
-        placed = matcher.match(
-            template, landmarks, target, progress=lambda done: tell.progress(done, text), settling=tell.settling
+        result = matcher.match(
+            template, landmarks, target, progress=lambda done: tell.progress(done, text), interim=tell.settling
         )
-        return {"landmarks": landmarks_to_json(placed), "report": matcher.last_report}
+        return {"landmarks": landmarks_to_json(result.landmarks), "report": result.report()}
 
     def _activations(self, message: dict, tell: Teller) -> dict:
         from deepfeatures.features.activations import activation_maps
@@ -157,8 +157,8 @@ class Worker:
     def _matcher(self, message: dict) -> Matcher:
         from deepfeatures.matching import Matcher
 
-        given = PlaceSettings(**message["settings"]).given()
-        return self._matchers.get(tuple(given.items()), lambda: Matcher(**given))
+        settings = MatchSettings(**message["settings"])
+        return self._matchers.get(settings, lambda: Matcher(settings))
 
     def _volume(self, message: dict) -> Volume:
         import torch

@@ -106,10 +106,10 @@ def block_distances(
     blocks = sample(first[None], places.reshape(1, -1, 3).mT)[0].unflatten(1, (count, *mask.shape)).movedim(1, 0) * mask
     window = cube(settings.radius + settings.search_radius, first.device).flip(-1)
     z, y, x = (starts[:, None].long() + window).unbind(-1)
-    windows = second.flatten(1)[:, ((z * size + y) * size + x).flatten()].reshape(channels, count, *(edge,) * 3)
+    extract_windows = second.flatten(1)[:, ((z * size + y) * size + x).flatten()].reshape(channels, count, *(edge,) * 3)
     # |a - b|² = |a|² + |b|² - 2 a·b, summed over the block by a convolution.
-    squares = F.conv3d(windows.square().sum(0)[:, None], mask[None, None], dilation=STEP)[:, 0]
-    groups = windows.movedim(1, 0).reshape(1, -1, *(edge,) * 3)
+    squares = F.conv3d(extract_windows.square().sum(0)[:, None], mask[None, None], dilation=STEP)[:, 0]
+    groups = extract_windows.movedim(1, 0).reshape(1, -1, *(edge,) * 3)
     products = F.conv3d(groups, blocks, groups=count, dilation=STEP)[0]
     own = blocks.square().sum((1, 2, 3, 4))[:, None, None, None]
     return (own + squares - 2 * products).flatten(1) / mask.sum()

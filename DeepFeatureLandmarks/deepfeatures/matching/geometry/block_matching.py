@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.geometry.cross_correlation import cross_correlate
-from deepfeatures.matching.geometry.sampling import sample, windows
+from deepfeatures.matching.geometry.sampling import extract_windows, sample
 
 # What lies beyond the target weighs so much in a block, as if it were as unlike as the point's blocks are on average:
 # lest the little that is covered decide.
@@ -105,13 +105,16 @@ def distances_of_blocks(
 
     # |t - s|² = -2 (t·s - |s|² / 2 - |t|² / 2), summed over the patch without ever holding the patches.
     def of_whole(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        seen = windows(target, there, radius)
+        seen = extract_windows(target, there, radius)
         alike = cross_correlate(torch.cat([seen, _half(seen)], -1), kernels(_with_ones(wanted)), step)
         alike += (_half(wanted)[..., 0] @ weights)[:, None, None, None]
         return alike.mul_(-2 / (channels * weights.sum())).clamp_(min=0)
 
     def of_part(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        seen, within = windows(target, there, radius), windows(covered[..., None], there, radius).round_()
+        seen, within = (
+            extract_windows(target, there, radius),
+            extract_windows(covered[..., None], there, radius).round_(),
+        )
         own = _half(wanted)
         seen = _with_ones(torch.cat([seen, _half(seen)], -1)).mul_(within)
         alike = cross_correlate(seen, kernels(torch.cat([_with_ones(wanted), own], -1)), step)
@@ -142,7 +145,7 @@ def _with_ones(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _all_covered(covered: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
-    """Whether all that `windows` reads around points `(N, 3)` is 1 in `covered` `(D, H, W)`: shape `(N,)`."""
+    """Whether all that `extract_windows` reads around points `(N, 3)` is 1 in `covered` `(D, H, W)`: shape `(N,)`."""
     if covered.all():
         return torch.ones(len(middles), dtype=torch.bool, device=middles.device)
     gaps = F.pad((covered == 0).int(), (1, 0) * 3)

@@ -10,7 +10,7 @@ from deepfeatures.matching.geometry.sampling import edge_strength
 BORDER = 2  # voxels along the faces of a volume that hold no keypoints
 
 
-def strong_keypoints(image: torch.Tensor) -> torch.Tensor:
+def detect_keypoints(image: torch.Tensor) -> torch.Tensor:
     """Places spread over the volume where structure is strongest.
 
     Local maxima of the smallest eigenvalue-like corner measure would be sparse in smooth anatomy; local maxima of the
@@ -20,7 +20,7 @@ def strong_keypoints(image: torch.Tensor) -> torch.Tensor:
         image: One level of the template, `(D, H, W)`.
 
     Returns:
-        Voxel coordinates `(n, 3)` in x, y, z; take some of them `evenly`.
+        Voxel coordinates `(n, 3)` in x, y, z; take some of them `subsample`.
     """
     strength = edge_strength(image, 1.0)
     inside = torch.zeros_like(strength, dtype=torch.bool)
@@ -33,6 +33,6 @@ def strong_keypoints(image: torch.Tensor) -> torch.Tensor:
     return (peaks & inside & (strength > threshold)).nonzero().flip(-1).float()
 
 
-def evenly(rows: torch.Tensor, most: int) -> torch.Tensor:
+def subsample(rows: torch.Tensor, most: int) -> torch.Tensor:
     """At most so many of the rows, from the first to the last."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most), device=rows.device).round().long()]

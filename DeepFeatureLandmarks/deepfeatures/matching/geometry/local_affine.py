@@ -1,4 +1,4 @@
-"""What points around a place foretell of its displacement: an affine map fitted to theirs, the near ones first."""
+"""What neighbouring points predict for a place: an affine map fitted to their displacements, weighted by distance."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-# Variance of the points around, in squared reaches, below which they tell less of a gradient than of a mean.
+# Variance of the points around, in squared sigmaes, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
 AGREEING = 2.0  # voxels from what the others foretell at which a point counts half
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
+class LocalAffineModel:
     """An affine map of positions to values for each of Q places.
 
     Args:
@@ -28,8 +28,8 @@ class Maps:
     gradient: torch.Tensor
 
     @classmethod
-    def fitted(cls, points: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, reach: float) -> Maps:
-        """See `foretold`."""
+    def fit(cls, points: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, sigma: float) -> LocalAffineModel:
+        """See `predict`."""
         # Everything that is to be added up in one matrix: tables of weights are large, and read once.
         each = torch.cat([points, values], 1)
         products = (points[:, :, None] * each[:, None]).flatten(1)
@@ -38,7 +38,7 @@ class Maps:
         means = sums[:, 1:] / total.clamp(min=1e-12)
         middle, mean = means[:, :3], means[:, 3:6]
         covariance = means[:, 6:].unflatten(1, (3, 6)) - middle[:, :, None] * means[:, None, :6]
-        damped = covariance[..., :3] + DAMPING * reach**2 * torch.eye(3, device=points.device)
+        damped = covariance[..., :3] + DAMPING * sigma**2 * torch.eye(3, device=points.device)
         return cls(total, middle, mean, torch.linalg.solve(damped, covariance[..., 3:]))
 
     def at(self, places: torch.Tensor) -> torch.Tensor:
@@ -46,12 +46,12 @@ class Maps:
         return self.mean + ((places - self.middle)[:, None] @ self.gradient)[:, 0]
 
 
-def foretold(
+def predict(
     points: torch.Tensor,
     values: torch.Tensor,
     weights: torch.Tensor,
     at: torch.Tensor,
-    reach: float,
+    sigma: float,
     otherwise: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
     """What affine maps fitted to values are at places.
@@ -61,21 +61,21 @@ def foretold(
         values: `(N, 3)`.
         weights: Of the points for each place, `(Q, N)`.
         at: Places, `(Q, 3)`.
-        reach: How far the points lie apart where they tell as much of a gradient as of a mean.
+        sigma: How far the points lie apart where they tell as much of a gradient as of a mean.
         otherwise: What is foretold of places whose weights are all zero, `(Q, 3)`.
 
     Returns:
         `(Q, 3)`.
     """
-    maps = Maps.fitted(points, values, weights, reach)
-    return torch.where(maps.total > 1e-12, maps.at(at), otherwise)
+    model = LocalAffineModel.fit(points, values, weights, sigma)
+    return torch.where(model.total > 1e-12, model.at(at), otherwise)
 
 
-def nearness(here: torch.Tensor, points: torch.Tensor, reach: float) -> torch.Tensor:
+def gaussian_weights(here: torch.Tensor, points: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian weights of points `(N, 3)` seen from places `(Q, 3)`: shape `(Q, N)`."""
-    return torch.exp(-(torch.cdist(here, points) ** 2) / (2 * reach**2))
+    return torch.exp(-(torch.cdist(here, points) ** 2) / (2 * sigma**2))
 
 
-def agreement(values: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+def robust_weights(values: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """How much each displacement counts, `(N,)`, 0 to 1: less, the further it is from what the others foretell."""
     return 1 / (1 + ((values - expected).norm(dim=1) / AGREEING) ** 2)

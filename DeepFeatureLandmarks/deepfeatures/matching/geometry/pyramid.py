@@ -1,17 +1,18 @@
-"""One frame for both volumes: millimetres along the template's axes, in which every level of resolution is sampled."""
+"""Image pyramids: both volumes smoothed and resampled, at every spacing, on grids in template millimetres."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
-from deepfeatures.matching.geometry.displacement_field import Bend
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.sampling import apply_affine, smooth
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
@@ -19,7 +20,7 @@ KEPT_BYTES = 512 << 20  # of what a pyramid keeps, the last used first
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
+class Image:
     """A volume made ready for sampling.
 
     Its own millimetres run along its axes from its first voxel.
@@ -61,7 +62,7 @@ class Scan:
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class SamplingGrid:
     """A box of cubic voxels in the template's millimetres.
 
     Args:
@@ -77,13 +78,13 @@ class Lattice:
     @classmethod
     def around(
         cls,
-        template: Scan,
+        template: Image,
         spacing_mm: float,
         points: torch.Tensor | None = None,
         margin_mm: float = 0.0,
         beyond_mm: float = 0.0,
     ):
-        """The lattice over the whole template, or over the part of it that lies near the points, and so far beyond."""
+        """The grid over the whole template, or over the part of it that lies near the points, and so far beyond."""
         first = (spacing_mm - template.spacing) / 2
         count, beyond = (template.extent / spacing_mm).floor().clamp(min=1), round(beyond_mm / spacing_mm)
         low, high = torch.full_like(first, -beyond), count - 1 + beyond
@@ -99,68 +100,72 @@ class Lattice:
     def to_mm(self, voxels: torch.Tensor) -> torch.Tensor:
         return voxels * self.spacing_mm + self.origin
 
-    def seen_in(self, scan: Scan, pose: torch.Tensor, bend: Bend | None = None) -> torch.Tensor:
-        """Where its voxels, displaced by the bend, lie in a scan through `pose` `(4, 4)`, template mm to the scan's.
+    def grid_in(self, image: Image, pose: torch.Tensor, field: DisplacementField | None = None) -> torch.Tensor:
+        """Where its voxels, displaced by the field and moved by `pose` `(4, 4)`, lie in an image.
 
         Returns:
-            `(3, D, H, W)`, x, y and z from -1 to 1 between the ends of the scan.
+            `(3, D, H, W)`, x, y and z from -1 to 1 between the ends of the image.
         """
-        scale = 2 / scan.extent
+        scale = 2 / image.extent
         axes = scale[:, None] * pose[:3, :3] * self.spacing_mm  # a step along x, y, z
-        first = scale * (apply_affine(pose, self.origin) + scan.spacing / 2) - 1
+        first = scale * (apply_affine(pose, self.origin) + image.spacing / 2) - 1
         z, y, x = (
             axis[:, None] * torch.arange(count, device=pose.device)
             for axis, count in zip(axes.T.flip(0), self.shape, strict=True)
         )
         found = (first[:, None] + z)[:, :, None, None] + y[:, None, :, None] + x[:, None, None]
-        return found if bend is None else found + torch.einsum("ab,bzyx->azyx", axes, bend.field)
+        return found if field is None else found + torch.einsum("ab,bzyx->azyx", axes, field.vectors)
 
 
-def enlargement(pose: torch.Tensor) -> float:
+def scale_factor(pose: torch.Tensor) -> float:
     """By how much lengths grow through a pose `(4, 4)`, on average over all directions."""
     return float(pose[:3, :3].det().abs()) ** (1 / 3)
 
 
-class Pyramid:
-    """A scan smoothed once for each spacing at which it is sampled."""
+class ImagePyramid:
+    """An image smoothed once for each spacing at which it is sampled. Safe between threads."""
 
-    def __init__(self, scan: Scan):
-        self.scan = scan
+    def __init__(self, image: Image):
+        self.image = image
         self._smoothed: dict[float, torch.Tensor] = {}
-        self._own: dict[tuple, torch.Tensor] = {}  # the last used last
+        self._cached: dict[tuple, torch.Tensor] = {}  # the last used last
+        self._lock = Lock()
 
-    def view(
-        self, on: Lattice, pose: torch.Tensor | None = None, bend: Bend | None = None
+    def resample(
+        self, grid: SamplingGrid, pose: torch.Tensor | None = None, field: DisplacementField | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a lattice of the template shows of the scan, bent first and then seen through `pose` `(4, 4)`.
+        """The image on a grid in template millimetres, displaced by the field first, then by `pose` `(4, 4)`.
 
         Args:
-            pose: Template mm to own mm; the lattice is the scan's own where `None`.
+            pose: Template mm to own mm; the grid is in the image's own mm where `None`.
 
         Returns:
-            Intensities `(D, H, W)`, and which of them are of the scan and not replicated beyond it.
+            Intensities `(D, H, W)`, and which of them are of the image and not replicated beyond it.
         """
-        pose = torch.eye(4, device=on.origin.device) if pose is None else pose
+        pose = torch.eye(4, device=grid.origin.device) if pose is None else pose
         # In steps, so that people's sizes do not ask for smoothing of their own.
-        spacing_mm = on.spacing_mm * 2 ** (round(2 * math.log2(max(enlargement(pose), 1e-3))) / 2)
+        spacing_mm = grid.spacing_mm * 2 ** (round(2 * math.log2(max(scale_factor(pose), 1e-3))) / 2)
         if spacing_mm not in self._smoothed:
-            ratios = (spacing_mm / self.scan.spacing).tolist()
+            ratios = (spacing_mm / self.image.spacing).tolist()
             # The Gaussian that turns a point spread of one voxel into one of the coarser voxel.
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
-            self._smoothed[spacing_mm] = smooth(self.scan.voxels[None], sigma)
-        places, image = on.seen_in(self.scan, pose, bend), self._smoothed[spacing_mm]
-        seen = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
-        return seen[0, 0], (places.abs() <= 1).all(0)
+            self._smoothed[spacing_mm] = smooth(self.image.voxels[None], sigma)
+        places, image = grid.grid_in(self.image, pose, field), self._smoothed[spacing_mm]
+        resampled = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
+        return resampled[0, 0], (places.abs() <= 1).all(0)
 
-    def own(self, on: Lattice, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
-        """What is made of the scan's own intensities on a lattice, `(D, H, W)`; these where nothing is to be made.
+    def cached(self, grid: SamplingGrid, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
+        """What is made of the image's own intensities on a grid, `(D, H, W)`; these where nothing is to be made.
 
         A template is asked for the same for many poses and targets, so it is kept: do not change it.
         """
-        key = (make, on.spacing_mm, tuple(on.origin.tolist()), on.shape)
-        if key not in self._own:
-            self._own[key] = self.view(on)[0] if make is None else make(self.own(on))
-        made = self._own[key] = self._own.pop(key)
-        while len(self._own) > 1 and sum(kept.nbytes for kept in self._own.values()) > KEPT_BYTES:
-            del self._own[next(iter(self._own))]
+        key = (make, grid.spacing_mm, tuple(grid.origin.tolist()), grid.shape)
+        with self._lock:
+            made = self._cached.pop(key, None)
+        if made is None:
+            made = self.resample(grid)[0] if make is None else make(self.cached(grid))
+        with self._lock:
+            self._cached[key] = made
+            while len(self._cached) > 1 and sum(kept.nbytes for kept in self._cached.values()) > KEPT_BYTES:
+                del self._cached[next(iter(self._cached))]
         return made

@@ -54,7 +54,7 @@ def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return sum(slope.square() for slope in torch.gradient(smooth(image[None], sigma)[0], dim=axes)).sqrt()
 
 
-def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
+def normalized_coordinates(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
     """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` has them: -1 to 1 between centres."""
     size = torch.tensor(tuple(shape)[-3:][::-1], device=points.device, dtype=points.dtype)
     return 2 * points / (size - 1).clamp(min=1) - 1
@@ -62,12 +62,12 @@ def normalised(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> tor
 
 def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Trilinear values of `image` `(C, D, H, W)` at `points` `(..., 3)`: shape `(..., C)`; borders are replicated."""
-    grid = normalised(points, image.shape).reshape(1, 1, 1, -1, 3)
+    grid = normalized_coordinates(points, image.shape).reshape(1, 1, 1, -1, 3)
     values = F.grid_sample(image[None], grid, align_corners=True, padding_mode="border")
     return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
 
 
-def windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
+def extract_windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
     """What `sample` finds on the cubes of whole voxels around points, from rows that are read whole: much faster.
 
     Args:
@@ -93,7 +93,7 @@ def windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Te
     return found
 
 
-def lattice(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+def voxel_coordinates(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
     """The `(x, y, z)` coordinates of each voxel of a `(D, H, W)` grid: shape `(D, H, W, 3)`."""
     axes = [torch.arange(n, device=device, dtype=torch.float32) for n in shape]
     z, y, x = torch.meshgrid(*axes, indexing="ij")

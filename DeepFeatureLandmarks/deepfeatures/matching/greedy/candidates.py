@@ -86,7 +86,7 @@ def in_mask(mask: Volume, grid: Volume) -> Candidates:
     return _tight(allowed)
 
 
-def both(ball: Candidates | None, mask: Candidates) -> Candidates | None:
+def intersect(ball: Candidates | None, mask: Candidates) -> Candidates | None:
     """Voxels that are in the ball and in the mask."""
     marked = ball and mask.part(ball.box)
     if not marked:

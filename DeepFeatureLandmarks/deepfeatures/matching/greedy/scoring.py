@@ -15,7 +15,8 @@ from deepfeatures.features.receptive_window import Box, crop_with_margins, withi
 from deepfeatures.matching.greedy.candidates import Candidates
 from deepfeatures.matching.greedy.descriptors import patch_templates
 from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.timing import Clock
+from deepfeatures.matching.search import Progress
+from deepfeatures.matching.timing import Timer
 
 PATCHES_AT_A_TIME = 64
 MAPS_BYTES = 256 << 20  # distance maps of landmarks that are compared in one go
@@ -23,11 +24,9 @@ WORTH_SPLITTING = 0.8  # two halves are searched one after the other where they 
 ENCODING = 0.7  # about the part of the time that encoding takes, for progress
 TIE = 1e-6  # of the template's own squared norm: float32 cannot tell distances apart that are closer
 
-Progress = Callable[[float], None]  # takes the fraction done, 0 to 1
-
 
 @dataclass(frozen=True)
-class Scores:
+class CandidateScores:
     """Distances of one landmark to some of its candidates.
 
     Args:
@@ -42,7 +41,7 @@ class Scores:
 
 
 @dataclass
-class Nearest:
+class BestCandidate:
     """The best candidate so far.
 
     Args:
@@ -57,7 +56,7 @@ class Nearest:
     voxel: tuple[int, int, int] | None = None
     squared: float = float("inf")
 
-    def add(self, scores: Scores) -> None:
+    def add(self, scores: CandidateScores) -> None:
         """Keep the best of what was known and `scores`."""
         tied = scores.squared <= min(float(scores.squared.min()), self.squared) + self.tie
         voxels, squared = scores.voxels[tied], scores.squared[tied]
@@ -68,12 +67,12 @@ class Nearest:
         self.voxel, self.squared = tuple(voxels[best].tolist()), float(squared[best])
 
 
-def nearest(
-    scores: Iterable[Scores],
+def best_candidates(
+    scores: Iterable[CandidateScores],
     templates: torch.Tensor,
     starts: np.ndarray,
-    so_far: Callable[[list[Nearest]], None] = lambda _: None,
-) -> list[Nearest]:
+    so_far: Callable[[list[BestCandidate]], None] = lambda _: None,
+) -> list[BestCandidate]:
     """The candidate of least distance for every landmark; of equal ones, the one nearest its start.
 
     Args:
@@ -83,7 +82,7 @@ def nearest(
         so_far: Called with what is known after each part of the scores.
     """
     ties = (templates.flatten(1).square().sum(1) * TIE).tolist()
-    found = [Nearest(torch.from_numpy(start), tie) for start, tie in zip(starts, ties, strict=True)]
+    found = [BestCandidate(torch.from_numpy(start), tie) for start, tie in zip(starts, ties, strict=True)]
     for part in scores:
         found[part.landmark].add(part)
         so_far(found)
@@ -97,9 +96,9 @@ def dense_scores(
     candidates: Sequence[Candidates | None],
     *,
     memory_bytes: int,
-    clock: Clock,
+    timer: Timer,
     progress: Progress,
-) -> Iterator[Scores]:
+) -> Iterator[CandidateScores]:
     """Distances from features that are computed once for all voxels.
 
     Args:
@@ -108,7 +107,7 @@ def dense_scores(
         templates: From `dense_templates`.
         candidates: One for each landmark; `None` where it has none.
         memory_bytes: For features and for encoding; a region that needs more is searched block by block.
-        clock: Counts the seconds of `encode` and `match`.
+        timer: Counts the seconds of `encode` and `match`.
         progress: Called with the fraction done.
     """
     window = features.window
@@ -122,11 +121,11 @@ def dense_scores(
             progress((done + fraction) / len(blocks))
 
         held = within(window.seen_from(block), voxels.shape)
-        with clock.stage("encode"):
+        with timer.stage("encode"):
             seen = _encode(features, voxels, held, memory_bytes // 2, report)
         groups = list(_alike([part and part.part(block) for part in candidates]))
         for count, (box, members) in enumerate(groups, 1):
-            with clock.stage("match"):
+            with timer.stage("match"):
                 around, margins = crop_with_margins(seen, held, window.seen_from(box))
                 sought = templates[list(members)]
                 if features.averaged:
@@ -135,7 +134,7 @@ def dense_scores(
                     maps = distance_maps(sought, around, window.stride, margins=margins)
                 maps = maps.cpu()
             for distances, (landmark, part) in zip(maps, members.items(), strict=True):
-                yield Scores(landmark, part.voxels, distances[part.allowed])
+                yield CandidateScores(landmark, part.voxels, distances[part.allowed])
             report(ENCODING + (1 - ENCODING) * count / len(groups))
 
 
@@ -145,9 +144,9 @@ def patch_scores(
     templates: torch.Tensor,
     candidates: Sequence[Candidates | None],
     *,
-    clock: Clock,
+    timer: Timer,
     progress: Progress,
-) -> Iterator[Scores]:
+) -> Iterator[CandidateScores]:
     """Distances from patches that are cut at every candidate, scaled and encoded each for itself, as in the paper.
 
     A patch that several landmarks compare with is encoded once. Arguments are those of `dense_scores`, with the
@@ -160,14 +159,14 @@ def patch_scores(
     everything = wanted.nonzero()
     done = 0
     for chunk in everything.split(PATCHES_AT_A_TIME):
-        with clock.stage("encode"):
+        with timer.stage("encode"):
             maps = patch_templates(features, voxels, chunk)
-        with clock.stage("match"):
+        with timer.stage("match"):
             squared = torch.stack([(maps - template).square_().flatten(1).sum(1) for template in templates]).cpu()
         for landmark, part in enumerate(candidates):
             mine = part.holds(chunk) if part else torch.zeros(len(chunk), dtype=torch.bool)
             if mine.any():
-                yield Scores(landmark, chunk[mine], squared[landmark][mine])
+                yield CandidateScores(landmark, chunk[mine], squared[landmark][mine])
         done += len(chunk)
         progress(done / len(everything))
 

@@ -1,4 +1,4 @@
-"""One level of settling: both volumes on a lattice, the target bent to the template by what the level before found."""
+"""One level of the guided search: template and resampled target on one grid, and block matching between them."""
 
 from __future__ import annotations
 
@@ -7,125 +7,151 @@ from dataclasses import dataclass
 import torch
 
 from deepfeatures.matching.geometry.block_matching import ball, blocks_at, distances_of_blocks, emphasis
-from deepfeatures.matching.geometry.displacement_field import Bend
-from deepfeatures.matching.geometry.pyramid import Lattice
-from deepfeatures.matching.guided.regularization import Relaxed, relax
-from deepfeatures.matching.guided.settings import GuidedSettings, SettleLevel
-from deepfeatures.matching.pose.similarity import Pair
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
+from deepfeatures.matching.geometry.pyramid import SamplingGrid
+from deepfeatures.matching.guided.regularization import RegularizedMatch, regularize
+from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
+from deepfeatures.matching.pose.similarity import ImagePair
 
 DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contrasts share
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class Points:
+    """What is matched. Positions are in template millimetres.
+
+    Args:
+        positions: Landmarks, then keypoints, `(N, 3)`.
+        landmarks: How many of them are landmarks.
+        finest_mm: The finest spacing, the unit of all settings that are lengths.
+    """
+
+    positions: torch.Tensor
+    landmarks: int
+    finest_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationLevel:
     """Lengths are in voxels of the level unless they say mm.
 
     Args:
         spacing_mm: Of the level.
-        image: Intensities of the template, `(D, H, W)`.
-        features, seen: Of the template, and of the target seen through pose and bend, `(C, D, H, W)`.
+        template: Intensities of the template, `(D, H, W)`.
+        template_features: Of the template, `(C, D, H, W)`.
+        target_features: Of the target, resampled through pose and displacement field, `(C, D, H, W)`.
         covered: 1 where the target's features are of its voxels, 0 beyond, `(D, H, W)`.
-        bend: By which the target is bent.
-        here: Landmarks, then keypoints, in the template, `(N, 3)`.
+        field: Through which the target was resampled.
+        points: Landmarks, then keypoints, in the template, `(N, 3)`.
         landmarks: How many of them are landmarks.
         patch, weights: Offsets on which blocks are compared, and how much each counts, `(K, 3)` and `(K,)`.
-        tensions, reach, landmarks_reach: See `relax`.
+        regularization_weights, sigma, landmarks_sigma: See `regularize`.
     """
 
     spacing_mm: float
-    image: torch.Tensor
-    features: torch.Tensor
-    seen: torch.Tensor
+    template: torch.Tensor
+    template_features: torch.Tensor
+    target_features: torch.Tensor
     covered: torch.Tensor
-    bend: Bend
-    here: torch.Tensor
+    field: DisplacementField
+    points: torch.Tensor
     landmarks: int
     patch: torch.Tensor
     weights: torch.Tensor
-    tensions: tuple[float, ...]
-    reach: float
-    landmarks_reach: float
+    regularization_weights: tuple[float, ...]
+    sigma: float
+    landmarks_sigma: float
 
-    def settle(self, blocks: torch.Tensor, displacements_mm: torch.Tensor, search_radius: int) -> Relaxed:
-        """Where blocks `(N, K, C)` settle around where points have come to lie, `(N, 3)` mm in the template's frame."""
-        moved = displacements_mm / self.spacing_mm - self.bend.at(self.here)  # as it is left to find
+    def match(self, blocks: torch.Tensor, displacements_mm: torch.Tensor, search_radius: int) -> RegularizedMatch:
+        """Match blocks `(N, K, C)` around where points have been displaced to so far, `(N, 3)` template mm."""
+        left = displacements_mm / self.spacing_mm - self.field.at(self.points)
         distances = distances_of_blocks(
-            blocks, self.seen, self.here + moved, search_radius, self.patch, self.weights, self.covered
+            blocks,
+            self.target_features,
+            self.points + left,
+            search_radius,
+            self.patch,
+            self.weights,
+            self.covered,
         )
-        return relax(
+        return regularize(
             distances,
-            self.here,
-            moved,
-            tensions=self.tensions,
-            reach=self.reach,
+            self.points,
+            left,
+            weights=self.regularization_weights,
+            sigma=self.sigma,
             landmarks=self.landmarks,
-            landmarks_reach=self.landmarks_reach,
+            landmarks_sigma=self.landmarks_sigma,
         )
 
     def displacements_mm(self, found: torch.Tensor) -> torch.Tensor:
-        """In the template's frame, of those found in the bent target, `(N, 3)`."""
-        return (found + self.bend.at(self.here + found)) * self.spacing_mm
+        """In template mm, of displacements `(N, 3)` found in the resampled target."""
+        return (found + self.field.at(self.points + found)) * self.spacing_mm
 
     def blocks_of_template(self) -> torch.Tensor:
         """Features around the points, `(N, K, C)`."""
-        return blocks_at(self.features, self.here, self.patch)
+        return blocks_at(self.template_features, self.points, self.patch)
 
     def blocks_of_target(self, found: torch.Tensor) -> torch.Tensor:
-        """Features around where the points lie in the bent target, displaced by `(N, 3)`: shape `(N, K, C)`."""
-        return blocks_at(self.seen, self.here + found, self.patch)
+        """Features around the points displaced by `(N, 3)` in the resampled target, `(N, K, C)`."""
+        return blocks_at(self.target_features, self.points + found, self.patch)
 
 
-def set_stage(
-    pair: Pair,
+def build_level(
+    pair: ImagePair,
     pose: torch.Tensor,
-    every: torch.Tensor,
-    landmarks: int,
-    displacements: torch.Tensor,
-    level: SettleLevel,
-    levels: list[SettleLevel],
-    unit: float,
+    points: Points,
+    displacements_mm: torch.Tensor,
+    level: LevelSettings,
     settings: GuidedSettings,
-) -> Stage:
-    """One of the levels, for points that have been displaced so far, in mm of the template's frame, `(N, 3)`."""
-    template, target, spacing = pair.template, pair.target, level.spacing * unit
-    bent = level != levels[0] and settings.bend
-    reached = sum(level.search_radii) * spacing
-    if not bent:  # else what was found lies in the bend
-        reached += float(displacements.abs().max())
-    on = Lattice.around(template.scan, spacing, every, reached + (level.patch_radius + 3) * spacing, reached)
-    image, features = template.own(on), template.own(on, pair.encode)
-    here, among_all = on.to_voxels(every), settings.reach * unit / spacing
-    bend = Bend.none(on.shape, every.device)
-    if bent:
-        bend = Bend.through(here, displacements / spacing, among_all, on.shape)
-    scene, covered = target.view(on, pose, bend)
+) -> RegistrationLevel:
+    """A level for points that have been displaced so far.
+
+    Args:
+        pose: Template millimetres to target millimetres, `(4, 4)`.
+        displacements_mm: In template millimetres, before the pose, `(N, 3)`; none before the coarsest level.
+        level: Of the settings.
+    """
+    template, target, spacing = pair.template, pair.target, level.spacing * points.finest_mm
+    has_field = settings.uses_field and bool(displacements_mm.any())
+    margin_mm = sum(level.search_radii) * spacing
+    if not has_field:  # else the field holds what was found
+        margin_mm += float(displacements_mm.abs().max())
+    patch_mm = (level.patch_radius + 3) * spacing
+    grid = SamplingGrid.around(template.image, spacing, points.positions, margin_mm + patch_mm, margin_mm)
+    image, features = template.cached(grid), template.cached(grid, pair.encode)
+    voxels, sigma = grid.to_voxels(points.positions), settings.sigma * points.finest_mm / spacing
+    field = DisplacementField.identity(grid.shape, voxels.device)
+    if has_field:
+        field = DisplacementField.fit(voxels, displacements_mm / spacing, sigma, grid.shape)
+    resampled, covered = target.resample(grid, pose, field)
     radius, step = level.patch_radius, settings.patch_step
-    if level == levels[-1] and correlation(image, scene) < settings.same_contrast:
+    if level == settings.levels[-1] and correlation(image, resampled) < settings.same_contrast:
         radius, step = round(radius * settings.widening), settings.wide_step
-    patch = ball(radius, step, every.device)
-    return Stage(
+    patch = ball(radius, step, voxels.device)
+    return RegistrationLevel(
         spacing_mm=spacing,
-        image=image,
-        features=features,
-        seen=pair.encode(scene),
+        template=image,
+        template_features=features,
+        target_features=pair.encode(resampled),
         covered=covered,
-        bend=bend,
-        here=here,
-        landmarks=landmarks,
+        field=field,
+        points=voxels,
+        landmarks=points.landmarks,
         patch=patch,
         weights=emphasis(patch),
-        tensions=level.tensions,
-        reach=among_all,
-        landmarks_reach=settings.landmarks_reach * unit / spacing,
+        regularization_weights=level.regularization_weights,
+        sigma=sigma,
+        landmarks_sigma=settings.landmarks_sigma * points.finest_mm / spacing,
     )
 
 
-def correlation(image: torch.Tensor, scene: torch.Tensor) -> float:
+def correlation(template: torch.Tensor, target: torch.Tensor) -> float:
     """Of the intensities of two volumes `(D, H, W)` where neither is dark: near 1 in one contrast, less in two."""
-    there = (image > image.min() + DARK * (image.max() - image.min())) & (
-        scene > scene.min() + DARK * (scene.max() - scene.min())
+    bright = (template > template.min() + DARK * (template.max() - template.min())) & (
+        target > target.min() + DARK * (target.max() - target.min())
     )
-    if there.sum() < 2:
+    if bright.sum() < 2:
         return 1.0
-    both = torch.stack([image[there], scene[there]])
+    both = torch.stack([template[bright], target[bright]])
     return float(torch.nan_to_num(torch.corrcoef(both)[0, 1], nan=1.0))

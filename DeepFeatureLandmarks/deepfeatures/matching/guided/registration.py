@@ -1,164 +1,213 @@
-"""Guided matching: the pose first, then coarse to fine, each landmark held in place by its neighbourhood.
+"""Point registration: landmarks and keypoints matched together from coarse to fine.
 
 The paper leaves matching "greedy and unconstrained". Here auxiliary keypoints are chosen in the template beside the
-landmarks. Their matches give the pose (an affine transform that most of them agree on); the target is then seen through
-it in the template's own frame, so that features need not be invariant to rotation; and landmarks and keypoints settle
-together, level by level, where their blocks look alike and their neighbours agree. The next level sees the target bent
-to the template by what the one before found.
+landmarks. Their matches give the pose (an affine transform that most of them agree on); the target is then resampled
+through it onto the template's grid, so that features need not be invariant to rotation. Landmarks and keypoints are
+matched level by level, where their blocks look alike and their neighbours agree. Each level resamples the target
+through the displacement field of the level before.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
-from deepfeatures.matching.geometry.keypoints import evenly, strong_keypoints
-from deepfeatures.matching.geometry.pyramid import Encode, Lattice, Pyramid, Scan, enlargement
+from deepfeatures.matching.geometry.displacement_field import ScatteredDisplacements
+from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
+from deepfeatures.matching.geometry.mapping import PointMapping
+from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid, scale_factor
 from deepfeatures.matching.geometry.sampling import apply_affine
-from deepfeatures.matching.guided.groupwise import Company, Course
-from deepfeatures.matching.guided.inverse_consistency import matched_back
-from deepfeatures.matching.guided.level import set_stage
-from deepfeatures.matching.guided.regularization import Relaxed
-from deepfeatures.matching.guided.settings import GuidedSettings, SettleLevel
-from deepfeatures.matching.pose.similarity import Pair
-from deepfeatures.matching.uncertainty.match_features import Settled, gather
+from deepfeatures.matching.guided.groupwise import GroupwiseModel, RegistrationState
+from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
+from deepfeatures.matching.guided.level import Points, RegistrationLevel, build_level
+from deepfeatures.matching.guided.regularization import RegularizedMatch
+from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
+from deepfeatures.matching.pose.similarity import ImagePair
+from deepfeatures.matching.uncertainty.match_features import LevelMatch, covariates
 
 COARSER_STEPS = 4  # from one spacing to twice as much
 MOST_KEYPOINTS = 8000  # whose distance to the landmarks is looked at
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class PointRegistration:
     """The landmarks in the target, and what speaks for them.
 
     Args:
         positions: Target's own millimetres, `(N, 3)`.
-        settled: Of the finest level; displacements are what was left to find in the bent target.
-        inverse_consistency_error_mm: See `Scores`, `(N,)`.
-        agreement: Share of all points that are matched back to where they came from, see `matched_back`.
-        evidence: See `evidence.gather`, `(N, F)`.
+        match: Of the finest level; displacements are what was left to find in the resampled target.
+        inverse_consistency_error_mm: Distance between the landmark and its place matched back into the template,
+            `(N,)`.
+        consistent_share: Share of all points that are matched back to where they came from, see `inverse_consistency`.
+        evidence: See `match_features.covariates`, `(N, F)`.
         spacing_mm: Of the finest level as it lies in the target, the unit of the evidence.
-        course: By which the finest level can be gone once more.
+        mapping: Template points to target points.
+        state: From which the finest level can be repeated.
         blocks: What the target shows around landmarks and keypoints, `(N, K, C)`.
     """
 
     positions: torch.Tensor
-    settled: Relaxed
+    match: RegularizedMatch
     inverse_consistency_error_mm: torch.Tensor
-    agreement: float | None
+    consistent_share: float | None
     evidence: torch.Tensor
     spacing_mm: float
-    course: Course
+    mapping: PointMapping
+    state: RegistrationState
     blocks: torch.Tensor
 
 
-def finest_spacing(template: Scan, target: Scan, settings: GuidedSettings, pose: torch.Tensor | None = None) -> float:
-    """Millimetres of the template: the coarser of the two scans decides, since it shows no more.
+def finest_spacing(template: Image, target: Image, settings: GuidedSettings, pose: torch.Tensor | None = None) -> float:
+    """Millimetres of the template: the coarser of the two volumes decides, since it shows no more.
 
     Once the pose `(4, 4)` is known, a target that is larger than the template shows more of it. Coarser targets are
-    seen in steps, so that those of one scanner share the template's features, and its keypoints.
+    resampled in steps, so that those of one scanner share the template's features, and its keypoints.
     """
-    ours, theirs = (float(scan.spacing.prod()) ** (1 / 3) for scan in (template, target))
+    template_mm, target_mm = (float(image.spacing.prod()) ** (1 / 3) for image in (template, target))
     if pose is not None:
-        theirs /= max(enlargement(pose), 1.0)
-    ours = max(ours, float(template.extent.prod()) ** (1 / 3) / settings.largest)
-    steps = round(COARSER_STEPS * math.log2(max(theirs / ours, 1.0)))
-    return ours * 2 ** (steps / COARSER_STEPS)
+        target_mm /= max(scale_factor(pose), 1.0)
+    template_mm = max(template_mm, float(template.extent.prod()) ** (1 / 3) / settings.largest)
+    steps = round(COARSER_STEPS * math.log2(max(target_mm / template_mm, 1.0)))
+    return template_mm * 2 ** (steps / COARSER_STEPS)
 
 
-def locate(
-    template: Pyramid,
-    points: torch.Tensor,
-    target: Pyramid,
+def register_points(
+    pair: ImagePair,
+    landmarks: torch.Tensor,
     pose: torch.Tensor,
-    encode: Encode,
     settings: GuidedSettings,
     progress: Callable[[float], None] = lambda _: None,
-    settling: Callable[[torch.Tensor], None] = lambda _: None,
-) -> Located:
-    """Find template points `(N, 3)`, in the template's millimetres, in the target.
+    interim: Callable[[torch.Tensor], None] = lambda _: None,
+) -> PointRegistration:
+    """Find landmarks `(N, 3)`, in template millimetres, in the target.
 
     Args:
-        pose: Of the target, `(4, 4)`, template to target millimetres.
-        encode: Features of a view.
-        settling: Called after each level with where the points have come to lie, `(N, 3)`, in the target's millimetres.
+        pair: Template and target.
+        pose: Template to target millimetres, `(4, 4)`.
+        progress: Called with the fraction done.
+        interim: Called after each level with the landmarks so far, `(N, 3)`, in target millimetres.
     """
-    pair, count = Pair(template, target, encode), len(points)
-    unit = finest_spacing(template.scan, target.scan, settings, pose)
-    every = _with_keypoints(template, points, unit, settings)
-    displacements = torch.zeros_like(every)  # mm in the template's frame
-    levels = _levels_for(template.scan, unit, settings)
-    for level in levels:
+    points = _with_keypoints(pair, landmarks, pose, settings)
+    displacements = torch.zeros_like(points.positions)  # mm, before the pose
+    levels = _usable_levels(pair.template.image, points.finest_mm, settings)
+    for number, settings_of_level in enumerate(levels, 1):
         before = displacements
-        stage = set_stage(pair, pose, every, count, before, level, levels, unit, settings)
-        blocks = stage.blocks_of_template()
-        for search_radius in level.search_radii:
-            settled = stage.settle(blocks, displacements, search_radius)
-            displacements = stage.displacements_mm(settled.displacements)
-        progress(0.9 * (levels.index(level) + 1) / len(levels))
-        settling(apply_affine(pose, (every + displacements)[:count]))
-    places = apply_affine(pose, every + displacements)
-    here, there, inside = stage.here, stage.here + settled.displacements, target.scan.covers(places)
-    round_trips, agreement = matched_back(
-        stage.features, stage.seen, here, there, inside, count, max(level.search_radii), stage.patch
+        level = build_level(pair, pose, points, before, settings_of_level, settings)
+        blocks = level.blocks_of_template()
+        for search_radius in settings_of_level.search_radii:
+            match = level.match(blocks, displacements, search_radius)
+            displacements = level.displacements_mm(match.displacements)
+        progress(0.9 * number / len(levels))
+        interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
+    state = RegistrationState(
+        pose,
+        before,
+        match.displacements,
+        pair.target.image.covers(apply_affine(pose, points.positions + displacements)),
+        (level.spacing_mm, tuple(blocks.shape)),
     )
-    found = Relaxed(*(getattr(settled, name)[:count] for name in settled.__dataclass_fields__))
-    here, there = here[:count], there[:count]
+    found = _registered(pair, level, match, points, state, max(levels[-1].search_radii), settings)
     progress(1.0)
-    return Located(
-        places[:count],
-        found,
-        round_trips * stage.spacing_mm,
-        agreement,
-        gather(
-            Settled(
-                stage.image, stage.features, stage.seen, here, there, found.distances, found.spread, found.astray, pose
-            )
-        ),
-        stage.spacing_mm * enlargement(pose),
-        Course(pose, before, settled.displacements, inside, (stage.spacing_mm, tuple(blocks.shape))),
-        stage.blocks_of_target(settled.displacements),
-    )
+    return found
 
 
-def locate_again(
-    template: Pyramid,
-    points: torch.Tensor,
-    target: Pyramid,
-    course: Course,
-    company: Company,
-    encode: Encode,
+def refine_with_group(
+    pair: ImagePair,
+    landmarks: torch.Tensor,
+    state: RegistrationState,
+    group: GroupwiseModel,
     settings: GuidedSettings,
-) -> torch.Tensor:
-    """Where the points lie by what the company shows, too, in the target's millimetres, `(N, 3)`.
+) -> tuple[torch.Tensor, PointMapping]:
+    """Where the landmarks lie by what the group shows, too: target millimetres `(N, 3)`, and the mapping.
 
     Args:
-        template, points, target, encode, settings: As `locate` had them.
-        course: The target's, which has joined the company.
+        pair, landmarks, settings: As `register_points` had them.
+        state: The target's, which has been added to the group.
     """
-    unit = finest_spacing(template.scan, target.scan, settings, course.pose)
-    every, levels = _with_keypoints(template, points, unit, settings), _levels_for(template.scan, unit, settings)
-    finest, pair = levels[-1], Pair(template, target, encode)
-    stage = set_stage(pair, course.pose, every, len(points), course.before_mm, finest, levels, unit, settings)
-    blocks = company.mixture(course, stage.blocks_of_target(course.found), stage.blocks_of_template())
-    settled = stage.settle(blocks, stage.displacements_mm(course.found), finest.search_radii[-1])
-    places = apply_affine(course.pose, every + stage.displacements_mm(settled.displacements))
-    return places[: len(points)]
+    points = _with_keypoints(pair, landmarks, state.pose, settings)
+    finest = _usable_levels(pair.template.image, points.finest_mm, settings)[-1]
+    level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
+    blocks = group.blend(state, level.blocks_of_target(state.found), level.blocks_of_template())
+    match = level.match(blocks, level.displacements_mm(state.found), finest.search_radii[-1])
+    displacements = level.displacements_mm(match.displacements)
+    positions = apply_affine(state.pose, points.positions + displacements)[: len(landmarks)]
+    return positions, _mapping(pair, state.pose, points, displacements, settings)
 
 
-def _levels_for(template: Scan, unit: float, settings: GuidedSettings) -> list[SettleLevel]:
+def _registered(
+    pair: ImagePair,
+    level: RegistrationLevel,
+    match: RegularizedMatch,
+    points: Points,
+    state: RegistrationState,
+    search_radius: int,
+    settings: GuidedSettings,
+) -> PointRegistration:
+    """What is known of the landmarks once the finest level has been matched."""
+    count, displacements = points.landmarks, level.displacements_mm(match.displacements)
+    matched = level.points + match.displacements
+    errors, share = inverse_consistency(
+        level.template_features,
+        level.target_features,
+        level.points,
+        matched,
+        state.shown,
+        count,
+        search_radius,
+        level.patch,
+    )
+    of_landmarks = RegularizedMatch(*(getattr(match, one.name)[:count] for one in fields(match)))
+    evidence = covariates(
+        LevelMatch(
+            level.template,
+            level.template_features,
+            level.target_features,
+            level.points[:count],
+            matched[:count],
+            of_landmarks.distances,
+            of_landmarks.posterior_std,
+            of_landmarks.neighbour_residual,
+            state.pose,
+        )
+    )
+    return PointRegistration(
+        apply_affine(state.pose, (points.positions + displacements)[:count]),
+        of_landmarks,
+        errors * level.spacing_mm,
+        share,
+        evidence,
+        level.spacing_mm * scale_factor(state.pose),
+        _mapping(pair, state.pose, points, displacements, settings),
+        state,
+        level.blocks_of_target(match.displacements),
+    )
+
+
+def _mapping(
+    pair: ImagePair, pose: torch.Tensor, points: Points, displacements_mm: torch.Tensor, settings: GuidedSettings
+) -> PointMapping:
+    sigma_mm = settings.sigma * points.finest_mm
+    scattered = ScatteredDisplacements.fit(points.positions, displacements_mm, sigma_mm, points.finest_mm)
+    return PointMapping.between(pair.template.image, pair.target.image, pose, scattered)
+
+
+def _usable_levels(template: Image, finest_mm: float, settings: GuidedSettings) -> list[LevelSettings]:
     """Those in which the template has voxels enough."""
-    shortest = float(template.extent.min()) / unit
-    return [level for level in settings.settle if shortest >= level.fewest * level.spacing]
+    shortest = float(template.extent.min()) / finest_mm
+    return [level for level in settings.levels if shortest >= level.fewest * level.spacing]
 
 
-def _with_keypoints(template: Pyramid, points: torch.Tensor, unit: float, settings: GuidedSettings) -> torch.Tensor:
-    """The points, and keypoints of the template that lie near them, in its millimetres."""
-    on = Lattice.around(template.scan, 2 * unit, points, settings.near * unit)
-    found = on.to_mm(evenly(template.own(on, strong_keypoints), MOST_KEYPOINTS))
+def _with_keypoints(pair: ImagePair, landmarks: torch.Tensor, pose: torch.Tensor, settings: GuidedSettings) -> Points:
+    """The landmarks, and keypoints of the template that lie near them."""
+    template = pair.template
+    finest_mm = finest_spacing(template.image, pair.target.image, settings, pose)
+    near_mm = settings.near * finest_mm
+    grid = SamplingGrid.around(template.image, 2 * finest_mm, landmarks, near_mm)
+    found = grid.to_mm(subsample(template.cached(grid, detect_keypoints), MOST_KEYPOINTS))
     if len(found):
-        found = found[torch.cdist(found, points).amin(1) < settings.near * unit]
-    return torch.cat([points, evenly(found, settings.keypoints)])
+        found = found[torch.cdist(found, landmarks).amin(1) < near_mm]
+    positions = torch.cat([landmarks, subsample(found, settings.keypoints)])
+    return Points(positions, len(landmarks), finest_mm)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from deepfeatures.matching.geometry.pyramid import Scan
+from deepfeatures.matching.geometry.pyramid import Image
 
 
-def centres_aligned(template: Scan, target: Scan) -> torch.Tensor:
+def centres_aligned(template: Image, target: Image) -> torch.Tensor:
     """Template millimetres to target millimetres `(4, 4)`: same directions in the world, centres in one place."""
     return with_centres_aligned(world_aligned(template, target)[None], template, target)[0]
 
 
-def world_aligned(template: Scan, target: Scan) -> torch.Tensor:
+def world_aligned(template: Image, target: Image) -> torch.Tensor:
     """Template millimetres to target millimetres `(4, 4)` of the same places in the world."""
     turn = target.grid.direction.T @ template.grid.direction
     shift = target.grid.direction.T @ (template.grid.origin - target.grid.origin)
@@ -21,7 +21,7 @@ def world_aligned(template: Scan, target: Scan) -> torch.Tensor:
     return pose
 
 
-def with_centres_aligned(poses: torch.Tensor, template: Scan, target: Scan) -> torch.Tensor:
+def with_centres_aligned(poses: torch.Tensor, template: Image, target: Image) -> torch.Tensor:
     """The same rotations, `(n, 4, 4)`, with the volumes' centres in one place."""
     here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
     aligned = poses.clone()

@@ -31,7 +31,7 @@ def robust_affine(
     return matrix.float().to(device), residuals.float().to(device)
 
 
-def in_proportion(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:
+def limit_anisotropy(matrix: torch.Tensor, most: float, middle: torch.Tensor) -> torch.Tensor:
     """An affine transform `(4, 4)` with its stretches brought to within a factor of their average.
 
     Args:

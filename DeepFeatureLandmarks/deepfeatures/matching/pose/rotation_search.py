@@ -1,4 +1,4 @@
-"""A target turned by any angle: the best of all rotations, found on thumbnails of both volumes."""
+"""Rotation search: the best of all rotations, found on thumbnails of both volumes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import torch
 
-from deepfeatures.matching.geometry.pyramid import Lattice, Pyramid, Scan
-from deepfeatures.matching.geometry.sampling import lattice, translation
+from deepfeatures.matching.geometry.pyramid import Image, ImagePyramid, SamplingGrid
+from deepfeatures.matching.geometry.sampling import translation, voxel_coordinates
 from deepfeatures.matching.pose.initialization import centres_aligned, with_centres_aligned
-from deepfeatures.matching.pose.refinement import matched_round
+from deepfeatures.matching.pose.refinement import refine_pose
 from deepfeatures.matching.pose.rotations import candidate_rotations, correlated_poses, structure
 from deepfeatures.matching.pose.settings import PoseSettings
-from deepfeatures.matching.pose.similarity import Pair
+from deepfeatures.matching.pose.similarity import ImagePair
 
 
-def scales(pair: Pair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
+def scales(pair: ImagePair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
     """By how much the target may be larger than the template: not at all, and, where their structures spread over
     places of different size, as these do."""
     ours, theirs = _spread_mm(pair.template, spacing), _spread_mm(pair.target, spacing)
@@ -23,16 +23,16 @@ def scales(pair: Pair, spacing: float, sizes: tuple[float, float]) -> tuple[floa
     return (1.0, theirs / ours) if differ else (1.0,)
 
 
-def _spread_mm(pyramid: Pyramid, spacing: float) -> float:
+def _spread_mm(pyramid: ImagePyramid, spacing: float) -> float:
     """Root of the mean squared distance of structure from its middle."""
-    on = Lattice.around(pyramid.scan, spacing)
-    strength = structure(pyramid.view(on)[0]).flatten()
+    grid = SamplingGrid.around(pyramid.image, spacing)
+    strength = structure(pyramid.resample(grid)[0]).flatten()
     shares = strength / strength.sum().clamp(min=1e-12)
-    places = lattice(on.shape, strength.device).reshape(-1, 3) * spacing
+    places = voxel_coordinates(grid.shape, strength.device).reshape(-1, 3) * spacing
     return float((shares @ (places - shares @ places).square().sum(1)).sqrt())
 
 
-def best_rotation(pair: Pair, scale: float, source_mm: float, settings: PoseSettings) -> torch.Tensor:
+def best_rotation(pair: ImagePair, scale: float, source_mm: float, settings: PoseSettings) -> torch.Tensor:
     """The best of all rotations, on thumbnails of both volumes that are made from the level of `source_mm`.
 
     Args:
@@ -41,27 +41,27 @@ def best_rotation(pair: Pair, scale: float, source_mm: float, settings: PoseSett
     template, target = pair.template, pair.target
     small, offset = _thumbnail(template, source_mm)
     seen, seen_offset = _thumbnail(target, source_mm, scale)
-    fine_enough = float(template.scan.extent.prod()) ** (1 / 3) / settings.search_size
-    spacing = max(source_mm, fine_enough, float(seen.scan.extent.norm()) / settings.search_largest)
+    fine_enough = float(template.image.extent.prod()) ** (1 / 3) / settings.search_size
+    spacing = max(source_mm, fine_enough, float(seen.image.extent.norm()) / settings.search_largest)
     # In the world only rotations are tried; both volumes' own axes may be left-handed.
-    turns = torch.from_numpy(target.scan.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
-    turns = (turns @ torch.from_numpy(template.scan.grid.direction).float()).to(offset.device)
-    on, seen_on = Lattice.around(small.scan, spacing), Lattice.around(seen.scan, spacing)
-    if min(*on.shape, *seen_on.shape) < 2:  # too thin to tell one rotation from another
-        return centres_aligned(template.scan, target.scan)
-    structures = structure(small.view(on)[0]), structure(seen.view(seen_on)[0])
-    poses, scores = correlated_poses(structures[0], on, structures[1], seen_on, turns)
+    turns = torch.from_numpy(target.image.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
+    turns = (turns @ torch.from_numpy(template.image.grid.direction).float()).to(offset.device)
+    grid, target_grid = SamplingGrid.around(small.image, spacing), SamplingGrid.around(seen.image, spacing)
+    if min(*grid.shape, *target_grid.shape) < 2:  # too thin to tell one rotation from another
+        return centres_aligned(template.image, target.image)
+    structures = structure(small.resample(grid)[0]), structure(seen.resample(target_grid)[0])
+    poses, scores = correlated_poses(structures[0], grid, structures[1], target_grid, turns)
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
-    poses = torch.cat([poses, with_centres_aligned(poses, small.scan, seen.scan)])  # crops are often cut alike
+    poses = torch.cat([poses, with_centres_aligned(poses, small.image, seen.image)])  # crops are often cut alike
 
-    thumbnails = Pair(small, seen, pair.encode)
+    thumbnails = ImagePair(small, seen, pair.encode)
 
     def most_alike(poses: list[torch.Tensor], spacing: float, count: int) -> list[torch.Tensor]:
-        return sorted(poses, key=lambda pose: -thumbnails.likeness(pose, spacing))[:count]
+        return sorted(poses, key=lambda pose: -thumbnails.similarity(pose, spacing))[:count]
 
     def refined(pose: torch.Tensor, spacing: float) -> torch.Tensor:
         for _ in range(settings.search_rounds):
-            pose = matched_round(thumbnails, pose, settings.search, spacing, settings, settings.search_prior, True)
+            pose = refine_pose(thumbnails, pose, settings.search, spacing, settings, settings.search_prior, True)
         return pose
 
     found = [refined(pose, spacing) for pose in most_alike(list(poses), spacing, settings.refined)]
@@ -71,12 +71,11 @@ def best_rotation(pair: Pair, scale: float, source_mm: float, settings: PoseSett
     return translation(seen_offset) @ enlarged @ best @ translation(-offset)
 
 
-def _thumbnail(pyramid: Pyramid, spacing: float, scale: float = 1.0) -> tuple[Pyramid, torch.Tensor]:
+def _thumbnail(pyramid: ImagePyramid, spacing: float, scale: float = 1.0) -> tuple[ImagePyramid, torch.Tensor]:
     """The scan made smaller by `scale`, with cubic voxels of `spacing` mm, and where its first voxel lies in the scan's
     own millimetres."""
-    on = Lattice.around(pyramid.scan, spacing * scale)
-    voxels, _ = pyramid.view(on)
-    grid = pyramid.scan.grid
-    spacings = grid.spacing * 0 + spacing
-    origin = pyramid.scan.to_world(on.origin[None])[0]
-    return Pyramid(Scan(replace(grid, voxels=voxels, origin=origin, spacing=spacings), voxels)), on.origin
+    grid, volume = SamplingGrid.around(pyramid.image, spacing * scale), pyramid.image.grid
+    voxels, _ = pyramid.resample(grid)
+    spacings = volume.spacing * 0 + spacing
+    origin = pyramid.image.to_world(grid.origin[None])[0]
+    return ImagePyramid(Image(replace(volume, voxels=voxels, origin=origin, spacing=spacings), voxels)), grid.origin

@@ -7,8 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.geometry.pyramid import Lattice
-from deepfeatures.matching.geometry.sampling import edge_strength, lattice
+from deepfeatures.matching.geometry.pyramid import SamplingGrid
+from deepfeatures.matching.geometry.sampling import edge_strength, voxel_coordinates
 
 TOGETHER = 32  # rotations whose correlations are held in memory at a time
 ROOM = 1.2  # edge of the box of the correlation, in that of the larger volume; what wraps around meets air
@@ -53,26 +53,28 @@ def structured(image: torch.Tensor) -> torch.Tensor:
 
 
 def correlated_poses(
-    template: torch.Tensor, on: Lattice, target: torch.Tensor, seen_on: Lattice, turns: torch.Tensor
+    template: torch.Tensor, grid: SamplingGrid, target: torch.Tensor, target_grid: SamplingGrid, turns: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For each rotation the translation that brings most structure of the two volumes together.
 
     Args:
         template: Its structure, `(D, H, W)`, on the lattice `on` of its own millimetres.
-        target: The same, on `seen_on` in the target's millimetres, of the same spacing.
+        target: The same, on `target_grid` in the target's millimetres, of the same spacing.
         turns: From directions in the template to directions in the target, `(n, 3, 3)`.
 
     Returns:
         Poses `(n, 4, 4)`, template to target millimetres, and the correlation of each, at most 1.
     """
-    template, on = _without_air(template, on)
-    target, seen_on = _without_air(target, seen_on)
+    template, grid = _without_air(template, grid)
+    target, target_grid = _without_air(target, target_grid)
     box = math.ceil(math.dist(target.shape, (0, 0, 0)))  # holds the target however it is turned
     size = 4 * math.ceil(ROOM * max(box, *template.shape) / 4)
     whole = (size,) * 3
     known = torch.fft.rfftn(template, s=whole)
-    offsets = (lattice((box, box, box), target.device) - (box - 1) / 2).reshape(-1, 3)  # voxels from the box's middle
-    seen_middle = seen_on.to_mm((_size(target) - 1) / 2)
+    offsets = (voxel_coordinates((box, box, box), target.device) - (box - 1) / 2).reshape(
+        -1, 3
+    )  # voxels from the box's middle
+    seen_middle = target_grid.to_mm((_size(target) - 1) / 2)
     poses = torch.eye(4, device=target.device).repeat(len(turns), 1, 1)
     scores = []
     for first in range(0, len(turns), TOGETHER):
@@ -92,18 +94,18 @@ def correlated_poses(
         over = shift + (box - 1) / 2
         over = torch.where(over - (_size(template) - 1) / 2 > size / 2, over - size, over)
         poses[first : first + TOGETHER, :3, :3] = some
-        poses[first : first + TOGETHER, :3, 3] = seen_middle - (some @ on.to_mm(over)[:, :, None])[:, :, 0]
+        poses[first : first + TOGETHER, :3, 3] = seen_middle - (some @ grid.to_mm(over)[:, :, None])[:, :, 0]
     return poses, torch.cat(scores)
 
 
-def _without_air(image: torch.Tensor, on: Lattice) -> tuple[torch.Tensor, Lattice]:
-    """The box of an image, and of its lattice, that holds its structure."""
+def _without_air(image: torch.Tensor, grid: SamplingGrid) -> tuple[torch.Tensor, SamplingGrid]:
+    """The box of an image, and of its grid, that holds its structure."""
     found = (image > AIR * image.max()).nonzero()
     if len(found) == 0:
-        return image, on
+        return image, grid
     low, high = found.amin(0), found.amax(0) + 1
     inside = image[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
-    return inside, Lattice(on.spacing_mm, on.to_mm(low.flip(0)), tuple(inside.shape))
+    return inside, SamplingGrid(grid.spacing_mm, grid.to_mm(low.flip(0)), tuple(inside.shape))
 
 
 def _size(image: torch.Tensor) -> torch.Tensor:

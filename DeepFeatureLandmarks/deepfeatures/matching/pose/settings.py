@@ -34,11 +34,11 @@ class PoseSettings:
         fine: Rounds after that.
         patch_step: Every so many voxels of a larger block are compared, along each axis.
         prior: Weight of "the pose changes little" against all matches of a round.
-        alike: A start may be right where the pose found from it lies this share of the way from the likeness of upside
-            down to that of the same; at the spacing of the last coarse round.
-        slight_advantage: The world takes the place of the centres as a start, and a shift that of either, where the
-            likeness is higher by more than this.
-        advantage: The same of a turned pose, which needs more: small crops allow many that are nearly as like, and
+        alike: A start may be right where the pose found from it lies this share of the way from the similarity of
+            upside down to that of the same; at the spacing of the last coarse round.
+        slight_advantage: The world takes the place of the centres as a start, and a translation that of either, where
+            the similarity is higher by more than this.
+        advantage: The same of a rotated pose, which needs more: small crops allow many that are nearly as like, and
             scans are rarely turned by accident. With less it is left open.
         proportions: No direction is stretched by more than this factor more or less than all are on average; what
             looks alike only when it is flattened is something else.

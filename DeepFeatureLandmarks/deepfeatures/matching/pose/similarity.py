@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.matching.geometry.pyramid import Encode, Lattice, Pyramid
+from deepfeatures.matching.geometry.pyramid import Encode, ImagePyramid, SamplingGrid
 from deepfeatures.matching.geometry.sampling import apply_affine, box_corners
 from deepfeatures.matching.pose.rotations import structured
 
@@ -15,20 +15,20 @@ FEWEST = 1000  # voxels of structure; fewer may look alike by chance, wherever t
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class ImagePair:
     """Two volumes that are compared.
 
     Args:
         encode: Features of a view.
-        attainable: See `attainable_share`; 1 where only poses of the same target are compared with one another.
+        max_overlap: See `max_overlap`; 1 where only poses of the same target are compared with one another.
     """
 
-    template: Pyramid
-    target: Pyramid
+    template: ImagePyramid
+    target: ImagePyramid
     encode: Encode
-    attainable: float = 1.0
+    max_overlap: float = 1.0
 
-    def likeness(self, pose: torch.Tensor, spacing: float) -> float:
+    def similarity(self, pose: torch.Tensor, spacing: float) -> float:
         """How alike the volumes look where the template has structure: 1 the same, 0 by chance.
 
         The correlation of the features, times the root of the share of the structure that the target covers, of what
@@ -38,29 +38,29 @@ class Pair:
             pose: Template millimetres to target millimetres, `(4, 4)`.
             spacing: On which they are compared, mm.
         """
-        on = Lattice.around(self.template.scan, spacing)
-        features, edges = self.template.own(on, self.encode), self.template.own(on, structured)
-        scene, within = self.target.view(on, pose)
+        grid = SamplingGrid.around(self.template.image, spacing)
+        features, edges = self.template.cached(grid, self.encode), self.template.cached(grid, structured)
+        resampled, within = self.target.resample(grid, pose)
         covered = edges & within
         if not covered.any():
             return 0.0
-        here, there = features[:, covered], self.encode(scene)[:, covered]
+        here, there = features[:, covered], self.encode(resampled)[:, covered]
         here, there = (seen - seen.mean(1, keepdim=True) for seen in (here, there))
         correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
-        share = covered.sum() / edges.sum() / self.attainable
+        share = covered.sum() / edges.sum() / self.max_overlap
         return float(correlation * share.clamp(max=1).sqrt())
 
 
-def box_around(template: Lattice, target: Pyramid, pose: torch.Tensor) -> Lattice:
-    """The lattice of the template's directions and spacing that holds the target, seen through `pose` `(4, 4)`."""
-    first = -target.scan.spacing / 2
-    there = apply_affine(torch.linalg.inv(pose), box_corners(first, first + target.scan.extent))
+def bounding_grid(template: SamplingGrid, target: ImagePyramid, pose: torch.Tensor) -> SamplingGrid:
+    """The grid of the template's directions and spacing that holds the target, seen through `pose` `(4, 4)`."""
+    first = -target.image.spacing / 2
+    there = apply_affine(torch.linalg.inv(pose), box_corners(first, first + target.image.extent))
     low, high = there.amin(0), there.amax(0)
     x, y, z = ((high - low) / template.spacing_mm).ceil().long().clamp(min=1).tolist()
-    return Lattice(template.spacing_mm, low + template.spacing_mm / 2, (z, y, x))
+    return SamplingGrid(template.spacing_mm, low + template.spacing_mm / 2, (z, y, x))
 
 
-def attainable_share(template: Pyramid, target: Pyramid, pose: torch.Tensor, spacing: float) -> float:
+def max_overlap(template: ImagePyramid, target: ImagePyramid, pose: torch.Tensor, spacing: float) -> float:
     """The largest share of the template's structure that a box as large as the target holds, wherever it lies.
 
     It is no less than the share of `FEWEST` voxels, so that what shows less is never quite alike.
@@ -69,10 +69,10 @@ def attainable_share(template: Pyramid, target: Pyramid, pose: torch.Tensor, spa
         pose: Whose directions count, `(4, 4)`.
         spacing: On which structure is told, mm.
     """
-    on = Lattice.around(template.scan, spacing)
-    edges = template.own(on, structured).float()
-    held, box = edges[None, None], box_around(on, target, pose)
-    for axis, sizes in enumerate(zip(box.shape, on.shape, strict=True)):
+    grid = SamplingGrid.around(template.image, spacing)
+    edges = template.cached(grid, structured).float()
+    held, box = edges[None, None], bounding_grid(grid, target, pose)
+    for axis, sizes in enumerate(zip(box.shape, grid.shape, strict=True)):
         window = [1, 1, 1]
         window[axis] = min(sizes)
         held = F.avg_pool3d(held, window, stride=1) * min(sizes)

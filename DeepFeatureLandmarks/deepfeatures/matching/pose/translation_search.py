@@ -1,22 +1,22 @@
-"""Every shift tried at once: where in a large volume lies a small one, when both lie alike?"""
+"""Translation search: every translation tried at once, for where in a large volume a small one lies."""
 
 from __future__ import annotations
 
 import torch
 
-from deepfeatures.matching.geometry.pyramid import Lattice
+from deepfeatures.matching.geometry.pyramid import SamplingGrid
 from deepfeatures.matching.geometry.sampling import translation
 from deepfeatures.matching.pose.rotations import structured
-from deepfeatures.matching.pose.similarity import Pair, box_around
+from deepfeatures.matching.pose.similarity import ImagePair, bounding_grid
 
 LEAST_SHARE = 0.25  # of what the target can show of the template's structure
 LARGEST = 160  # voxels of the target along an axis; larger ones are seen more coarsely
 
 
-def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
+def best_translation(pair: ImagePair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
     """A pose moved to where the features of both volumes fit best.
 
-    What fits is told as by `Pair.likeness`.
+    What fits is told as by `ImagePair.similarity`.
 
     Args:
         pose: Template millimetres to target millimetres, `(4, 4)`.
@@ -26,16 +26,16 @@ def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
         `(4, 4)`.
     """
     template, target = pair.template, pair.target
-    spacing = max(spacing, float(target.scan.extent.max()) / LARGEST)
-    on = Lattice.around(template.scan, spacing)
-    features, weights = template.own(on, pair.encode), template.own(on, structured).float()
-    seen_on = box_around(on, target, pose)
-    scene, covered = target.view(seen_on, pose)
+    spacing = max(spacing, float(target.image.extent.max()) / LARGEST)
+    grid = SamplingGrid.around(template.image, spacing)
+    features, weights = template.cached(grid, pair.encode), template.cached(grid, structured).float()
+    target_grid = bounding_grid(grid, target, pose)
+    resampled, covered = target.resample(target_grid, pose)
     covered = covered.float()
-    seen = pair.encode(scene)
+    seen = pair.encode(resampled)
     known = (features - _mean(features, weights)) * weights
     seen = (seen - _mean(seen, covered)) * covered
-    shape = [a + b - 1 for a, b in zip(on.shape, seen_on.shape, strict=True)]
+    shape = [a + b - 1 for a, b in zip(grid.shape, target_grid.shape, strict=True)]
 
     def spectrum(of: torch.Tensor) -> torch.Tensor:
         return torch.fft.rfftn(of, s=shape, dim=(-3, -2, -1))
@@ -45,7 +45,7 @@ def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
 
     together = sum(spectrum(a).conj() * spectrum(b) for a, b in zip(known, seen, strict=True))
     mask, seen_mask = spectrum(weights).conj(), spectrum(covered)
-    share = over_all_shifts(mask * seen_mask) / weights.sum().clamp(min=1) / pair.attainable
+    share = over_all_shifts(mask * seen_mask) / weights.sum().clamp(min=1) / pair.max_overlap
     powers = (
         over_all_shifts(spectrum(known.square().sum(0)).conj() * seen_mask),
         over_all_shifts(mask * spectrum(seen.square().sum(0))),
@@ -53,9 +53,9 @@ def best_shift(pair: Pair, pose: torch.Tensor, spacing: float) -> torch.Tensor:
     fits = over_all_shifts(together) / (powers[0].clamp(min=1e-6) * powers[1].clamp(min=1e-6)).sqrt()
     fits = torch.where(share > LEAST_SHARE, fits * share.clamp(min=0).sqrt(), -1.0)
     index = torch.tensor(torch.unravel_index(fits.argmax(), fits.shape), device=pose.device)
-    sizes = torch.tensor(seen_on.shape, device=pose.device)
+    sizes = torch.tensor(target_grid.shape, device=pose.device)
     shift = torch.where(index < sizes, index, index - torch.tensor(shape, device=pose.device)).flip(0)
-    return pose @ translation(seen_on.origin + shift * spacing - on.origin)
+    return pose @ translation(target_grid.origin + shift * spacing - grid.origin)
 
 
 def _mean(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

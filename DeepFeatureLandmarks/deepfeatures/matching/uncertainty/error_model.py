@@ -1,4 +1,4 @@
-"""The expected error of a place in mm, and its chance to be within 3 mm, predicted from the evidence for it.
+"""The error model: expected error of a landmark in mm, and its probability to be within 3 mm, from its covariates.
 
 The logarithm of the error is taken as normal around a linear function of the evidence; the coefficients come from
 people whose landmarks were known (`Testing/Benchmarks/calibrate.py`) and lie beside the weights in `pretrained`.
@@ -21,7 +21,7 @@ CLOSE_MM = 3.0
 
 
 @dataclass(frozen=True)
-class Expectation:
+class ErrorModel:
     """A calibrated prediction, in voxels of the finest level.
 
     Args:
@@ -38,28 +38,28 @@ class Expectation:
     offset: float
     deviation: float
 
-    def logarithms(self, gathered: torch.Tensor) -> torch.Tensor:
+    def log_errors(self, gathered: torch.Tensor) -> torch.Tensor:
         """Expected logarithm of error plus offset for evidence `(N, F)`: shape `(N,)`."""
         slopes, means = (torch.tensor(row, device=gathered.device) for row in (self.slopes, self.means))
         return self.intercept + (gathered - means) @ slopes
 
     def errors_mm(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
         """Expected errors in mm, `(N,)`."""
-        mean = (self.logarithms(gathered) + self.deviation**2 / 2).exp() - self.offset
+        mean = (self.log_errors(gathered) + self.deviation**2 / 2).exp() - self.offset
         return mean.clamp(min=0) * spacing_mm
 
-    def chances(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+    def probabilities(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
         """Chances to be within `CLOSE_MM`, `(N,)`."""
         wanted = math.log(CLOSE_MM / spacing_mm + self.offset)
-        return torch.special.ndtr((wanted - self.logarithms(gathered)) / self.deviation)
+        return torch.special.ndtr((wanted - self.log_errors(gathered)) / self.deviation)
 
 
 @cache
-def calibrated(network: str, layer: str, patch_size: int) -> Expectation | None:
+def load_error_model(network: str, layer: str, patch_size: int) -> ErrorModel | None:
     """The prediction for a guided search with these features; `None` where nobody has calibrated it."""
     values = json.loads(FILE.read_text(encoding="utf-8")).get(f"{network}/{layer}/{patch_size}")
     if values is None or tuple(values["evidence"]) != match_features.NAMES:
         return None
-    return Expectation(
+    return ErrorModel(
         values["intercept"], tuple(values["slopes"]), tuple(values["means"]), values["offset"], values["deviation"]
     )

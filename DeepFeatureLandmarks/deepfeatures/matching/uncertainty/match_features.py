@@ -1,4 +1,4 @@
-"""What speaks for and against each place that was found: the numbers from which its error is predicted.
+"""Covariates of a match: the numbers about each found landmark from which its error is predicted.
 
 All are taken at the finest level, where one voxel is the unit of length, from both volumes alone; nothing is known of
 what the landmark means. Intensities of the target do not count, so that another contrast is no fault.
@@ -15,11 +15,11 @@ from deepfeatures.matching.geometry.sampling import sample, smooth
 
 SCALES = (1, 2, 4)  # voxels, standard deviations by which the template is smoothed to see its form
 NAMES = (
-    "distance",  # feature distance of the blocks
+    "feature_distance",  # of the blocks
     "surroundings",  # the same of balls around them
-    "spread",  # voxels, of the places around that are nearly as likely
-    "astray",  # voxels from where the neighbours foretell it
-    "stretch",  # by which factor the pose stretches one direction more than another
+    "posterior_std",  # voxels, of the places around that are nearly as likely
+    "neighbour_residual",  # voxels from where the neighbours predict it
+    "pose_anisotropy",  # by which factor the pose stretches one direction more than another
     # Root mean square slope of the template's intensity along the direction where it is least, between, and most: none
     # are steep in a flat place, one across a surface, two across a ridge, three at a corner.
     *(f"slope_{scale}_{which}" for scale in SCALES for which in ("least", "middle", "most")),
@@ -29,42 +29,42 @@ SMALL = 0.1  # voxels: smaller lengths are alike
 
 
 @dataclass(frozen=True, eq=False)
-class Settled:
-    """The finest level, once its landmarks have settled. Lengths in its voxels.
+class LevelMatch:
+    """The finest level, once its landmarks have been matched. Lengths in its voxels.
 
     Args:
-        image: Intensities of the template, `(D, H, W)`.
-        features, seen: Of the template and of the target seen through the pose, `(C, D, H, W)`.
-        here, there: Landmarks in the one and their places in the other, `(L, 3)`.
+        template: Intensities of the template, `(D, H, W)`.
+        template_features, target_features: Of the template and of the resampled target, `(C, D, H, W)`.
+        points, matched: Landmarks in the template and their matches in the target, `(L, 3)`.
         distances: Of the landmarks' blocks, `(L,)`.
-        spread, astray: See `relaxation.Relaxed`, `(L,)`.
+        posterior_std, neighbour_residual: See `regularization.RegularizedMatch`, `(L,)`.
         pose: Template to target millimetres, `(4, 4)`.
     """
 
-    image: torch.Tensor
-    features: torch.Tensor
-    seen: torch.Tensor
-    here: torch.Tensor
-    there: torch.Tensor
+    template: torch.Tensor
+    template_features: torch.Tensor
+    target_features: torch.Tensor
+    points: torch.Tensor
+    matched: torch.Tensor
     distances: torch.Tensor
-    spread: torch.Tensor
-    astray: torch.Tensor
+    posterior_std: torch.Tensor
+    neighbour_residual: torch.Tensor
     pose: torch.Tensor
 
 
-def gather(settled: Settled) -> torch.Tensor:
+def covariates(match: LevelMatch) -> torch.Tensor:
     """Logarithms of the numbers in `NAMES` for each landmark, `(L, len(NAMES))`."""
-    here, there = settled.here, settled.there
-    around = ball(AROUND, STEP, here.device).float()
-    apart = sample(settled.features, here[:, None] + around) - sample(settled.seen, there[:, None] + around)
-    stretches = torch.linalg.svdvals(settled.pose[:3, :3].cpu()).to(here.device)  # Metal lacks it
+    points, around = match.points, ball(AROUND, STEP, match.points.device).float()
+    apart = sample(match.template_features, points[:, None] + around)
+    apart -= sample(match.target_features, match.matched[:, None] + around)
+    stretches = torch.linalg.svdvals(match.pose[:3, :3].cpu()).to(points.device)  # Metal lacks it
     columns = (
-        settled.distances.clamp(min=1e-8),
+        match.distances.clamp(min=1e-8),
         apart.square().mean((1, 2)).clamp(min=1e-8),
-        settled.spread + SMALL,
-        settled.astray + SMALL,
-        (stretches[0] / stretches[-1].clamp(min=1e-6)).expand(len(here)),
-        *(column for scale in SCALES for column in _slopes(settled.image, here, scale).unbind(1)),
+        match.posterior_std + SMALL,
+        match.neighbour_residual + SMALL,
+        (stretches[0] / stretches[-1].clamp(min=1e-6)).expand(len(points)),
+        *(column for scale in SCALES for column in _slopes(match.template, points, scale).unbind(1)),
     )
     return torch.stack(columns, 1).log()
 

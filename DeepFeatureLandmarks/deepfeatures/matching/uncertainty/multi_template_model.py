@@ -22,14 +22,14 @@ SMALLEST_MM = 1e-3  # expected error; keeps the ratios finite
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class MultiTemplateModel:
     """A calibrated prediction.
 
     Args:
         intercept: Of the logarithm of relative error plus `offset`.
         of_spread: Its slope by the logarithm of relative spread plus `offset`.
         of_number: Its slope by the logarithm of the number of templates.
-        offset: Share of the expected error; keeps the logarithms of small errors and spreads finite.
+        offset: Share of the expected error; keeps the log_errors of small errors and spreads finite.
         deviation: Standard deviation of the logarithm around the prediction.
     """
 
@@ -50,7 +50,7 @@ class Disagreement:
         mean = math.exp(self._logarithm(expected_mm, spread_mm, number) + self.deviation**2 / 2) - self.offset
         return max(mean, 0.0) * max(expected_mm, SMALLEST_MM)
 
-    def chance(self, expected_mm: float, spread_mm: float, number: int) -> float:
+    def probability(self, expected_mm: float, spread_mm: float, number: int) -> float:
         """Chance of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
         wanted = math.log(CLOSE_MM / max(expected_mm, SMALLEST_MM) + self.offset)
         return NormalDist(self._logarithm(expected_mm, spread_mm, number), self.deviation).cdf(wanted)
@@ -61,11 +61,11 @@ class Disagreement:
 
 
 def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -> tuple[float, float]:
-    """What the prediction is linear in: logarithms of the relative spread, and of the number of templates."""
+    """What the prediction is linear in: log_errors of the relative spread, and of the number of templates."""
     return math.log(spread_mm / max(expected_mm, SMALLEST_MM) + offset), math.log(min(number, MOST))
 
 
 @cache
-def calibrated() -> Disagreement:
+def load_multi_template_model() -> MultiTemplateModel:
     """By the default features; for others, too, whose errors are calibrated, since it is relative to these."""
-    return Disagreement(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])
+    return MultiTemplateModel(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])

@@ -1,0 +1,85 @@
+"""Options for the fields of `MatchSettings`, with their names, choices, help and defaults, for every command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from deepfeatures.cli.terminal import say
+from deepfeatures.features import SMALLEST_PATCH
+from deepfeatures.matching.settings import MatchSettings, setting
+
+RENAMED = {"pose": "initialization", "alone": "independent"}  # options since 0.1; the old work for one version
+TYPES = {"patch_size": int, "search_radius_mm": float, "seed": int}
+LIMITS = {"patch_size": {"min": SMALLEST_PATCH}, "seed": {"min": 0}}
+NAMES = tuple(one.name for one in fields(MatchSettings))
+
+
+def option_name(name: str) -> str:
+    """How a setting is given on the command line: `"--search-radius"` for `"search_radius_mm"`."""
+    return "--" + name.removesuffix("_mm").replace("_", "-")
+
+
+def with_match_settings(command: Callable) -> Callable:
+    """A command that takes an option for each setting, for one that takes `settings`, a `MatchSettings`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        old = given.pop("pose")
+        if old is not None:
+            warn_of_old("pose")
+            given["initialization"] = old
+        values = {name: _plain(given.pop(name)) for name in NAMES}
+        defaults = MatchSettings()
+        chosen = {name: getattr(defaults, name) if value is None else value for name, value in values.items()}
+        return command(settings=MatchSettings(**chosen), **given)
+
+    own = inspect.signature(command, eval_str=True)
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != "settings"]
+    options = [_parameter(name) for name in NAMES]
+    hidden = Annotated[_choices("initialization") | None, typer.Option("--pose", hidden=True)]
+    options.append(inspect.Parameter("pose", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hidden))
+    run.__signature__ = own.replace(parameters=_in_order([*kept, *options]))
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in run.__signature__.parameters.values()}
+    return run
+
+
+def warn_of_old(name: str) -> None:
+    """Says what an old option is called today."""
+    say(f"warning: --{name} is now --{RENAMED[name]}; the old name works for one more version")
+
+
+def several(name: str, help_text: str) -> Any:
+    """The type of an option by which a setting is given several times, for studies."""
+    return Annotated[list[_choices(name) or TYPES.get(name, str)], typer.Option(option_name(name), help=help_text)]
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    known = setting(name)
+    option = typer.Option(option_name(name), help=known["help"], **LIMITS.get(name, {}))
+    kind = _choices(name) or TYPES.get(name, str)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+@functools.cache
+def _choices(name: str) -> type[Enum] | None:
+    """The choices of a setting as typer wants them; a device may also be a numbered one, so it stays a text."""
+    choices = setting(name)["choices"]
+    return None if name == "device" or not choices else Enum(name.title(), {one: one for one in choices}, type=str)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _in_order(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """As keywords, so that options may follow those without a default."""
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]

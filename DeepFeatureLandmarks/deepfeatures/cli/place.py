@@ -1,0 +1,148 @@
+"""`deepfeatures place`: the landmarks of a template in other volumes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfeatures.cli.options import warn_of_old, with_match_settings
+from deepfeatures.cli.terminal import note, refuse, say
+from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import MatchSettings
+
+if TYPE_CHECKING:
+    from deepfeatures.pipelines.place import Job, Outcome
+
+SOME_MISSING = 3
+
+
+@with_match_settings
+def place(
+    context: typer.Context,
+    targets: Annotated[list[Path], typer.Argument(metavar="TARGET", help="Volumes to find the landmarks in.")],
+    template: Annotated[
+        list[Path],
+        typer.Option("--template", help="Volume in which the landmarks were placed; several are brought to agree."),
+    ],
+    landmarks: Annotated[
+        list[Path], typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv; one file a template.")
+    ],
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target.")],
+    settings: MatchSettings,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
+    ] = None,
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent",
+            help="Place each target without regard to the others. Else three targets or more help one another.",
+        ),
+    ] = False,
+    alone: Annotated[bool, typer.Option("--alone", hidden=True)] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="JSON file for settings, versions, times and distances."),
+    ] = None,
+) -> int:
+    """Find the landmarks of a template in other volumes.
+
+    Volumes are NIfTI, NRRD, MetaImage, OME-Zarr, or a DICOM series: its folder or one of its files. Writes
+    OUTPUT_DIR/TARGET.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
+    found; they are named, and have no position in the output.
+    """
+    if alone:
+        warn_of_old("alone")
+    if len(template) != len(landmarks):
+        raise InputError(f"there are {len(template)} --template and {len(landmarks)} --landmarks; give one for each")
+    from deepfeatures.pipelines.place import Job
+    from deepfeatures.pipelines.run_report import write_report
+
+    if mask and settings.is_guided and settings.search is None:
+        settings = replace(settings, search="dense")  # only a greedy search takes a mask
+    others = tuple(zip(template[1:], landmarks[1:], strict=True))
+    job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
+    outcomes: dict[Path, Outcome] = {}
+    for outcome in _outcomes(job, settings, independent or alone):
+        known = outcomes.get(outcome.target)
+        outcomes[outcome.target] = outcome
+        if known is None or known.note != outcome.note:
+            note(outcome.note)
+        if known is None and outcome.output:
+            total = outcome.placed + len(outcome.missing)
+            print(f"{outcome.output}: {outcome.placed} of {total} landmarks", flush=True)
+        if report and known is None and len(outcomes) == len(targets):  # refining may be interrupted
+            write_report(report, context.obj, settings, list(outcomes.values()))
+    if report:
+        write_report(report, context.obj, settings, list(outcomes.values()))
+    return _conclude(list(outcomes.values()))
+
+
+def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[Outcome]:
+    """What becomes of each target; of those that help one another twice, alone and refined."""
+    from deepfeatures import matching
+    from deepfeatures.matching.guided.groupwise import FEWEST
+    from deepfeatures.pipelines import place as pipeline
+
+    template, landmarks, mask = pipeline.prepare(job)
+    others = [pipeline.read_template(*other) for other in job.others]
+    for volume in (template, *(volume for volume, _ in others)):
+        note(volume.note)
+    together = settings.is_guided and not others and not independent and len(job.targets) > FEWEST
+    with _progress_bar(len(job.targets), turns=2 if together else 1) as progress:
+        if together:
+            yield from pipeline.place_together(job, template, landmarks, matching.Matcher(settings), progress)
+            return
+        matcher = matching.MultiTemplateMatcher(others, settings) if others else matching.Matcher(settings)
+        yield from pipeline.place(job, template, landmarks, mask, matcher, progress)
+
+
+def _conclude(outcomes: list[Outcome]) -> int:
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    if failed:
+        good = len(outcomes) - len(failed)
+        others = f" (the other {good} of {len(outcomes)} targets were placed)" if good else ""
+        return refuse("; ".join(outcome.failure for outcome in failed) + others)
+    missing = [f"{outcome.target}: {outcome.missing_text}" for outcome in outcomes if outcome.missing]
+    if missing:
+        say("landmarks missing in " + "; ".join(missing))
+        return SOME_MISSING
+    return 0
+
+
+@contextmanager
+def _progress_bar(targets: int, turns: int = 1) -> Iterator[Callable[[int, float], None]]:
+    """A bar on the terminal, nothing elsewhere; yields what to call with a target's index and its fraction done.
+
+    With several turns, the indices of the second follow those of the first.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        auto_refresh=False,  # a frame must not fall into the moment when native output is silenced
+        redirect_stdout=sys.stdout.isatty(),  # print above the bar, but never from a pipe to the terminal
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task("", total=turns * targets)
+
+        def update(index: int, done: float) -> None:
+            again = "" if index < targets else ", beside the others"
+            description = f"target {index % targets + 1} of {targets}{again}"
+            bar.update(task, completed=index + done, description=description, refresh=True)
+
+        yield update

@@ -1,0 +1,66 @@
+"""Template points to target points, anywhere: the pose and the displacements of all matched points together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepfeatures.data.volume import Volume
+from deepfeatures.matching.geometry.displacement_field import (
+    STEP,
+    ScatteredDisplacements,
+    interpolate_nodes,
+    node_counts,
+)
+from deepfeatures.matching.geometry.pyramid import Image
+from deepfeatures.matching.geometry.sampling import apply_affine, voxel_coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class PointMapping:
+    """Where points of the template lie in the target. Called with LPS mm `(N, 3)`, it returns LPS mm `(N, 3)`.
+
+    It is smooth: a landmark is mapped near the place where it was found, but not exactly there. It holds no voxels.
+
+    Args:
+        from_world: LPS mm to template millimetres, `(4, 4)`.
+        pose: Template millimetres to target millimetres, `(4, 4)`.
+        to_world: Target millimetres to LPS mm, `(4, 4)`.
+        displacements: Of landmarks and keypoints, in template millimetres, before the pose.
+    """
+
+    from_world: np.ndarray
+    pose: torch.Tensor
+    to_world: np.ndarray
+    displacements: ScatteredDisplacements
+
+    @classmethod
+    def between(
+        cls, template: Image, target: Image, pose: torch.Tensor, displacements: ScatteredDisplacements
+    ) -> PointMapping:
+        """For two images in whose millimetres pose and displacements are given."""
+        from_world = np.diag([*template.grid.spacing, 1.0]) @ template.grid.world_to_index
+        to_world = target.grid.index_to_world @ np.diag([*(1 / target.grid.spacing), 1.0])
+        return cls(from_world, pose, to_world, displacements)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        points = np.asarray(points, float).reshape(-1, 3)
+        known = torch.from_numpy(apply_affine(self.from_world, points)).float().to(self.pose.device)
+        moved = apply_affine(self.pose, known + self.displacements.at(known))
+        return apply_affine(self.to_world, moved.cpu().double().numpy())
+
+    def displacements_on(self, volume: Volume) -> np.ndarray:
+        """From each voxel centre of a volume in the template's space to its place in the target.
+
+        Args:
+            volume: Its grid counts; most often the template. Between every fourth voxel the mapping is linear.
+
+        Returns:
+            LPS mm, `(depth, height, width, 3)`, float32.
+        """
+        shape = tuple(volume.voxels.shape)
+        nodes = volume.to_world((STEP * voxel_coordinates(node_counts(shape)).reshape(-1, 3)).numpy())
+        moved = torch.from_numpy(self(nodes) - nodes).float()
+        return interpolate_nodes(moved, shape).movedim(0, -1).numpy()
