@@ -18,7 +18,7 @@ from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import choose_device, choose_precision, memory_to_use
 from deepfeatures.matching.greedy.candidates import everywhere, in_ball
 from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.greedy.scoring import CandidateScores, nearest
+from deepfeatures.matching.greedy.scoring import CandidateScores, best_candidates
 from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.networks import catalog
 
@@ -91,7 +91,7 @@ class DenseGrid:
             start = time.perf_counter()
             found = np.full_like(positions, np.nan)
             sought = _maps(features, known, voxels[:, ::-1].astype(int))
-            best = nearest(self._scores(features, seen, sought, starts, spacing_mm), sought, starts)
+            best = best_candidates(self._scores(features, seen, sought, starts, spacing_mm), sought, starts)
             places = np.array([one.voxel[::-1] if one.voxel else (np.nan,) * 3 for one in best]).reshape(-1, 3)
             found[defined] = of_target.to_world(places + offsets)
             placed.append((found, encode_s + time.perf_counter() - start))
