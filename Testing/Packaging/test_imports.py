@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structure
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "DeepFeatureLandmarks"
@@ -17,6 +18,44 @@ MAY_IMPORT = {
     "DeepFeatureLandmarksWeb": {"DeepFeatureLandmarksWeb", "DeepFeatureLandmarksLib", "deepfeatures"},
     "DeepFeatureLandmarks": {"DeepFeatureLandmarksLib", "deepfeatures"},
 }
+# The rooms of the backend, the upper ones first; a room imports only rooms that stand in its row. `errors` and
+# `deprecation` are for all.
+ROOMS = {
+    "__main__": {"cli"},
+    "cli": {"pipelines", "quality", "evaluation", "training", "service", "matching", "features", "networks", "io", "data"},
+    "service": {"pipelines", "matching", "features", "networks", "data"},
+    "quality": {"pipelines", "io", "data"},
+    "pipelines": {"matching", "features", "networks", "phantom", "io", "data"},
+    "evaluation": {"pipelines", "matching", "features", "networks", "io", "data"},
+    "training": {"matching", "features", "networks", "io"},
+    "matching": {"features", "networks", "io", "data"},
+    "features": {"networks", "data"},
+    "phantom": {"data"},
+    "io": {"data"},
+    "networks": set(),
+    "data": set(),
+    "__init__": set(),
+    "deprecation": set(),
+    "errors": set(),
+}
+MATCHING_ROOMS = {
+    "multi_template": {"matcher", "result", "search", "settings", "uncertainty"},
+    "matcher": {"greedy", "guided", "groupwise", "search", "result", "uncertainty", "devices", "settings", "timing"},
+    "greedy": {"search", "result", "devices", "preprocessing", "settings", "timing"},
+    "guided": {"search", "groupwise", "result", "pose", "uncertainty", "geometry", "preprocessing"},
+    "search": {"groupwise", "result", "pose", "geometry", "timing"},
+    "result": {"groupwise", "pose", "geometry", "devices", "settings"},
+    "pose": {"geometry"},
+    "uncertainty": {"geometry"},
+    "devices": {"settings"},
+    "geometry": set(),
+    "groupwise": set(),
+    "preprocessing": set(),
+    "settings": set(),
+    "timing": set(),
+    "__init__": set(),
+}
+FOR_ALL = {"errors", "deprecation", "__init__"}
 CORE = ("networks", "features", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
@@ -80,6 +119,24 @@ def test_parts_import_only_what_lies_below_them(file):
     assert not forbidden, f"{file.relative_to(ROOT)} imports {sorted(forbidden)}"
     if part_of(file) == "deepfeatures":
         assert not imported & NOT_BACKEND, f"{file.relative_to(ROOT)} imports {sorted(imported & NOT_BACKEND)}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "may_import"), [("deepfeatures", ROOMS), ("deepfeatures/matching", MATCHING_ROOMS)], ids=["all", "matching"]
+)
+def test_rooms_import_only_rooms_below_them(folder, may_import):
+    arrows, _ = structure.rooms(CODE / folder, depth=1)
+    assert set(arrows) <= set(may_import), "a room without a rule"
+    wrong = {room: sorted(to - may_import[room] - FOR_ALL) for room, to in arrows.items()}
+    assert not any(wrong.values()), f"imports against the rule: {({room: to for room, to in wrong.items() if to})}"
+    assert not structure.circles(may_import), "the rule itself has a circle"
+
+
+def test_no_module_is_named_at_run_time_to_get_round_the_rules():
+    """Names are loaded late in two `__init__` files only, from a table of the package's own modules."""
+    lazy = {"deepfeatures/__init__.py", "deepfeatures/matching/__init__.py"}
+    files = {file.relative_to(CODE).as_posix(): file.read_text() for file in python_files()}
+    assert {name for name, text in files.items() if "import_module" in text or "__import__" in text} <= lazy
 
 
 def backend_file(module):

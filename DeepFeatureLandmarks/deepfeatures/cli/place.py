@@ -88,7 +88,7 @@ def place(
 def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[Outcome]:
     """What becomes of each target; of those that help one another twice, alone and refined."""
     from deepfeatures import matching
-    from deepfeatures.matching.guided.groupwise import FEWEST
+    from deepfeatures.matching.groupwise import FEWEST
     from deepfeatures.pipelines import place as pipeline
 
     template, landmarks, mask = pipeline.prepare(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES = {
-    "GroupwiseModel": "deepfeatures.matching.guided.groupwise",
+    "GroupwiseModel": "deepfeatures.matching.groupwise",
     "MatchResult": "deepfeatures.matching.result",
     "MatchSettings": "deepfeatures.matching.settings",
     "Matcher": "deepfeatures.matching.matcher",

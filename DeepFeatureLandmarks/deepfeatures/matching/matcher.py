@@ -19,7 +19,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.features.extractor import Features
 from deepfeatures.matching import devices
 from deepfeatures.matching.greedy.search import GreedySearch
-from deepfeatures.matching.guided.groupwise import GroupwiseModel
+from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
 from deepfeatures.matching.result import MatchResult, missing

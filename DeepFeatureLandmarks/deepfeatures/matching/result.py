@@ -17,7 +17,7 @@ from deepfeatures.matching import devices
 
 if TYPE_CHECKING:
     from deepfeatures.matching.geometry.mapping import PointMapping
-    from deepfeatures.matching.guided.groupwise import RegistrationState
+    from deepfeatures.matching.groupwise import RegistrationState
     from deepfeatures.matching.pose.estimation import Pose
     from deepfeatures.matching.settings import MatchSettings
 

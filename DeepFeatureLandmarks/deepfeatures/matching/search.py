@@ -14,7 +14,7 @@ from deepfeatures.matching.timing import Timer
 
 if TYPE_CHECKING:
     from deepfeatures.matching.geometry.mapping import PointMapping
-    from deepfeatures.matching.guided.groupwise import GroupwiseModel, RegistrationState
+    from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
     from deepfeatures.matching.pose.estimation import Pose
 
 Progress = Callable[[float], None]  # takes the fraction done, 0 to 1

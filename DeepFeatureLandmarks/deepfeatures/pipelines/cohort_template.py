@@ -17,7 +17,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import whole_file
 from deepfeatures.matching import GroupwiseModel, Matcher, MatchResult
-from deepfeatures.matching.guided.groupwise import FEWEST
+from deepfeatures.matching.groupwise import FEWEST
 from deepfeatures.matching.search import Progress, ignore
 
 FILE = "company.safetensors"

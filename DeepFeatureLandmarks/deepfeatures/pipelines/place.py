@@ -16,7 +16,7 @@ from deepfeatures.io.downsampled_reading import read_fitting
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.native_output import native_silence
 from deepfeatures.io.volume_files import check_volume, image_stem, read_volume
-from deepfeatures.matching.guided.groupwise import GroupwiseModel
+from deepfeatures.matching.groupwise import GroupwiseModel
 
 if TYPE_CHECKING:
     from deepfeatures.matching.matcher import Matcher

@@ -20,7 +20,7 @@ from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid, scale_factor
 from deepfeatures.matching.geometry.sampling import apply_affine
-from deepfeatures.matching.guided.groupwise import GroupwiseModel, RegistrationState
+from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
 from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
 from deepfeatures.matching.guided.level import Points, RegistrationLevel, build_level
 from deepfeatures.matching.guided.regularization import RegularizedMatch

@@ -13,8 +13,8 @@ from deepfeatures.features.dense import encode_dense
 from deepfeatures.features.extractor import Features
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
+from deepfeatures.matching.groupwise import RegistrationState
 from deepfeatures.matching.guided.acceptance import accepted, shows_same_anatomy
-from deepfeatures.matching.guided.groupwise import RegistrationState
 from deepfeatures.matching.guided.registration import (
     PointRegistration,
     finest_spacing,

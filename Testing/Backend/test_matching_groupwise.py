@@ -17,7 +17,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching import GroupwiseModel, Matcher
-from deepfeatures.matching.guided.groupwise import FEWEST, TEMPLATE_SHARE, RegistrationState
+from deepfeatures.matching.groupwise import FEWEST, TEMPLATE_SHARE, RegistrationState
 from deepfeatures.pipelines import place as place_pipeline
 
 
