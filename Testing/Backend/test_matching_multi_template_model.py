@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfeatures.matching.uncertainty.error_model import CLOSE_MM
-from deepfeatures.matching.uncertainty.multi_template_model import MOST, calibrated
+from deepfeatures.matching.uncertainty.multi_template_model import MOST, load_multi_template_model
 
 LENGTHS = st.floats(0.01, 30.0)
 NUMBERS = st.integers(2, MOST)
@@ -15,33 +15,33 @@ NUMBERS = st.integers(2, MOST)
 
 @given(LENGTHS, LENGTHS, NUMBERS, st.floats(1.1, 5.0))
 def test_the_further_apart_they_are_the_further_off(expected, spread, number, more):
-    by = calibrated()
+    by = load_multi_template_model()
     assert by.error_mm(expected, more * spread, number) >= by.error_mm(expected, spread, number) >= 0
-    assert 0 <= by.chance(expected, more * spread, number) <= by.chance(expected, spread, number) <= 1
+    assert 0 <= by.probability(expected, more * spread, number) <= by.probability(expected, spread, number) <= 1
 
 
 @given(LENGTHS, LENGTHS, NUMBERS)
 def test_more_templates_are_nearer(expected, spread, number):
-    by = calibrated()
+    by = load_multi_template_model()
     assert by.error_mm(expected, spread, number + 1) <= by.error_mm(expected, spread, number)
     assert by.error_mm(expected, spread, MOST + 7) == by.error_mm(expected, spread, MOST)
 
 
 @given(LENGTHS, LENGTHS, NUMBERS, st.floats(0.1, 10.0))
 def test_errors_grow_with_the_anatomy(expected, spread, number, size):
-    by = calibrated()
+    by = load_multi_template_model()
     larger = by.error_mm(size * expected, size * spread, number)
     assert larger == pytest.approx(size * by.error_mm(expected, spread, number), abs=1e-2)
 
 
 def test_the_chance_belongs_to_the_error():
-    by = calibrated()
-    near, middle, far = (by.chance(expected, expected, 3) for expected in (0.3, CLOSE_MM, 30.0))
+    by = load_multi_template_model()
+    near, middle, far = (by.probability(expected, expected, 3) for expected in (0.3, CLOSE_MM, 30.0))
     assert near > 0.99
     assert 0.3 < middle < 0.95
     assert far < 0.05
 
 
 def test_that_they_coincide_does_not_break_it():
-    assert calibrated().error_mm(0.0, 0.0, 2) >= 0
-    assert calibrated().chance(1e-9, 0.0, 2) > 0.99
+    assert load_multi_template_model().error_mm(0.0, 0.0, 2) >= 0
+    assert load_multi_template_model().probability(1e-9, 0.0, 2) > 0.99

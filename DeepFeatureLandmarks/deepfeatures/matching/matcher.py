@@ -104,9 +104,8 @@ class Matcher:
             target: Where to find them.
             mask: Not zero where the target may be searched; any grid in the target's space. Greedy search only.
             progress: Called with the fraction done, from 0 to 1.
-            interim: Called with where the landmarks lie so far, to be looked at, not to be kept: guided, all that
-                have a position, after each level from coarse to fine; greedy, those that have a candidate, now and
-                then.
+            interim: Called with the landmarks so far, to be looked at, not to be kept. A guided search calls it after
+                each level with all that have a position, a greedy one now and then with those that have a candidate.
             group: Targets of the same template and landmarks; a guided search adds a target that shows the template's
                 anatomy, see `refine_with_group`.
 

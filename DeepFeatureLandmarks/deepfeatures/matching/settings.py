@@ -39,7 +39,7 @@ class MatchSettings:
         search_radius_mm: Greedy only: distance in mm from the start within which candidates lie, `None` for the whole
             target. The start is where the landmark would be if the two volumes had their centres in one place.
         initialization: Where a guided search starts. `"centres"`: equal directions in the world, centres in one place;
-            `"world"`: equal places in the world; `"any"`: the rotation that fits best; `"auto"`: centres, or the
+            `"world"`: equal places in the world; `"any"`: the rotation that fits best. `"auto"` takes centres, or the
             world where that is more similar; where that is not right any translation, then any rotation.
         device: Where to compute; `"cuda:1"` names one of several GPUs.
         precision: In which the network computes; distances are always summed in float32.

@@ -90,48 +90,66 @@ def distances_of_blocks(
         `(N, n, n, n)` with `n = 2 search_radius + 1`, displacement axes z, y, x.
     """
     channels, reach = target.shape[0], int(patch.max())
-    step = int(patch[patch > 0].min()) if reach else 1
-    edge, radius = 2 * (reach // step) + 1, search_radius + reach
+    radius = search_radius + reach
     weights = torch.ones(len(patch), device=starts.device) if weights is None else weights
     covered = torch.ones_like(target[0]) if covered is None else covered.to(target.dtype)
     target = target.movedim(0, -1).contiguous()
+    kernel = _PatchKernel(patch, weights, reach)
+    distances = blocks.new_empty(len(starts), *(2 * search_radius + 1,) * 3)
+    is_whole = _all_covered(covered, starts, radius)
+    chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
+    for index in is_whole.nonzero()[:, 0].split(chunk) if is_whole.any() else ():
+        distances[index] = kernel.distances(blocks[index], extract_windows(target, starts[index], radius))
+    for index in (~is_whole).nonzero()[:, 0].split(chunk) if not is_whole.all() else ():
+        windows = extract_windows(target, starts[index], radius)
+        within = extract_windows(covered[..., None], starts[index], radius).round_()
+        distances[index] = kernel.distances_where_covered(blocks[index], windows, within)
+    return distances
 
-    def kernels(values: torch.Tensor) -> torch.Tensor:
-        """Weighted values of the patch's offsets, `(N, K, C)`, in cubes."""
-        cubes = values.new_zeros(len(values), edge, edge, edge, values.shape[2])
-        x, y, z = ((patch + reach) // step).unbind(1)
-        cubes[:, z, y, x] = weights[:, None] * values
-        return cubes
 
-    # |t - s|² = -2 (t·s - |s|² / 2 - |t|² / 2), summed over the patch without ever holding the patches.
-    def of_whole(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        seen = extract_windows(target, there, radius)
-        alike = cross_correlate(torch.cat([seen, _half(seen)], -1), kernels(_with_ones(wanted)), step)
-        alike += (_half(wanted)[..., 0] @ weights)[:, None, None, None]
-        return alike.mul_(-2 / (channels * weights.sum())).clamp_(min=0)
+class _PatchKernel:
+    """Compares blocks with all patches of windows, as sums of products over the patch's offsets.
 
-    def of_part(wanted: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        seen, within = (
-            extract_windows(target, there, radius),
-            extract_windows(covered[..., None], there, radius).round_(),
-        )
-        own = _half(wanted)
-        seen = _with_ones(torch.cat([seen, _half(seen)], -1)).mul_(within)
-        alike = cross_correlate(seen, kernels(torch.cat([_with_ones(wanted), own], -1)), step)
-        total = alike.mul_(-2 / channels).clamp_(min=0)
-        share = cross_correlate(within, kernels(torch.ones_like(own)), step)
+    |t - s|² = -2 (t·s - |s|² / 2 - |t|² / 2), summed over the patch without ever holding the patches.
+
+    Args:
+        patch: Offsets, `(K, 3)`.
+        weights: Of the offsets, `(K,)`.
+        reach: The largest offset.
+    """
+
+    def __init__(self, patch: torch.Tensor, weights: torch.Tensor, reach: int):
+        self._step = int(patch[patch > 0].min()) if reach else 1
+        self._edge = 2 * (reach // self._step) + 1
+        self._index = ((patch + reach) // self._step).unbind(1)
+        self._weights = weights
+
+    def distances(self, blocks: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+        """Of blocks `(N, K, C)` to the patches of windows `(N, n, n, n, C)` that the target covers whole."""
+        kernels = self._cubes(_with_ones(blocks))
+        products = cross_correlate(torch.cat([windows, _half(windows)], -1), kernels, self._step)
+        products += (_half(blocks)[..., 0] @ self._weights)[:, None, None, None]
+        return products.mul_(-2 / (blocks.shape[2] * self._weights.sum())).clamp_(min=0)
+
+    def distances_where_covered(
+        self, blocks: torch.Tensor, windows: torch.Tensor, within: torch.Tensor
+    ) -> torch.Tensor:
+        """The same where only the voxels count that are 1 in `within`, `(N, n, n, n, 1)`."""
+        of_blocks = _half(blocks)
+        windows = _with_ones(torch.cat([windows, _half(windows)], -1)).mul_(within)
+        products = cross_correlate(windows, self._cubes(torch.cat([_with_ones(blocks), of_blocks], -1)), self._step)
+        total = products.mul_(-2 / blocks.shape[2]).clamp_(min=0)
+        share = cross_correlate(within, self._cubes(torch.ones_like(of_blocks)), self._step)
         typical = total.sum((1, 2, 3), keepdim=True) / share.sum((1, 2, 3), keepdim=True).clamp(min=1)
-        beyond = BEYOND * (weights.sum() - share)
+        beyond = BEYOND * (self._weights.sum() - share)
         return (total + beyond * typical) / (share + beyond).clamp(min=1e-6)
 
-    distances = blocks.new_empty(len(starts), *(2 * search_radius + 1,) * 3)
-    whole = _all_covered(covered, starts, radius)
-    chunk = max(1, chunk_bytes // (4 * channels * (2 * radius + 1) ** 3))
-    for which, compared in ((whole, of_whole), (~whole, of_part)):
-        if which.any():
-            for some in which.nonzero()[:, 0].split(chunk):
-                distances[some] = compared(blocks[some], starts[some])
-    return distances
+    def _cubes(self, values: torch.Tensor) -> torch.Tensor:
+        """Weighted values of the patch's offsets, `(N, K, C)`, in cubes."""
+        cubes = values.new_zeros(len(values), self._edge, self._edge, self._edge, values.shape[2])
+        x, y, z = self._index
+        cubes[:, z, y, x] = self._weights[:, None] * values
+        return cubes
 
 
 def _half(vectors: torch.Tensor) -> torch.Tensor:
@@ -181,8 +199,8 @@ def sub_voxel_minimum(distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         step = [int(axis == a) for a in range(3)]
         before = padded[rows, z + 1 - step[2], y + 1 - step[1], x + 1 - step[0]]
         after = padded[rows, z + 1 + step[2], y + 1 + step[1], x + 1 + step[0]]
-        bend = (before + after - 2 * value).clamp(min=1e-12)
+        curvature = (before + after - 2 * value).clamp(min=1e-12)
         inside = (centre > 0) & (centre < n - 1)
-        shift = torch.where(inside, (0.5 * (before - after) / bend).clamp(-0.5, 0.5), torch.zeros_like(value))
+        shift = torch.where(inside, (0.5 * (before - after) / curvature).clamp(-0.5, 0.5), torch.zeros_like(value))
         parts.append(centre - n // 2 + shift)
     return torch.stack(parts, -1), value

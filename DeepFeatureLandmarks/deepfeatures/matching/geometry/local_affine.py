@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-# Variance of the points around, in squared sigmaes, below which they tell less of a gradient than of a mean.
+# Variance of the points around, in units of sigma squared, below which they tell less of a gradient than of a mean.
 DAMPING = 1.0
-AGREEING = 2.0  # voxels from what the others foretell at which a point counts half
+AGREEING = 2.0  # voxels from what the others predict at which a point counts half
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def predict(
         weights: Of the points for each place, `(Q, N)`.
         at: Places, `(Q, 3)`.
         sigma: How far the points lie apart where they tell as much of a gradient as of a mean.
-        otherwise: What is foretold of places whose weights are all zero, `(Q, 3)`.
+        otherwise: What is predicted of places whose weights are all zero, `(Q, 3)`.
 
     Returns:
         `(Q, 3)`.
@@ -71,11 +71,11 @@ def predict(
     return torch.where(model.total > 1e-12, model.at(at), otherwise)
 
 
-def gaussian_weights(here: torch.Tensor, points: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian weights of points `(N, 3)` seen from places `(Q, 3)`: shape `(Q, N)`."""
-    return torch.exp(-(torch.cdist(here, points) ** 2) / (2 * sigma**2))
+def gaussian_weights(places: torch.Tensor, points: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian weights of points `(N, 3)` for places `(Q, 3)`: shape `(Q, N)`."""
+    return torch.exp(-(torch.cdist(places, points) ** 2) / (2 * sigma**2))
 
 
 def robust_weights(values: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """How much each displacement counts, `(N,)`, 0 to 1: less, the further it is from what the others foretell."""
+    """How much each displacement counts, `(N,)`, 0 to 1: less, the further it is from what the others predict."""
     return 1 / (1 + ((values - expected).norm(dim=1) / AGREEING) ** 2)

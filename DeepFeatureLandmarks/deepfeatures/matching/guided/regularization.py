@@ -1,6 +1,6 @@
 """Regularization of block matches: neighbouring points move alike.
 
-After coupled convex optimisation (Heinrich et al. 2014), on a graph of points instead of a grid: each point takes the
+This is coupled convex optimisation (Heinrich et al. 2014) on a graph of points instead of a grid. Each point takes the
 displacement that is best for its own block and near what its neighbours predict; then the neighbours predict again.
 They predict by an affine map fitted around the point, so that the prior does not act against stretching and turning.
 

@@ -3,8 +3,8 @@
 Keypoint matches find it from a start nearby. World directions are such a start where both heads were scanned alike,
 with the volumes' centres in one place or, as with two series of one patient, where the world has them. Whether the
 start was right is seen from the features, once the pose is found: they must be similar, and more similar than with the
-pose rotated a little further. Else all translations are tried, since one volume may show a part of the other; and then
-all rotations on a coarse level, where one volume holds larger structures than the other also with both made one size. A
+pose rotated a little further. Else all translations are tried, since one volume may show a part of the other. Then
+all rotations are tried on a coarse level; where one volume holds larger structures, also with both made one size. A
 rotated pose that is more similar, but not by much, is kept beside the upright one: landmarks matched from both decide.
 Where too few points agree on a start that seemed right, rotations are tried after all.
 """

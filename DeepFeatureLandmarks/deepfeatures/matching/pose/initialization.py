@@ -1,4 +1,4 @@
-"""Where a target lies if nothing but the headers is known: equal places in the world, or centres in one place."""
+"""Initialization of the pose from the headers alone: equal places in the world, or centres in one place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def world_aligned(template: Image, target: Image) -> torch.Tensor:
 
 def with_centres_aligned(poses: torch.Tensor, template: Image, target: Image) -> torch.Tensor:
     """The same rotations, `(n, 4, 4)`, with the volumes' centres in one place."""
-    here, there = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
+    template_centre, target_centre = (template.extent - template.spacing) / 2, (target.extent - target.spacing) / 2
     aligned = poses.clone()
-    aligned[:, :3, 3] = there - poses[:, :3, :3] @ here
+    aligned[:, :3, 3] = target_centre - poses[:, :3, :3] @ template_centre
     return aligned

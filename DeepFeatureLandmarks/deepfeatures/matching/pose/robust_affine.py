@@ -48,12 +48,12 @@ def limit_anisotropy(matrix: torch.Tensor, most: float, middle: torch.Tensor) ->
 
 def _weighted_fit(points: torch.Tensor, matches: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     share = weights / weights.sum()
-    here, there = share @ points, share @ matches
-    a, b = points - here, matches - there
+    points_mean, matches_mean = share @ points, share @ matches
+    a, b = points - points_mean, matches - matches_mean
     cross, spread = (b * share[:, None]).T @ a, (a * share[:, None]).T @ a
     # A small ridge towards "no change" keeps thin or few matches solvable.
     ridge = 1e-6 * spread.trace() * torch.eye(3, dtype=a.dtype, device=a.device)
     matrix = torch.eye(4, dtype=a.dtype, device=a.device)
     matrix[:3, :3] = (cross + ridge) @ torch.linalg.inv(spread + ridge)
-    matrix[:3, 3] = there - matrix[:3, :3] @ here
+    matrix[:3, 3] = matches_mean - matrix[:3, :3] @ points_mean
     return matrix

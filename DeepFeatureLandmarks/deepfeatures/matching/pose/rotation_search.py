@@ -18,9 +18,11 @@ from deepfeatures.matching.pose.similarity import ImagePair
 def scales(pair: ImagePair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:
     """By how much the target may be larger than the template: not at all, and, where their structures spread over
     places of different size, as these do."""
-    ours, theirs = _spread_mm(pair.template, spacing), _spread_mm(pair.target, spacing)
-    differ = sizes[0] * min(ours, theirs) < max(ours, theirs) < sizes[1] * min(ours, theirs)
-    return (1.0, theirs / ours) if differ else (1.0,)
+    of_template, of_target = _spread_mm(pair.template, spacing), _spread_mm(pair.target, spacing)
+    differ = (
+        sizes[0] * min(of_template, of_target) < max(of_template, of_target) < sizes[1] * min(of_template, of_target)
+    )
+    return (1.0, of_target / of_template) if differ else (1.0,)
 
 
 def _spread_mm(pyramid: ImagePyramid, spacing: float) -> float:
@@ -39,22 +41,27 @@ def best_rotation(pair: ImagePair, scale: float, source_mm: float, settings: Pos
         scale: The target is seen smaller by this factor.
     """
     template, target = pair.template, pair.target
-    small, offset = _thumbnail(template, source_mm)
-    seen, seen_offset = _thumbnail(target, source_mm, scale)
+    small_template, template_offset = _thumbnail(template, source_mm)
+    small_target, target_offset = _thumbnail(target, source_mm, scale)
     fine_enough = float(template.image.extent.prod()) ** (1 / 3) / settings.search_size
-    spacing = max(source_mm, fine_enough, float(seen.image.extent.norm()) / settings.search_largest)
+    spacing = max(source_mm, fine_enough, float(small_target.image.extent.norm()) / settings.search_largest)
     # In the world only rotations are tried; both volumes' own axes may be left-handed.
-    turns = torch.from_numpy(target.image.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
-    turns = (turns @ torch.from_numpy(template.image.grid.direction).float()).to(offset.device)
-    grid, target_grid = SamplingGrid.around(small.image, spacing), SamplingGrid.around(seen.image, spacing)
+    rotations = torch.from_numpy(target.image.grid.direction.T).float() @ candidate_rotations(settings.step_deg)
+    rotations = (rotations @ torch.from_numpy(template.image.grid.direction).float()).to(template_offset.device)
+    grid, target_grid = (
+        SamplingGrid.around(small_template.image, spacing),
+        SamplingGrid.around(small_target.image, spacing),
+    )
     if min(*grid.shape, *target_grid.shape) < 2:  # too thin to tell one rotation from another
         return centres_aligned(template.image, target.image)
-    structures = structure(small.resample(grid)[0]), structure(seen.resample(target_grid)[0])
-    poses, scores = correlated_poses(structures[0], grid, structures[1], target_grid, turns)
+    structures = structure(small_template.resample(grid)[0]), structure(small_target.resample(target_grid)[0])
+    poses, scores = correlated_poses(structures[0], grid, structures[1], target_grid, rotations)
     poses = poses[scores.topk(min(settings.correlated, len(scores))).indices]
-    poses = torch.cat([poses, with_centres_aligned(poses, small.image, seen.image)])  # crops are often cut alike
+    poses = torch.cat(
+        [poses, with_centres_aligned(poses, small_template.image, small_target.image)]
+    )  # crops are often cut alike
 
-    thumbnails = ImagePair(small, seen, pair.encode)
+    thumbnails = ImagePair(small_template, small_target, pair.encode)
 
     def most_alike(poses: list[torch.Tensor], spacing: float, count: int) -> list[torch.Tensor]:
         return sorted(poses, key=lambda pose: -thumbnails.similarity(pose, spacing))[:count]
@@ -68,7 +75,7 @@ def best_rotation(pair: ImagePair, scale: float, source_mm: float, settings: Pos
     found = [refined(pose, source_mm) for pose in most_alike(found, source_mm, settings.finished)]
     (best,) = most_alike(found, source_mm, 1)
     enlarged = torch.diag(torch.tensor([scale, scale, scale, 1.0], device=best.device))
-    return translation(seen_offset) @ enlarged @ best @ translation(-offset)
+    return translation(target_offset) @ enlarged @ best @ translation(-template_offset)
 
 
 def _thumbnail(pyramid: ImagePyramid, spacing: float, scale: float = 1.0) -> tuple[ImagePyramid, torch.Tensor]:

@@ -53,48 +53,47 @@ def structured(image: torch.Tensor) -> torch.Tensor:
 
 
 def correlated_poses(
-    template: torch.Tensor, grid: SamplingGrid, target: torch.Tensor, target_grid: SamplingGrid, turns: torch.Tensor
+    template: torch.Tensor, grid: SamplingGrid, target: torch.Tensor, target_grid: SamplingGrid, rotations: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For each rotation the translation that brings most structure of the two volumes together.
 
     Args:
-        template: Its structure, `(D, H, W)`, on the lattice `on` of its own millimetres.
+        template: Its structure, `(D, H, W)`, on `grid` in its own millimetres.
         target: The same, on `target_grid` in the target's millimetres, of the same spacing.
-        turns: From directions in the template to directions in the target, `(n, 3, 3)`.
+        rotations: From directions in the template to directions in the target, `(n, 3, 3)`.
 
     Returns:
         Poses `(n, 4, 4)`, template to target millimetres, and the correlation of each, at most 1.
     """
     template, grid = _without_air(template, grid)
     target, target_grid = _without_air(target, target_grid)
-    box = math.ceil(math.dist(target.shape, (0, 0, 0)))  # holds the target however it is turned
+    box = math.ceil(math.dist(target.shape, (0, 0, 0)))  # holds the target however it is rotated
     size = 4 * math.ceil(ROOM * max(box, *template.shape) / 4)
     whole = (size,) * 3
-    known = torch.fft.rfftn(template, s=whole)
-    offsets = (voxel_coordinates((box, box, box), target.device) - (box - 1) / 2).reshape(
-        -1, 3
-    )  # voxels from the box's middle
-    seen_middle = target_grid.to_mm((_size(target) - 1) / 2)
-    poses = torch.eye(4, device=target.device).repeat(len(turns), 1, 1)
+    of_template = torch.fft.rfftn(template, s=whole)
+    # In voxels from the box's middle.
+    offsets = (voxel_coordinates((box, box, box), target.device) - (box - 1) / 2).reshape(-1, 3)
+    target_middle = target_grid.to_mm((_size(target) - 1) / 2)
+    poses = torch.eye(4, device=target.device).repeat(len(rotations), 1, 1)
     scores = []
-    for first in range(0, len(turns), TOGETHER):
-        some = turns[first : first + TOGETHER]
+    for first in range(0, len(rotations), TOGETHER):
+        some = rotations[first : first + TOGETHER]
         places = offsets @ some.transpose(1, 2) * (2 / _size(target))  # -1 to 1 between the outer faces
-        turned = F.grid_sample(
+        rotated = F.grid_sample(
             target.expand(len(some), 1, *target.shape),
             places.view(len(some), box, box, box, 3),
             padding_mode="zeros",
             align_corners=False,
         )[:, 0]
-        seen = torch.fft.rfftn(turned, s=whole, dim=(1, 2, 3))
-        together, index = torch.fft.irfftn(known * seen.conj(), s=whole, dim=(1, 2, 3)).flatten(1).max(1)
-        scores.append(together / (template.norm() * turned.flatten(1).norm(dim=1)).clamp(min=1e-12))
-        # Voxel q of the turned target lies over voxel q + shift of the template, shifts taken around the box.
+        of_target = torch.fft.rfftn(rotated, s=whole, dim=(1, 2, 3))
+        together, index = torch.fft.irfftn(of_template * of_target.conj(), s=whole, dim=(1, 2, 3)).flatten(1).max(1)
+        scores.append(together / (template.norm() * rotated.flatten(1).norm(dim=1)).clamp(min=1e-12))
+        # Voxel q of the rotated target lies over voxel q + shift of the template, shifts taken around the box.
         shift = torch.stack((index % size, index // size % size, index // size**2), -1)
         over = shift + (box - 1) / 2
         over = torch.where(over - (_size(template) - 1) / 2 > size / 2, over - size, over)
         poses[first : first + TOGETHER, :3, :3] = some
-        poses[first : first + TOGETHER, :3, 3] = seen_middle - (some @ grid.to_mm(over)[:, :, None])[:, :, 0]
+        poses[first : first + TOGETHER, :3, 3] = target_middle - (some @ grid.to_mm(over)[:, :, None])[:, :, 0]
     return poses, torch.cat(scores)
 
 

@@ -34,16 +34,16 @@ class PoseSettings:
         fine: Rounds after that.
         patch_step: Every so many voxels of a larger block are compared, along each axis.
         prior: Weight of "the pose changes little" against all matches of a round.
-        alike: A start may be right where the pose found from it lies this share of the way from the similarity of
-            upside down to that of the same; at the spacing of the last coarse round.
+        alike: A start may be right where its pose is similar enough: this share of the way from the similarity of the
+            pose upside down to full similarity, at the spacing of the last coarse round.
         slight_advantage: The world takes the place of the centres as a start, and a translation that of either, where
             the similarity is higher by more than this.
         advantage: The same of a rotated pose, which needs more: small crops allow many that are nearly as like, and
             scans are rarely turned by accident. With less it is left open.
         proportions: No direction is stretched by more than this factor more or less than all are on average; what
             looks alike only when it is flattened is something else.
-        sizes: Both are made one size, too, where their structures differ in size by a factor between these; what is
-            found so must be as alike as a right start, since smaller volumes fit more easily.
+        sizes: Both are made one size, too, where their structures differ in size by a factor between these. What is
+            found so must be as similar as a right start, since smaller volumes fit more easily.
         tilt_deg: A right pose is more like the template than the same pose tilted so far about any axis.
         step_deg: Between neighbours of all rotations.
         search_size: Voxels along an axis, on average, of the template on the level on which all rotations are tried.

@@ -1,4 +1,4 @@
-"""A template and a target beside each other: how alike do they look through a pose?"""
+"""A template and a target beside each other, and their similarity through a pose."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ImagePair:
     def similarity(self, pose: torch.Tensor, spacing: float) -> float:
         """How alike the volumes look where the template has structure: 1 the same, 0 by chance.
 
-        The correlation of the features, times the root of the share of the structure that the target covers, of what
-        it can cover: without it a sliver that happens to look alike would win over a half that does.
+        The correlation of the features, times the root of a share: of the structure that the target can cover, how much
+        it does. Without it a sliver that happens to look alike would win over a half that does.
 
         Args:
             pose: Template millimetres to target millimetres, `(4, 4)`.
@@ -44,9 +44,9 @@ class ImagePair:
         covered = edges & within
         if not covered.any():
             return 0.0
-        here, there = features[:, covered], self.encode(resampled)[:, covered]
-        here, there = (seen - seen.mean(1, keepdim=True) for seen in (here, there))
-        correlation = (here * there).sum() / (here.norm() * there.norm()).clamp(min=1e-12)
+        pair = features[:, covered], self.encode(resampled)[:, covered]
+        template, target = (values - values.mean(1, keepdim=True) for values in pair)
+        correlation = (template * target).sum() / (template.norm() * target.norm()).clamp(min=1e-12)
         share = covered.sum() / edges.sum() / self.max_overlap
         return float(correlation * share.clamp(max=1).sqrt())
 

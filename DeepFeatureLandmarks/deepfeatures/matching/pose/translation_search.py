@@ -32,9 +32,9 @@ def best_translation(pair: ImagePair, pose: torch.Tensor, spacing: float) -> tor
     target_grid = bounding_grid(grid, target, pose)
     resampled, covered = target.resample(target_grid, pose)
     covered = covered.float()
-    seen = pair.encode(resampled)
-    known = (features - _mean(features, weights)) * weights
-    seen = (seen - _mean(seen, covered)) * covered
+    of_target = pair.encode(resampled)
+    of_template = (features - _mean(features, weights)) * weights
+    of_target = (of_target - _mean(of_target, covered)) * covered
     shape = [a + b - 1 for a, b in zip(grid.shape, target_grid.shape, strict=True)]
 
     def spectrum(of: torch.Tensor) -> torch.Tensor:
@@ -43,12 +43,12 @@ def best_translation(pair: ImagePair, pose: torch.Tensor, spacing: float) -> tor
     def over_all_shifts(spectra: torch.Tensor) -> torch.Tensor:
         return torch.fft.irfftn(spectra, s=shape, dim=(-3, -2, -1))
 
-    together = sum(spectrum(a).conj() * spectrum(b) for a, b in zip(known, seen, strict=True))
-    mask, seen_mask = spectrum(weights).conj(), spectrum(covered)
-    share = over_all_shifts(mask * seen_mask) / weights.sum().clamp(min=1) / pair.max_overlap
+    together = sum(spectrum(a).conj() * spectrum(b) for a, b in zip(of_template, of_target, strict=True))
+    template_mask, target_mask = spectrum(weights).conj(), spectrum(covered)
+    share = over_all_shifts(template_mask * target_mask) / weights.sum().clamp(min=1) / pair.max_overlap
     powers = (
-        over_all_shifts(spectrum(known.square().sum(0)).conj() * seen_mask),
-        over_all_shifts(mask * spectrum(seen.square().sum(0))),
+        over_all_shifts(spectrum(of_template.square().sum(0)).conj() * target_mask),
+        over_all_shifts(template_mask * spectrum(of_target.square().sum(0))),
     )
     fits = over_all_shifts(together) / (powers[0].clamp(min=1e-6) * powers[1].clamp(min=1e-6)).sqrt()
     fits = torch.where(share > LEAST_SHARE, fits * share.clamp(min=0).sqrt(), -1.0)

@@ -38,20 +38,20 @@ class ErrorModel:
     offset: float
     deviation: float
 
-    def log_errors(self, gathered: torch.Tensor) -> torch.Tensor:
+    def log_errors(self, evidence: torch.Tensor) -> torch.Tensor:
         """Expected logarithm of error plus offset for evidence `(N, F)`: shape `(N,)`."""
-        slopes, means = (torch.tensor(row, device=gathered.device) for row in (self.slopes, self.means))
-        return self.intercept + (gathered - means) @ slopes
+        slopes, means = (torch.tensor(row, device=evidence.device) for row in (self.slopes, self.means))
+        return self.intercept + (evidence - means) @ slopes
 
-    def errors_mm(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+    def errors_mm(self, evidence: torch.Tensor, spacing_mm: float) -> torch.Tensor:
         """Expected errors in mm, `(N,)`."""
-        mean = (self.log_errors(gathered) + self.deviation**2 / 2).exp() - self.offset
+        mean = (self.log_errors(evidence) + self.deviation**2 / 2).exp() - self.offset
         return mean.clamp(min=0) * spacing_mm
 
-    def probabilities(self, gathered: torch.Tensor, spacing_mm: float) -> torch.Tensor:
-        """Chances to be within `CLOSE_MM`, `(N,)`."""
+    def probabilities(self, evidence: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+        """Probabilities to be within `CLOSE_MM`, `(N,)`."""
         wanted = math.log(CLOSE_MM / spacing_mm + self.offset)
-        return torch.special.ndtr((wanted - self.log_errors(gathered)) / self.deviation)
+        return torch.special.ndtr((wanted - self.log_errors(evidence)) / self.deviation)
 
 
 @cache

@@ -1,6 +1,6 @@
 """The expected error of what several templates agree on: what each of them expects, and how far apart they are.
 
-A match sees how alike two places are, not how differently people mark them; templates that were marked by different
+A match sees how alike two places are, not how differently people mark them. Templates that were marked by different
 people, or in people of different anatomy, show that by where they put a landmark in one target. The logarithm of the
 error, relative to what the templates expect, is taken as normal around a linear function of their relative spread and
 of their number, so that no unit of length counts (`Testing/Benchmarks/panels.py`).
@@ -29,7 +29,7 @@ class MultiTemplateModel:
         intercept: Of the logarithm of relative error plus `offset`.
         of_spread: Its slope by the logarithm of relative spread plus `offset`.
         of_number: Its slope by the logarithm of the number of templates.
-        offset: Share of the expected error; keeps the log_errors of small errors and spreads finite.
+        offset: Share of the expected error; keeps the logarithms of small errors and spreads finite.
         deviation: Standard deviation of the logarithm around the prediction.
     """
 
@@ -51,7 +51,7 @@ class MultiTemplateModel:
         return max(mean, 0.0) * max(expected_mm, SMALLEST_MM)
 
     def probability(self, expected_mm: float, spread_mm: float, number: int) -> float:
-        """Chance of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
+        """Probability of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
         wanted = math.log(CLOSE_MM / max(expected_mm, SMALLEST_MM) + self.offset)
         return NormalDist(self._logarithm(expected_mm, spread_mm, number), self.deviation).cdf(wanted)
 
