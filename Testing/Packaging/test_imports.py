@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "DeepFeatureLandmarksWeb": {"DeepFeatureLandmarksWeb", "DeepFeatureLandmarksLib", "deepfeatures"},
     "DeepFeatureLandmarks": {"DeepFeatureLandmarksLib", "deepfeatures"},
 }
-# The rooms of the backend, the upper ones first; a room imports only rooms that stand in its row. `errors` and
-# `deprecation` are for all.
+# The rooms of the backend, the upper ones first; a room imports only rooms that stand in its row. `errors`,
+# `deprecation` and `threads` are for all.
 ROOMS = {
     "__main__": {"cli"},
     "cli": {"pipelines", "quality", "evaluation", "training", "service", "matching", "features", "networks", "io", "data"},
@@ -37,6 +37,7 @@ ROOMS = {
     "__init__": set(),
     "deprecation": set(),
     "errors": set(),
+    "threads": set(),
 }
 MATCHING_ROOMS = {
     "multi_template": {"matcher", "result", "search", "settings", "uncertainty"},
@@ -55,7 +56,7 @@ MATCHING_ROOMS = {
     "timing": set(),
     "__init__": set(),
 }
-FOR_ALL = {"errors", "deprecation", "__init__"}
+FOR_ALL = {"errors", "deprecation", "threads", "__init__"}
 CORE = ("networks", "features", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.

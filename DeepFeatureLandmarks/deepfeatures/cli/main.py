@@ -22,6 +22,7 @@ from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
 from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
 from deepfeatures.errors import InputError
+from deepfeatures.threads import share_cores
 
 # The base of every error about arguments; click's own class, wherever this version of typer keeps click.
 ArgumentError = typer.BadParameter.__mro__[2]
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever a user can cause ends in one line on standard error.
     """
+    share_cores()
     mend_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from deepfeatures.threads import use_free_cores
+
 
 class Timer:
     """Adds up seconds by stage; waits for a GPU before it looks at the time.
@@ -22,7 +24,8 @@ class Timer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what happens inside to `name`."""
+        """Count what happens inside to `name`; a stage begins with as many threads as cores are free."""
+        use_free_cores()
         start = time.perf_counter()
         try:
             yield

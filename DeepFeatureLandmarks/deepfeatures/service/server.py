@@ -32,6 +32,7 @@ from deepfeatures.service.protocol import (
     volume_from_json,
     voxel_file,
 )
+from deepfeatures.threads import share_cores
 
 if TYPE_CHECKING:
     from deepfeatures.data.volume import Volume
@@ -210,6 +211,7 @@ def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, An
 
 def main(folder: Path) -> None:
     """Serve standard input until it ends."""
+    share_cores()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # what libraries print must not fall between the events
     lower_priority()

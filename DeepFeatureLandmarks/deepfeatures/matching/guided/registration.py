@@ -27,6 +27,7 @@ from deepfeatures.matching.guided.regularization import RegularizedMatch
 from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
 from deepfeatures.matching.pose.similarity import ImagePair
 from deepfeatures.matching.uncertainty.match_features import LevelMatch, covariates
+from deepfeatures.threads import use_free_cores
 
 COARSER_STEPS = 4  # from one spacing to twice as much
 MOST_KEYPOINTS = 8000  # whose distance to the landmarks is looked at
@@ -94,6 +95,7 @@ def register_points(
     displacements = torch.zeros_like(points.positions)  # mm, before the pose
     levels = _usable_levels(pair.template.image, points.finest_mm, settings)
     for number, settings_of_level in enumerate(levels, 1):
+        use_free_cores()
         before = displacements
         level = build_level(pair, pose, points, before, settings_of_level, settings)
         blocks = level.blocks_of_template()
