@@ -187,11 +187,12 @@ def test_a_result_that_somebody_corrects_before_the_second_turn_is_left_alone(sc
     assert read_landmarks("out/t2.mrk.json").landmarks == mine.landmarks
 
 
-def test_an_interrupt_in_the_second_turn_leaves_every_result(scans, alone, monkeypatch, capfd):
+def test_an_interrupt_in_the_second_turn_leaves_every_result_and_the_report(scans, alone, monkeypatch, capfd):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Matcher, "refine_with_group", interrupted)
-    assert place(*scans) == 130
+    assert place(*scans, "--report", "run.json") == 130
+    assert len(json.loads(Path("run.json").read_text())["targets"]) == len(scans)
     for k in range(4):
         np.testing.assert_allclose(read_landmarks(f"out/t{k}.mrk.json").positions, alone[k].positions, atol=0.02)

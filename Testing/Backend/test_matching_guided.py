@@ -234,7 +234,7 @@ def test_a_point_alone_goes_where_its_block_fits():
 @given(st.integers(1, 60), st.integers(0, 99), st.tuples(*[st.integers(1, 30)] * 3))
 def test_points_that_move_alike_bend_everything_alike(count, seed, shape):
     points = noise(count, 3, seed=seed) * torch.tensor(shape[::-1])
-    field = DisplacementField.fit(points, torch.tensor([[1.0, -2.0, 0.5]]).expand(count, 3), 5.0, shape).field
+    field = DisplacementField.fit(points, torch.tensor([[1.0, -2.0, 0.5]]).expand(count, 3), 5.0, shape).vectors
     assert field.shape == (3, *shape)
     wanted = torch.tensor([1.0, -2.0, 0.5])[:, None, None, None].expand_as(field)
     torch.testing.assert_close(field, wanted, atol=1e-3, rtol=0)

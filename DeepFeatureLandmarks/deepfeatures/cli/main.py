@@ -24,8 +24,8 @@ from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
 from deepfeatures.errors import InputError
 from deepfeatures.threads import share_cores
 
-# The base of every error about arguments; click's own class, wherever this version of typer keeps click.
-ArgumentError = typer.BadParameter.__mro__[2]
+# The base of every error about arguments; wherever this version of typer keeps click, an import fails without it.
+(ArgumentError,) = (base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 app = typer.Typer(
     name="deepfeatures",
