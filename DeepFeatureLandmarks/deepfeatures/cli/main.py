@@ -21,7 +21,7 @@ from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
 from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 
 # The base of every error about arguments; click's own class, wherever this version of typer keeps click.
 ArgumentError = typer.BadParameter.__mro__[2]
@@ -98,11 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except (MemoryError, RuntimeError) as error:
-        from deepfeatures.pipelines.place import is_out_of_memory, out_of_memory
-
         if not is_out_of_memory(error):
             raise
-        return refuse(out_of_memory("this"))
+        return refuse(out_of_memory("this command"))
     except OSError as error:
         if error.errno is None:
             raise

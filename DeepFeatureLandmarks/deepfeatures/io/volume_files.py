@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError, damaged, not_finite, sheared
+from deepfeatures.errors import InputError, damaged, is_out_of_memory, not_finite, sheared
 from deepfeatures.io import metaimage, nifti, ome_zarr
 from deepfeatures.io.atomic_write import require_utf8_name, whole_file
 from deepfeatures.io.chunked import read_averaged
@@ -189,7 +189,7 @@ def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) 
     try:
         return reader.Execute()
     except RuntimeError as error:
-        if "allocate" in str(error):
+        if is_out_of_memory(error):
             raise MemoryError(str(path)) from error
         raise damaged(path) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.downsampled_reading import read_fitting
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
@@ -238,7 +238,7 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _Placed(Outcome(path, failure=out_of_memory(path)))
+        return _Placed(Outcome(path, failure=out_of_memory(str(path))))
     missing = missing_text(placed.landmarks)
     found = len(placed) - len(placed.missing)
     outcome = Outcome(path, output, found, placed.missing, missing, result.report(), note=target.note)
@@ -261,18 +261,6 @@ def _refined(
     if refined.failure:
         return replace(alone.outcome, note=f"placed without regard to the other targets: {refined.failure}")
     return refined
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, PyTorch on any device, or ITK ran out of memory: each says so in its own way."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-
-
-def out_of_memory(path: Path | str) -> str:
-    return f"not enough memory for {path}; give --search-radius, a layer with fewer channels or a smaller volume"
 
 
 def _check_paths(job: Job) -> None:
