@@ -16,9 +16,8 @@ from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.native_output import native_silence
 
 DEMO_SIZE = 96  # voxels: two heads in two seconds, and placed in a few more
 SHOWN_PERCENT = (0.5, 99.5)
@@ -36,7 +35,7 @@ class Loader:
             await self._yield()
             try:
                 if role in VOLUME_ROLES:
-                    volume = await asyncio.to_thread(_read_volume, path)
+                    volume = await asyncio.to_thread(read_within_memory, path)
                     self.show_volume(role, volume)
                     if volume.note:
                         self._warn(volume.note, path)
@@ -134,11 +133,6 @@ class _Busy:
     def __exit__(self, *_):
         with self._desk.server.state:
             self._desk.state.is_loading = False
-
-
-def _read_volume(path: Path) -> Volume:
-    with native_silence():
-        return read_fitting(path)
 
 
 def _facts(volume: Volume) -> str:

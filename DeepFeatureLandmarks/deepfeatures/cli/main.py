@@ -20,7 +20,7 @@ from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
-from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
+from deepfeatures.cli.terminal import INTERRUPTED, harden_streams, refuse, say
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 
 # The base of every error about arguments; click's own class, wherever this version of typer keeps click.
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever a user can cause ends in one line on standard error.
     """
-    mend_streams()
+    harden_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments, prog_name="deepfeatures", standalone_mode=False, obj=arguments)

@@ -39,7 +39,7 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def mend_streams() -> None:
+def harden_streams() -> None:
     """Let standard streams take whatever is printed: where one is closed, and what its encoding cannot say."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:  # it has taken the place of a closed one, which a file of ours would have got

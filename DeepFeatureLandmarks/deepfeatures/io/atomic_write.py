@@ -15,7 +15,7 @@ PREFIX = ".deepfeatures-"
 
 
 @contextmanager
-def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
+def atomic_write(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """Yield a path to write to that becomes `path` in one step when the block ends well, and vanishes when it does not.
 
     The yielded file lies in a hidden folder beside `path`: on the same file system, or the last step could not be
@@ -46,7 +46,7 @@ def write_text(path: str | Path, text: str) -> None:
 
     Halves of characters, as names of files that are not UTF-8 have them, are written as JSON escapes them.
     """
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.downsampled_reading import read_fitting
-from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import IMAGE_SUFFIXES, image_stem
+from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.ome_zarr import is_zarr
-from deepfeatures.io.volume_files import IMAGE_SUFFIXES, image_stem
 
 KEPT = 4  # volumes in memory
 SINGLE_FILES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))
 
 
-def find_scans(folder: str | Path) -> dict[str, Path]:
+def find_volumes(folder: str | Path) -> dict[str, Path]:
     """Volume files and OME-Zarr folders by name without image suffix, sorted by it.
 
     Of a flat folder all its files; where the folder has `sub-*` folders (BIDS), the volumes in `anat` folders below
@@ -48,11 +48,11 @@ def find_scans(folder: str | Path) -> dict[str, Path]:
     return scans
 
 
-class Scans(Mapping[str, Volume]):
+class LazyVolumes(Mapping[str, Volume]):
     """Volumes by name, read when they are asked for; the last few stay in memory.
 
     Args:
-        paths: Of `find_scans`.
+        paths: Of `find_volumes`.
     """
 
     def __init__(self, paths: Mapping[str, Path]):
@@ -72,5 +72,5 @@ class Scans(Mapping[str, Volume]):
         return name in self._paths
 
     def _from_file(self, name: str) -> Volume:
-        with native_silence():
-            return read_fitting(self._paths[name])
+        with suppress_native_output():
+            return read_within_memory(self._paths[name])

@@ -19,7 +19,7 @@ import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.atomic_write import whole_file
+from deepfeatures.io.atomic_write import atomic_write
 
 WORTH_S = 1.0  # seconds of encoding from which on features are kept
 LIMIT_BYTES = 1 << 30  # of the whole folder; what was not used for longest goes first
@@ -96,7 +96,7 @@ def _write(path: Path, features: torch.Tensor) -> None:
     if kept.nbytes > LIMIT_BYTES:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         # not by save_file, whose error of a full disk is no OSError
         draft.write_bytes(save({TENSOR: kept}, metadata={HASH: tensors_hash([kept])}))
 

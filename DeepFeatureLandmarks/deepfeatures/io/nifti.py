@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from deepfeatures.errors import damaged, not_finite
+from deepfeatures.errors import InputError, damaged, not_finite
+from deepfeatures.io.chunked import ChunkedVolume, Region
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 SINGLE_FILE = b"n+1"
@@ -122,6 +123,35 @@ def require_whole(path: Path) -> None:
     if header is None:
         raise damaged(path)
     count_not_finite(path, header)
+
+
+def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affine: np.ndarray) -> ChunkedVolume:
+    """The file to be read slice by slice, after all its voxels were found good.
+
+    Args:
+        path: The file.
+        header: Its header.
+        shape: `(depth, height, width)`.
+        affine: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm.
+
+    Raises:
+        InputError: Voxels are missing, damaged or not finite, or the package nibabel is missing.
+    """
+    try:
+        import nibabel
+    except ImportError as error:
+        raise InputError(
+            f"{path} is too large for the memory; install what reads it by region with pip install '.[large]'"
+        ) from error
+    require_finite(path, header)
+    voxels = nibabel.load(path, keep_file_open=True).dataobj  # kept open: gzip can only be read on, not from the middle
+    others = (0,) * (len(voxels.shape) - 3)
+
+    def read(region: Region) -> np.ndarray:
+        depth, height, width = region
+        return np.asarray(voxels[(width, height, depth, *others)], np.float32).T
+
+    return ChunkedVolume(path, shape, affine, (1, *shape[1:]), read)
 
 
 def _open(path: Path) -> BinaryIO:

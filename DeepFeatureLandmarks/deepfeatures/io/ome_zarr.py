@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.errors import InputError, damaged
-from deepfeatures.io.chunked import Region, Stored
+from deepfeatures.io.chunked import ChunkedVolume, Region
+from deepfeatures.io.image_names import ZARR_SUFFIXES
 
-SUFFIXES = (".ome.zarr", ".zarr")
 OF_ZARR_3 = "zarr.json"
 GROUP_FILES = (OF_ZARR_3, ".zgroup")  # of versions 3 and 2
 MM_PER_UNIT = {"meter": 1e3, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6}
@@ -36,11 +36,11 @@ ORIENTATIONS = {
 def is_zarr(path: Path) -> bool:
     """Whether `path` is a Zarr folder, by its content or its name."""
     return path.is_dir() and (
-        path.name.lower().endswith(SUFFIXES) or any((path / name).is_file() for name in GROUP_FILES)
+        path.name.lower().endswith(ZARR_SUFFIXES) or any((path / name).is_file() for name in GROUP_FILES)
     )
 
 
-def read_levels(path: Path) -> list[Stored]:
+def read_levels(path: Path) -> list[ChunkedVolume]:
     """The scan at each of its spacings, the finest first; no voxels are read.
 
     Raises:
@@ -100,7 +100,7 @@ def _said(unit: str | None) -> str:
     return "no unit" if unit is None else f"the unit {unit!r}"
 
 
-def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: list[Mapping[str, Any]]) -> Stored:
+def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: list[Mapping[str, Any]]) -> ChunkedVolume:
     names = [axis["name"] for axis in axes]
     if len(array.shape) != len(names):
         raise damaged(path)
@@ -127,7 +127,7 @@ def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: li
         except (RuntimeError, ValueError, TypeError, OSError, EOFError, zlib.error) as error:
             raise damaged(path) from error
 
-    return Stored(
+    return ChunkedVolume(
         path,
         tuple(array.shape[number] for number in spatial),
         np.column_stack([*columns[::-1], origin]),  # the last axis of the array is the first of the affine

@@ -12,10 +12,11 @@ from deepfeatures.data.missing_reason import missing_text
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.atomic_write import ensure_folder
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.native_output import native_silence
-from deepfeatures.io.volume_files import check_volume, image_stem, read_volume
+from deepfeatures.io.native_output import suppress_native_output
+from deepfeatures.io.volume_files import check_volume, read_volume
 from deepfeatures.matching.groupwise import GroupwiseModel
 
 if TYPE_CHECKING:
@@ -116,11 +117,11 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
         InputError: Where anything in the job cannot be used.
     """
     _check_paths(job)
-    with native_silence():
+    with suppress_native_output():
         for path in (*job.targets, *([job.mask] if job.mask else [])):
             check_volume(path)
     template, landmarks = read_template(job.template, job.landmarks)
-    with native_silence():
+    with suppress_native_output():
         mask = read_volume(job.mask) if job.mask else None
     ensure_folder(job.output_dir)
     if job.report:
@@ -139,8 +140,8 @@ def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
         raise InputError(f"{points} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
     if len(landmarks.missing) == len(landmarks):
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
-    with native_silence():
-        template = read_fitting(volume)
+    with suppress_native_output():
+        template = read_within_memory(volume)
     inside = template.contains(landmarks.positions)
     outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
     if outside:
@@ -228,8 +229,8 @@ class _Placed:
 def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> _Placed:
     """A target's landmarks, found and written."""
     try:
-        with native_silence():
-            target = read_fitting(path, job.memory_bytes)
+        with suppress_native_output():
+            target = read_within_memory(path, job.memory_bytes)
         result = match(target)
         placed, output = result.landmarks, job.output_of(path)
         write_landmarks(placed, output)
