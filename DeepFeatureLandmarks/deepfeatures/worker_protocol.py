@@ -1,0 +1,8 @@
+"""Former name of `deepfeatures.service.protocol`; works for one version."""
+
+from deepfeatures.deprecation import warn_renamed
+from deepfeatures.service.protocol import Event, PlaceSettings, VolumeArray
+
+__all__ = ["Event", "PlaceSettings", "VolumeArray"]
+
+warn_renamed("deepfeatures.worker_protocol", "deepfeatures.service.protocol")
