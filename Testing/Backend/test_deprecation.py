@@ -9,12 +9,14 @@ import sys
 
 import pytest
 
+import deepfeatures as df
+
 
 @pytest.mark.parametrize(
     ("old", "name", "new", "new_name"),
     [
         ("deepfeatures.worker_client", "WorkerClient", "deepfeatures.service.client", "WorkerClient"),
-        ("deepfeatures.worker_protocol", "PlaceSettings", "deepfeatures.service.protocol", "PlaceSettings"),
+        ("deepfeatures.worker_protocol", "VolumeArray", "deepfeatures.service.protocol", "VolumeArray"),
         ("deepfeatures.large", "read_fitting", "deepfeatures.io.downsampled_reading", "read_within_memory"),
     ],
 )
@@ -24,6 +26,13 @@ def test_a_former_module_warns_and_works(old, name, new, new_name, monkeypatch):
         module = importlib.import_module(old)
     assert getattr(module, name) is getattr(importlib.import_module(new), new_name)
     assert len(caught) == 1
+
+
+def test_the_former_settings_of_the_worker_are_those_of_the_matcher(monkeypatch):
+    monkeypatch.delitem(sys.modules, "deepfeatures.worker_protocol", raising=False)
+    with pytest.warns(DeprecationWarning, match="MatchSettings"):
+        settings = importlib.import_module("deepfeatures.worker_protocol").PlaceSettings(network="mind")
+    assert settings == df.MatchSettings(network="mind")
 
 
 def test_the_warning_points_to_the_line_that_has_the_former_name(tmp_path):
