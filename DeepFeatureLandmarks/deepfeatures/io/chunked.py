@@ -1,4 +1,4 @@
-"""Volumes on disk that are read region by region, as they are or averaged over blocks of voxels."""
+"""Volumes on disk that are read region by region, unchanged or averaged over blocks of voxels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ChunkedVolume:
         path: What messages call it.
         shape: Voxels `(depth, height, width)`.
         affine: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm; its axes are at right angles.
-        chunk: Edges `(depth, height, width)` of what the file keeps together: a region is read well in multiples of it.
+        chunk: Edges `(depth, height, width)` of the parts in which the file is stored; regions are multiples of them.
         read: The float32 voxels of a region; raises `InputError` where they are damaged.
     """
 
@@ -39,7 +39,7 @@ class ChunkedVolume:
 
 
 def factors_to_fit(shape: tuple[int, int, int], spacing: np.ndarray, most_voxels: int) -> tuple[int, int, int]:
-    """How many voxels along depth, height, width to average so that at most `most_voxels` are left, as cubic as can be.
+    """Edges in voxels of the blocks to average so that at most `most_voxels` are left, as cubic as possible.
 
     Args:
         shape: `(depth, height, width)`.

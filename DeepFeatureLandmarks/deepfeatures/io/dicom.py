@@ -1,4 +1,4 @@
-"""Finds the slices of a DICOM series and proves that they make a regular grid."""
+"""Finds the slices of a DICOM series and checks that they make a regular grid."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DICOM_IO = "GDCMImageIO"  # ITK's name of what reads DICOM
 MODALITY, SERIES, SERIES_DESCRIPTION = "0008|0060", "0020|000e", "0008|103e"
 SLICE_POSITION, SLICE_ORIENTATION, PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 
-PARALLEL = 1e-3  # largest difference between the slices' direction cosines that is still a rounding error
-SLICE_VOXELS = 0.1  # a slice may lie this far from where even spacing puts it
+MAX_COSINE_DIFFERENCE = 1e-3  # between the direction cosines of slices: rounding, not another direction
+MAX_SLICE_OFFSET = 0.1  # of a slice from its place by even spacing, in slice distances
 
 
 def series_around(file: Path) -> Sequence[str]:
@@ -107,20 +107,20 @@ def _check_slices(path: Path, slices: Sequence[sitk.ImageFileReader]) -> None:
     positions = np.array([_numbers(header, SLICE_POSITION, 3, path) for header in slices])
     axes = np.array([_numbers(header, SLICE_ORIENTATION, 6, path) for header in slices])
     pixel_mm = _numbers(slices[0], PIXEL_SPACING, 2, path).min()
-    if np.abs(axes - axes[0]).max() > PARALLEL:
+    if np.abs(axes - axes[0]).max() > MAX_COSINE_DIFFERENCE:
         raise InputError(
             f"the DICOM series of {path} has slices that are not parallel; give a series that is one volume"
         )
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    uneven = np.linalg.norm(positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1).max()
-    if not uneven <= SLICE_VOXELS * np.linalg.norm(step) or not step.any():
+    offset_mm = np.linalg.norm(positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1).max()
+    if not offset_mm <= MAX_SLICE_OFFSET * np.linalg.norm(step) or not step.any():
         raise InputError(
-            f"the DICOM series of {path} is not evenly sliced (off by up to {uneven:.3g} mm: slices are missing, "
-            "doubled or of several volumes); export it again as one complete volume"
+            f"the DICOM series of {path} is not evenly sliced (off by up to {offset_mm:.3g} mm), with slices missing, "
+            "doubled or of several volumes; export it again as one complete volume"
         )
     normal = np.cross(axes[0, :3], axes[0, 3:])
     sideways = np.linalg.norm(step - step @ normal * normal) * (len(positions) - 1)
-    if sideways > SLICE_VOXELS * pixel_mm:
+    if sideways > MAX_SLICE_OFFSET * pixel_mm:
         raise sheared(path)
 
 

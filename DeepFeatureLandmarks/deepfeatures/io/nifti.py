@@ -1,9 +1,8 @@
-"""What ITK does not tell of a NIfTI file: its sform and voxel size as they stand, missing voxels, and voxels that are
-not finite.
+"""What ITK does not tell of a NIfTI file: its sform and voxel size as stored, missing voxels, voxels not finite.
 
-ITK takes the voxel size from another field than the sform, so that a file in which the two differ, as several programs
-write them, would be read at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing
-or not finite.
+ITK takes the voxel size from another field than the sform. Several programs write files in which the two differ, and
+ITK reads these at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing or not
+finite.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def read_header(path: Path) -> NiftiHeader | None:
 
 
 def is_second_version(path: Path) -> bool:
-    """Whether a file is NIfTI-2, which ITK takes for no volume at all."""
+    """Whether a file is NIfTI-2, which ITK does not recognise."""
     try:
         with _open(path) as file:
             return file.read(8)[4:7] in SECOND_VERSION
@@ -93,15 +92,15 @@ def count_not_finite(path: Path, header: NiftiHeader) -> int:
     Raises:
         InputError: Where not all voxels that the header promises are in the file, intact.
     """
-    left, wrong = header.voxel_bytes, 0
+    remaining, wrong = header.voxel_bytes, 0
     try:
         with _open(path) as file:
             file.read(header.voxel_offset)
-            while left > 0:
-                chunk = file.read(min(CHUNK, left))
-                if len(chunk) < min(CHUNK, left):
+            while remaining > 0:
+                chunk = file.read(min(CHUNK, remaining))
+                if len(chunk) < min(CHUNK, remaining):
                     raise damaged(path)
-                left -= len(chunk)
+                remaining -= len(chunk)
                 if header.float_type:
                     wrong += int((~np.isfinite(np.frombuffer(chunk, header.float_type))).sum())
             while file.read(CHUNK):  # to the end, where gzip keeps its checksum
@@ -144,7 +143,7 @@ def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affi
             f"{path} is too large for the memory; install what reads it by region with pip install '.[large]'"
         ) from error
     require_finite(path, header)
-    voxels = nibabel.load(path, keep_file_open=True).dataobj  # kept open: gzip can only be read on, not from the middle
+    voxels = nibabel.load(path, keep_file_open=True).dataobj  # kept open, as gzip can only be read from the start
     others = (0,) * (len(voxels.shape) - 3)
 
     def read(region: Region) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the header of a volume file says, checked before any voxel is read."""
+"""The header of a volume file, checked before any voxel is read."""
 
 from __future__ import annotations
 
