@@ -1,6 +1,16 @@
-"""The one error that users see."""
+"""The one error that users see, and what it says."""
 
+import errno
+import re
 from pathlib import Path
+
+# What allocators say: PyTorch on Linux and macOS ("can't allocate memory"), on Windows ("not enough memory: you tried
+# to allocate"), with CUDA and MPS ("out of memory", "Invalid buffer size"), ITK ("Failed to allocate memory"), C++.
+NO_MEMORY = re.compile(
+    r"out of memory|not enough memory|(?:can'?t|cannot|could not|couldn't|failed to|unable to) allocate"
+    r"|bad.alloc|_status_alloc_failed|invalid buffer size",
+    re.IGNORECASE,
+)
 
 
 class InputError(ValueError):
@@ -25,3 +35,15 @@ def not_finite(path: Path, voxels: int) -> InputError:
         f"{path} holds {voxels} voxels that are not finite float32 numbers; "
         "replace NaN and infinity, for example by the background's value"
     )
+
+
+def out_of_memory(subject: str) -> str:
+    """The sentence for a volume, or whatever it was, for which there was not enough memory."""
+    return f"not enough memory for {subject}; close other programs, or crop the volume or resample it to larger voxels"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy, PyTorch on any device, or ITK could not get the memory that it asked for."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))

@@ -26,7 +26,7 @@ import distributed
 
 from deepfeatures.cli import cohort
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import find_scans
+from deepfeatures.io.bids import find_volumes
 from deepfeatures.pipelines import cohort as cohorts
 from deepfeatures.pipelines.cohort import Cohort
 
@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 
 def cohort_of(folder):
-    scans = find_scans(folder / "scans")
+    scans = find_volumes(folder / "scans")
     return Cohort(folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", "cpu")
 
 

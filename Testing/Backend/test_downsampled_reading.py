@@ -18,12 +18,13 @@ from scipy.ndimage import zoom
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import find_scans
-from deepfeatures.io.chunked import Stored, block_means, factors_to_fit, read_averaged
-from deepfeatures.io.downsampled_reading import VOXEL_BYTES, WORKING_SPACE, memory_available, read_fitting
+from deepfeatures.io.bids import find_volumes
+from deepfeatures.io.chunked import ChunkedVolume, block_means, factors_to_fit, read_averaged
+from deepfeatures.io.downsampled_reading import VOXEL_BYTES, WORKING_SPACE, memory_available, read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.ome_zarr import read_levels
-from deepfeatures.io.volume_files import check_volume, image_stem, read_volume, write_volume
+from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
 from deepfeatures.matching import Matcher
 
 MIB = 2**20
@@ -88,7 +89,7 @@ def stored_ramps(draw):
     slope = random.normal(size=3)
     z, y, x = np.indices(shape)
     voxels = (np.stack([x, y, z], -1) @ affine[:, :3].T + affine[:, 3]) @ slope
-    return Stored("ramp", shape, affine, chunk, lambda region: voxels[region].astype(np.float32)), slope
+    return ChunkedVolume("ramp", shape, affine, chunk, lambda region: voxels[region].astype(np.float32)), slope
 
 
 @given(stored_ramps(), st.tuples(*[st.integers(1, 4)] * 3))
@@ -128,10 +129,10 @@ def test_factors_fit_and_are_no_larger_than_needed(shape, spacing, most_voxels):
 def test_a_nifti_file_that_fits_is_read_as_it_is_and_a_larger_one_coarser(scan, tmp_path, suffix):
     path = tmp_path / f"scan{suffix}"
     write_volume(scan, path)
-    same = read_fitting(path, memory_for(scan.voxels.numel()))
+    same = read_within_memory(path, memory_for(scan.voxels.numel()))
     assert torch.equal(same.voxels, scan.voxels)
     assert same.note is None
-    coarser = read_fitting(path, memory_for(scan.voxels.numel() - 1))
+    coarser = read_within_memory(path, memory_for(scan.voxels.numel() - 1))
     assert coarser.size == (4, 7, 6)  # 8 x 7 x 6 voxels of 0.9 x 1.1 x 2.5 mm: x is the finest
     np.testing.assert_allclose(coarser.spacing, [1.8, 1.1, 2.5], rtol=1e-6)
     np.testing.assert_allclose(coarser.centre, scan.centre, atol=1e-4)
@@ -149,7 +150,7 @@ def test_scaled_integers_are_read_as_itk_reads_them(tmp_path):
     image.header.set_slope_inter(0.25, 10)
     nibabel.save(image, tmp_path / "a.nii.gz")
     whole = read_volume(tmp_path / "a.nii.gz")
-    coarser = read_fitting(tmp_path / "a.nii.gz", memory_for(8 * 9 * 5))
+    coarser = read_within_memory(tmp_path / "a.nii.gz", memory_for(8 * 9 * 5))
     np.testing.assert_allclose(
         coarser.voxels, block_means(whole.voxels.numpy(), (1, 2, 2))[:, :, :], rtol=1e-5, atol=1e-3
     )
@@ -161,23 +162,23 @@ def test_voxels_that_are_not_finite_are_refused_in_a_large_file_too(tmp_path):
     for suffix in (".nii", ".nii.gz"):
         write_volume(volume, tmp_path / f"a{suffix}")
         with pytest.raises(InputError, match="1 voxels that are not finite"):
-            read_fitting(tmp_path / f"a{suffix}", memory_for(100))
+            read_within_memory(tmp_path / f"a{suffix}", memory_for(100))
 
 
 READER = """
 import resource, sys, threading, time
 import deepfeatures.io.volume_files, nibabel, psutil
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.downsampled_reading import read_within_memory
 process, peak, done = psutil.Process(), [0], threading.Event()
 def watch():
     while not done.is_set():
         peak[0] = max(peak[0], process.memory_info().rss)
         time.sleep(0.001)
-read_fitting(sys.argv[2], 1000 * 64)  # what is imported on the way
+read_within_memory(sys.argv[2], 1000 * 64)  # what is imported on the way
 before = process.memory_info().rss
 watcher = threading.Thread(target=watch)
 watcher.start()
-volume = read_fitting(sys.argv[1], int(sys.argv[3]))
+volume = read_within_memory(sys.argv[1], int(sys.argv[3]))
 done.set()
 watcher.join()
 print(peak[0] - before, *volume.size)
@@ -216,7 +217,7 @@ def test_landmarks_are_where_they_are_in_the_whole_volume(tmp_path, write_zarr):
     expected = matcher.match(template, points, whole).landmarks.positions
     assert np.linalg.norm(expected - truth, axis=1).max() < 0.5
     for path in (tmp_path / "target.nii.gz", chunked):
-        target = read_fitting(path, memory_for(60**3))
+        target = read_within_memory(path, memory_for(60**3))
         np.testing.assert_allclose(target.spacing, 1.0, rtol=1e-6)
         placed = matcher.match(template, points, target).landmarks.positions
         assert np.linalg.norm(placed - expected, axis=1).max() < spacing
@@ -275,12 +276,12 @@ def test_the_finest_level_that_fits_is_read_and_a_coarsest_that_does_not_is_aver
     fine = np.random.default_rng(0).normal(size=(32, 32, 32)).astype(np.float32)
     coarse = block_means(fine, (2, 2, 2))
     path = write_zarr(fine, coarse)
-    assert read_fitting(path, memory_for(32**3)).note is None
-    one = read_fitting(path, memory_for(32**3 - 1))
+    assert read_within_memory(path, memory_for(32**3)).note is None
+    one = read_within_memory(path, memory_for(32**3 - 1))
     np.testing.assert_array_equal(one.voxels, coarse)
     np.testing.assert_allclose(one.origin, [0.5, 0.5, 0.5])
     assert "read at 2 × 2 × 2 mm instead of 1 × 1 × 1 mm" in one.note
-    two = read_fitting(path, memory_for(8**3))
+    two = read_within_memory(path, memory_for(8**3))
     np.testing.assert_allclose(two.voxels, block_means(coarse, (2, 2, 2)), rtol=1e-5)
     np.testing.assert_allclose(two.origin, [1.5, 1.5, 1.5])
 
@@ -340,7 +341,7 @@ def bad_zarr(kind: str, write_zarr, tmp_path):
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_ome_zarr_ends_in_one_sentence(write_zarr, tmp_path, kind):
     path = bad_zarr(kind, write_zarr, tmp_path)
-    for read in (read_volume, read_fitting, *([check_volume] if kind != "chunk" else [])):
+    for read in (read_volume, read_within_memory, *([check_volume] if kind != "chunk" else [])):
         with pytest.raises(InputError, match=BAD[kind]) as caught:
             read(path)
         assert str(path) in str(caught.value)
@@ -354,7 +355,7 @@ def test_a_package_that_is_missing_is_named(write_zarr, tmp_path, scan, monkeypa
         write_volume(scan, path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r"pip install '\.\[large\]'"):
-        read_fitting(path, memory_for(10))
+        read_within_memory(path, memory_for(10))
 
 
 def test_memory_is_what_is_free_or_what_the_container_may_have(tmp_path, monkeypatch):
@@ -394,9 +395,9 @@ def test_folders_of_scans_list_ome_zarr(write_zarr, tmp_path, scan):
     folder.mkdir(parents=True)
     write_zarr(scan.voxels.numpy(), name="bids/sub-01/anat/sub-01_T1w.ome.zarr")
     write_volume(scan, folder / "sub-01_T2w.nii.gz")
-    assert list(find_scans(tmp_path / "bids")) == ["sub-01_T1w", "sub-01_T2w"]
+    assert list(find_volumes(tmp_path / "bids")) == ["sub-01_T1w", "sub-01_T2w"]
     write_zarr(scan.voxels.numpy(), name="flat/sub-01.zarr")  # a folder, but not a subject's
-    assert list(find_scans(tmp_path / "flat")) == ["sub-01"]
+    assert list(find_volumes(tmp_path / "flat")) == ["sub-01"]
 
 
 def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_path):
@@ -413,7 +414,7 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     write_zarr(voxels, name="scans/chunked.zarr")
     write_volume(replace(template, voxels=torch.from_numpy(voxels), origin=np.zeros(3), spacing=np.ones(3)),
                  tmp_path / "scans/plain.nii.gz")  # fmt: skip
-    scans = find_scans(tmp_path / "scans")
+    scans = find_volumes(tmp_path / "scans")
     job = cohorts.Cohort(tmp_path / "template.nii.gz", tmp_path / "template.mrk.json", scans, tmp_path / "out", "cpu")
     cohorts.prepare(job)
     # within this process, where dask may not act on so small a limit

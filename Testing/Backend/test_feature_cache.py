@@ -33,7 +33,7 @@ class Encoding:
 
 @pytest.fixture(autouse=True)
 def everything_is_worth_keeping(monkeypatch):
-    monkeypatch.setattr(feature_cache, "WORTH_S", 0.0)
+    monkeypatch.setattr(feature_cache, "MIN_SECONDS", 0.0)
 
 
 def files() -> list[Path]:
@@ -50,7 +50,7 @@ def test_what_was_encoded_once_is_read_afterwards():
 
 
 def test_what_is_quickly_encoded_is_not_kept(monkeypatch):
-    monkeypatch.setattr(feature_cache, "WORTH_S", 60.0)
+    monkeypatch.setattr(feature_cache, "MIN_SECONDS", 60.0)
     cached({}, Encoding(), CPU)
     assert not files()
 
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_encoded_and_written_again(damage):
 
 
 def test_the_folder_keeps_to_its_limit_and_loses_the_longest_unused(monkeypatch):
-    monkeypatch.setattr(feature_cache, "LIMIT_BYTES", 3 * 4200)
+    monkeypatch.setattr(feature_cache, "MAX_BYTES", 3 * 4200)
     for value in range(3):
         cached({"value": value}, Encoding(value), CPU)
     written = files()
@@ -91,7 +91,7 @@ def test_the_folder_keeps_to_its_limit_and_loses_the_longest_unused(monkeypatch)
 
 
 def test_what_is_larger_than_the_folder_is_not_kept(monkeypatch):
-    monkeypatch.setattr(feature_cache, "LIMIT_BYTES", 1000)
+    monkeypatch.setattr(feature_cache, "MAX_BYTES", 1000)
     assert cached({}, Encoding(), CPU).numel() == 1000
     assert not files()
 

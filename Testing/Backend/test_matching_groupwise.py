@@ -156,7 +156,7 @@ def test_the_command_places_three_or_more_together_unless_told_otherwise(scans, 
 
 def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, monkeypatch, capfd):
     """As where a disk is taken away in the middle: here the file is gone once all have been placed."""
-    read, times = place_pipeline.read_fitting, []
+    read, times = place_pipeline.read_within_memory, []
 
     def once(path, *rest):
         times.append(str(path))
@@ -164,7 +164,7 @@ def test_a_target_that_cannot_be_read_again_keeps_its_first_place(scans, alone, 
             raise place_pipeline.InputError("there is no file t1.nii.gz")
         return read(path, *rest)
 
-    monkeypatch.setattr(place_pipeline, "read_fitting", once)
+    monkeypatch.setattr(place_pipeline, "read_within_memory", once)
     assert place(*scans) in (0, 3)
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note")]
     assert "without regard to the other targets" in line and "t1.nii.gz" in line

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.native_output import suppress_native_output
 
 
 def where_output_goes() -> list[int]:
@@ -15,12 +15,12 @@ def test_silence_in_two_threads_ends_with_the_last_of_them(capfd):
     is_silent, may_end = threading.Event(), threading.Event()
 
     def be_silent():
-        with native_silence():
+        with suppress_native_output():
             is_silent.set()
             may_end.wait(10)
 
     other = threading.Thread(target=be_silent)
-    with native_silence():
+    with suppress_native_output():
         other.start()
         is_silent.wait(0.3)
     may_end.set()

@@ -22,9 +22,12 @@ from hypothesis import strategies as st
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io import volume_files
+from deepfeatures.io import itk_files
+from deepfeatures.io import nifti as nifti_files
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.volume_files import check_volume, image_stem, read_volume, write_volume
+from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -196,23 +199,48 @@ def test_nifti_sform_that_is_not_quite_rigid_is_kept_exactly(tmp_path):
     np.testing.assert_allclose(volume.index_to_world, LPS_FROM_RAS @ affine, atol=1e-7)
 
 
-def test_what_itk_is_told_of_a_sform_does_not_outlive_readers_in_two_threads(tmp_path, monkeypatch):
-    monkeypatch.delenv(volume_files.PERMISSIVE, raising=False)
-    path = nifti(tmp_path / "a.nii.gz", np.eye(4))
+def test_what_itk_is_told_of_a_sform_does_not_outlive_readers_in_two_threads(monkeypatch):
+    monkeypatch.delenv(itk_files.PERMISSIVE, raising=False)
     reads, may_end = threading.Event(), threading.Event()
 
     def read():
-        with volume_files.opened(path):
+        with itk_files._reading(permissive=True):
             reads.set()
             may_end.wait(10)
 
     other = threading.Thread(target=read)
-    with volume_files.opened(path):
+    with itk_files._reading(permissive=True):
         other.start()
         reads.wait(0.3)
+        assert os.environ[itk_files.PERMISSIVE] == "ON"
     may_end.set()
     other.join()
-    assert volume_files.PERMISSIVE not in os.environ
+    assert itk_files.PERMISSIVE not in os.environ
+
+
+@pytest.mark.parametrize("shear", [0.0, 0.004])
+def test_the_environment_changes_only_for_a_sform_that_itk_would_refuse(tmp_path, monkeypatch, shear):
+    monkeypatch.delenv(itk_files.PERMISSIVE, raising=False)
+    affine = np.eye(4)
+    affine[0, 1] = shear
+    path, seen = nifti(tmp_path / "a.nii.gz", affine), []
+    execute = sitk.ImageFileReader.Execute
+
+    def watched(reader):
+        seen.append(os.environ.get(itk_files.PERMISSIVE))
+        return execute(reader)
+
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", watched)
+    read_volume(path)
+    assert seen == ["ON" if shear else None]
+
+
+def test_a_header_is_read_once(tmp_path, scan, monkeypatch):
+    write_volume(scan, tmp_path / "a.nii.gz")
+    headers, read_header = [], nifti_files.read_header
+    monkeypatch.setattr(nifti_files, "read_header", lambda path: headers.append(path) or read_header(path))
+    read_within_memory(tmp_path / "a.nii.gz")
+    assert headers == [tmp_path / "a.nii.gz"]
 
 
 def test_nifti_voxel_size_is_that_of_the_sform(tmp_path):

@@ -299,6 +299,18 @@ def test_out_of_memory_is_told_in_words_and_survived(tmp_path, error):
     assert sent == [{"id": 1, "event": "begun"}, {"id": 1, "event": "error", "cause": "memory", "text": MEMORY}]
 
 
+def test_an_error_that_only_speaks_of_memory_is_a_bug_with_a_traceback(tmp_path, capfd):
+    worker, sent = Worker(tmp_path), []
+
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    worker._requests["match"] = fail
+    answer(worker, {"id": 1, "type": "match"}, sent.append)
+    assert sent[1]["cause"] == "bug" and "illegal memory access" in sent[1]["text"]
+    assert "Traceback" in capfd.readouterr().err
+
+
 @posix
 @pytest.mark.parametrize("parent_ends_by", [signal.SIGKILL, signal.SIGTERM])
 def test_the_worker_dies_with_its_parent_and_leaves_nothing(tmp_path, parent_ends_by):

@@ -15,11 +15,9 @@ from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
+from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.native_output import native_silence
-from deepfeatures.pipelines.place import is_out_of_memory
 
 DEMO_SIZE = 96  # voxels: two heads in two seconds, and placed in a few more
 SHOWN_PERCENT = (0.5, 99.5)
@@ -37,7 +35,7 @@ class Loader:
             await self._yield()
             try:
                 if role in VOLUME_ROLES:
-                    volume = await asyncio.to_thread(_read_volume, path)
+                    volume = await asyncio.to_thread(read_within_memory, path)
                     self.show_volume(role, volume)
                     if volume.note:
                         self._warn(volume.note, path)
@@ -48,7 +46,7 @@ class Loader:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._desk.warn(f"not enough memory for {path.name}; crop it or resample it to larger voxels")
+                self._desk.warn(out_of_memory(path.name))
 
     async def open_demo(self) -> None:
         """Make the demo pair and show it."""
@@ -135,11 +133,6 @@ class _Busy:
     def __exit__(self, *_):
         with self._desk.server.state:
             self._desk.state.is_loading = False
-
-
-def _read_volume(path: Path) -> Volume:
-    with native_silence():
-        return read_fitting(path)
 
 
 def _facts(volume: Volume) -> str:

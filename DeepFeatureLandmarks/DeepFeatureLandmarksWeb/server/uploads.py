@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, web
 
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.errors import InputError
-from deepfeatures.io.volume_files import IMAGE_SUFFIXES
+from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference")
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))

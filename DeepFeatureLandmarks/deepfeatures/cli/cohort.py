@@ -73,11 +73,11 @@ def _all_scans(given: list[Path]) -> dict[str, Path]:
 
 
 def _scans_of(path: Path) -> dict[str, Path]:
-    from deepfeatures.io.bids import find_scans
+    from deepfeatures.io.bids import find_volumes
+    from deepfeatures.io.image_names import image_stem
     from deepfeatures.io.ome_zarr import is_zarr
-    from deepfeatures.io.volume_files import image_stem
 
-    return find_scans(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
+    return find_volumes(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
 
 
 def _default_workers(kind: str) -> int:

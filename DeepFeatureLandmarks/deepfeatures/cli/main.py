@@ -20,8 +20,8 @@ from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
-from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
-from deepfeatures.errors import InputError
+from deepfeatures.cli.terminal import INTERRUPTED, harden_streams, refuse, say
+from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.threads import share_cores
 
 # The base of every error about arguments; wherever this version of typer keeps click, an import fails without it.
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Whatever a user can cause ends in one line on standard error.
     """
     share_cores()
-    mend_streams()
+    harden_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments, prog_name="deepfeatures", standalone_mode=False, obj=arguments)
@@ -100,11 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except (MemoryError, RuntimeError) as error:
-        from deepfeatures.pipelines.place import is_out_of_memory, out_of_memory
-
         if not is_out_of_memory(error):
             raise
-        return refuse(out_of_memory("this"))
+        return refuse(out_of_memory("this command"))
     except OSError as error:
         if error.errno is None:
             raise

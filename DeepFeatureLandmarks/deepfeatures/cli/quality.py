@@ -44,13 +44,13 @@ def quality(
     if machine and scans is None:
         raise InputError("--machine needs the volumes; give their folder with --scans")
     from deepfeatures.cli.progress import progress_bar
-    from deepfeatures.io.bids import Scans, find_scans
+    from deepfeatures.io.bids import LazyVolumes, find_volumes
     from deepfeatures.quality.annotations import landmark_names, read_rater
     from deepfeatures.quality.report import write_review
     from deepfeatures.quality.review import review
 
-    paths = find_scans(scans) if scans else {}
-    volumes = Scans(paths)
+    paths = find_volumes(scans) if scans else {}
+    volumes = LazyVolumes(paths)
     annotations = []
     for rater in raters:
         name, equals, folder = (str(rater), "", "") if rater.is_dir() else str(rater).partition("=")

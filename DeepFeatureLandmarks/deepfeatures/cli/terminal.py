@@ -1,4 +1,4 @@
-"""What is said on the terminal: tables, notes, refusals; and streams that bear whatever is printed."""
+"""Messages and tables on the terminal, and standard streams that can take every text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def say(message: str) -> None:
 
 
 def note(text: str | None) -> None:
-    """What people should know of an input; nothing where there is no text."""
+    """A note on an input; nothing where there is no text."""
     if text:
         say(f"note: {text}")
 
@@ -32,17 +32,17 @@ def refuse(message: str) -> int:
 
 
 def print_table(table: Table) -> None:
-    """Print a table; a file or a pipe has no width to fit into."""
+    """Print a table, as wide as the terminal; a file or a pipe gets its full width."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     console.print(table)
 
 
-def mend_streams() -> None:
-    """Let standard streams take whatever is printed: where one is closed, and what its encoding cannot say."""
+def harden_streams() -> None:
+    """Let standard streams take every text, also where one is closed or its encoding lacks a character."""
     descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= 2:  # it has taken the place of a closed one, which a file of ours would have got
+    while descriptor <= 2:  # a closed stream's number, which another file would have got
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
     for name in ("stdout", "stderr"):

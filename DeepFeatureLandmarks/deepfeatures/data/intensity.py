@@ -1,7 +1,7 @@
-"""Intensity policies: how the voxels of template and target, both by one rule, are brought to the range of networks.
+"""Intensity policies: one rule by which the voxels of template and target are scaled to the range of the networks.
 
-Some scanners' numbers mean something (CT: Hounsfield units) and should keep it; others' (MR) mean nothing alone, and
-only their place among the volume's other numbers counts.
+Values of CT have a meaning, Hounsfield units, which scaling should keep. Values of MR have none: only their rank among
+the values of the same volume counts.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
 Scaling = Callable[[torch.Tensor], torch.Tensor]
 
 HALF_RANGE = 127.5
-TAILS = 0.01  # part of the voxels at either end of the intensities that is clipped
-SAMPLES = 1 << 20  # voxels that percentiles are taken from
+TAIL_FRACTION = 0.01  # of the voxels, clipped at either end of the intensities
+SAMPLE_VOXELS = 1 << 20  # from which percentiles are taken
 CHUNK = 1 << 22  # voxels ranked at a time
 DEVIATIONS = 3.0  # standard deviations from the mean to the end of the range
 HU_WINDOW = (-1000.0, 1000.0)  # air to dense bone
 
 CT = "CT"
-# A CT shows air or lung, and soft tissue, and little else; numbers that mean nothing rarely pile up at both places.
-HU_AIR, HU_LEAST_AIR = (-3100.0, -600.0), 0.01  # with what scanners put outside their field of view
-HU_SOFT, HU_LEAST_BOTH = (-200.0, 200.0), 0.7
+# A CT shows air or lung, soft tissue, and little else; other scales rarely have most voxels in both ranges.
+HU_AIR, HU_MIN_AIR = (-3100.0, -600.0), 0.01  # with the values outside the field of view
+HU_SOFT, HU_MIN_AIR_AND_SOFT = (-200.0, 200.0), 0.7
 
 
-def choose_policy(wanted: str, template: Volume, target: Volume) -> str:
+def choose_policy(policy: str, template: Volume, target: Volume) -> str:
     """The policy for an intensity of `MatchSettings`: `"auto"` is `"hu"` where both are CT, else `"percentile"`.
 
-    A volume is CT where its file says so, and where the file says nothing, if its values look like Hounsfield units.
+    A volume is CT where its file says so. Where the file says nothing, its values decide.
 
     Raises:
-        InputError: Hounsfield units are wanted of a volume that is known not to be CT.
+        InputError: Hounsfield units are chosen for a volume that is known not to be CT.
     """
-    if wanted == "hu":
+    if policy == "hu":
         for volume in (template, target):
             if volume.modality not in (None, "", CT):
                 raise InputError(
                     f"{volume.name} is {volume.modality} and has no Hounsfield units; choose another intensity policy."
                 )
-    if wanted != "auto":
-        return wanted
+    if policy != "auto":
+        return policy
     return "hu" if _is_ct(template) and _is_ct(target) else "percentile"
 
 
 def scaling(policy: str, template: torch.Tensor) -> Scaling:
-    """How the voxels of both volumes are scaled; never changes the order of two intensities, keeps shapes.
+    """The function that scales the voxels of both volumes; it keeps shapes and the order of intensities.
 
     Args:
         policy: `"percentile"`, `"zscore"`, `"hu"`, `"histogram"` or `"rank"`.
@@ -74,13 +74,13 @@ def scale_volume(voxels: torch.Tensor) -> torch.Tensor:
 def scale_percentiles(voxels: torch.Tensor) -> torch.Tensor:
     """All voxels from their 1st and 99th percentile to [-127.5, 127.5], the rest clipped; a flat volume to zeros.
 
-    The paper scales each patch by its own extremes. Those of a whole volume are often a vessel or a defect, and with
-    them two scans of one contrast differ so much in brightness that random features find the nearest grey instead of
-    the nearest shape.
+    The paper scales each patch by its own extremes. The extremes of a whole volume are often a vessel or a defect.
+    Scaled by them, two scans of one contrast differ in brightness, and random features find the nearest grey value
+    instead of the nearest shape.
     """
-    some = _sorted_sample(voxels)
-    tail = int(TAILS * (len(some) - 1))
-    low, high = some[tail], some[len(some) - 1 - tail]
+    sample = _sorted_sample(voxels)
+    tail = int(TAIL_FRACTION * (len(sample) - 1))
+    low, high = sample[tail], sample[len(sample) - 1 - tail]
     if low == high:
         low, high = voxels.min(), voxels.max()
     if low == high:
@@ -107,7 +107,7 @@ def scale_ranks(voxels: torch.Tensor) -> torch.Tensor:
 
     Voxels of one intensity have one rank, the middle of those they take up; a flat volume becomes zeros.
     """
-    return _by_rank(voxels, lambda ranks: (ranks * 2 - 1) * HALF_RANGE)
+    return _map_ranks(voxels, lambda ranks: (ranks * 2 - 1) * HALF_RANGE)
 
 
 def match_histogram(voxels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -120,28 +120,28 @@ def match_histogram(voxels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     known = _sorted_sample(like)
     known = scale_percentiles(known)
 
-    def looked_up(ranks: torch.Tensor) -> torch.Tensor:
+    def value_of(ranks: torch.Tensor) -> torch.Tensor:
         places = (ranks * len(known) - 0.5).clamp(0, len(known) - 1)
         below = places.long()
         return torch.lerp(known[below], known[(below + 1).clamp(max=len(known) - 1)], (places - below).to(known.dtype))
 
-    return _by_rank(voxels, looked_up)
+    return _map_ranks(voxels, value_of)
 
 
-def _by_rank(voxels: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """What `value` makes of each voxel's rank, 0 to 1 in float64."""
-    some = _sorted_sample(voxels)
+def _map_ranks(voxels: torch.Tensor, value: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """`value` of each voxel's rank, 0 to 1 in float64."""
+    sample = _sorted_sample(voxels)
 
-    def valued(part: torch.Tensor) -> torch.Tensor:
-        darker, not_brighter = torch.searchsorted(some, part), torch.searchsorted(some, part, right=True)
-        return value((darker + not_brighter).double() / (2 * len(some))).to(voxels.dtype)
+    def map_chunk(part: torch.Tensor) -> torch.Tensor:
+        darker, not_brighter = torch.searchsorted(sample, part), torch.searchsorted(sample, part, right=True)
+        return value((darker + not_brighter).double() / (2 * len(sample))).to(voxels.dtype)
 
-    return torch.cat([valued(part) for part in voxels.flatten().split(CHUNK)]).reshape(voxels.shape)
+    return torch.cat([map_chunk(part) for part in voxels.flatten().split(CHUNK)]).reshape(voxels.shape)
 
 
 def _sample(voxels: torch.Tensor) -> torch.Tensor:
     flat = voxels.flatten()
-    return flat[:: max(1, len(flat) // SAMPLES)]
+    return flat[:: max(1, len(flat) // SAMPLE_VOXELS)]
 
 
 def _sorted_sample(voxels: torch.Tensor) -> torch.Tensor:
@@ -153,11 +153,11 @@ def _is_ct(volume: Volume) -> bool:
 
 
 def _looks_like_hu(voxels: torch.Tensor) -> bool:
-    some = _sample(voxels)
+    sample = _sample(voxels)
 
     def share(window: tuple[float, float]) -> float:
         low, high = window
-        return float(((some >= low) & (some < high)).float().mean())
+        return float(((sample >= low) & (sample < high)).float().mean())
 
     air = share(HU_AIR)
-    return air >= HU_LEAST_AIR and air + share(HU_SOFT) >= HU_LEAST_BOTH
+    return air >= HU_MIN_AIR and air + share(HU_SOFT) >= HU_MIN_AIR_AND_SOFT

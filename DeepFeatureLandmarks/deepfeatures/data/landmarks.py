@@ -1,4 +1,4 @@
-"""Landmarks: named points in LPS millimetres, with what is known of each."""
+"""Landmarks: named points in LPS millimetres, with their scores."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from deepfeatures.data.scores import FORMER_NAMES, Scores
 from deepfeatures.deprecation import warn_renamed
+
+Class = TypeVar("Class", bound=type)
 
 STATUSES = ("undefined", "preview", "defined", "missing")
 LANDMARK_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv")
@@ -25,8 +28,8 @@ def _renamed_score(old: str, new: str) -> property:
     return property(read, doc=f"Former name of `{new}`.")
 
 
-def _with_former_names(cls: type) -> type:
-    """A class that also takes and has scores by the names of version 0.1."""
+def _with_former_names(cls: Class) -> Class:
+    """The class, which also takes and has scores by the names of version 0.1."""
     create = cls.__init__
 
     @wraps(create)
@@ -49,11 +52,11 @@ class Landmark(Scores):
 
     Args:
         name: Label shown beside the point.
-        position: LPS mm, three floats; `None` where `status` is not `"defined"` and nothing is known.
-        status: One of `STATUSES`, as Slicer has them; `"missing"` means looked for and not found.
+        position: LPS mm, three floats; `None` where `status` is not `"defined"` and there is no position.
+        status: One of `STATUSES`, as Slicer has them; `"missing"` means that it was searched and not found.
         description: Free text, kept as read.
         locked: Whether a person has locked the point.
-        reason: Why it is missing, one of `missing_reason.REASONS`; empty where it is not, or where nobody knows.
+        reason: Why it is missing, one of `missing_reason.REASONS`; empty where the reason is not known.
     """
 
     name: str
@@ -97,7 +100,7 @@ class LandmarkSet:
 
     @property
     def duplicate_names(self) -> tuple[str, ...]:
-        """Names that more than one landmark bears."""
+        """Names that more than one landmark has."""
         counts = Counter(landmark.name for landmark in self.landmarks)
         return tuple(name for name, count in counts.items() if count > 1)
 

@@ -1,4 +1,4 @@
-"""Why a landmark is missing, in words that people read behind its name."""
+"""Why a landmark is missing, in words that people read after its name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ OUTSIDE = "outside the target"
 NOTHING_ALIKE = "nothing there looks like it"
 DOUBTFUL = "too doubtful"
 TOO_FEW = "found by too few templates"
-WAY_OUT = "; check that both volumes show the same anatomy"
+ADVICE = "; check that both volumes show the same anatomy"
 REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
 
 
 def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str:
     """The names of those without a position, by reason: `"AC, PC (outside the target), V4 (too doubtful)"`.
 
-    Where the target is unlike the template, what to check, too.
+    Where the target does not look like the template, the text also says what to check.
 
     Args:
-        landmarks: All of a target; where all are missing for one reason, they are not named.
-        shown: At most so many names a reason.
+        landmarks: All landmarks of a target; where all are missing for one reason, they are not named.
+        shown: The largest number of names for one reason.
     """
     names: dict[str, list[str]] = {}
     for landmark in landmarks:
@@ -33,7 +33,7 @@ def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str
     if len(names) == 1 and "" not in names and 1 < len(landmarks) == sum(map(len, names.values())):
         names = {reason: [f"all {len(landmarks)}"] for reason in names}
     text = ", ".join(_listed(of, shown) + (f" ({reason})" if reason else "") for reason, of in names.items())
-    return text + (WAY_OUT if UNLIKE in names else "")
+    return text + (ADVICE if UNLIKE in names else "")
 
 
 def _listed(names: list[str], shown: int | None) -> str:

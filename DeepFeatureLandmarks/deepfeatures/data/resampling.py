@@ -13,9 +13,9 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 def resample_axis(voxels: torch.Tensor, axis: int, positions: torch.Tensor, step: float) -> torch.Tensor:
     """Linear interpolation along one axis, smoothed first where the new samples lie further apart than the old ones.
 
-    The Gaussian turns a point spread as wide as an old voxel into one as wide as a new voxel, which is what keeps fine
-    structure from folding into coarse noise (Cardoso et al., Scale factor point spread function matching, MICCAI 2015).
-    Beyond the ends the outermost voxel goes on.
+    The Gaussian turns a point spread as wide as an old voxel into one as wide as a new voxel, which avoids aliasing
+    (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). Beyond the ends the outermost voxel is
+    repeated.
 
     Args:
         voxels: float tensor of any shape.
@@ -29,7 +29,7 @@ def resample_axis(voxels: torch.Tensor, axis: int, positions: torch.Tensor, step
 
 
 def _interpolation_matrix(old_size: int, positions: torch.Tensor, step: float) -> torch.Tensor:
-    """What each new sample takes of each old voxel, shape `(new size, old size)`, float64; rows sum to 1."""
+    """Weight of each old voxel in each new sample, shape `(new size, old size)`, float64; rows sum to 1."""
     sigma = math.sqrt(max(step**2 - 1, 0)) / FWHM
     reach = math.ceil(3 * sigma)
     matrix = positions.new_zeros(len(positions), old_size)

@@ -23,10 +23,10 @@ class Volume:
         origin: LPS position in mm of the centre of the first voxel, shape `(3,)`.
         spacing: Distance in mm between voxel centres along x, y, z, shape `(3,)`.
         direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; oblique and left-handed
-            ones are welcome.
+            ones are allowed.
         name: What messages call this volume.
         modality: DICOM modality such as `"CT"` or `"MR"` where the file tells, else `None`.
-        note: What people should know of how it was read, one sentence, else `None`.
+        note: What people should know about how it was read, one sentence, else `None`.
     """
 
     voxels: torch.Tensor

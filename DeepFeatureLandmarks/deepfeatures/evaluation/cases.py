@@ -11,11 +11,11 @@ import numpy as np
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import find_scans
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.bids import find_volumes
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.native_output import native_silence
-from deepfeatures.io.volume_files import image_stem
+from deepfeatures.io.native_output import suppress_native_output
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Case:
     landmarks: Path
 
     def read(self) -> tuple[Volume, LandmarkSet]:
-        with native_silence():
-            return read_fitting(self.image), read_landmarks(self.landmarks)
+        with suppress_native_output():
+            return read_within_memory(self.image), read_landmarks(self.landmarks)
 
 
 def find_cases(source: str | Path) -> list[Case]:
@@ -49,7 +49,7 @@ def find_cases(source: str | Path) -> list[Case]:
 
 def _beside(folder: Path) -> list[Case]:
     cases = []
-    for name, image in find_scans(folder).items():
+    for name, image in find_volumes(folder).items():
         # .json last: converters put a scan's acquisition parameters there
         suffixes = sorted(LANDMARK_SUFFIXES, key=".json".__eq__)
         beside = [image.with_name(name + suffix) for suffix in suffixes]

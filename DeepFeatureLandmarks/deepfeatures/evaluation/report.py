@@ -12,7 +12,7 @@ import pandas as pd
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation import figures, tables
 from deepfeatures.evaluation.study import Study
-from deepfeatures.io.atomic_write import whole_file, write_text
+from deepfeatures.io.atomic_write import atomic_write, write_text
 
 
 def write_results(study: Study) -> Path:
@@ -30,7 +30,7 @@ def write_results(study: Study) -> Path:
     for name, table in {"errors": errors, "cells": cells, "landmarks": tables.landmark_table(errors)}.items():
         write_text(study.output_dir / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         if find_spec("pyarrow"):
-            with whole_file(study.output_dir / f"{name}.parquet") as draft:
+            with atomic_write(study.output_dir / f"{name}.parquet") as draft:
                 table.to_parquet(draft, index=False)
     page = study.output_dir / "report.html"
     write_text(page, render(study, cells, errors))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically: whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PREFIX = ".deepfeatures-"
 
 
 @contextmanager
-def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
-    """Yield a path to write to that becomes `path` in one step when the block ends well, and vanishes when it does not.
+def atomic_write(path: str | Path, suffix: str = "") -> Iterator[Path]:
+    """Yield a path to write to, which becomes `path` in one step when the block ends, or vanishes when it fails.
 
-    The yielded file lies in a hidden folder beside `path`: on the same file system, or the last step could not be
-    atomic, and out of the way of whoever lists files of some kind while it is being written.
+    The yielded file lies in a hidden folder beside `path`. There it is on the same file system, which the last step
+    needs to be atomic, and other programs that list the folder's files do not find it.
 
     Args:
-        path: The file to be.
-        suffix: What the yielded name must end in, for writers that choose a format by it.
+        path: The file to write.
+        suffix: End of the yielded name, for writers that choose a format by it.
 
     Raises:
         InputError: Where the folder does not exist, may not be written to, or is full.
@@ -42,24 +42,24 @@ def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with Unix line ends, whole or not at all; raises `InputError` where that cannot be done.
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all; raises `InputError` where that is not possible.
 
-    Halves of characters, as names of files that are not UTF-8 have them, are written as JSON escapes them.
+    Surrogates, which names of files that are not UTF-8 contain, are written as escapes.
     """
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def require_utf8_name(path: str | Path) -> None:
-    """Raise `InputError` where a path is not UTF-8, as names from old systems are not: ITK would end the process."""
+    """Raise `InputError` where a path is not UTF-8, as on some old systems: ITK would end the process."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"the name {path} is not UTF-8; rename the file or the folder that bears it") from error
+        raise InputError(f"the name {path} is not UTF-8; rename the file or the folder of that name") from error
 
 
 def ensure_folder(path: str | Path) -> Path:
-    """Make the folder `path` where it does not exist, and prove that files can be written to it.
+    """Make the folder `path` where it does not exist, and check that files can be written to it.
 
     Raises:
         InputError: Where it cannot be made or written to.

@@ -1,4 +1,4 @@
-"""Volumes on disk that are read region by region, as they are or averaged over blocks of voxels."""
+"""Volumes on disk that are read region by region, unchanged or averaged over blocks of voxels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Region = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class ChunkedVolume:
     """A volume of which nothing but the header has been read.
 
     Args:
         path: What messages call it.
         shape: Voxels `(depth, height, width)`.
         affine: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm; its axes are at right angles.
-        chunk: Edges `(depth, height, width)` of what the file keeps together: a region is read well in multiples of it.
+        chunk: Edges `(depth, height, width)` of the parts in which the file is stored; regions are multiples of them.
         read: The float32 voxels of a region; raises `InputError` where they are damaged.
     """
 
@@ -39,7 +39,7 @@ class Stored:
 
 
 def factors_to_fit(shape: tuple[int, int, int], spacing: np.ndarray, most_voxels: int) -> tuple[int, int, int]:
-    """How many voxels along depth, height, width to average so that at most `most_voxels` are left, as cubic as can be.
+    """Edges in voxels of the blocks to average so that at most `most_voxels` are left, as cubic as possible.
 
     Args:
         shape: `(depth, height, width)`.
@@ -54,13 +54,13 @@ def factors_to_fit(shape: tuple[int, int, int], spacing: np.ndarray, most_voxels
     return tuple(factors.tolist())
 
 
-def read_averaged(stored: Stored, factors: tuple[int, int, int] = (1, 1, 1)) -> tuple[np.ndarray, np.ndarray]:
+def read_averaged(volume: ChunkedVolume, factors: tuple[int, int, int] = (1, 1, 1)) -> tuple[np.ndarray, np.ndarray]:
     """Means over blocks of voxels, and where they lie; the whole volume is never in memory.
 
     A block that reaches beyond the end is filled up with the outermost voxels, so that the extent is covered.
 
     Args:
-        stored: The volume.
+        volume: The volume.
         factors: Voxels of a block along depth, height, width.
 
     Returns:
@@ -69,20 +69,20 @@ def read_averaged(stored: Stored, factors: tuple[int, int, int] = (1, 1, 1)) -> 
     Raises:
         InputError: Voxels are damaged or not finite.
     """
-    voxels = np.empty([-(-length // factor) for length, factor in zip(stored.shape, factors, strict=True)], np.float32)
+    voxels = np.empty([-(-length // factor) for length, factor in zip(volume.shape, factors, strict=True)], np.float32)
     wrong = 0
-    for region in _regions(stored, factors):
-        block = stored.read(region)
+    for region in _regions(volume, factors):
+        block = volume.read(region)
         wrong += int(block.size - np.isfinite(block).sum())
         into = tuple(
             slice(part.start // factor, -(-part.stop // factor)) for part, factor in zip(region, factors, strict=True)
         )
         voxels[into] = block_means(block, factors)
     if wrong:
-        raise not_finite(stored.path, wrong)
+        raise not_finite(volume.path, wrong)
     along_axes = np.array(factors[::-1])
-    linear = stored.affine[:, :3]
-    return voxels, np.column_stack([linear * along_axes, stored.affine[:, 3] + linear @ ((along_axes - 1) / 2)])
+    linear = volume.affine[:, :3]
+    return voxels, np.column_stack([linear * along_axes, volume.affine[:, 3] + linear @ ((along_axes - 1) / 2)])
 
 
 def block_means(voxels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
@@ -95,10 +95,10 @@ def block_means(voxels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray
     return padded.reshape(parts).mean(axis=(1, 3, 5))
 
 
-def _regions(stored: Stored, factors: tuple[int, int, int]) -> Iterator[Region]:
+def _regions(volume: ChunkedVolume, factors: tuple[int, int, int]) -> Iterator[Region]:
     """Boxes that cover the volume, in the file's order; each holds whole blocks and is as small as chunks allow."""
     axes = []
-    for length, chunk, factor in zip(stored.shape, stored.chunk, factors, strict=True):
+    for length, chunk, factor in zip(volume.shape, volume.chunk, factors, strict=True):
         step = -(-chunk // factor) * factor
         axes.append([slice(first, min(first + step, length)) for first in range(0, length, step)])
     return itertools.product(*axes)

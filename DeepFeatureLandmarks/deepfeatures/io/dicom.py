@@ -1,4 +1,4 @@
-"""Finds the slices of a DICOM series and proves that they make a regular grid."""
+"""Finds the slices of a DICOM series and checks that they make a regular grid."""
 
 from __future__ import annotations
 
@@ -9,56 +9,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfeatures.errors import InputError, damaged, sheared
-from deepfeatures.io.atomic_write import require_utf8_name
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+DICOM_IO = "GDCMImageIO"  # ITK's name of what reads DICOM
 # Tags as ITK writes them.
 MODALITY, SERIES, SERIES_DESCRIPTION = "0008|0060", "0020|000e", "0008|103e"
 SLICE_POSITION, SLICE_ORIENTATION, PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 
-PARALLEL = 1e-3  # largest difference between the slices' direction cosines that is still a rounding error
-SLICE_VOXELS = 0.1  # a slice may lie this far from where even spacing puts it
+MAX_COSINE_DIFFERENCE = 1e-3  # between the direction cosines of slices: rounding, not another direction
+MAX_SLICE_OFFSET = 0.1  # of a slice from its place by even spacing, in slice distances
 
 
-def dicom_series(path: Path) -> list[str]:
-    """The files of the DICOM series that `path`, a folder or one of the files, means: first slice to last.
-
-    One file where it holds all slices; none where `path` is no DICOM.
-
-    Raises:
-        InputError: Where `path` does not exist or is not UTF-8, is a folder without exactly one volume, or the slices
-            are no grid.
-    """
+def series_around(file: Path) -> Sequence[str]:
+    """The files of the series of which `file` is one, first slice to last; the file alone where it has all slices."""
     import SimpleITK as sitk
 
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path")
-    require_utf8_name(path)
-    if path.is_dir():
-        files = _only_series(path)
-    elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
-        files = _series_around(path)
-    else:
-        return []
-    if len(files) > 1:
-        _check_slices(path, [dicom_header(Path(file)) for file in files])
-    return list(files)
-
-
-def _series_around(file: Path) -> Sequence[str]:
-    import SimpleITK as sitk
-
-    header = dicom_header(file)
+    header = read_header(file)
     series = dicom_tag(header, SERIES)
     if _slice_count(header) > 1 or not series:
         return [str(file)]
     return sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(file.parent), series) or [str(file)]
 
 
-def _only_series(folder: Path) -> Sequence[str]:
-    """The files of the one DICOM volume in `folder`; scouts, reports and other single slices do not count."""
+def series_in(folder: Path) -> Sequence[str]:
+    """The files of the one DICOM volume in `folder`; scouts, reports and other single slices do not count.
+
+    Raises:
+        InputError: There is no volume, or more than one.
+    """
     import SimpleITK as sitk
 
     every = [
@@ -72,16 +52,31 @@ def _only_series(folder: Path) -> Sequence[str]:
         )
     if len(volumes) > 1:
         first = [Path(files[0]) for files in volumes]
-        named = ", ".join(f"{file.name}: {dicom_tag(dicom_header(file), SERIES_DESCRIPTION) or '?'}" for file in first)
+        named = ", ".join(f"{file.name}: {dicom_tag(read_header(file), SERIES_DESCRIPTION) or '?'}" for file in first)
         raise InputError(
             f"the folder {folder} holds {len(volumes)} DICOM volumes; give one file of the right one ({named})"
         )
     return volumes[0]
 
 
+def read_headers(path: Path, files: Sequence[str]) -> list[sitk.ImageFileReader]:
+    """The headers of a series whose slices make a regular grid.
+
+    Args:
+        path: What messages call the series.
+        files: First slice to last.
+
+    Raises:
+        InputError: A file is damaged, or the slices do not make a regular grid.
+    """
+    headers = [read_header(Path(file)) for file in files]
+    _check_slices(path, headers)
+    return headers
+
+
 def _is_volume(file: Path) -> bool:
     try:
-        return _slice_count(dicom_header(file)) > 1
+        return _slice_count(read_header(file)) > 1
     except InputError:  # DICOM holds reports and contours too
         return False
 
@@ -90,11 +85,11 @@ def _slice_count(header: sitk.ImageFileReader) -> int:
     return header.GetSize()[2] if header.GetDimension() > 2 else 1
 
 
-def dicom_header(path: Path) -> sitk.ImageFileReader:
+def read_header(path: Path) -> sitk.ImageFileReader:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(DICOM_IO)
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -112,20 +107,20 @@ def _check_slices(path: Path, slices: Sequence[sitk.ImageFileReader]) -> None:
     positions = np.array([_numbers(header, SLICE_POSITION, 3, path) for header in slices])
     axes = np.array([_numbers(header, SLICE_ORIENTATION, 6, path) for header in slices])
     pixel_mm = _numbers(slices[0], PIXEL_SPACING, 2, path).min()
-    if np.abs(axes - axes[0]).max() > PARALLEL:
+    if np.abs(axes - axes[0]).max() > MAX_COSINE_DIFFERENCE:
         raise InputError(
             f"the DICOM series of {path} has slices that are not parallel; give a series that is one volume"
         )
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    uneven = np.linalg.norm(positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1).max()
-    if not uneven <= SLICE_VOXELS * np.linalg.norm(step) or not step.any():
+    offset_mm = np.linalg.norm(positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1).max()
+    if not offset_mm <= MAX_SLICE_OFFSET * np.linalg.norm(step) or not step.any():
         raise InputError(
-            f"the DICOM series of {path} is not evenly sliced (off by up to {uneven:.3g} mm: slices are missing, "
-            "doubled or of several volumes); export it again as one complete volume"
+            f"the DICOM series of {path} is not evenly sliced (off by up to {offset_mm:.3g} mm), with slices missing, "
+            "doubled or of several volumes; export it again as one complete volume"
         )
     normal = np.cross(axes[0, :3], axes[0, 3:])
     sideways = np.linalg.norm(step - step @ normal * normal) * (len(positions) - 1)
-    if sideways > SLICE_VOXELS * pixel_mm:
+    if sideways > MAX_SLICE_OFFSET * pixel_mm:
         raise sheared(path)
 
 

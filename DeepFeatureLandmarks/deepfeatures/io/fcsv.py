@@ -1,4 +1,4 @@
-"""Slicer's `.fcsv`: fields by the `# columns` line, and the position status that newer versions append.
+"""Slicer's `.fcsv`: fields as the `# columns` line names them, and the position status that newer versions append.
 
 Coordinates are RAS where the file does not say, as in old Slicer. The format has one line a point: line breaks within
 names and descriptions become spaces.
@@ -49,7 +49,7 @@ def render(landmarks: LandmarkSet) -> str:
     for index, landmark in enumerate(landmarks):
         position = landmark.position if landmark.is_defined else (0.0, 0.0, 0.0)
         label, description = (" ".join(text.splitlines()) for text in (landmark.name, describe(landmark)))
-        pose = [*map(float, position), 0, 0, 0, 1]  # a quaternion that turns nothing
+        pose = [*map(float, position), 0, 0, 0, 1]  # the identity as a quaternion
         visible = selected = 1
         row = [index + 1, *pose, visible, selected, int(landmark.locked), label, description, ""]
         writer.writerow([*row, STATUSES.index(landmark.status), 0])

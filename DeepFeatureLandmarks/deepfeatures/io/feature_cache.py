@@ -1,7 +1,7 @@
-"""Template features kept on disk between runs: deep layers take longer to encode around landmarks than to search with.
+"""Template features kept on disk between runs: with deep layers, encoding them takes longer than the search.
 
-A file's name is the hash of everything its content follows from, so nothing in the folder is ever out of date. The
-folder may be deleted at any time; where it cannot be read or written, everything works without it.
+A file's name is the hash of everything that its content depends on, so no file is ever out of date. The folder may be
+deleted at any time. Where it cannot be read or written, everything works without it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.atomic_write import whole_file
+from deepfeatures.io.atomic_write import atomic_write
 
-WORTH_S = 1.0  # seconds of encoding from which on features are kept
-LIMIT_BYTES = 1 << 30  # of the whole folder; what was not used for longest goes first
+MIN_SECONDS = 1.0  # of encoding; features that take less are not kept
+MAX_BYTES = 1 << 30  # of the whole folder; the least recently used files are deleted first
 SUFFIX = ".features.safetensors"
 TENSOR, HASH = "features", "sha256"
 
@@ -37,16 +37,16 @@ def cache_folder() -> Path:
     return user_cache_path("deepfeatures", appauthor=False) / "features"
 
 
-def cached(facts: dict, make: Callable[[], torch.Tensor], device: torch.device) -> torch.Tensor:
-    """What `make` returns, from an earlier run where one with the same facts took long enough to be kept.
+def cached(key: dict, make: Callable[[], torch.Tensor], device: torch.device) -> torch.Tensor:
+    """The result of `make`, taken from the cache where an earlier run with the same key has stored it.
 
     Args:
-        facts: All that the result follows from, as JSON holds it; versions of the software are added.
+        key: Everything that the result depends on, as JSON; versions of the software are added.
         make: Computes the features.
         device: Where kept features are put.
     """
-    known = json.dumps({**facts, "code": _code(), "torch": torch.__version__}, sort_keys=True)
-    path = cache_folder() / f"{hashlib.sha256(known.encode()).hexdigest()}{SUFFIX}"
+    content = json.dumps({**key, "code": _code_hash(), "torch": torch.__version__}, sort_keys=True)
+    path = cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}{SUFFIX}"
     features = _read(path)
     if features is not None:
         with suppress(OSError):
@@ -54,10 +54,10 @@ def cached(facts: dict, make: Callable[[], torch.Tensor], device: torch.device) 
         return features.to(device)
     start = time.perf_counter()
     features = make()
-    if time.perf_counter() - start >= WORTH_S:
+    if time.perf_counter() - start >= MIN_SECONDS:
         with suppress(InputError, OSError):  # a read-only or full disk costs the time saved, nothing else
             _write(path, features)
-            _make_room(path)
+            _evict(path)
     return features
 
 
@@ -76,7 +76,7 @@ def tensors_hash(tensors: Iterable[torch.Tensor]) -> str:
 
 
 def _read(path: Path) -> torch.Tensor | None:
-    """The features in a file, `None` where there are none or they are not what was written."""
+    """The features in a file, `None` where there are none or the file is damaged."""
     if not path.is_file():
         return None
     from safetensors import SafetensorError, safe_open
@@ -93,28 +93,28 @@ def _write(path: Path, features: torch.Tensor) -> None:
     from safetensors.torch import save
 
     kept = features.detach().cpu().contiguous()
-    if kept.nbytes > LIMIT_BYTES:
+    if kept.nbytes > MAX_BYTES:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         # not by save_file, whose error of a full disk is no OSError
         draft.write_bytes(save({TENSOR: kept}, metadata={HASH: tensors_hash([kept])}))
 
 
-def _make_room(newest: Path) -> None:
-    """Delete what was not used for longest until the folder keeps to its limit; never the file just written."""
+def _evict(newest: Path) -> None:
+    """Delete the least recently used files until the folder keeps to its limit; never the file just written."""
     files = [(file.stat(), file) for file in newest.parent.glob(f"*{SUFFIX}") if file != newest]
     total = newest.stat().st_size + sum(stat.st_size for stat, _ in files)
     for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime):
-        if total <= LIMIT_BYTES:
+        if total <= MAX_BYTES:
             return
         file.unlink(missing_ok=True)
         total -= stat.st_size
 
 
 @cache
-def _code() -> str:
-    """SHA-256 of this package's code: features of another version are not looked at, even of one being worked on."""
+def _code_hash() -> str:
+    """SHA-256 of this package's code: features of any other version are not used."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(file.read_bytes())

@@ -1,7 +1,7 @@
-"""Landmarks as a plain table, one row a landmark, for spreadsheets and scripts.
+"""Landmarks as a table with one row for each landmark, for spreadsheets and scripts.
 
 Columns that must be there: `name` (or `label`) and `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables.
-A column or a first comment line `# coordinate_system = RAS` says what x, y, z mean; without either they are LPS, as
+A column or a first comment line `# coordinate_system = RAS` says what x, y, z mean. Without either they are LPS, as
 everywhere in this package. All positions are in mm.
 """
 
@@ -93,7 +93,7 @@ def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path:
 
 
 def _reason(text: str, status: str) -> str:
-    """Why it is missing; nothing of one that somebody has placed since, or in words of their own."""
+    """Why it is missing; empty where it has been placed since, or where the text is none of `REASONS`."""
     return text if status == "missing" and text in REASONS else ""
 
 

@@ -51,5 +51,5 @@ def write_landmarks(landmarks: LandmarkSet, path: str | Path) -> None:
 def _format_of(path: Path):
     """The module that reads and writes files of this suffix."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path} is not a kind of landmark file that is known; give .mrk.json, .fcsv or .csv")
+        raise InputError(f"{path} is not a known kind of landmark file; give .mrk.json, .fcsv or .csv")
     return FORMATS[path.suffix.lower()]

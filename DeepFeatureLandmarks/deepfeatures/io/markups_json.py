@@ -19,13 +19,13 @@ SCHEMA = (
     "markups-schema-v1.0.3.json#"
 )
 ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]  # Slicer's own axes (RAS), seen from LPS
-HAVE_POSITION = ("preview", "defined")  # a point that is missing keeps no old place: it might be taken for one
+HAVE_POSITION = ("preview", "defined")  # a missing point keeps no former position, which might be taken for its own
 
 
 def parse(text: str, path: Path) -> LandmarkSet:
     """The control points of all markups in a file, in order."""
     try:
-        content = json.loads(text, object_hook=_with_whole_characters)
+        content = json.loads(text, object_hook=_without_surrogates)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise InputError(f"{path} is not JSON; save the points from 3D Slicer as .mrk.json again") from error
     markups = content.get("markups") if isinstance(content, dict) else None
@@ -51,8 +51,8 @@ def render(landmarks: LandmarkSet) -> str:
     return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _with_whole_characters(fields: dict) -> dict:
-    """JSON can escape half a character, as in a name that was cut; nothing can write it, and MRML ends the process."""
+def _without_surrogates(fields: dict) -> dict:
+    """Without surrogates, which JSON can escape, as in a name that was cut: they end the process in MRML."""
     return {
         name: value.encode(errors="replace").decode() if isinstance(value, str) else value
         for name, value in fields.items()

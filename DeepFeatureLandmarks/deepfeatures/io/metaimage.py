@@ -1,4 +1,4 @@
-"""What ITK does not check of a MetaImage file: that compressed voxels can be uncompressed."""
+"""A check of MetaImage files that ITK does not make: whether compressed voxels are intact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK = 1 << 20  # bytes
 
 
 def check_voxels(path: Path) -> None:
-    """Raise `InputError` where compressed voxels inside the file are damaged: ITK would return noise in their place."""
+    """Raise `InputError` where compressed voxels inside the file are damaged: ITK would return noise."""
     with path.open("rb") as file:
         fields = {}
         for line in file:
@@ -20,7 +20,7 @@ def check_voxels(path: Path) -> None:
             if key.strip() == b"ElementDataFile":
                 break
         if fields.get(b"CompressedData", b"").lower() != b"true" or fields.get(b"ElementDataFile") != b"LOCAL":
-            return  # ITK itself notices when plain voxels are too few
+            return  # ITK itself finds that voxels which are not compressed are too few
         stream = zlib.decompressobj()
         try:
             while not stream.eof and (chunk := file.read(CHUNK)):

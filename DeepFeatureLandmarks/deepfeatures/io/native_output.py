@@ -1,4 +1,4 @@
-"""Keeps what native libraries print off the terminal, where only the command's own words belong."""
+"""What native libraries print, kept off the terminal of a command."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
-def native_silence() -> Iterator[None]:
-    """Send whatever the process writes to its standard output and error to nowhere: ITK's readers print as they fail.
+def suppress_native_output() -> Iterator[None]:
+    """Discard what the process writes to its standard output and error: ITK's readers print as they fail.
 
-    Acts on the whole process, so only a program of its own, not a library, should use it; one thread after the other.
+    It acts on the whole process and on one thread at a time. Commands use it, not the library and not a server.
     """
     with _ONE_AT_A_TIME:
         sys.stdout.flush()
         sys.stderr.flush()
         kept = [os.dup(descriptor) for descriptor in (1, 2)]
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        null = os.open(os.devnull, os.O_WRONLY)
         try:
             for descriptor in (1, 2):
-                os.dup2(nowhere, descriptor)
+                os.dup2(null, descriptor)
             yield
         finally:
             for descriptor, copy in zip((1, 2), kept, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
-            os.close(nowhere)
+            os.close(null)

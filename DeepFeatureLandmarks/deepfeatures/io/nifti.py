@@ -1,9 +1,8 @@
-"""What ITK does not tell of a NIfTI file: its sform and voxel size as they stand, missing voxels, and voxels that are
-not finite.
+"""What ITK does not tell of a NIfTI file: its sform and voxel size as stored, missing voxels, voxels not finite.
 
-ITK takes the voxel size from another field than the sform, so that a file in which the two differ, as several programs
-write them, would be read at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing
-or not finite.
+ITK takes the voxel size from another field than the sform. Several programs write files in which the two differ, and
+ITK reads these at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing or not
+finite.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from deepfeatures.errors import damaged, not_finite
+from deepfeatures.errors import InputError, damaged, not_finite
+from deepfeatures.io.chunked import ChunkedVolume, Region
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 SINGLE_FILE = b"n+1"
@@ -78,7 +78,7 @@ def read_header(path: Path) -> NiftiHeader | None:
 
 
 def is_second_version(path: Path) -> bool:
-    """Whether a file is NIfTI-2, which ITK takes for no volume at all."""
+    """Whether a file is NIfTI-2, which ITK does not recognise."""
     try:
         with _open(path) as file:
             return file.read(8)[4:7] in SECOND_VERSION
@@ -92,15 +92,15 @@ def count_not_finite(path: Path, header: NiftiHeader) -> int:
     Raises:
         InputError: Where not all voxels that the header promises are in the file, intact.
     """
-    left, wrong = header.voxel_bytes, 0
+    remaining, wrong = header.voxel_bytes, 0
     try:
         with _open(path) as file:
             file.read(header.voxel_offset)
-            while left > 0:
-                chunk = file.read(min(CHUNK, left))
-                if len(chunk) < min(CHUNK, left):
+            while remaining > 0:
+                chunk = file.read(min(CHUNK, remaining))
+                if len(chunk) < min(CHUNK, remaining):
                     raise damaged(path)
-                left -= len(chunk)
+                remaining -= len(chunk)
                 if header.float_type:
                     wrong += int((~np.isfinite(np.frombuffer(chunk, header.float_type))).sum())
             while file.read(CHUNK):  # to the end, where gzip keeps its checksum
@@ -122,6 +122,35 @@ def require_whole(path: Path) -> None:
     if header is None:
         raise damaged(path)
     count_not_finite(path, header)
+
+
+def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affine: np.ndarray) -> ChunkedVolume:
+    """The file to be read slice by slice, after all its voxels were found good.
+
+    Args:
+        path: The file.
+        header: Its header.
+        shape: `(depth, height, width)`.
+        affine: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm.
+
+    Raises:
+        InputError: Voxels are missing, damaged or not finite, or the package nibabel is missing.
+    """
+    try:
+        import nibabel
+    except ImportError as error:
+        raise InputError(
+            f"{path} is too large for the memory; install what reads it by region with pip install '.[large]'"
+        ) from error
+    require_finite(path, header)
+    voxels = nibabel.load(path, keep_file_open=True).dataobj  # kept open, as gzip can only be read from the start
+    others = (0,) * (len(voxels.shape) - 3)
+
+    def read(region: Region) -> np.ndarray:
+        depth, height, width = region
+        return np.asarray(voxels[(width, height, depth, *others)], np.float32).T
+
+    return ChunkedVolume(path, shape, affine, (1, *shape[1:]), read)
 
 
 def _open(path: Path) -> BinaryIO:

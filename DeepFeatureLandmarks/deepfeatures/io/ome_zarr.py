@@ -1,8 +1,8 @@
-"""OME-Zarr: a folder that holds a scan at several spacings, each cut into chunks that are read one by one.
+"""OME-Zarr: a folder with a volume at several spacings, each stored in chunks that are read one by one.
 
-Its axes x, y, z are taken to run along L, P, S, as ITK writes them, unless the file gives their anatomical orientation
-(RFC 4). Of a level's position the file is believed: some writers leave out the half voxels by which coarser levels are
-shifted.
+Its axes x, y, z run along L, P, S, as ITK writes them, unless the file gives their anatomical orientation (RFC 4).
+The position of each level is taken from the file, although some writers leave out the half voxels by which coarser
+levels are shifted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.errors import InputError, damaged
-from deepfeatures.io.chunked import Region, Stored
+from deepfeatures.io.chunked import ChunkedVolume, Region
+from deepfeatures.io.image_names import ZARR_SUFFIXES
 
-SUFFIXES = (".ome.zarr", ".zarr")
-OF_ZARR_3 = "zarr.json"
-GROUP_FILES = (OF_ZARR_3, ".zgroup")  # of versions 3 and 2
+ZARR_3_METADATA = "zarr.json"
+GROUP_FILES = (ZARR_3_METADATA, ".zgroup")  # of versions 3 and 2
 MM_PER_UNIT = {"meter": 1e3, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6}
 WORLD_AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 ORIENTATIONS = {
@@ -36,16 +36,16 @@ ORIENTATIONS = {
 def is_zarr(path: Path) -> bool:
     """Whether `path` is a Zarr folder, by its content or its name."""
     return path.is_dir() and (
-        path.name.lower().endswith(SUFFIXES) or any((path / name).is_file() for name in GROUP_FILES)
+        path.name.lower().endswith(ZARR_SUFFIXES) or any((path / name).is_file() for name in GROUP_FILES)
     )
 
 
-def read_levels(path: Path) -> list[Stored]:
-    """The scan at each of its spacings, the finest first; no voxels are read.
+def read_levels(path: Path) -> list[ChunkedVolume]:
+    """The volume at each of its spacings, the finest first; no voxels are read.
 
     Raises:
-        InputError: `path` is no OME-Zarr scan, has no units, more than three axes longer than 1, complex voxels, a
-            single slice, or no geometry that we know; or the package zarr is missing.
+        InputError: The folder is not an OME-Zarr image, or the package zarr is missing. Or the image has no units, more
+            than three axes longer than 1, complex voxels, a single slice, or a geometry that cannot be read.
     """
     group = _open(path)
     attributes = group.attrs.asdict()
@@ -73,7 +73,7 @@ def _open(path: Path):
         import zarr
     except ImportError as error:
         raise InputError(f"{path} needs zarr to be read; install it with pip install '.[large]'") from error
-    if (path / OF_ZARR_3).is_file() and int(zarr.__version__.partition(".")[0]) < 3:
+    if (path / ZARR_3_METADATA).is_file() and int(zarr.__version__.partition(".")[0]) < 3:
         raise InputError(
             f"{path} is an OME-Zarr of version 0.5, which zarr {zarr.__version__} cannot read; install zarr 3, which"
             " needs Python 3.11 or newer"
@@ -91,22 +91,22 @@ def _check_axes(axes: list[Mapping[str, Any]], path: Path) -> None:
     for axis in axes:
         if axis["name"] in WORLD_AXES and axis.get("unit") not in MM_PER_UNIT:
             raise InputError(
-                f"{path} gives its {axis['name']} axis {_said(axis.get('unit'))}; "
+                f"{path} gives its {axis['name']} axis {_unit_text(axis.get('unit'))}; "
                 f"write one of {', '.join(MM_PER_UNIT)} into its metadata"
             )
 
 
-def _said(unit: str | None) -> str:
+def _unit_text(unit: str | None) -> str:
     return "no unit" if unit is None else f"the unit {unit!r}"
 
 
-def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: list[Mapping[str, Any]]) -> Stored:
+def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: list[Mapping[str, Any]]) -> ChunkedVolume:
     names = [axis["name"] for axis in axes]
     if len(array.shape) != len(names):
         raise damaged(path)
     if any(length > 1 and name not in WORLD_AXES for name, length in zip(names, array.shape, strict=True)):
-        told = ", ".join(f"{name} {length}" for name, length in zip(names, array.shape, strict=True))
-        raise InputError(f"{path} has {len(names)} axes ({told}); give one of its 3D volumes, saved on its own")
+        axes_text = ", ".join(f"{name} {length}" for name, length in zip(names, array.shape, strict=True))
+        raise InputError(f"{path} has {len(names)} axes ({axes_text}); give one of its 3D volumes, saved on its own")
     if 0 in array.shape:
         raise InputError(f"{path} is empty ({_sizes(array.shape)} voxels); give a volume with voxels")
     if array.dtype.kind not in "biuf":
@@ -127,7 +127,7 @@ def _level(path: Path, array, axes: list[Mapping[str, Any]], transformations: li
         except (RuntimeError, ValueError, TypeError, OSError, EOFError, zlib.error) as error:
             raise damaged(path) from error
 
-    return Stored(
+    return ChunkedVolume(
         path,
         tuple(array.shape[number] for number in spatial),
         np.column_stack([*columns[::-1], origin]),  # the last axis of the array is the first of the affine

@@ -66,14 +66,6 @@ def memory_to_use(device: torch.device) -> int:
     return CPU_BYTES
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the CPU or a GPU ran out of memory; each says so in its own way."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
-
-
 def peak_bytes(device: torch.device) -> dict[str, int]:
     """The most memory used so far: by the whole process where the system is_sufficient, and on the GPU."""
     peak = {}

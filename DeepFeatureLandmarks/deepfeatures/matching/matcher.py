@@ -15,7 +15,7 @@ from deepfeatures.data.intensity import choose_policy
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
 from deepfeatures.matching import devices
 from deepfeatures.matching.greedy.search import GreedySearch
@@ -232,11 +232,12 @@ class Matcher:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if not devices.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            elsewhere = "" if self._device.type == "cpu" else "choose the cpu, "
             raise InputError(
-                f"There is not enough memory on {self._device} to place landmarks in {target.name}; choose the cpu,"
-                " crop the volume, or close other programs."
+                f"There is not enough memory on {self._device} to place landmarks in {target.name}; {elsewhere}"
+                "close other programs, or crop the volume."
             ) from error
 
     def _intensity(self, template: Volume, target: Volume) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from deepfeatures.errors import InputError
-from deepfeatures.io.atomic_write import whole_file
+from deepfeatures.io.atomic_write import atomic_write
 
 SLICES_SHOWN = 16
 PANEL_INCHES = 1.1
@@ -48,7 +48,7 @@ def write_mosaic(patch: torch.Tensor, activation: torch.Tensor, path: str | Path
             low, high = float(voxels.min()), float(voxels.max())
             panel.imshow(voxels[index], cmap="gray", vmin=low, vmax=high if high > low else low + 1)
             panel.text(0.04, 0.04, str(index), transform=panel.transAxes, color="yellow", fontsize="small")
-    with whole_file(path, ".png") as draft:
+    with atomic_write(path, ".png") as draft:
         figure.savefig(draft, dpi=150)
 
 

@@ -14,7 +14,7 @@ from deepfeatures.features.activations import activation_maps
 from deepfeatures.features.patch import cut_patches
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.volume_files import read_volume, write_volume
 from deepfeatures.networks import catalog
 from deepfeatures.pipelines.activation_figure import write_mosaic
@@ -54,7 +54,7 @@ def write_activations(
         raise InputError(f"--output {output} is no kind of output that is known; give NAME.png, NAME.nrrd or a folder")
     layer = catalog.resolve_layer(network, layer)
     encoder = catalog.build(network, layer=layer, seed=seed)
-    with native_silence():
+    with suppress_native_output():
         scan = read_volume(volume)
     point = _choose(read_landmarks(landmarks), landmark, landmarks)
     if not scan.contains(np.array([point.position]))[0]:

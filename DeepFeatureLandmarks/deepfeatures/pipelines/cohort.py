@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ import numpy as np
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.native_output import native_silence
+from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.pipelines import cohort_template
 from deepfeatures.pipelines import place as place_pipeline
 
@@ -195,12 +196,12 @@ def place_one(cohort: Cohort, scan: str, looked_at: MatchedAlone | None = None) 
 
 def look_at_one(cohort: Cohort, scan: str) -> MatchedAlone:
     """What a worker does before: find what one scan shows around the template's points."""
-    from deepfeatures.io.downsampled_reading import read_fitting
+    from deepfeatures.io.downsampled_reading import read_within_memory
 
     memory = _memory_of_worker()
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
-    with native_silence():
-        target = read_fitting(cohort.scans[scan], memory)
+    with suppress_native_output():
+        target = read_within_memory(cohort.scans[scan], memory)
     with AT_WORK:
         return cohort_template.match_alone(matcher, template, landmarks, target)
 
@@ -214,10 +215,10 @@ def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.Cohor
 @lru_cache(maxsize=1)
 def _tools(template: Path, landmarks: Path, device: str, memory: int | None):
     """The template, its landmarks and a matcher: kept by each worker between scans."""
-    from deepfeatures.io.downsampled_reading import read_fitting
+    from deepfeatures.io.downsampled_reading import read_within_memory
     from deepfeatures.matching import Matcher
 
-    return read_fitting(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
+    return read_within_memory(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
 
 
 def _own_device(device: str) -> str:
@@ -259,11 +260,10 @@ def _reason(error: BaseException) -> str:
 def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
-    attempts = [file.name.rsplit(".", 1)[0] for file in (cohort.output_dir / ATTEMPTS).iterdir()]
-    counts = pd.Series(attempts, dtype=str).value_counts()
+    counts = Counter(file.name.rsplit(".", 1)[0] for file in (cohort.output_dir / ATTEMPTS).iterdir())
     told, failures, rows = {**_told_before(cohort), **reports}, dict(failures), []
     for scan, path in cohort.scans.items():
-        row = {"scan": scan, "status": "failed", "attempts": int(counts.get(scan, 0)), "placed": 0, "missing": ""}
+        row = {"scan": scan, "status": "failed", "attempts": counts[scan], "placed": 0, "missing": ""}
         if scan not in failures:
             try:
                 row |= _found_in(cohort.output_of(scan)) | told.get(scan, {})
@@ -271,8 +271,9 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
                 failures[scan] = f"{cohort.output_of(scan)} is damaged; delete it and run again"
         rows.append({**row, "failure": failures.get(scan, ""), "file": str(path)})
     columns = ["scan", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED]
-    summary = pd.DataFrame(rows).reindex(columns=[*columns, "failure", "file"])
-    return summary.astype({"group_size": "Int64"})
+    # as objects: Arrow, where it is installed, takes no name that is not UTF-8
+    summary = pd.DataFrame(rows, dtype=object).reindex(columns=[*columns, "failure", "file"])
+    return summary.astype({"attempts": int, "placed": int, MEAN_ERROR: float, "group_size": "Int64", "seconds": float})
 
 
 def _found_in(result: Path) -> dict:

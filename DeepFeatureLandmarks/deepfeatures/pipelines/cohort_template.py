@@ -15,7 +15,7 @@ from pathlib import Path
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.atomic_write import whole_file
+from deepfeatures.io.atomic_write import atomic_write
 from deepfeatures.matching import GroupwiseModel, Matcher, MatchResult
 from deepfeatures.matching.groupwise import FEWEST
 from deepfeatures.matching.search import Progress, ignore
@@ -85,7 +85,7 @@ def write(path: Path, model: CohortModel) -> None:
         kinds.append(kind)
         tensors |= {f"{number}.total": total.contiguous(), f"{number}.count": count}
     metadata = {"kinds": json.dumps(kinds), "members": json.dumps(sorted(model.members))}
-    with whole_file(path) as draft:
+    with atomic_write(path) as draft:
         # not by save_file, whose error of a full disk is no OSError
         draft.write_bytes(save(tensors, metadata))
 

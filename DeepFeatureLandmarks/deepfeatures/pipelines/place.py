@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.atomic_write import ensure_folder
-from deepfeatures.io.downsampled_reading import read_fitting
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.native_output import native_silence
-from deepfeatures.io.volume_files import check_volume, image_stem, read_volume
+from deepfeatures.io.native_output import suppress_native_output
+from deepfeatures.io.volume_files import check_volume, read_volume
 from deepfeatures.matching.groupwise import GroupwiseModel
 
 if TYPE_CHECKING:
@@ -116,11 +117,11 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
         InputError: Where anything in the job cannot be used.
     """
     _check_paths(job)
-    with native_silence():
+    with suppress_native_output():
         for path in (*job.targets, *([job.mask] if job.mask else [])):
             check_volume(path)
     template, landmarks = read_template(job.template, job.landmarks)
-    with native_silence():
+    with suppress_native_output():
         mask = read_volume(job.mask) if job.mask else None
     ensure_folder(job.output_dir)
     if job.report:
@@ -139,8 +140,8 @@ def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
         raise InputError(f"{points} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
     if len(landmarks.missing) == len(landmarks):
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
-    with native_silence():
-        template = read_fitting(volume)
+    with suppress_native_output():
+        template = read_within_memory(volume)
     inside = template.contains(landmarks.positions)
     outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
     if outside:
@@ -228,8 +229,8 @@ class _Placed:
 def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> _Placed:
     """A target's landmarks, found and written."""
     try:
-        with native_silence():
-            target = read_fitting(path, job.memory_bytes)
+        with suppress_native_output():
+            target = read_within_memory(path, job.memory_bytes)
         result = match(target)
         placed, output = result.landmarks, job.output_of(path)
         write_landmarks(placed, output)
@@ -238,7 +239,7 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _Placed(Outcome(path, failure=out_of_memory(path)))
+        return _Placed(Outcome(path, failure=out_of_memory(str(path))))
     missing = missing_text(placed.landmarks)
     found = len(placed) - len(placed.missing)
     outcome = Outcome(path, output, found, placed.missing, missing, result.report(), note=target.note)
@@ -261,18 +262,6 @@ def _refined(
     if refined.failure:
         return replace(alone.outcome, note=f"placed without regard to the other targets: {refined.failure}")
     return refined
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, PyTorch on any device, or ITK ran out of memory: each says so in its own way."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        phrase in text for phrase in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-
-
-def out_of_memory(path: Path | str) -> str:
-    return f"not enough memory for {path}; give --search-radius, a layer with fewer channels or a smaller volume"
 
 
 def _check_paths(job: Job) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.process_tree import lower_priority, watch_parent
 from deepfeatures.service.protocol import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from deepfeatures.matching import Matcher
 
 MATCHERS_KEPT = 2
-MEMORY = "There was not enough memory; crop the volumes, choose a layer with fewer channels, or close other programs."
+MEMORY = "There was not enough memory; close other programs, or crop the volumes or resample them to larger voxels."
 NO_TORCH = "PyTorch cannot be loaded ({}); install it and try again."
 
 Kept = TypeVar("Kept")
@@ -200,7 +200,7 @@ def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, An
     except ImportError as error:
         fail("missing", NO_TORCH.format(error))
     except Exception as error:
-        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+        if is_out_of_memory(error):
             fail("memory", MEMORY)
         else:
             traceback.print_exc()

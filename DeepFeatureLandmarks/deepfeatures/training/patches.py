@@ -10,7 +10,7 @@ import torch
 
 from deepfeatures.errors import InputError, damaged
 from deepfeatures.features.patch import scale_patches
-from deepfeatures.io.volume_files import IMAGE_SUFFIXES
+from deepfeatures.io.image_names import IMAGE_SUFFIXES
 from deepfeatures.training.noise import Random
 
 DECATHLON_TASKS, DECATHLON_IMAGES = "Task[0-9][0-9]_*", "imagesTr"

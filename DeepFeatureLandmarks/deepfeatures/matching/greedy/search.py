@@ -14,7 +14,7 @@ import torch
 from deepfeatures.data.intensity import scaling
 from deepfeatures.data.missing_reason import UNSEARCHED
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
 from deepfeatures.io.feature_cache import cached, content_hash, tensors_hash
 from deepfeatures.matching import devices
@@ -220,7 +220,7 @@ class GreedySearch:
             try:
                 return search(memory_bytes)
             except (RuntimeError, MemoryError) as error:
-                if not devices.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()

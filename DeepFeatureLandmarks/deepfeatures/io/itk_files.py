@@ -1,0 +1,179 @@
+"""NIfTI, NRRD and MetaImage files and DICOM series, read through ITK."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfeatures.data.volume import Volume
+from deepfeatures.errors import InputError, damaged, is_out_of_memory, not_finite, sheared
+from deepfeatures.io import metaimage, nifti
+from deepfeatures.io.atomic_write import require_utf8_name
+from deepfeatures.io.dicom import DICOM_IO, MODALITY, dicom_tag, read_headers
+from deepfeatures.io.volume_header import VolumeFile, check_affine, is_rectangular, no_geometry, volume_of
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+NIFTI_IO = "NiftiImageIO"
+IMAGE_IOS = (NIFTI_IO, "NrrdImageIO", "MetaImageIO", DICOM_IO)
+NIFTI_TYPE = "nifti_type"
+PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+_ONE_READER = threading.RLock()
+
+
+def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
+    """One file, whose header was found good.
+
+    Args:
+        path: The file.
+        image_io: ITK's name of what reads it.
+        named: What messages and the volume are called by: the file, or the folder in which it lies alone.
+
+    Raises:
+        InputError: The file is not a volume that can be read, as far as its header tells.
+    """
+    import SimpleITK as sitk
+
+    require_utf8_name(path)
+    if image_io not in IMAGE_IOS:
+        if nifti.is_second_version(path):
+            raise InputError(f"{path} is NIfTI-2, which cannot be read; convert it to NIfTI-1")
+        raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage, OME-Zarr or a DICOM series, undamaged")
+    header = nifti.read_header(path) if image_io == NIFTI_IO else None
+    sform = header.sform if header is not None and header.sform is not None and is_rectangular(header.sform) else None
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    permissive = _read_information(reader, path, has_good_sform=sform is not None)
+    _check_information(reader, path)
+    if header and sform is None and not (np.isfinite(header.pixdim) & (header.pixdim != 0)).all():
+        raise no_geometry(path)
+    affine = _affine(reader) if sform is None else sform
+    check_affine(affine, path)
+    shape = tuple(reader.GetSize()[2::-1])
+
+    def read() -> Volume:
+        if header:
+            nifti.require_finite(path, header)
+        if path.suffix.lower() == ".mha":
+            metaimage.check_voxels(path)
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = _execute(reader, path, permissive)
+        surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
+        if surplus:
+            image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
+        return _volume(named, image, affine, dicom_tag(reader, MODALITY))
+
+    if not header:
+        return VolumeFile(named, shape, read)
+    return VolumeFile(named, shape, read, lambda: [nifti.by_region(path, header, shape, affine)])
+
+
+def open_series(path: Path, files: Sequence[str]) -> VolumeFile:
+    """A DICOM series.
+
+    Args:
+        path: The folder or file by which it was asked for.
+        files: Of the slices, first to last.
+
+    Raises:
+        InputError: The slices do not make a regular grid.
+    """
+    import SimpleITK as sitk
+
+    headers = read_headers(path, files)
+    width, height = headers[0].GetSize()[:2]
+    modality = dicom_tag(headers[0], MODALITY)
+
+    def read() -> Volume:
+        reader = sitk.ImageSeriesReader()
+        reader.SetImageIO(DICOM_IO)
+        reader.SetFileNames(files)
+        reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
+        image = _execute(reader, path)
+        return _volume(path, image, _affine(image), modality)
+
+    return VolumeFile(path, (len(files), height, width), read)
+
+
+def _volume(path: Path, image: sitk.Image, affine: np.ndarray, modality: str | None) -> Volume:
+    import SimpleITK as sitk
+
+    voxels = sitk.GetArrayFromImage(image)
+    wrong = voxels.size - int(np.isfinite(voxels).sum())
+    if wrong:
+        raise not_finite(path, wrong)
+    return volume_of(path, voxels, affine, modality)
+
+
+def _read_information(reader: sitk.ImageFileReader, path: Path, has_good_sform: bool) -> bool:
+    """Read the header; returns whether ITK had to be permissive, which it must be only of a sform that is good."""
+    for permissive in (False, True):
+        try:
+            with _reading(permissive):
+                reader.ReadImageInformation()
+        except RuntimeError as error:
+            if permissive or not has_good_sform:
+                raise (sheared(path) if "orthonormal" in str(error) else damaged(path)) from error
+        else:
+            break
+    return permissive
+
+
+def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path, permissive: bool = False) -> sitk.Image:
+    try:
+        with _reading(permissive):
+            return reader.Execute()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(path)) from error
+        raise damaged(path) from error
+
+
+def _check_information(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raise `InputError` unless the header is that of one scalar 3D volume."""
+    size = reader.GetSize()
+    shape = " × ".join(map(str, size))
+    if reader.HasMetaDataKey(NIFTI_TYPE) and reader.GetMetaData(NIFTI_TYPE) != "1":
+        raise InputError(f"{path} keeps header and voxels in two files or is Analyze; save it as .nii.gz")
+    if any(length > 1 for length in size[3:]):
+        raise InputError(f"{path} has {len(size)} axes ({shape}); give one of its 3D volumes, saved on its own")
+    components = reader.GetNumberOfComponents()
+    if components > 1:
+        raise InputError(f"{path} has {components} values a voxel (colour, vector or complex); give a scalar volume")
+    if 0 in size:
+        raise InputError(f"{path} is empty ({shape} voxels); give a volume with voxels")
+    if len(size) < 3 or 1 in size[:3]:
+        raise InputError(f"{path} is a single slice ({shape} voxels); give a 3D volume")
+
+
+def _affine(source: sitk.ImageFileReader | sitk.Image) -> np.ndarray:
+    """The `(3, 4)` matrix from voxel index to LPS mm of the first three axes."""
+    axes = len(source.GetSpacing())
+    direction = np.array(source.GetDirection()).reshape(axes, axes)[:3, :3]
+    return np.column_stack([direction * source.GetSpacing()[:3], source.GetOrigin()[:3]])
+
+
+@contextmanager
+def _reading(permissive: bool) -> Iterator[None]:
+    """One thread at a time; `permissive` lets ITK read a NIfTI file whose sform is not quite orthonormal.
+
+    ITK takes that from the environment only, which all threads share. It is changed for such files alone.
+    """
+    with _ONE_READER:
+        before = os.environ.get(PERMISSIVE)
+        if permissive:
+            os.environ[PERMISSIVE] = "ON"
+        try:
+            yield
+        finally:
+            if permissive and before is None:
+                del os.environ[PERMISSIVE]
+            elif permissive:
+                os.environ[PERMISSIVE] = before

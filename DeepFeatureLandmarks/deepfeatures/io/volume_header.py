@@ -1,0 +1,71 @@
+"""The header of a volume file, checked before any voxel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deepfeatures.data.volume import Volume
+from deepfeatures.errors import InputError, sheared
+from deepfeatures.io.chunked import ChunkedVolume
+from deepfeatures.io.image_names import image_stem
+
+LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeFile:
+    """A volume file or series whose header was found good.
+
+    Args:
+        path: The file or folder.
+        shape: Voxels `(depth, height, width)`.
+        read: Reads all of it; raises `InputError` where voxels are damaged or not finite.
+        levels: Opens it to be read by region, at each spacing that the file holds, the finest first; `None` where the
+            format can only be read whole.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    read: Callable[[], Volume]
+    levels: Callable[[], Sequence[ChunkedVolume]] | None = None
+
+
+def volume_of(
+    path: Path, voxels: np.ndarray, affine: np.ndarray, modality: str | None = None, note: str | None = None
+) -> Volume:
+    """The volume with float32 voxels `(depth, height, width)` and this `(3, 4)` matrix from voxel index to LPS mm.
+
+    Raises:
+        InputError: The matrix is not that of a rectangular grid.
+    """
+    check_affine(affine, path)
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    return Volume(
+        torch.from_numpy(voxels), affine[:, 3], spacing, affine[:, :3] / spacing, image_stem(path), modality, note
+    )
+
+
+def check_affine(affine: np.ndarray, path: Path) -> None:
+    """Raise `InputError` unless the `(3, 4)` matrix is that of a rectangular grid."""
+    if not np.isfinite(affine).all() or not np.linalg.norm(affine[:, :3], axis=0).all():
+        raise no_geometry(path)
+    if not is_rectangular(affine):
+        raise sheared(path)
+
+
+def is_rectangular(affine: np.ndarray) -> bool:
+    """Whether the axes of a `(3, 4)` matrix are finite, not zero, and at right angles but for rounding."""
+    lengths = np.linalg.norm(affine[:, :3], axis=0)
+    if not np.isfinite(affine).all() or not lengths.all():
+        return False
+    axes = affine[:, :3] / lengths
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_COSINE)
+
+
+def no_geometry(path: Path) -> InputError:
+    return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
