@@ -20,6 +20,7 @@ from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
+from deepfeatures.cli.renamed_options import with_current_names
 from deepfeatures.cli.terminal import INTERRUPTED, mend_streams, refuse, say
 from deepfeatures.errors import InputError
 from deepfeatures.threads import share_cores
@@ -90,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     share_cores()
     mend_streams()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments, warnings = with_current_names(sys.argv[1:] if arguments is None else arguments)
+    for warning in warnings:
+        say(f"warning: {warning}")
     try:
         code = app(arguments, prog_name="deepfeatures", standalone_mode=False, obj=arguments)
     except ArgumentError as error:
