@@ -1,4 +1,4 @@
-"""What is compared: cells of the grid network × layer × patch size × search, and whole methods."""
+"""What is compared: configurations of the grid network × layer × patch size × search, and whole methods."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import exists
 
 PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
 DEPTHS = {"VGG": ("conv2_2", "conv4_2", "conv5_4"), "ResNet": ("6", "140", "1290")}
-METHODS = ("default", "ants-affine", "ants-syn", "elastix", "convexadam")
+METHODS = ("default", *BASELINES)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Configuration:
     """One way to place landmarks.
 
     Args:
@@ -25,7 +26,7 @@ class Cell:
         layer: One of its layers, by its own name.
         patch_size: Voxels.
         search: As of `MatchSettings`.
-        pose: How a guided search starts, as of `Matcher`; the others know no pose.
+        initialization: How a guided search starts, as of `MatchSettings`; the others know none.
         intensity: A policy of `deepfeatures.data.intensity`; a patch search has none.
     """
 
@@ -34,7 +35,7 @@ class Cell:
     layer: str = ""
     patch_size: int = 0
     search: str = ""
-    pose: str = "auto"
+    initialization: str = "auto"
     intensity: str = "auto"
 
     @property
@@ -42,7 +43,7 @@ class Cell:
         """Unique, fit for a file name."""
         if self.method != "grid":
             return self.method
-        chosen = [one for one in (self.pose, self.intensity) if one != "auto"]
+        chosen = [one for one in (self.initialization, self.intensity) if one != "auto"]
         return "_".join([self.network, self.layer, str(self.patch_size), self.search, *chosen])
 
     @property
@@ -61,28 +62,28 @@ def grid(
     layers: Sequence[str],
     patch_sizes: Sequence[int],
     searches: Sequence[str],
-    poses: Sequence[str] = ("auto",),
+    initializations: Sequence[str] = ("auto",),
     intensities: Sequence[str] = ("auto",),
-) -> list[Cell]:
+) -> list[Configuration]:
     """Every combination that differs; each network's default layer where no layers are given.
 
     Raises:
         InputError: A network or a layer is unknown.
     """
-    cells = []
+    configurations = []
     for network, layer in product(networks, layers or (None,)):
         own = catalog.resolve_layer(network, layer)
-        for size, search, pose, intensity in product(patch_sizes, searches, poses, intensities):
-            pose = pose if search == "guided" else "auto"
+        for size, search, start, intensity in product(patch_sizes, searches, initializations, intensities):
+            start = start if search == "guided" else "auto"
             intensity = intensity if search != "patch" else "auto"
-            cells.append(Cell("grid", network, own, size, search, pose, intensity))
-    return list(dict.fromkeys(cells))
+            configurations.append(Configuration("grid", network, own, size, search, start, intensity))
+    return list(dict.fromkeys(configurations))
 
 
-def paper(search: str = "dense") -> list[Cell]:
-    """The 90 cells of the paper: five networks, three depths, six patch sizes."""
+def paper(search: str = "dense") -> list[Configuration]:
+    """The 90 configurations of the paper: five networks, three depths, six patch sizes."""
     by_number = {catalog.describe(name).paper_number: name for name in reversed(catalog.names())}
-    cells = []
+    configurations = []
     for number, family in PAPER_LAYERS.items():
-        cells += grid([by_number[number]], DEPTHS[family], PATCH_SIZES, [search])
-    return cells
+        configurations += grid([by_number[number]], DEPTHS[family], PATCH_SIZES, [search])
+    return configurations
