@@ -104,7 +104,7 @@ def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_compan
     write_volume(targets[5], scans / "target5.nii.gz")
     assert cohort() in (0, 3)
     assert (company.read_bytes(), company.stat().st_mtime_ns) == before
-    later = pd.read_csv("out/summary.csv").set_index("scan")
+    later = pd.read_csv("out/summary.csv").set_index("target")
     assert later.group_size["target5"] == 4
     assert later.attempts.tolist() == [1] * 5
 
@@ -113,14 +113,14 @@ def test_a_scan_that_cannot_be_read_is_no_member_and_the_others_are_placed_toget
     (scans / "target0.nii.gz").write_bytes(b"broken")
     assert cohort() == 2
     assert "target0" in capsys.readouterr().err
-    summary = pd.read_csv("out/summary.csv").set_index("scan")
+    summary = pd.read_csv("out/summary.csv").set_index("target")
     assert summary.status.tolist()[0] == "failed"
     assert summary.group_size.tolist()[1:] == [2.0] * 3
 
 
-def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
+def test_independent_results_are_not_mixed_with_those_placed_together(scans, family, capsys):
     template, landmarks, targets, _ = family
-    assert cohort("--alone") in (0, 3)
+    assert cohort("--independent") in (0, 3)
     assert not (scans.parent / "out" / cohort_template.FILE).exists()
     wanted = Matcher(device="cpu").match(template, landmarks, targets[2]).landmarks
     np.testing.assert_allclose(read_landmarks("out/target2.mrk.json").positions, wanted.positions, atol=0.02)
@@ -128,4 +128,4 @@ def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
     capsys.readouterr()
     assert cohort() == 2
     message = capsys.readouterr().err
-    assert "alone" in message and "--output-dir" in message and message.count("\n") == 1
+    assert "independently" in message and "--output-dir" in message and message.count("\n") == 1

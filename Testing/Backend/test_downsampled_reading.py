@@ -424,7 +424,7 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
         distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=50, **of_worker) as cluster,
         distributed.Client(cluster) as client,
     ):
-        summary = cohorts.run(job, client).set_index("scan")
+        summary = cohorts.run(job, client).set_index("target")
     assert summary.status.eq("placed").all()
     for scan in scans:
         assert "read at 2 × 2 × 2 mm instead of 1 × 1 × 1 mm" in summary.note[scan]
