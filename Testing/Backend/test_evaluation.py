@@ -33,7 +33,9 @@ from deepfeatures.evaluation.baselines import BASELINES, Baseline
 from deepfeatures.evaluation.cases import find_cases
 from deepfeatures.evaluation.dense_grid import DenseGrid
 from deepfeatures.evaluation.results import Results, Study
+from deepfeatures.features.extractor import Features
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.settings import MatchSettings
 
 POINTS = {"a": (10.0, 12.0, 15.0), "b": (18.0, 15.0, 11.0), "c": (14.0, 20.0, 9.0)}
 
@@ -67,18 +69,22 @@ def make_study(folder, *chosen, **settings):
     return job
 
 
-MIND = configurations.Configuration("grid", "mind", "ssc_r1_d2", 8, "dense")
+def dense(network, layer, patch_size, **others):
+    """A configuration of the grid that is searched densely."""
+    settings = MatchSettings(network=network, layer=layer, patch_size=patch_size, search="dense", **others)
+    return configurations.Configuration("grid", settings)
+
+
+MIND = dense("mind", "ssc_r1_d2", 8)
 
 
 def test_the_paper_has_ninety_configurations_and_those_that_cannot_be_are_marked(monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPFEATURES_WEIGHTS", str(tmp_path))
     paper = configurations.paper()
     assert len(set(paper)) == len({configuration.name for configuration in paper}) == 90
-    assert len({configuration.network for configuration in paper}) == 5
-    reasons = {
-        (configuration.network, configuration.layer, configuration.patch_size): configuration.unavailable
-        for configuration in paper
-    }
+    chosen = [(one.settings.network, one.settings.layer, one.settings.patch_size) for one in paper]
+    assert len({network for network, _, _ in chosen}) == 5
+    reasons = dict(zip(chosen, (one.unavailable for one in paper), strict=True))
     assert reasons["vgg19-3d-random", "conv5_4", 12] == "the patch is too small for the layer"
     assert reasons["vgg19-3d-random", "conv5_4", 16] == ""
     assert reasons["brainage-resnet-3d", "stage1_block1_conv3", 32] == "no weights"
@@ -143,7 +149,7 @@ def test_results_of_what_has_changed_do_not_count_and_are_computed_anew(folder, 
 
 
 def test_results_of_other_weights_do_not_count(folder, monkeypatch):
-    cifl = configurations.Configuration("grid", "cifl", "fine_ssc", 13, "dense")
+    cifl = dense("cifl", "fine_ssc", 13)
     job = make_study(folder, cifl)
     pair = job.pairs[0]
     Results(job, cifl).add(pair, np.zeros((3, 3)), 1.0)
@@ -208,7 +214,7 @@ def test_shifted_copies_are_found_and_the_tables_say_so(folder):
 
 
 def test_bonferroni_counts_every_configuration_of_the_study_also_those_without_weights(folder):
-    absent = configurations.Configuration("grid", "brainage-resnet-3d", "stage1_block1_conv3", 12, "dense")
+    absent = dense("brainage-resnet-3d", "stage1_block1_conv3", 12)
     job = make_study(folder, MIND, absent)
     study.run(job)
     table = tables.configuration_table(job, tables.error_table(job))
@@ -287,18 +293,19 @@ def test_one_of_several_templates_may_have_no_landmark(folder, tmp_path):
     assert pd.read_csv(tmp_path / "out/errors.csv").template.nunique() == 4
 
 
-def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
-    one, other, *_ = (case.read() for case in find_cases(folder))
-    for network, layer, radius in (("mind", "ssc_r1_d2", None), ("vgg19-3d-random", "conv2_1", 4.0)):
-        together = DenseGrid(network, layer, (8, 12), radius, device="cpu").place(*one, other[0])
-        for size, (positions, seconds) in zip((8, 12), together, strict=True):
-            alone = (
-                Matcher(
-                    network=network, layer=layer, patch_size=size, search="dense", search_radius_mm=radius, device="cpu"
-                )
-                .match(*one, other[0])
-                .landmarks
-            )
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MatchSettings(network="mind", layer="ssc_r1_d2", search="dense", device="cpu"),
+        MatchSettings(network="vgg19-3d-random", layer="conv2_1", search="dense", search_radius_mm=4.0, device="cpu"),
+    ],
+)
+def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder, settings):
+    one, *others = (case.read() for case in find_cases(folder)[:3])
+    together = DenseGrid(settings, (8, 12))
+    for other, _ in others:  # the second time from the template's features that are kept
+        for size, (positions, seconds) in zip((8, 12), together.place(*one, other), strict=True):
+            alone = Matcher(replace(settings, patch_size=size)).match(*one, other).landmarks
             assert np.array_equal(positions, alone.positions)
             assert seconds > 0
 
@@ -306,15 +313,30 @@ def test_sizes_that_share_features_place_as_a_matcher_of_their_own(folder):
 def test_a_template_without_placed_landmarks_does_not_stop_the_study(folder):
     template, target = (case.read()[0] for case in find_cases(folder)[:2])
     unplaced = LandmarkSet((Landmark("a", None, "missing"),))
-    for positions, _ in DenseGrid("mind", "ssc_r1_d1", [8, 12], device="cpu").place(template, unplaced, target):
+    for positions, _ in DenseGrid(MIND.settings, [8, 12]).place(template, unplaced, target):
         assert np.isnan(positions).all()
+
+
+def test_every_volume_is_encoded_once_for_all_sizes(folder, monkeypatch):
+    one, *others = (case.read() for case in find_cases(folder)[:3])
+    encoded, encode = [], Features.encode
+
+    def counted(self, voxels, *more):
+        encoded.append(voxels)
+        return encode(self, voxels, *more)
+
+    monkeypatch.setattr(Features, "encode", counted)
+    together = DenseGrid(MIND.settings, [8, 12, 16])
+    for other, _ in others:
+        together.place(*one, other)
+    assert len(encoded) == 3
 
 
 def test_what_does_not_fit_into_memory_is_searched_block_by_block(folder, monkeypatch):
     one, other, *_ = (case.read() for case in find_cases(folder))
-    fits = DenseGrid("mind", "ssc_r1_d2", (8,), device="cpu").place(*one, other[0])[0][0]
+    fits = DenseGrid(MIND.settings, (8,)).place(*one, other[0])[0][0]
     monkeypatch.setattr("deepfeatures.evaluation.dense_grid.memory_to_use", lambda _: 1000)
-    assert np.array_equal(DenseGrid("mind", "ssc_r1_d2", (8,), device="cpu").place(*one, other[0])[0][0], fits)
+    assert np.array_equal(DenseGrid(MIND.settings, (8,)).place(*one, other[0])[0][0], fits)
 
 
 def test_only_dense_configurations_of_one_layer_are_computed_together():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from deepfeatures.evaluation.baselines import BASELINES
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import exists
 
@@ -14,6 +15,7 @@ PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
 DEPTHS = {"VGG": ("conv2_2", "conv4_2", "conv5_4"), "ResNet": ("6", "140", "1290")}
 METHODS = ("default", *BASELINES)
+AXES = ("network", "layer", "patch_size", "search")  # of the grid
 
 
 @dataclass(frozen=True)
@@ -21,38 +23,29 @@ class Configuration:
     """One way to place landmarks.
 
     Args:
-        method: `"grid"`, or a name of `METHODS`; the rest says nothing then.
-        network: A name of the catalog.
-        layer: One of its layers, by its own name.
-        patch_size: Voxels.
-        search: As of `MatchSettings`.
-        initialization: How a guided search starts, as of `MatchSettings`; the others know none.
-        intensity: A policy of `deepfeatures.data.intensity`; a patch search has none.
+        method: `"grid"`, or a name of `METHODS`.
+        settings: How a method of the grid searches; the others take the defaults. The search radius and the device are
+            those of the study.
     """
 
     method: str = "grid"
-    network: str = ""
-    layer: str = ""
-    patch_size: int = 0
-    search: str = ""
-    initialization: str = "auto"
-    intensity: str = "auto"
+    settings: MatchSettings = field(default_factory=MatchSettings)
 
     @property
     def name(self) -> str:
         """Unique, fit for a file name."""
         if self.method != "grid":
             return self.method
-        chosen = [one for one in (self.initialization, self.intensity) if one != "auto"]
-        return "_".join([self.network, self.layer, str(self.patch_size), self.search, *chosen])
+        chosen = [one for one in (self.settings.initialization, self.settings.intensity) if one != "auto"]
+        return "_".join([str(getattr(self.settings, axis)) for axis in AXES] + chosen)
 
     @property
     def unavailable(self) -> str:
         """Why it cannot be computed here; `""` where it can."""
         if self.method != "grid":
             return ""
-        layer = catalog.describe(self.network).layers[self.layer]
-        if not exists(layer, self.patch_size):
+        layer = catalog.describe(self.settings.network).layers[self.settings.layer]
+        if not exists(layer, self.settings.patch_size):
             return "the patch is too small for the layer"
         return "" if layer.available else "no weights"
 
@@ -67,16 +60,24 @@ def grid(
 ) -> list[Configuration]:
     """Every combination that differs; each network's default layer where no layers are given.
 
+    Only guided searches have an initialization, and patch searches have no intensity: there one entry stands for all.
+
     Raises:
         InputError: A network or a layer is unknown.
     """
     configurations = []
     for network, layer in product(networks, layers or (None,)):
         own = catalog.resolve_layer(network, layer)
-        for size, search, start, intensity in product(patch_sizes, searches, initializations, intensities):
-            start = start if search == "guided" else "auto"
-            intensity = intensity if search != "patch" else "auto"
-            configurations.append(Configuration("grid", network, own, size, search, start, intensity))
+        for size, search, initialization, intensity in product(patch_sizes, searches, initializations, intensities):
+            settings = MatchSettings(
+                network=network,
+                layer=own,
+                patch_size=size,
+                search=search,
+                initialization=initialization if search == "guided" else "auto",
+                intensity=intensity if search != "patch" else "auto",
+            )
+            configurations.append(Configuration("grid", settings))
     return list(dict.fromkeys(configurations))
 
 

@@ -78,7 +78,7 @@ class Results:
     @cached_property
     def keys(self) -> Mapping[Names, str]:
         """For each pair of the study the key of all that its result follows from."""
-        method, network = self.configuration.method, self.configuration.network
+        method, network = self.configuration.method, self.configuration.settings.network
         slot = catalog.slot_of(network) if network else None
         facts = {
             "configuration": asdict(self.configuration),

@@ -102,12 +102,12 @@ def run(study: Study, workers: int = 1, progress: Callable[[float], None] = lamb
 
 
 def groups_of(configurations: Iterable[Configuration]) -> list[tuple[Configuration, ...]]:
-    """Cells that are computed together: dense ones that differ in patch size alone share a target's features."""
+    """Those that are computed together: dense ones that differ in patch size alone share a target's features."""
     groups: dict[Configuration, list[Configuration]] = {}
-    for configuration in configurations:
-        groups.setdefault(
-            replace(configuration, patch_size=0) if configuration.search == "dense" else configuration, []
-        ).append(configuration)
+    for one in configurations:
+        is_dense = one.settings.search == "dense"
+        alike = replace(one, settings=replace(one.settings, patch_size=None)) if is_dense else one
+        groups.setdefault(alike, []).append(one)
     return [tuple(group) for group in groups.values()]
 
 
@@ -139,32 +139,14 @@ def _names(pair: tuple[Case, Case]) -> tuple[str, str]:
 
 
 def _placer(study: Study, group: tuple[Configuration, ...]) -> Place:
-    configuration = group[0]
-    if configuration.search == "dense":
-        sizes = [one.patch_size for one in group]
-        return DenseGrid(
-            configuration.network,
-            configuration.layer,
-            sizes,
-            study.search_radius_mm,
-            configuration.intensity,
-            device=study.device,
-        ).place
-    if configuration.method in BASELINES:
-        return lambda *given: [_timed(partial(_by_baseline, configuration.method), *given)]
-    if configuration.method == "default":
-        matcher = Matcher(device=study.device)
-    else:
-        matcher = Matcher(
-            network=configuration.network,
-            layer=configuration.layer,
-            patch_size=configuration.patch_size,
-            search=configuration.search,
-            search_radius_mm=study.search_radius_mm if configuration.search == "patch" else None,
-            device=study.device,
-            initialization=configuration.initialization,
-            intensity=configuration.intensity,
-        )
+    method, chosen = group[0].method, group[0].settings
+    if method in BASELINES:
+        return lambda *given: [_timed(partial(_by_baseline, method), *given)]
+    radius_mm = None if chosen.is_guided else study.search_radius_mm
+    settings = replace(chosen, device=study.device, search_radius_mm=radius_mm)
+    if settings.search == "dense":
+        return DenseGrid(settings, [one.settings.patch_size for one in group]).place
+    matcher = Matcher(settings)
     return lambda *given: [_timed(lambda *pair: matcher.match(*pair).landmarks.positions, *given)]
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.evaluation.cases import initial_positions
-from deepfeatures.evaluation.configurations import Configuration
+from deepfeatures.evaluation.configurations import AXES, Configuration
 from deepfeatures.evaluation.results import Results, Study
 
-COLUMNS = ["method", "network", "layer", "patch_size", "search", "initialization", "intensity"]
+SETTINGS = [*AXES, "initialization", "intensity"]
+COLUMNS = ["method", *SETTINGS]
 RESAMPLES = 2000
 
 
@@ -50,7 +51,10 @@ def _truth(template: Volume, landmarks: LandmarkSet, target: Volume, known: Land
 
 
 def _key(configuration: Configuration) -> tuple:
-    return tuple(getattr(configuration, column) for column in COLUMNS)
+    """Its columns; where a method has no network, layer, patch size and search, these are empty."""
+    chosen = [getattr(configuration.settings, name) for name in SETTINGS]
+    empty = [0 if name == "patch_size" else "" for name in SETTINGS]
+    return configuration.method, *(none if one is None else one for one, none in zip(chosen, empty, strict=True))
 
 
 def configuration_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
