@@ -19,7 +19,7 @@ from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.volume_files import write_volume
+from deepfeatures.io.volume_files import read_volume, write_volume
 
 pytest.importorskip("distributed")
 pytest.importorskip("pandas")
@@ -31,6 +31,8 @@ from deepfeatures import __version__
 from deepfeatures.cli import cohort
 from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_scans
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort as cohorts
 from deepfeatures.pipelines.cohort import Cohort
 
@@ -56,7 +58,9 @@ def folder(tmp_path):
 
 def cohort_of(folder):
     scans = find_scans(folder / "scans")
-    return Cohort(folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", "cpu")
+    return Cohort(
+        folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", MatchSettings(device="cpu")
+    )
 
 
 @pytest.fixture
@@ -141,18 +145,9 @@ def test_a_name_that_is_not_utf8_fails_alone(folder, client):
     assert set(status.values()) == {"placed"}
 
 
-def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
-    """They share a matcher, and dask gives a worker several unless it is told otherwise."""
-    cohort, place, busy, most = cohort_of(folder), cohorts.place_pipeline.place, [], []
-
-    def watched(*arguments):
-        busy.append(arguments)
-        most.append(len(busy))
-        time.sleep(0.05)
-        yield from place(*arguments)
-        busy.pop()
-
-    monkeypatch.setattr(cohorts.place_pipeline, "place", watched)
+def test_threads_of_a_worker_share_a_matcher(folder):
+    """Dask gives a worker several threads unless it is told otherwise."""
+    cohort = replace(cohort_of(folder), independent=True)
     cohorts.prepare(cohort)
     with (
         distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
@@ -160,7 +155,35 @@ def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
     ):
         summary = cohorts.run(cohort, client)
     assert set(summary.status) == {"placed"}
-    assert (max(most), len(most)) == (1, SCANS)
+    for number in range(SCANS):
+        found = read_landmarks(folder / f"out/scan{number}.mrk.json").positions
+        assert np.linalg.norm(found - [[10, 12, 15], [18, 15, 11]] - 5.0 * number, axis=1).max() < 1
+
+
+@pytest.mark.parametrize("other", [{"intensity": "rank"}, {"search": "dense"}, {"seed": 1}])
+def test_results_of_other_settings_are_not_mixed_in(folder, other):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    cohorts.prepare(replace(cohort, settings=MatchSettings(device="auto")))
+    with pytest.raises(InputError, match="other settings"):
+        cohorts.prepare(replace(cohort, settings=MatchSettings(**other)))
+
+
+def test_every_option_of_a_search_is_taken(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
+    chosen = ["--network", "mind", "--patch-size", "8", "--search", "dense", "--search-radius", "6"]
+    command = ["cohort", "scans/scan1.nii.gz", *given, *chosen, "--intensity", "rank", "--workers", "1"]
+    assert main([*command, "--device", "cpu"]) == 0
+    settings = json.loads((folder / "out/cohort.json").read_text())["settings"]
+    assert settings["search_radius_mm"] == 6
+    expected = Matcher(network="mind", patch_size=8, search="dense", search_radius_mm=6, intensity="rank", device="cpu")
+    template, points = read_volume(folder / "template.nii.gz"), read_landmarks(folder / "template.mrk.json")
+    wanted = expected.match(template, points, read_volume(folder / "scans/scan1.nii.gz")).landmarks
+    found = read_landmarks(folder / "out/scan1.mrk.json")
+    np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-3)
+    wanted_distances = [landmark.feature_distance for landmark in wanted]
+    np.testing.assert_allclose([landmark.feature_distance for landmark in found], wanted_distances, rtol=1e-3)
 
 
 def test_results_of_another_template_are_not_mixed_in(folder):

@@ -403,6 +403,7 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     distributed = pytest.importorskip("distributed")
     import dask
 
+    from deepfeatures.matching.settings import MatchSettings
     from deepfeatures.pipelines import cohort as cohorts
 
     voxels = smooth_noise(60)
@@ -414,7 +415,10 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     write_volume(replace(template, voxels=torch.from_numpy(voxels), origin=np.zeros(3), spacing=np.ones(3)),
                  tmp_path / "scans/plain.nii.gz")  # fmt: skip
     scans = find_scans(tmp_path / "scans")
-    job = cohorts.Cohort(tmp_path / "template.nii.gz", tmp_path / "template.mrk.json", scans, tmp_path / "out", "cpu")
+    settings = MatchSettings(device="cpu")
+    job = cohorts.Cohort(
+        tmp_path / "template.nii.gz", tmp_path / "template.mrk.json", scans, tmp_path / "out", settings
+    )
     cohorts.prepare(job)
     # within this process, where dask may not act on so small a limit
     unlimited = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")}

@@ -12,6 +12,7 @@ from deepfeatures.cli.renamed_options import RENAMED, with_current_names
         (["quality", "a/", "--scans", "b", "--machine"], ["quality", "a/", "--volumes", "b", "--automatic-rater"]),
         (["quality", "a/", "--scans=b=c"], ["quality", "a/", "--volumes=b=c"]),
         (["cohort", "--alone"], ["cohort", "--independent"]),
+        (["place", "--pose", "any", "--alone"], ["place", "--initialization", "any", "--independent"]),
     ],
 )
 def test_former_names_are_read_as_the_current_ones(former, current):
@@ -36,5 +37,5 @@ def test_every_new_name_is_an_option_of_its_command(command, names, capsys, monk
 def test_the_warning_is_one_line_on_standard_error(capsys, tmp_path):
     assert main(["quality", str(tmp_path / "nobody"), "--output-dir", str(tmp_path), "--machine"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
-    assert warning == "warning: --machine is now --automatic-rater; the former name will go with the next version"
+    assert warning == "warning: --machine is now --automatic-rater; the old name works for one more version"
     assert "--volumes" in error

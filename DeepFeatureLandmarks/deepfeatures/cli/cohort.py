@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.options import with_match_settings
 from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
     from dask.distributed import Client, Worker
@@ -23,6 +25,7 @@ CONNECT_S = 30
 NAMES_SHOWN = 5
 
 
+@with_match_settings
 def cohort(
     context: typer.Context,
     targets: Annotated[
@@ -33,6 +36,7 @@ def cohort(
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target and summary.csv.")
     ],
+    settings: MatchSettings,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
     ] = None,
@@ -46,7 +50,6 @@ def cohort(
             "--independent", help="Place each target without regard to the others. Else they help one another."
         ),
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
 ) -> int:
     """Place the landmarks of one template in thousands of targets.
 
@@ -59,9 +62,9 @@ def cohort(
     from deepfeatures.pipelines import cohort as cohorts
 
     if scheduler is None:  # refuse at once what every worker would refuse
-        workers = workers or _default_workers(choose_device(device).type)
+        workers = workers or _default_workers(choose_device(settings.device).type)
     given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
-    job = cohorts.Cohort(*given, device, independent)
+    job = cohorts.Cohort(*given, settings, independent)
     cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 RENAMED = {
     "cohort": {"--alone": "--independent"},
     "evaluate": {"--pose": "--initialization"},
+    "place": {"--alone": "--independent", "--pose": "--initialization"},
     "quality": {"--machine": "--automatic-rater", "--scans": "--volumes"},
 }
 
@@ -18,7 +19,7 @@ def with_current_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if name in renamed:
-            warnings.append(f"{name} is now {renamed[name]}; the former name will go with the next version")
+            warnings.append(f"{name} is now {renamed[name]}; the old name works for one more version")
             argument = f"{renamed[name]}{equals}{value}"
         current.append(argument)
     return current, list(dict.fromkeys(warnings))

@@ -13,10 +13,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from deepfeatures.io.atomic_write import ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import native_silence
 from deepfeatures.io.provenance import command_line, content_hash, now, rounded_positions, versions
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort_template
 from deepfeatures.pipelines import place as place_pipeline
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 RETRIES = 2  # of a target that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
-AT_WORK = Lock()  # dask gives a process several threads; they share what it keeps, which is of one target at a time
 MEAN_ERROR = "mean_inverse_consistency_error_mm"
 REPORTED = ("group_size", "worker", "seconds", "note")  # what a worker tells of a target
 
@@ -53,7 +52,7 @@ class Cohort:
         landmarks: Its landmark file.
         targets: Volumes by name.
         output_dir: For one landmark file a target and the summary.
-        device: Where the matcher computes.
+        settings: How landmarks are searched.
         independent: Whether each target is placed without regard to the others.
     """
 
@@ -61,7 +60,7 @@ class Cohort:
     landmarks: Path
     targets: Mapping[str, Path]
     output_dir: Path
-    device: str = "auto"
+    settings: MatchSettings = field(default_factory=MatchSettings)
     independent: bool = False
 
     def output_of(self, target: str) -> Path:
@@ -80,7 +79,7 @@ class Cohort:
     @property
     def to_look_at(self) -> list[str]:
         """Targets whose company is still wanted: none where it is there, or nothing is to do."""
-        if self.independent or self.company.exists() or not self.to_do:
+        if self.independent or not self.settings.is_guided or self.company.exists() or not self.to_do:
             return []
         return cohort_template.chosen_members(list(self.targets))
 
@@ -105,10 +104,10 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
     known = _read_settings(path)
     if any(known.get(name, fact) != fact for name, fact in facts.items()):
         raise InputError(
-            f"{cohort.output_dir} holds results of another template or other landmarks, or of targets that were placed"
-            " independently where these are not, or the other way around; choose another --output-dir"
+            f"{cohort.output_dir} holds results of another template, other landmarks or other settings, or of targets"
+            " that were placed independently where these are not, or the other way around; choose another --output-dir"
         )
-    run = {"date": now(), "command": command_line(arguments), "device": cohort.device, "versions": versions()}
+    run = {"date": now(), "command": command_line(arguments), "device": cohort.settings.device, "versions": versions()}
     content = {**facts, "template": str(cohort.template.resolve()), "runs": [*known.get("runs", []), run]}
     write_text(path, json.dumps(content, indent=1) + "\n")
     ensure_folder(cohort.output_dir / ATTEMPTS)
@@ -122,7 +121,13 @@ def _facts(cohort: Cohort) -> dict:
         "names": [landmark.name for landmark in landmarks],
         "landmarks": rounded_positions(landmarks),
         "independent": cohort.independent,
+        "settings": _settings_facts(cohort.settings),
     }
+
+
+def _settings_facts(settings: MatchSettings) -> dict:
+    """Everything chosen but the device, which may change between runs."""
+    return {name: value for name, value in asdict(settings.chosen()).items() if name != "device"}
 
 
 def _read_settings(path: Path) -> dict:
@@ -134,7 +139,7 @@ def _read_settings(path: Path) -> dict:
     except ValueError as error:
         raise InputError(f"{path} cannot be read; choose another --output-dir, or delete this file") from error
     if "alone" in known:
-        known["independent"] = known.pop("alone")
+        known |= {"independent": known.pop("alone"), "settings": _settings_facts(MatchSettings())}
         known["landmarks"] = [None if None in position else position for position in known["landmarks"]]
     return known
 
@@ -211,14 +216,13 @@ def place_one(cohort: Cohort, target: str, looked_at: MatchedAlone | None = None
     start = time.perf_counter()
     _mark_attempt(cohort.output_dir / ATTEMPTS, target)
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
     given = cohort.template, cohort.landmarks, (cohort.targets[target],), cohort.output_dir
     job = place_pipeline.Job(*given, memory_bytes=memory)
     if cohort.company.exists():
         gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
         matcher = cohort_template.CohortMatcher(matcher, gathered, target, looked_at)
-    with AT_WORK:
-        (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
+    (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
     who = f"{socket.gethostname()}:{os.getpid()}"
@@ -236,11 +240,10 @@ def look_at_one(cohort: Cohort, name: str) -> MatchedAlone:
     from deepfeatures.io.downsampled_reading import read_fitting
 
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
     with native_silence():
         target = read_fitting(cohort.targets[name], memory)
-    with AT_WORK:
-        return cohort_template.match_alone(matcher, template, landmarks, target)
+    return cohort_template.match_alone(matcher, template, landmarks, target)
 
 
 @lru_cache(maxsize=1)
@@ -250,12 +253,13 @@ def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.Cohor
 
 
 @lru_cache(maxsize=1)
-def _tools(template: Path, landmarks: Path, device: str, memory: int | None):
+def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int | None):
     """The template, its landmarks and a matcher: kept by each worker between targets."""
     from deepfeatures.io.downsampled_reading import read_fitting
     from deepfeatures.matching import Matcher
 
-    return read_fitting(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
+    matcher = Matcher(replace(settings, device=_own_device(settings.device)))
+    return read_fitting(template, memory), read_landmarks(landmarks), matcher
 
 
 def _own_device(device: str) -> str:
