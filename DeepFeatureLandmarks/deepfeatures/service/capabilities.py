@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from deepfeatures.io.provenance import versions
 from deepfeatures.matching import devices
 from deepfeatures.matching.settings import BEST_GUIDED, DEVICES
 from deepfeatures.networks import catalog
+from deepfeatures.pipelines.run_report import versions
 
 
 def describe() -> dict[str, Any]:
