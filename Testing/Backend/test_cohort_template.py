@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("distributed")
 pytest.importorskip("pandas")
@@ -50,6 +53,17 @@ def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family,
     again = CohortMatcher(matcher, gathered, targets[1].name, looked_at).match(template, landmarks, targets[1])
     np.testing.assert_allclose(again.landmarks.positions, wanted.positions, atol=1e-3)
     assert (again.group_size, again.target_name) == (4, targets[1].name)
+
+
+def test_what_one_process_has_matched_another_can_take(family):
+    template, landmarks, targets, _ = family
+    alone = cohort_template.match_alone(Matcher(device="cpu"), template, landmarks, targets[0])
+    taken = pickle.loads(pickle.dumps(alone))
+    np.testing.assert_array_equal(taken.result.landmarks.positions, alone.result.landmarks.positions)
+    taken.group.merge(alone.group)
+    for kind, (total, count) in alone.group.sums.items():
+        torch.testing.assert_close(taken.group.sums[kind][0], 2 * total)
+        torch.testing.assert_close(taken.group.sums[kind][1], 2 * count)
 
 
 def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):
