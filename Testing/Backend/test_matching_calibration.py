@@ -63,10 +63,10 @@ def test_the_error_model_recovers_the_slopes_and_the_deviation():
 
 def test_a_group_weighs_the_same_however_large_it_is():
     few, many = made_matches(300, 1), made_matches(300, 2, shift=1.0)
-    ten_times = MatchSamples(np.tile(many.features, (10, 1)), np.tile(many.errors, 10))
+    ten_times = MatchSamples(np.tile(many.evidence, (10, 1)), np.tile(many.errors, 10))
     once, repeated = fit_error_model([few, many]), fit_error_model([few, ten_times])
     np.testing.assert_allclose(once.slopes, repeated.slopes, rtol=1e-6)
-    np.testing.assert_allclose(once.means, (few.features.mean(0) + many.features.mean(0)) / 2)
+    np.testing.assert_allclose(once.means, (few.evidence.mean(0) + many.evidence.mean(0)) / 2)
     assert once.intercept == pytest.approx(repeated.intercept)
 
 
@@ -85,7 +85,7 @@ def test_what_is_written_is_read_as_it_was_up_to_the_last_digit(seed):
     values = json.loads(json.dumps(error_model.to_values(model)))
     assert tuple(values["evidence"]) == NAMES
     read = error_model.from_values(values)
-    features = torch.from_numpy(made_matches(20, seed + 1).features).float()
+    features = torch.from_numpy(made_matches(20, seed + 1).evidence).float()
     torch.testing.assert_close(read.log_errors(features), model.log_errors(features), atol=5e-3, rtol=0)
     assert error_model.to_values(read) == values
 

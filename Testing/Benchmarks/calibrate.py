@@ -147,7 +147,7 @@ def place(
 def joined(parts: list[MatchSamples]) -> MatchSamples:
     """The landmarks of all, one after the other."""
     return MatchSamples(
-        np.concatenate([part.features for part in parts]), np.concatenate([part.errors for part in parts])
+        np.concatenate([part.evidence for part in parts]), np.concatenate([part.errors for part in parts])
     )
 
 

@@ -33,11 +33,11 @@ class MatchSamples:
     """Landmarks that one template each has placed where the truth is known; lengths in voxels of the finest level.
 
     Args:
-        features: As `match_features.gather` gives them, shape `(N, len(match_features.NAMES))`.
+        evidence: As `match_features.gather` gives them, shape `(N, len(match_features.NAMES))`.
         errors: Distances from the truth, shape `(N,)`.
     """
 
-    features: np.ndarray
+    evidence: np.ndarray
     errors: np.ndarray
 
 
@@ -93,7 +93,7 @@ class Assessment:
 
 def fit_error_model(groups: Sequence[MatchSamples]) -> ErrorModel:
     """Ridge regression of the logarithm of the error; each group has the same weight."""
-    features = np.concatenate([group.features for group in groups])
+    features = np.concatenate([group.evidence for group in groups])
     logarithms = np.log(np.concatenate([group.errors for group in groups]) + OFFSET)
     weights = _equal_weights([len(group.errors) for group in groups])
     means = weights @ features
@@ -135,7 +135,7 @@ def fit_without_each(folds: Sequence[Fold], fit: Callable[[list[Fold]], Model]) 
 
 def predict_matches(model: ErrorModel, samples: MatchSamples, spacing_mm: float) -> Predictions:
     """What a model says of matches; `spacing_mm` is that of the finest level."""
-    features = torch.from_numpy(samples.features).float()
+    features = torch.from_numpy(samples.evidence).float()
     expected, probabilities = model.errors_mm(features, spacing_mm), model.probabilities(features, spacing_mm)
     return Predictions(samples.errors * spacing_mm, expected.numpy(), probabilities.numpy())
 
