@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
+from deepfeatures._version import __version__
 from deepfeatures.errors import InputError
-
-try:
-    __version__ = version("deep-feature-landmarks")
-except PackageNotFoundError:  # in Slicer the package lies on the path without being installed
-    __version__ = "0.1.0"
 
 # Loaded on first use: torch takes seconds, `import deepfeatures` should not.
 _HOMES = {

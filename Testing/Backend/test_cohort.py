@@ -1,11 +1,13 @@
 """Cohorts: a local cluster of two workers, one of which is killed; what is done is never done again."""
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,16 +19,20 @@ from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.volume_files import write_volume
+from deepfeatures.io.volume_files import read_volume, write_volume
 
 pytest.importorskip("distributed")
 pytest.importorskip("pandas")
 
 import distributed
+import pandas as pd
 
+from deepfeatures import __version__
 from deepfeatures.cli import cohort
 from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_volumes
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort as cohorts
 from deepfeatures.pipelines.cohort import Cohort
 
@@ -52,7 +58,9 @@ def folder(tmp_path):
 
 def cohort_of(folder):
     scans = find_volumes(folder / "scans")
-    return Cohort(folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", "cpu")
+    return Cohort(
+        folder / "template.nii.gz", folder / "template.mrk.json", scans, folder / "out", MatchSettings(device="cpu")
+    )
 
 
 @pytest.fixture
@@ -66,7 +74,7 @@ def client():
 
 def kill_a_worker_at_work(client, cohort):
     """Once the first result is there, kill the process that is busy with another scan."""
-    while len(cohort.to_do) == len(cohort.scans):
+    while len(cohort.to_do) == len(cohort.targets):
         time.sleep(0.01)
     busy = [worker for worker, tasks in client.processing().items() if tasks]
     os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
@@ -81,7 +89,7 @@ def test_nothing_is_lost_or_doubled_when_a_worker_is_killed(folder, client):
     summary = cohorts.run(cohort, client)
     killer.join()
     assert not pids <= set(client.run(os.getpid).values())
-    assert sorted(summary.scan) == sorted(cohort.scans)
+    assert sorted(summary.target) == sorted(cohort.targets)
     assert set(summary.status) == {"placed"}
     assert len(list((folder / "out").glob("*.mrk.json"))) == SCANS
     for number in range(SCANS):
@@ -99,7 +107,7 @@ def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder,
     write_landmarks(read_landmarks(folder / "template.mrk.json"), done)
     before = done.read_bytes(), done.stat().st_mtime_ns
     (folder / "scans/scan5.nii.gz").write_bytes(b"broken")
-    summary = cohorts.run(cohort, client).set_index("scan")
+    summary = cohorts.run(cohort, client).set_index("target")
     assert (done.read_bytes(), done.stat().st_mtime_ns) == before
     assert summary.attempts["scan3"] == 0
     assert summary.status["scan5"] == "failed"
@@ -107,7 +115,7 @@ def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder,
     assert summary.attempts["scan5"] == 1 + cohorts.RETRIES
     assert summary.drop("scan5").status.eq("placed").all()
     (folder / "scans/scan5.nii.gz").write_bytes((folder / "scans/scan4.nii.gz").read_bytes())
-    again = cohorts.run(cohort, client).set_index("scan")
+    again = cohorts.run(cohort, client).set_index("target")
     assert again.status.eq("placed").all()
     assert again.attempts["scan5"] == 2 + cohorts.RETRIES
     assert again.attempts["scan4"] == 1
@@ -119,7 +127,7 @@ def test_a_result_that_somebody_damaged_is_named_with_the_way_out(folder, client
     cohort = cohort_of(folder)
     cohorts.prepare(cohort)
     cohort.output_of("scan2").write_text("{}")
-    summary = cohorts.run(cohort, client).set_index("scan")
+    summary = cohorts.run(cohort, client).set_index("target")
     assert summary.status["scan2"] == "failed"
     assert "scan2.mrk.json is damaged; delete it" in summary.failure["scan2"]
     assert summary.drop("scan2").status.eq("placed").all()
@@ -130,23 +138,16 @@ def test_a_name_that_is_not_utf8_fails_alone(folder, client):
     (folder / "scans/scan5.nii.gz").rename(folder / "scans/m\udce4dchen.nii.gz")
     cohort = cohort_of(folder)
     cohorts.prepare(cohort)
-    summary = cohorts.run(cohort, client).set_index("scan")
+    summary = cohorts.run(cohort, client).set_index("target")
     assert "is not UTF-8; rename" in summary.failure["m\udce4dchen"]
-    assert summary.drop("m\udce4dchen").status.eq("placed").all()
+    status = summary.status.to_dict()
+    assert status.pop("m\udce4dchen") == "failed"
+    assert set(status.values()) == {"placed"}
 
 
-def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
-    """They share a matcher, and dask gives a worker several unless it is told otherwise."""
-    cohort, place, busy, most = cohort_of(folder), cohorts.place_pipeline.place, [], []
-
-    def watched(*arguments):
-        busy.append(arguments)
-        most.append(len(busy))
-        time.sleep(0.05)
-        yield from place(*arguments)
-        busy.pop()
-
-    monkeypatch.setattr(cohorts.place_pipeline, "place", watched)
+def test_threads_of_a_worker_share_a_matcher(folder):
+    """Dask gives a worker several threads unless it is told otherwise."""
+    cohort = replace(cohort_of(folder), independent=True)
     cohorts.prepare(cohort)
     with (
         distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
@@ -154,7 +155,35 @@ def test_threads_of_a_worker_place_one_scan_at_a_time(folder, monkeypatch):
     ):
         summary = cohorts.run(cohort, client)
     assert set(summary.status) == {"placed"}
-    assert (max(most), len(most)) == (1, SCANS)
+    for number in range(SCANS):
+        found = read_landmarks(folder / f"out/scan{number}.mrk.json").positions
+        assert np.linalg.norm(found - [[10, 12, 15], [18, 15, 11]] - 5.0 * number, axis=1).max() < 1
+
+
+@pytest.mark.parametrize("other", [{"intensity": "rank"}, {"search": "dense"}, {"seed": 1}])
+def test_results_of_other_settings_are_not_mixed_in(folder, other):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    cohorts.prepare(replace(cohort, settings=MatchSettings(device="auto")))
+    with pytest.raises(InputError, match="other settings"):
+        cohorts.prepare(replace(cohort, settings=MatchSettings(**other)))
+
+
+def test_every_option_of_a_search_is_taken(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
+    chosen = ["--network", "mind", "--patch-size", "8", "--search", "dense", "--search-radius", "6"]
+    command = ["cohort", "scans/scan1.nii.gz", *given, *chosen, "--intensity", "rank", "--workers", "1"]
+    assert main([*command, "--device", "cpu"]) == 0
+    settings = json.loads((folder / "out/cohort.json").read_text())["settings"]
+    assert settings["search_radius_mm"] == 6
+    expected = Matcher(network="mind", patch_size=8, search="dense", search_radius_mm=6, intensity="rank", device="cpu")
+    template, points = read_volume(folder / "template.nii.gz"), read_landmarks(folder / "template.mrk.json")
+    wanted = expected.match(template, points, read_volume(folder / "scans/scan1.nii.gz")).landmarks
+    found = read_landmarks(folder / "out/scan1.mrk.json")
+    np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-3)
+    wanted_distances = [landmark.feature_distance for landmark in wanted]
+    np.testing.assert_allclose([landmark.feature_distance for landmark in found], wanted_distances, rtol=1e-3)
 
 
 def test_results_of_another_template_are_not_mixed_in(folder):
@@ -173,6 +202,67 @@ def test_results_of_landmarks_of_other_names_are_not_mixed_in(folder):
     write_landmarks(replace(points, landmarks=renamed), folder / "template.mrk.json")
     with pytest.raises(InputError, match="other landmarks"):
         cohorts.prepare(cohort_of(folder))
+
+
+def test_another_volume_under_the_same_name_is_another_template(folder):
+    cohorts.prepare(cohort_of(folder))
+    write_volume(Volume(torch.zeros(30, 30, 30)), folder / "template.nii.gz")
+    with pytest.raises(InputError, match="another template"):
+        cohorts.prepare(cohort_of(folder))
+
+
+def test_the_folder_of_a_template_may_be_moved(folder, monkeypatch):
+    cohorts.prepare(cohort_of(folder))
+    (folder / "elsewhere").mkdir()
+    (folder / "template.nii.gz").rename(folder / "elsewhere/template.nii.gz")
+    cohorts.prepare(replace(cohort_of(folder), template=folder / "elsewhere/template.nii.gz"))
+
+
+def as_version_0_1_0_left_it(folder, alone=False):
+    """The files that a run of the first version left, one of its results among them."""
+    cohort = cohort_of(folder)
+    landmarks = read_landmarks(cohort.landmarks)
+    positions = np.round(landmarks.positions, 4).tolist()
+    content = {"template": str(cohort.template), "names": ["a", "b"], "landmarks": positions, "alone": alone}
+    (folder / "out/attempts").mkdir(parents=True)
+    (folder / "out/cohort.json").write_text(json.dumps(content))
+    (folder / "out/attempts/scan3.1").touch()
+    write_landmarks(landmarks, cohort.output_of("scan3"))
+    row = "scan3,placed,1,2,,0.1,4,host:7,2.5,,,scans/scan3.nii.gz"
+    head = "scan,status,attempts,placed,missing,mean_round_trip_mm,together_with,worker,seconds,note,failure,file"
+    (folder / "out/summary.csv").write_text(f"{head}\n{row}\n")
+    return cohort
+
+
+def test_a_folder_of_the_first_version_is_gone_on_with_and_what_it_told_is_kept(folder, client):
+    cohort = as_version_0_1_0_left_it(folder)
+    cohorts.prepare(cohort)
+    assert cohorts.results_of_other_versions(cohort) == {"unknown": 1}
+    summary = cohorts.run(replace(cohort, targets=dict(list(cohort.targets.items())[2:5])), client).set_index("target")
+    assert summary.version.to_dict() == {"scan2": __version__, "scan3": "unknown", "scan4": __version__}
+    assert summary.worker["scan3"] == "host:7"
+    assert summary.worker["scan2"] != "host:7"
+    with pytest.raises(InputError, match="independently"):
+        cohorts.prepare(replace(cohort, independent=True))
+
+
+def test_the_folder_says_how_it_was_made_and_names_results_of_other_versions(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    given = ["--template", "template.nii.gz", "--landmarks", "template.mrk.json", "--output-dir", "out"]
+    command = [*given, "--workers", "1", "--device", "cpu"]
+    assert main(["cohort", "scans/scan1.nii.gz", *command]) == 0
+    assert "note" not in capsys.readouterr().err
+    mark = folder / "out/attempts/scan1.1"
+    assert json.loads(mark.read_text())["version"] == __version__
+    mark.write_text(mark.read_text().replace(__version__, "0.0.9"))
+    assert main(["cohort", "scans/scan1.nii.gz", "scans/scan2.nii.gz", *command]) == 0
+    assert "results of other versions of deepfeatures (1 of 0.0.9)" in capsys.readouterr().err
+    first, second = json.loads((folder / "out/cohort.json").read_text())["runs"]
+    assert first["command"].startswith("deepfeatures cohort scans/scan1.nii.gz --template template.nii.gz")
+    assert datetime.fromisoformat(second["date"]) >= datetime.fromisoformat(first["date"])
+    assert second["versions"]["deepfeatures"] == __version__
+    summary = pd.read_csv(folder / "out/summary.csv").set_index("target")
+    assert summary.version.to_dict() == {"scan1": "0.0.9", "scan2": __version__}
 
 
 def test_the_command_reads_bids_folders(folder, capsys):

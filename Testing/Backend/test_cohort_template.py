@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("distributed")
 pytest.importorskip("pandas")
@@ -50,6 +53,17 @@ def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family,
     again = CohortMatcher(matcher, gathered, targets[1].name, looked_at).match(template, landmarks, targets[1])
     np.testing.assert_allclose(again.landmarks.positions, wanted.positions, atol=1e-3)
     assert (again.group_size, again.target_name) == (4, targets[1].name)
+
+
+def test_what_one_process_has_matched_another_can_take(family):
+    template, landmarks, targets, _ = family
+    alone = cohort_template.match_alone(Matcher(device="cpu"), template, landmarks, targets[0])
+    taken = copy.deepcopy(alone)  # as processes send it to one another
+    np.testing.assert_array_equal(taken.result.landmarks.positions, alone.result.landmarks.positions)
+    taken.group.merge(alone.group)
+    for kind, (total, count) in alone.group.sums.items():
+        torch.testing.assert_close(taken.group.sums[kind][0], 2 * total)
+        torch.testing.assert_close(taken.group.sums[kind][1], 2 * count)
 
 
 def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):
@@ -104,7 +118,7 @@ def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_compan
     write_volume(targets[5], scans / "target5.nii.gz")
     assert cohort() in (0, 3)
     assert (company.read_bytes(), company.stat().st_mtime_ns) == before
-    later = pd.read_csv("out/summary.csv").set_index("scan")
+    later = pd.read_csv("out/summary.csv").set_index("target")
     assert later.group_size["target5"] == 4
     assert later.attempts.tolist() == [1] * 5
 
@@ -113,14 +127,14 @@ def test_a_scan_that_cannot_be_read_is_no_member_and_the_others_are_placed_toget
     (scans / "target0.nii.gz").write_bytes(b"broken")
     assert cohort() == 2
     assert "target0" in capsys.readouterr().err
-    summary = pd.read_csv("out/summary.csv").set_index("scan")
+    summary = pd.read_csv("out/summary.csv").set_index("target")
     assert summary.status.tolist()[0] == "failed"
     assert summary.group_size.tolist()[1:] == [2.0] * 3
 
 
-def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
+def test_independent_results_are_not_mixed_with_those_placed_together(scans, family, capsys):
     template, landmarks, targets, _ = family
-    assert cohort("--alone") in (0, 3)
+    assert cohort("--independent") in (0, 3)
     assert not (scans.parent / "out" / cohort_template.FILE).exists()
     wanted = Matcher(device="cpu").match(template, landmarks, targets[2]).landmarks
     np.testing.assert_allclose(read_landmarks("out/target2.mrk.json").positions, wanted.positions, atol=0.02)
@@ -128,4 +142,4 @@ def test_alone_is_alone_and_not_mixed_with_together(scans, family, capsys):
     capsys.readouterr()
     assert cohort() == 2
     message = capsys.readouterr().err
-    assert "alone" in message and "--output-dir" in message and message.count("\n") == 1
+    assert "independently" in message and "--output-dir" in message and message.count("\n") == 1

@@ -24,8 +24,8 @@ from deepfeatures.matching import MatchResult, MatchSettings
 from deepfeatures.quality import (
     Annotation,
     automatic_rater,
-    find_faults,
-    learn_norm,
+    find_annotation_errors,
+    fit_reference_model,
     position_table,
     read_rater,
     review,
@@ -56,8 +56,8 @@ def people():
 
 
 @pytest.fixture
-def norm(people):
-    return learn_norm(NAMES, people, np.full_like(people, np.nan))
+def model(people):
+    return fit_reference_model(NAMES, people, np.full_like(people, np.nan))
 
 
 def landmark_set(points):
@@ -83,74 +83,74 @@ def stranger():
     return person_points(np.random.default_rng(99))
 
 
-def kinds(faults):
-    return {(fault.landmark, fault.kind, fault.other) for fault in faults}
+def kinds(annotation_errors):
+    return {(error.landmark, error.kind, error.other) for error in annotation_errors}
 
 
-def test_a_good_set_has_no_faults(norm, stranger):
-    assert not find_faults(norm, stranger)
+def test_a_good_set_has_no_faults(model, stranger):
+    assert not find_annotation_errors(model, stranger)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 6), (1, 2), (5, 9)])
-def test_two_swapped_points_are_named_as_a_pair(norm, stranger, first, second):
+def test_two_swapped_points_are_named_as_a_pair(model, stranger, first, second):
     stranger[[first, second]] = stranger[[second, first]]
     expected = {(NAMES[first], "swapped", NAMES[second]), (NAMES[second], "swapped", NAMES[first])}
-    assert kinds(find_faults(norm, stranger)) == expected
+    assert kinds(find_annotation_errors(model, stranger)) == expected
 
 
-def test_a_point_on_the_wrong_side_is_said_to_lie_there(norm, stranger):
+def test_a_point_on_the_wrong_side_is_said_to_lie_there(model, stranger):
     stranger[3] = stranger[9] + 0.4
-    assert kinds(find_faults(norm, stranger)) == {("L top", "mislabelled", "R top")}
+    assert kinds(find_annotation_errors(model, stranger)) == {("L top", "mislabelled", "R top")}
 
 
 @pytest.mark.parametrize("slip_mm", [6, 40, 300])
-def test_a_slip_is_found_and_blames_no_neighbour(norm, stranger, slip_mm):
+def test_a_slip_is_found_and_blames_no_neighbour(model, stranger, slip_mm):
     truth = stranger[7].copy()
     stranger[7] += [0, slip_mm, 0]
-    (fault,) = find_faults(norm, stranger)
-    assert (fault.landmark, fault.kind) == ("R middle", "misplaced")
-    assert fault.distance_mm == pytest.approx(slip_mm, abs=2.5)
-    assert np.linalg.norm(np.subtract(fault.expected, truth)) < 2.5
+    (error,) = find_annotation_errors(model, stranger)
+    assert (error.landmark, error.kind) == ("R middle", "misplaced")
+    assert error.distance_mm == pytest.approx(slip_mm, abs=2.5)
+    assert np.linalg.norm(np.subtract(error.expected, truth)) < 2.5
 
 
-def test_a_missing_point_is_named_and_its_place_foretold(norm, stranger):
+def test_a_missing_point_is_named_and_its_place_foretold(model, stranger):
     truth = stranger[4].copy()
     stranger[4] = np.nan
-    (fault,) = find_faults(norm, stranger)
-    assert (fault.landmark, fault.kind) == ("L low", "missing")
-    assert np.linalg.norm(np.subtract(fault.expected, truth)) < 2.5
+    (error,) = find_annotation_errors(model, stranger)
+    assert (error.landmark, error.kind) == ("L low", "missing")
+    assert np.linalg.norm(np.subtract(error.expected, truth)) < 2.5
 
 
 def test_a_landmark_that_hardly_anyone_has_is_not_missing(people, stranger):
     people[3:, 4] = stranger[4] = np.nan
-    assert not find_faults(learn_norm(NAMES, people, np.full_like(people, np.nan)), stranger)
+    assert not find_annotation_errors(fit_reference_model(NAMES, people, np.full_like(people, np.nan)), stranger)
 
 
 @pytest.mark.parametrize(("signs", "words"), [((-1, 1, 1), "left and right are"), ((-1, -1, 1), "RAS read as LPS")])
-def test_exchanged_axes_are_one_fault_of_the_set(norm, stranger, signs, words):
-    (fault,) = find_faults(norm, stranger * signs)
-    assert fault.kind == "mirrored"
-    assert words in fault.sentence
+def test_exchanged_axes_are_one_fault_of_the_set(model, stranger, signs, words):
+    (error,) = find_annotation_errors(model, stranger * signs)
+    assert error.kind == "mirrored"
+    assert words in error.sentence
 
 
 def test_another_rater_finds_slips_that_the_shape_does_not_show(people):
     generator = np.random.default_rng(5)
     vague = person_points(generator)
     people = people + np.pad(generator.normal(scale=6, size=(PEOPLE, 1, 3)), ((0, 0), (2, 9), (0, 0)))
-    opinions = people + generator.normal(scale=0.4, size=people.shape)
+    estimates = people + generator.normal(scale=0.4, size=people.shape)
     slipped = vague.copy()
     slipped[2] += [0, 0, 5]
-    assert not find_faults(learn_norm(NAMES, people, np.full_like(people, np.nan)), slipped)
-    with_opinions = learn_norm(NAMES, people, opinions)
-    assert kinds(find_faults(with_opinions, slipped, vague)) == {("L back", "misplaced", "")}
+    assert not find_annotation_errors(fit_reference_model(NAMES, people, np.full_like(people, np.nan)), slipped)
+    with_estimates = fit_reference_model(NAMES, people, estimates)
+    assert kinds(find_annotation_errors(with_estimates, slipped, vague)) == {("L back", "misplaced", "")}
 
 
-def test_the_smallest_slip_that_is_found_grows_with_the_spread(people, norm):
+def test_the_smallest_slip_that_is_found_grows_with_the_spread(people, model):
     noisy = people.copy()
     noisy[:, 2] += np.random.default_rng(1).normal(scale=5, size=(PEOPLE, 3))
-    slips = learn_norm(NAMES, noisy, np.full_like(people, np.nan)).slips_found_mm()
+    slips = fit_reference_model(NAMES, noisy, np.full_like(people, np.nan)).detectable_shifts_mm()
     assert np.argmax(slips) == 2
-    assert slips[2] > 2 * norm.slips_found_mm()[2]
+    assert slips[2] > 2 * model.detectable_shifts_mm()[2]
 
 
 def test_only_the_rater_at_fault_is_blamed(people):
@@ -302,7 +302,7 @@ def test_the_command_says_by_its_exit_code_whether_something_is_flagged(people, 
     [
         (["nowhere"], "not a folder"),
         (["{expert}", "--reference", "nobody"], "no rater 'nobody'"),
-        (["{expert}", "--machine"], "--scans"),
+        (["{expert}", "--automatic-rater"], "--volumes"),
         (["{expert}", "{expert}"], "same name"),
     ],
 )
@@ -318,6 +318,8 @@ def test_bad_input_ends_in_one_sentence(people, tmp_path, capsys, arguments, wor
 class CountingMatcher:
     """Places every landmark where it is in the template, moved by the difference of the volumes' origins."""
 
+    settings = MatchSettings()
+
     def __init__(self):
         self.calls = []
 
@@ -329,15 +331,21 @@ class CountingMatcher:
         return MatchResult(LandmarkSet(moved), template.name, target.name, MatchSettings())
 
 
-def test_the_machine_carries_landmarks_to_other_peoples_scans_and_goes_on_where_it_stopped(tmp_path):
+@pytest.fixture
+def carried():
+    """Annotations of five people by an expert, their volumes, and hashes of these."""
     points = np.random.default_rng(0).uniform(1, 8, size=(12, 3))
     origins = np.arange(5)[:, None] * np.array([10.0, 0, 0])
     volumes = {f"scan{k}": Volume(torch.zeros(10, 10, 10), origins[k], name=f"scan{k}") for k in range(5)}
-    annotations = annotate(points + origins[:, None], "expert")
+    return annotate(points + origins[:, None], "expert"), volumes, {name: f"hash of {name}" for name in volumes}
+
+
+def test_the_automatic_rater_goes_on_where_it_stopped(carried, tmp_path):
+    annotations, volumes, hashes = carried
     outside = replace(annotations[1].landmarks[0], position=(500.0, 0, 0))
     annotations[1] = replace(annotations[1], landmarks=LandmarkSet((outside, *annotations[1].landmarks.landmarks[1:])))
     first = CountingMatcher()
-    placed = automatic_rater.place_from_others(annotations, volumes, first, tmp_path)
+    placed = automatic_rater.place_from_others(annotations, volumes, hashes, first, tmp_path)
     assert len(first.calls) == 5 * automatic_rater.TEMPLATES
     assert all(template != target for template, target in first.calls)
     found = automatic_rater.consensus(placed, landmark_names(annotations))
@@ -345,17 +353,52 @@ def test_the_machine_carries_landmarks_to_other_peoples_scans_and_goes_on_where_
     assert automatic_rater.round_trips(placed).mean_mm.eq(0.5).all()
     (tmp_path / f"{first.calls[4][1]}_from_{first.calls[4][0]}.mrk.json").unlink()
     second = CountingMatcher()
-    again = automatic_rater.place_from_others(annotations, volumes, second, tmp_path)
+    again = automatic_rater.place_from_others(annotations, volumes, hashes, second, tmp_path)
     assert second.calls == [first.calls[4]]
     assert np.allclose(automatic_rater.consensus(again, NAMES)["scan3"], found["scan3"])
 
 
-def test_machine_opinions_are_read_with_the_scans(people, tmp_path, fake_matcher):
+def test_a_corrected_annotation_is_carried_to_the_others_anew(carried, tmp_path):
+    annotations, volumes, hashes = carried
+    automatic_rater.place_from_others(annotations, volumes, hashes, CountingMatcher(), tmp_path)
+    points = stack_positions(annotations, NAMES)
+    points[2] += 0.5
+    corrected = [*annotations[:2], replace(annotations[2], landmarks=landmark_set(points[2])), *annotations[3:]]
+    second = CountingMatcher()
+    placed = automatic_rater.place_from_others(corrected, volumes, hashes, second, tmp_path)
+    assert {template for template, _ in second.calls} == {"scan2"}
+    assert len(second.calls) == automatic_rater.TEMPLATES
+    carried_from_it = [one for found in placed.values() for one in found if one.rater.endswith("from_scan2")]
+    assert len(carried_from_it) == automatic_rater.TEMPLATES
+    for one in carried_from_it:
+        shift = volumes[one.scan].origin - volumes["scan2"].origin
+        assert np.allclose(one.landmarks.positions, points[2] + shift)
+
+
+@pytest.mark.parametrize("changed", ["volume", "settings", "version", "result"])
+def test_what_was_placed_otherwise_is_placed_anew(carried, tmp_path, monkeypatch, changed):
+    annotations, volumes, hashes = carried
+    automatic_rater.place_from_others(annotations, volumes, hashes, CountingMatcher(), tmp_path)
+    again = CountingMatcher()
+    if changed == "volume":
+        hashes["scan0"] = "another scan"
+    elif changed == "settings":
+        again.settings = MatchSettings(seed=1)
+    elif changed == "version":
+        monkeypatch.setattr("deepfeatures.io.provenance.__version__", "99")
+    else:
+        write_landmarks(annotations[0].landmarks, tmp_path / "scan1_from_scan0.mrk.json")
+    automatic_rater.place_from_others(annotations, volumes, hashes, again, tmp_path)
+    pairs = {"volume": 6, "settings": 15, "version": 15, "result": 1}
+    assert len(again.calls) == pairs[changed]
+
+
+def test_automatic_estimates_are_read_with_the_scans(people, tmp_path, fake_matcher):
     write_raters(tmp_path, people[:4] - people[:4].mean(axis=1, keepdims=True))
     (tmp_path / "scans").mkdir()
     for number in range(4):
         volume = Volume(torch.zeros(60, 70, 60), np.array([-120.0, -140, -120]), np.full(3, 4.0))
         write_volume(volume, tmp_path / f"scans/scan{number}.nii.gz")
-    arguments = [str(tmp_path / "expert"), "--scans", str(tmp_path / "scans"), "--machine"]
+    arguments = [str(tmp_path / "expert"), "--volumes", str(tmp_path / "scans"), "--automatic-rater"]
     assert main(["quality", *arguments, "--output-dir", str(tmp_path / "out")]) in (0, 3)
-    assert len(list((tmp_path / "out/machine").glob("*_from_*.mrk.json"))) == 12
+    assert len(list((tmp_path / "out/automatic_rater").glob("*_from_*.mrk.json"))) == 12

@@ -1,7 +1,7 @@
 """Faults planted in real landmark files: found, and few good points flagged beside them.
 
 Each person's points are judged by what was learned from the other people alone. Counted are single points: found is a
-fault whose every point is flagged; a false alarm is a flagged point that was left as it was.
+error whose every point is flagged; a false alarm is a flagged point that was left as it was.
 """
 
 import itertools
@@ -15,12 +15,12 @@ from deepfeatures.io.landmark_files import read_landmarks
 pytest.importorskip("pandas")
 pytest.importorskip("scipy")
 
-from deepfeatures.quality import find_faults, learn_norm
+from deepfeatures.quality import find_annotation_errors, fit_reference_model
 
 pytestmark = pytest.mark.data
 SLIP_MM = 5.0
-FOUND, FALSE_ALARMS = 0.95, 0.05  # mean share of the kinds of faults; share of good points
-FINDABLE_FOUND = 0.93  # of slips of landmarks of which the norm promises 0.95
+FOUND, FALSE_ALARMS = 0.95, 0.05  # mean share of the kinds of annotation_errors; share of good points
+FINDABLE_FOUND = 0.93  # of slips of landmarks of which the model promises 0.95
 
 
 def read_positions(folder):
@@ -62,24 +62,24 @@ PLANTED = (swapped, slipped, missing, on_the_wrong_side)
 
 
 class Tally:
-    """Counts of faults found and of good points flagged; slips apart where the norm says that they can be found."""
+    """Counts of errors found and of good points flagged; slips apart where the model says that they can be found."""
 
     def __init__(self):
         self.planted, self.found = Counter(), Counter()
         self.good = self.flagged = 0
 
-    def plant(self, norm, points, opinion, indices, generator):
-        slips_found_mm = norm.slips_found_mm()
+    def plant(self, model, points, estimate, indices, generator):
+        detectable_shifts_mm = model.detectable_shifts_mm()
         for plant, index in itertools.product(PLANTED, indices):
             faulty = points.copy()
-            wrong = plant(faulty, norm.names, index, generator)
-            flagged = {fault.landmark for fault in find_faults(norm, faulty, opinion)}
+            wrong = plant(faulty, model.names, index, generator)
+            flagged = {error.landmark for error in find_annotation_errors(model, faulty, estimate)}
             kinds = [plant.__name__]
-            if plant is slipped and slips_found_mm[index] <= SLIP_MM:
+            if plant is slipped and detectable_shifts_mm[index] <= SLIP_MM:
                 kinds.append("findable slip")
             self.planted.update(kinds)
             self.found.update(kinds if wrong <= flagged else [])
-            self.good += len(norm.names) - len(wrong - {""})
+            self.good += len(model.names) - len(wrong - {""})
             self.flagged += len(flagged - wrong)
 
     def check(self):
@@ -97,35 +97,35 @@ def test_faults_in_hippocampi_are_found_by_the_points_alone(data):
     nobody, tally, generator = np.full_like(positions, np.nan), Tally(), np.random.default_rng(0)
     groups = np.unique(person, return_inverse=True)[1] % 10
     for group in range(10):
-        norm = learn_norm(names, positions[groups != group], nobody[groups != group], person[groups != group])
+        model = fit_reference_model(names, positions[groups != group], nobody[groups != group], person[groups != group])
         for case in np.flatnonzero(groups == group):
-            tally.plant(norm, positions[case], nobody[case], (case % 5, (case + 2) % 5), generator)
+            tally.plant(model, positions[case], nobody[case], (case % 5, (case + 2) % 5), generator)
     tally.check()
 
 
 @pytest.fixture(scope="module")
-def brain_opinions(data):
+def brain_estimates(data):
     """For each brain, where the matcher puts the landmarks of the next person; about 6 s each on a free core."""
     from deepfeatures.io.volume_files import read_volume
     from deepfeatures.matching import Matcher
 
     names, positions, cases = read_positions(data / "brain")
-    matcher, opinions = Matcher(), np.full_like(positions, np.nan)
+    matcher, estimates = Matcher(), np.full_like(positions, np.nan)
     for place, case in enumerate(cases):
         template = cases[(place + 1) % len(cases)]
         points = read_landmarks(data / f"brain/{template}.mrk.json")
         volumes = [read_volume(data / f"brain/{name}.nii.gz") for name in (template, case)]
-        opinions[place] = matcher.match(volumes[0], points, volumes[1]).landmarks.positions
-    return names, positions, opinions
+        estimates[place] = matcher.match(volumes[0], points, volumes[1]).landmarks.positions
+    return names, positions, estimates
 
 
-def test_faults_in_brains_are_found_with_the_machine_as_one_more_rater(brain_opinions):
-    names, positions, opinions = brain_opinions
+def test_faults_in_brains_are_found_with_the_machine_as_one_more_rater(brain_estimates):
+    names, positions, estimates = brain_estimates
     tally, generator = Tally(), np.random.default_rng(0)
     for case in range(len(positions)):
         others = np.arange(len(positions)) != case
-        learned = opinions.copy()
+        learned = estimates.copy()
         learned[case - 1] = np.nan  # what was placed from this person's points
-        norm = learn_norm(names, positions[others], learned[others])
-        tally.plant(norm, positions[case], opinions[case], range(case % 5, len(names), 5), generator)
+        model = fit_reference_model(names, positions[others], learned[others])
+        tally.plant(model, positions[case], estimates[case], range(case % 5, len(names), 5), generator)
     tally.check()

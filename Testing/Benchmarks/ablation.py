@@ -64,19 +64,23 @@ def main() -> None:
 def stages() -> dict[str, Place]:
     """The default, and the default without one of its stages."""
     whole = GuidedSettings()
-    wide, coarse, fine = whole.settle
+    wide, coarse, fine = whole.levels
     alone = {
-        "no prior: each point goes where its block fits best": replace(
-            whole, settle=tuple(replace(level, tensions=tuple(0.0 for _ in level.tensions)) for level in whole.settle)
+        "no regularization: each point goes where its block fits best": replace(
+            whole,
+            levels=tuple(
+                replace(level, regularization_weights=tuple(0.0 for _ in level.regularization_weights))
+                for level in whole.levels
+            ),
         ),
-        "no keypoints: landmarks settle among themselves": replace(whole, keypoints=0),
-        "landmarks do not foretell one another": replace(whole, landmarks_reach=0.0),
-        "the target is not bent between the levels": replace(whole, bend=False),
-        "no wide settling": replace(whole, settle=(coarse, fine)),
-        "no wide and no coarse settling": replace(whole, settle=(fine,)),
-        "no fine settling": replace(whole, settle=(wide, coarse)),
-        "one round of fine settling": replace(
-            whole, settle=(wide, coarse, replace(fine, search_radii=fine.search_radii[:1]))
+        "no keypoints beside the landmarks": replace(whole, keypoints=0),
+        "landmarks are neighbours as all points are": replace(whole, landmarks_sigma=0.0),
+        "no displacement field between the levels": replace(whole, uses_field=False),
+        "no wide level": replace(whole, levels=(coarse, fine)),
+        "no wide and no coarse level": replace(whole, levels=(fine,)),
+        "no fine level": replace(whole, levels=(wide, coarse)),
+        "one round at the fine level": replace(
+            whole, levels=(wide, coarse, replace(fine, search_radii=fine.search_radii[:1]))
         ),
         "no fine round of the pose": replace(whole, pose=replace(whole.pose, fine=())),
         "no affine pose: translation only": replace(
@@ -86,7 +90,7 @@ def stages() -> dict[str, Place]:
     return {
         "default": by(Matcher()),
         **{name: by(Matcher(guided=settings)) for name, settings in alone.items()},
-        "start at the centres, no test of the pose": by(Matcher(pose="centres")),
+        "start at the centres, no test of the pose": by(Matcher(initialization="centres")),
         "greedy instead of guided": by(Matcher(search="dense")),
         "centres aligned, nothing else": aligned_centres,
     }

@@ -22,7 +22,7 @@ from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.evaluation.baselines import PEERS
+from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("--rival", choices=sorted(PEERS))
+    parser.add_argument("--rival", choices=sorted(BASELINES))
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
@@ -42,9 +42,9 @@ def main() -> None:
     points = {name: on_borders(labels, random) for name, labels in regions.items()}
     matcher, found = Matcher(), {}
     for template, target in permutations(scans, 2):
-        places = {"default": matcher.match(scans[template], points[template], scans[target]).positions}
+        places = {"default": matcher.match(scans[template], points[template], scans[target]).landmarks.positions}
         if arguments.rival:
-            places[arguments.rival] = PEERS[arguments.rival](scans[template], points[template], scans[target])
+            places[arguments.rival] = BASELINES[arguments.rival].place(scans[template], points[template], scans[target])
         for name, positions in places.items():
             found.setdefault(name, []).append(from_borders(points[template], positions, regions[target]))
             print(f"{template} in {target}, {name}: {text(found[name][-1])}", flush=True)

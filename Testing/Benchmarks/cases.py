@@ -39,7 +39,11 @@ Place = Callable[[Case, Case], np.ndarray]  # template and target to LPS mm, (N,
 
 def by(matcher: Matcher) -> Place:
     """Landmarks as a matcher places them."""
-    return lambda template, target: matcher.match(template.volume, template.landmarks, target.volume).positions
+
+    def place(template: Case, target: Case) -> np.ndarray:
+        return matcher.match(template.volume, template.landmarks, target.volume).landmarks.positions
+
+    return place
 
 
 def person(name: str) -> int:

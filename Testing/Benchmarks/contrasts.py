@@ -33,8 +33,8 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.geometry.keypoints import evenly, strong_keypoints
-from deepfeatures.matching.settings import GUIDED
+from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
+from deepfeatures.matching.settings import BEST_GUIDED
 
 WARP_MM, WAVE_MM = 3.0, 16.0  # of the smooth deformation: standard deviation, and that of the Gaussian that smooths it
 TURN_DEG, STRETCH, SHIFT_MM = 15.0, 0.1, 10.0
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--networks",
         nargs="+",
-        default=["/".join(GUIDED[:2])],
+        default=["/".join(BEST_GUIDED[:2])],
         metavar="NETWORK/LAYER",
         help="for stored: which features",
     )
@@ -66,6 +66,12 @@ def main() -> None:
     }[arguments.set]()
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def guided(network: str) -> Matcher:
+    """The default search with the features of NETWORK/LAYER."""
+    name, layer = network.split("/")
+    return Matcher(network=name, layer=layer, patch_size=BEST_GUIDED[2], search="guided")
 
 
 def heads() -> dict[str, Case]:
@@ -93,7 +99,7 @@ def mni152(draws: int, warp_mm: float, wave_mm: float, alone: bool) -> dict[str,
                 placed = matcher.match_together(volume, points, [case.volume for case in cases])
             seconds = (time.perf_counter() - started) / draws
             name = f"{template} -> {target}"
-            found[name] = [errors(one.positions, case) for one, case in zip(placed, cases, strict=True)]
+            found[name] = [errors(one.landmarks.positions, case) for one, case in zip(placed, cases, strict=True)]
             print(f"{name}: {text(np.concatenate(found[name]))}, {seconds:.1f} s a target", flush=True)
     means = {name: float(np.nanmean(values)) for name, values in found.items()}
     for name in ("T1 -> T2", "T2 -> T1"):
@@ -107,10 +113,10 @@ def stored(networks: list[str]) -> dict[str, float]:
     offsets = {}
     for network in networks:
         for template, target in (("T1", "T2"), ("T2", "T1")):
-            matcher = Matcher(*network.split("/"), GUIDED[2], search="guided")
+            matcher = guided(network)
             placed = matcher.match(cases[template].volume, cases[template].landmarks, cases[target].volume)
             name = f"{network} {template} -> {target}"
-            offsets[name] = placed.positions - cases[target].landmarks.positions
+            offsets[name] = placed.landmarks.positions - cases[target].landmarks.positions
             print(f"{name}: {text(np.linalg.norm(offsets[name], axis=1))}", flush=True)
     found = ~np.isnan(sum(offsets.values())).any(1)
     figures = {name: float(np.nanmean(np.linalg.norm(values, axis=1))) for name, values in offsets.items()}
@@ -126,13 +132,13 @@ def series(paths: list[Path], draws: int) -> dict[str, float]:
     template, target = (read_volume(path) for path in paths)
     points = shown(edges(template, EDGES), target)
     truth, matcher, found = Case(target, points), Matcher(), {}
-    found["as stored"] = errors(matcher.match(template, points, target).positions, truth)
+    found["as stored"] = errors(matcher.match(template, points, target).landmarks.positions, truth)
     turned = []
     for draw in range(draws):
         random = np.random.default_rng(draw)
         turn, shift = rotation(random, 180.0), random.uniform(-100, 100, 3)
         moved = replace(target, direction=turn @ target.direction, origin=turn @ target.origin + shift)
-        placed = matcher.match(template, points, moved).positions
+        placed = matcher.match(template, points, moved).landmarks.positions
         turned.append(np.linalg.norm(placed - (points.positions @ turn.T + shift), axis=1))
     found["turned"] = np.concatenate(turned)
     print(f"slice thickness {max(target.spacing):.1f} mm")
@@ -183,7 +189,7 @@ def invert(function: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> 
 
 def edges(volume: Volume, count: int) -> LandmarkSet:
     """The strongest edges of a volume, spread over it."""
-    found = evenly(strong_keypoints(volume.voxels / volume.voxels.max()), count).numpy().astype(float)
+    found = subsample(detect_keypoints(volume.voxels / volume.voxels.max()), count).numpy().astype(float)
     return LandmarkSet(tuple(Landmark(f"edge-{k}", tuple(p)) for k, p in enumerate(volume.to_world(found))))
 
 

@@ -32,10 +32,10 @@ def main() -> None:
     outside, missing, found, whole = [], [], [], []
     for path in paths[: arguments.first]:
         target = read_case(path)
-        full = errors(matcher.match(template.volume, template.landmarks, target.volume).positions, target)
+        full = errors(matcher.match(template.volume, template.landmarks, target.volume).landmarks.positions, target)
         for _ in range(arguments.cuts):
             case, cut = cropped(target, random)
-            placed = matcher.match(template.volume, template.landmarks, case.volume).positions
+            placed = matcher.match(template.volume, template.landmarks, case.volume).landmarks.positions
             outside.append(~case.volume.contains(case.landmarks.positions))
             missing.append(np.isnan(placed[:, 0]))
             found.append(errors(placed, case))

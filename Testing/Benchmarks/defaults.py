@@ -37,7 +37,7 @@ def main() -> None:
     folder, random = data_folder() / arguments.set, np.random.default_rng(0)
     template = read_case(folder / f"{arguments.template}.nii.gz")
     network, layer = (arguments.network or "/").split("/")
-    matcher = Matcher(network or None, layer or None, search=arguments.search)
+    matcher = Matcher(network=network or None, layer=layer or None, search=arguments.search)
     paths = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{arguments.template}.nii.gz"]
     targets = [read_case(path) for path in paths]
     initial = [errors(aligned_centres(template, target), target) for target in targets]
@@ -49,8 +49,10 @@ def main() -> None:
     else:
         placed = matcher.match_together(template.volume, template.landmarks, [target.volume for target in targets])
     seconds = (time.perf_counter() - started) / len(targets)
-    found = [errors(one.positions, target) for one, target in zip(placed, targets, strict=True)]
-    offsets = [one.positions - target.landmarks.positions for one, target in zip(placed, targets, strict=True)]
+    found = [errors(one.landmarks.positions, target) for one, target in zip(placed, targets, strict=True)]
+    offsets = [
+        one.landmarks.positions - target.landmarks.positions for one, target in zip(placed, targets, strict=True)
+    ]
     distances = np.array(found)
     missing, known = int(np.isnan(distances).sum()), distances[~np.isnan(distances)]
     print(

@@ -19,7 +19,7 @@ from cases import Case, errors
 from contrasts import heads, text
 
 from deepfeatures.data.landmarks import LandmarkSet
-from deepfeatures.evaluation.baselines import PEERS
+from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
@@ -30,7 +30,7 @@ FAR_MM = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="VOLUME POINTS")
-    parser.add_argument("--rival", choices=sorted(PEERS))
+    parser.add_argument("--rival", choices=sorted(BASELINES))
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     pairs = zip(arguments.files[::2], arguments.files[1::2], strict=True)
@@ -41,10 +41,10 @@ def main() -> None:
         for target in targets:
             if [a.name for a in template.landmarks] != [b.name for b in target.landmarks]:
                 parser.error(f"The points of {target.name} have other names than those of MNI152.")
-            placed = matcher.match(template.volume, template.landmarks, target.volume)
+            placed = matcher.match(template.volume, template.landmarks, target.volume).landmarks
             found = {f"{contrast} in {target.name}": placed.positions}
             if arguments.rival:
-                rival = PEERS[arguments.rival](template.volume, template.landmarks, target.volume)
+                rival = BASELINES[arguments.rival].place(template.volume, template.landmarks, target.volume)
                 found[f"{contrast} in {target.name}, {arguments.rival}"] = rival
             for name, positions in found.items():
                 figures[name] = float(np.nanmean(errors(positions, target)))

@@ -26,7 +26,7 @@ import numpy as np
 from cases import Case, Place, by, data_folder, read_case, read_folder, tried
 
 from deepfeatures.data.landmarks import LandmarkSet
-from deepfeatures.evaluation.baselines import PEERS
+from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.matching import Matcher
 
 TEMPLATE, CENTRE = "1000", "L hippocampus centre"
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--first", type=int, default=3, help="so many targets")
-    parser.add_argument("--rival", choices=PEERS)
+    parser.add_argument("--rival", choices=BASELINES)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     template, rows = read_case(data_folder() / "brain" / f"{TEMPLATE}.nii.gz"), []
@@ -126,7 +126,7 @@ def _shared(case: Case, other: Case) -> Case:
 
 
 def _by_rival(name: str) -> Place:
-    return lambda template, target: PEERS[name](template.volume, template.landmarks, target.volume)
+    return lambda template, target: BASELINES[name].place(template.volume, template.landmarks, target.volume)
 
 
 def _measured(place: Place, template: Case, targets: list[Case], unit: float) -> dict[str, float]:

@@ -32,9 +32,9 @@ from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import device_name, memory_to_use, peak_bytes
 from deepfeatures.matching.greedy.candidates import everywhere, in_ball
 from deepfeatures.matching.greedy.descriptors import dense_templates, patch_templates
-from deepfeatures.matching.greedy.scoring import dense_scores, nearest, patch_scores
+from deepfeatures.matching.greedy.scoring import best_candidates, dense_scores, patch_scores
 from deepfeatures.matching.preprocessing import on_common_grid
-from deepfeatures.matching.timing import Clock
+from deepfeatures.matching.timing import Timer
 from deepfeatures.networks import catalog
 
 NETWORK = "vgg19-3d-random"
@@ -111,7 +111,7 @@ def dense_and_patch(template: Case, target: Case, setting: dict) -> dict:
     matcher = Matcher(**setting)
     matcher.match(template.volume, template.landmarks, target.volume)  # plans and template features, once a session
     seconds, placed = _timed(matcher.match, template.volume, template.landmarks, target.volume)
-    report = matcher.last_report
+    report = placed.report()
     few = np.random.default_rng(0).choice(target.volume.voxels.numel(), PATCHES, replace=False)
     mask = torch.zeros_like(target.volume.voxels).flatten()
     mask[few.tolist()] = 1
@@ -131,8 +131,8 @@ def dense_and_patch(template: Case, target: Case, setting: dict) -> dict:
         "patches_s": some_seconds,
         "patch_s": patch_s,
         "ratio": patch_s / seconds,
-        "error_mm": float(errors(placed.positions, target).mean()),
-        "positions": placed.positions.tolist(),
+        "error_mm": float(errors(placed.landmarks.positions, target).mean()),
+        "positions": placed.landmarks.positions.tolist(),
         "peak_bytes": report["peak_bytes"],
     }
 
@@ -181,8 +181,8 @@ def devices_agree(template: Case, target: Case, settings: dict) -> dict:
         matcher = Matcher(**{**settings, "device": device, "precision": "float32"})
         matcher.match(template.volume, template.landmarks, target.volume)
         seconds[device], found[device] = _timed(matcher.match, template.volume, template.landmarks, target.volume)
-    apart_mm = np.linalg.norm(found["cpu"].positions - found["cuda"].positions, axis=1)
-    distances = [[landmark.feature_distance for landmark in found[device]] for device in ("cpu", "cuda")]
+    apart_mm = np.linalg.norm(found["cpu"].landmarks.positions - found["cuda"].landmarks.positions, axis=1)
+    distances = [[landmark.feature_distance for landmark in found[device].landmarks] for device in ("cpu", "cuda")]
     return {
         "device": device_name(torch.device("cuda")),
         "seconds": seconds,
@@ -208,7 +208,7 @@ def accuracy(template: Case, targets: list[Case], settings: dict) -> dict:
         "patch": patch_templates(features, grid.voxels.to(device), at),
     }
     found: dict[str, list] = {"start": [], "dense": [], "patch": []}
-    common = {"clock": Clock(device), "progress": lambda _: None}
+    common = {"timer": Timer(device), "progress": lambda _: None}
     for target in targets:
         grid = on_common_grid(target.volume, spacing)
         at_start = scaled_boxes(template, target)
@@ -228,7 +228,7 @@ def accuracy(template: Case, targets: list[Case], settings: dict) -> dict:
             "patch": patch_scores(features, grid.voxels.to(device), sought["patch"], candidates, **common),
         }
         for mode, parts in scores.items():
-            voxels = np.array([best.voxel[::-1] for best in nearest(parts, sought[mode], starts)])
+            voxels = np.array([best.voxel[::-1] for best in best_candidates(parts, sought[mode], starts)])
             found[mode].append(errors(grid.to_world(voxels + offsets), target))
     mean = {mode: float(np.mean(values)) for mode, values in found.items()}
     return {

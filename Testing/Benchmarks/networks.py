@@ -1,4 +1,4 @@
-"""Features side by side: each network settles the landmarks of a guided search on every set of development data.
+"""Features side by side: each network matches the landmarks of a guided search on every set of development data.
 
     python Testing/Benchmarks/networks.py [--networks mind/ssc_r1_d2 cifl/fine_ssc] [--hippocampi 33] [--brains 3]
                                           [--draws 2] [--output networks.json]
@@ -21,11 +21,9 @@ from pathlib import Path
 
 import numpy as np
 from cases import Case, data_folder, errors, read_case
-from contrasts import EDGES, TUMOUR, deform, edges, heads
+from contrasts import EDGES, TUMOUR, deform, edges, guided, heads
 
 from deepfeatures.io.volume_files import read_volume
-from deepfeatures.matching import Matcher
-from deepfeatures.matching.settings import GUIDED
 
 NETWORKS = ("mind/ssc_r1_d2", "cifl/fine_ssc", "cifl/fine")
 TEMPLATES = {"hippocampus": "hippocampus_001", "brain": "1000"}
@@ -42,13 +40,13 @@ def main() -> None:
     wanted = {"hippocampus": arguments.hippocampi, "brain": arguments.brains}
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for name in arguments.networks:
-        matcher = Matcher(*name.split("/"), GUIDED[2], search="guided")
+        matcher = guided(name)
         found: dict[str, list[tuple[np.ndarray, float]]] = {}
         for label, template, target in pairs(wanted, arguments.draws):
             started = time.perf_counter()
             placed = matcher.match(template.volume, template.landmarks, target.volume)
             seconds = time.perf_counter() - started
-            found.setdefault(label, []).append((errors(placed.positions, target), seconds))
+            found.setdefault(label, []).append((errors(placed.landmarks.positions, target), seconds))
         figures[name] = {label: summary(rows) for label, rows in found.items()}
         for label, values in figures[name].items():
             numbers = ", ".join(f"{key} {value:.3g}" for key, value in values.items())

@@ -18,9 +18,10 @@ from cases import data_folder
 from deepfeatures.cli.progress import progress_bar
 from deepfeatures.evaluation import study
 from deepfeatures.evaluation.cases import find_cases
-from deepfeatures.evaluation.configurations import METHODS, Cell
+from deepfeatures.evaluation.configurations import METHODS, Configuration
 from deepfeatures.evaluation.report import write_results
-from deepfeatures.evaluation.tables import cell_table, error_table
+from deepfeatures.evaluation.results import Study
+from deepfeatures.evaluation.tables import configuration_table, error_table
 
 TEMPLATES = {"hippocampus": "hippocampus_001", "brain": "1000"}
 COLUMNS = ["mean_mm", "median_mm", "p95_mm", "missing", "seconds"]
@@ -48,12 +49,12 @@ def compare(name: str, count: int, methods: list[str], out: Path) -> pd.DataFram
     """A row a method, for the first `count` targets of a set."""
     cases = {case.name: case for case in find_cases(data_folder() / name)}
     template = cases.pop(TEMPLATES[name])
-    job = study.Study(tuple(map(Cell, methods)), (template,), tuple(cases.values())[:count], out / name)
+    job = Study(tuple(map(Configuration, methods)), (template,), tuple(cases.values())[:count], out / name)
     study.prepare(job)
     with progress_bar(name) as progress:
         study.run(job, progress=progress)
     write_results(job)
-    return cell_table(job, error_table(job)).set_index("method")[COLUMNS]
+    return configuration_table(job, error_table(job)).set_index("method")[COLUMNS]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python Testing/Benchmarks/strangers.py brain 1000 chest_ct.nii.gz abdomen_mr.nii.gz another_head.nrrd …
 
-For each volume: how the pose was found and how alike the volumes look through it; the agreement, the share of points
-that were matched back to where they came from; how many landmarks were given, and the mean chance stated for these to
-be within 3 mm; and the seconds it took. Of another organ none should be given.
+For each volume: how the pose was found and how similar the volumes are through it; the consistent share, that of the
+points that were matched back to where they came from; how many landmarks were given, and the mean probability stated
+for these to be within 3 mm; and the seconds it took. Of another organ none should be given.
 """
 
 from __future__ import annotations
@@ -29,17 +29,14 @@ def main() -> None:
     template, matcher = read_case(data_folder() / arguments.set / f"{arguments.template}.nii.gz"), Matcher()
     for path in arguments.volumes:
         target, started = read_volume(path), time.perf_counter()
-        placed = matcher.match(template.volume, template.landmarks, target)
+        result = matcher.match(template.volume, template.landmarks, target)
         seconds = time.perf_counter() - started
-        report, chances = (
-            matcher.last_report,
-            [landmark.probability_within_3mm for landmark in placed if landmark.is_defined],
-        )
-        stated = f", chances {np.mean(chances):.0%}" if chances else ""
-        agreement = "of too few points" if report["agreement"] is None else f"{report['agreement']:.2f}"
+        chances = [landmark.probability_within_3mm for landmark in result.landmarks if landmark.is_defined]
+        stated = f", probabilities {np.mean(chances):.0%}" if chances else ""
+        share = "of too few points" if result.consistent_share is None else f"{result.consistent_share:.2f}"
         print(
-            f"{path.name}: {report['pose']['way']}, likeness {report['pose']['likeness']:.2f}, agreement"
-            f" {agreement}, {len(chances)} of {len(placed)} given{stated}, {seconds:.1f} s",
+            f"{path.name}: {result.pose.initialization}, similarity {result.pose.similarity:.2f}, consistent share"
+            f" {share}, {len(chances)} of {len(result.landmarks)} given{stated}, {seconds:.1f} s",
             flush=True,
         )
 

@@ -31,7 +31,7 @@ from deepfeatures.matching.devices import choose_device, choose_precision
 from deepfeatures.matching.greedy.candidates import everywhere, in_ball
 from deepfeatures.matching.greedy.descriptors import dense_templates
 from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.greedy.scoring import Scores, nearest
+from deepfeatures.matching.greedy.scoring import CandidateScores, best_candidates
 from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.networks import catalog
 
@@ -123,8 +123,8 @@ def sweep(template: Case, targets: Sequence[Case], network: str, layer: str, arg
                 for landmark, start in enumerate(starts):
                     part = in_ball(shape, start, radius / spacing) if radius else everywhere(shape)
                     window_of = tuple(slice(a, b) for a, b in part.box)
-                    scores.append(Scores(landmark, part.voxels, distances[landmark][window_of][part.allowed]))
-                found = np.array([best.voxel[::-1] for best in nearest(scores, maps, starts)])
+                    scores.append(CandidateScores(landmark, part.voxels, distances[landmark][window_of][part.allowed]))
+                found = np.array([best.voxel[::-1] for best in best_candidates(scores, maps, starts)])
                 apart = errors(grid.to_world(found + offsets), target)
                 setting = (network, layer, features.patch_size, radius, precision, target.name)
                 result = (";".join(f"{error:.3f}" for error in apart), f"{encode_s:.3f}", f"{match_s:.3f}")

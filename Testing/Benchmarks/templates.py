@@ -32,7 +32,7 @@ def main() -> None:
     for path in paths[:: arguments.every]:
         target = read_case(path)
         proposals = [
-            matcher.match(template.volume, template.landmarks, target.volume)
+            matcher.match(template.volume, template.landmarks, target.volume).landmarks
             for template, matcher in zip(templates, matchers, strict=True)
         ]
         for count in counts:

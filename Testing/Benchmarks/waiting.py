@@ -19,8 +19,9 @@ from cases import data_folder, read_case
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import WorkerClient
-from deepfeatures.service.protocol import PlaceSettings, VolumeArray
+from deepfeatures.service.protocol import VolumeArray
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     def ask(landmarks: LandmarkSet) -> tuple[float, float]:
         """Seconds until the answer, and those of the matcher."""
         started = time.perf_counter()
-        event = client.wait(client.match(volumes[0], landmarks, volumes[1], PlaceSettings()))
+        event = client.wait(client.match(volumes[0], landmarks, volumes[1], MatchSettings()))
         seconds = time.perf_counter() - started
         if event.kind != "result":
             raise SystemExit(event.text)

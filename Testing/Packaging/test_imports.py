@@ -46,6 +46,7 @@ ROOMS = {
     "networks": set(),
     "data": set(),
     "__init__": set(),
+    "_version": set(),
     "deprecation": set(),
     "errors": set(),
     "threads": set(),
@@ -72,7 +73,7 @@ MATCHING_ROOMS = {
     "timing": set(),
     "__init__": set(),
 }
-FOR_ALL = {"errors", "deprecation", "threads", "__init__"}
+FOR_ALL = {"errors", "deprecation", "threads", "__init__", "_version"}
 CORE = ("networks", "features", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.

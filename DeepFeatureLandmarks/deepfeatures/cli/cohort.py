@@ -1,4 +1,4 @@
-"""`deepfeatures cohort`: the landmarks of one template in thousands of scans."""
+"""`deepfeatures cohort`: the landmarks of one template in thousands of targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.options import with_match_settings
 from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
     from dask.distributed import Client, Worker
@@ -22,11 +25,18 @@ CONNECT_S = 30
 NAMES_SHOWN = 5
 
 
+@with_match_settings
 def cohort(
-    scans: Annotated[list[Path], typer.Argument(metavar="SCANS", help="Folders of volumes, flat or BIDS, or volumes.")],
+    context: typer.Context,
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="TARGETS", help="Folders of volumes, flat or BIDS, or volumes.")
+    ],
     template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
     landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
-    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a scan and summary.csv.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target and summary.csv.")
+    ],
+    settings: MatchSettings,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
     ] = None,
@@ -34,45 +44,48 @@ def cohort(
         str | None,
         typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
     ] = None,
-    alone: Annotated[
+    independent: Annotated[
         bool,
-        typer.Option("--alone", help="Place each scan without regard to the others. Else they help one another."),
+        typer.Option(
+            "--independent", help="Place each target without regard to the others. Else they help one another."
+        ),
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")] = "auto",
 ) -> int:
-    """Place the landmarks of one template in thousands of scans.
+    """Place the landmarks of one template in thousands of targets.
 
-    Run it again after whatever went wrong: scans that have a result are left alone. Exit code 3 says that some
-    landmarks are missing, 2 that scans failed; summary.csv names them.
+    Run it again after whatever went wrong: targets that have a result are left as they are. Exit code 3 says that some
+    landmarks are missing, 2 that targets failed; summary.csv names them.
     """
-    _require_extra()
+    require_extra("cohort", "cluster", "distributed", "pandas")
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.pipelines import cohort as cohorts
 
     if scheduler is None:  # refuse at once what every worker would refuse
-        workers = workers or _default_workers(choose_device(device).type)
-    given = template.resolve(), landmarks.resolve(), _all_scans(scans), output_dir.resolve()
-    job = cohorts.Cohort(*given, device, alone)
-    cohorts.prepare(job)
+        workers = workers or _default_workers(choose_device(settings.device).type)
+    given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
+    job = cohorts.Cohort(*given, settings, independent)
+    cohorts.prepare(job, context.obj)
+    if others := cohorts.results_of_other_versions(job):
+        _note_versions(others)
     with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
         summary = cohorts.run(job, client, progress)
     return _conclude(summary, output_dir / cohorts.SUMMARY)
 
 
-def _all_scans(given: list[Path]) -> dict[str, Path]:
-    scans: dict[str, Path] = {}
+def _all_targets(given: list[Path]) -> dict[str, Path]:
+    targets: dict[str, Path] = {}
     for path in given:
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
-        for name, file in _scans_of(path).items():
+        for name, file in _targets_of(path).items():
             file = file.resolve()
-            if scans.setdefault(name, file) != file:
-                raise InputError(f"{scans[name]} and {file} bear the same name; give them in two runs")
-    return scans
+            if targets.setdefault(name, file) != file:
+                raise InputError(f"{targets[name]} and {file} bear the same name; give them in two runs")
+    return targets
 
 
-def _scans_of(path: Path) -> dict[str, Path]:
+def _targets_of(path: Path) -> dict[str, Path]:
     from deepfeatures.io.bids import find_volumes
     from deepfeatures.io.image_names import image_stem
     from deepfeatures.io.ome_zarr import is_zarr
@@ -115,25 +128,29 @@ def dask_setup(worker: Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _note_versions(others: dict[str, int]) -> None:
+    counts = ", ".join(f"{count} of {version}" for version, count in others.items())
+    typer.echo(
+        f"note: the folder has results of other versions of deepfeatures ({counts}); they stay, and summary.csv names"
+        " the version of each; delete those that are to be placed anew",
+        err=True,
+    )
+
+
 def _conclude(summary, path: Path) -> int:
     counts = ", ".join(f"{count} {status}" for status, count in summary.status.value_counts().items())
-    retried = summary[summary.attempts > 1].scan.tolist()
+    retried = summary[summary.attempts > 1].target.tolist()
     typer.echo(f"{path}: {counts}; {len(retried)} took more than one attempt{_named(retried)}")
     failed = summary[summary.status == "failed"]
     if len(failed):
-        typer.echo(f"error: {failed.scan.iloc[0]}: {failed.failure.iloc[0]}{_named(failed.scan.tolist())}", err=True)
+        typer.echo(
+            f"error: {failed.target.iloc[0]}: {failed.failure.iloc[0]}{_named(failed.target.tolist())}", err=True
+        )
         return FAILED
     return SOME_MISSING if summary.missing.ne("").any() else 0
 
 
-def _named(scans: list[str]) -> str:
-    if not scans:
+def _named(targets: list[str]) -> str:
+    if not targets:
         return ""
-    return f" ({', '.join(scans[:NAMES_SHOWN])}{', …' if len(scans) > NAMES_SHOWN else ''})"
-
-
-def _require_extra() -> None:
-    from importlib.util import find_spec
-
-    if any(find_spec(package) is None for package in ("distributed", "pandas")):
-        raise InputError("cohort needs dask.distributed and pandas; install them with pip install '.[cluster]'")
+    return f" ({', '.join(targets[:NAMES_SHOWN])}{', …' if len(targets) > NAMES_SHOWN else ''})"

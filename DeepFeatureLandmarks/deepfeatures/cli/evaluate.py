@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, distribution
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfeatures.cli.extras import require_extra
 from deepfeatures.errors import InputError
 
-PACKAGES = {
-    "ants-affine": "antspyx",
-    "ants-syn": "antspyx",
-    "elastix": "itk-elastix",  # a part of the module itk, which may be there without it
-    "convexadam": "convexAdam",
-}
+if TYPE_CHECKING:
+    from deepfeatures.evaluation.configurations import Configuration
+    from deepfeatures.evaluation.results import Study
+
 EACH = "each"  # case in turn is the template
-NEEDED = ("pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
 
 
 class Preset(str, Enum):
@@ -27,6 +25,7 @@ class Preset(str, Enum):
 
 
 def evaluate(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -38,7 +37,9 @@ def evaluate(
     template: Annotated[
         str | None, typer.Option("--template", help="Name of the case to place from, by default the first; or each.")
     ] = None,
-    preset: Annotated[Preset | None, typer.Option("--preset", help="paper: its 90 cells, densely searched.")] = None,
+    preset: Annotated[
+        Preset | None, typer.Option("--preset", help="paper: its 90 configurations, densely searched.")
+    ] = None,
     network: Annotated[list[str] | None, typer.Option("--network", help="One or more networks of the grid.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", help="Their layers; by default each network's own.")
@@ -47,8 +48,9 @@ def evaluate(
         list[int] | None, typer.Option("--patch-size", min=4, help="Patch sizes of the grid; by default 12 to 32 by 4.")
     ] = None,
     search: Annotated[list[str] | None, typer.Option("--search", help="dense (the default), patch, guided.")] = None,
-    pose: Annotated[
-        list[str] | None, typer.Option("--pose", help="How guided searches start: auto, centres, world, any.")
+    initialization: Annotated[
+        list[str] | None,
+        typer.Option("--initialization", help="How guided searches start: auto, centres, world, any."),
     ] = None,
     intensity: Annotated[
         list[str] | None, typer.Option("--intensity", help="Policies of the grid: auto, percentile, zscore and so on.")
@@ -71,16 +73,19 @@ def evaluate(
 
     A run that was stopped goes on where it was. Writes tidy CSV tables and report.html.
     """
-    absent = [package for package in NEEDED if find_spec(package) is None]
-    if absent:
-        raise InputError(f"evaluate needs {', '.join(absent)}; install them with pip install '.[evaluation]'")
-    from deepfeatures.cli.progress import progress_bar
-    from deepfeatures.evaluation import study
+    require_extra("evaluate", "evaluation", "pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
     from deepfeatures.evaluation.cases import find_cases
-    from deepfeatures.evaluation.report import write_results
+    from deepfeatures.evaluation.results import Study
 
-    axes = (network or [], layer or [], patch_size or [], search or ["dense"], pose or ["auto"], intensity or ["auto"])
-    chosen = _cells(preset, axes, method or [])
+    axes = {
+        "network": network or [],
+        "layer": layer or [],
+        "patch_size": patch_size or [],
+        "search": search or ["dense"],
+        "initialization": initialization or ["auto"],
+        "intensity": intensity or ["auto"],
+    }
+    chosen = _configurations(preset, axes, method or [])
     cases = {case.name: case for case in find_cases(folder)}
     template = template or next(iter(cases))
     if template != EACH and template not in cases:
@@ -89,37 +94,42 @@ def evaluate(
         )
     templates = cases if template == EACH else [template]
     others = [case for name, case in cases.items() if template == EACH or name != template][:targets]
-    job = study.Study(
-        tuple(chosen), tuple(cases[name] for name in templates), tuple(others), output_dir, search_radius, device
-    )
-    study.prepare(job)
+    given = tuple(chosen), tuple(cases[name] for name in templates), tuple(others), output_dir
+    _run(Study(*given, search_radius, device), workers, context.obj)
+
+
+def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
+    from deepfeatures.cli.progress import progress_bar
+    from deepfeatures.evaluation import study
+    from deepfeatures.evaluation.report import write_results
+
+    if outdated := study.prepare(job, arguments):
+        typer.echo(
+            f"note: {outdated} results in {job.output_dir} are of other scans, landmarks or settings, or of another"
+            " version of deepfeatures; they are computed anew",
+            err=True,
+        )
     with progress_bar("evaluate") as progress:
         study.run(job, workers, progress)
     typer.echo(write_results(job))
 
 
-def _cells(preset: Preset | None, axes: tuple, methods: list[str]):
+def _configurations(preset: Preset | None, axes: dict[str, list], methods: list[str]) -> list[Configuration]:
     from deepfeatures.evaluation import configurations
-    from deepfeatures.matching.settings import INITIALIZATIONS, INTENSITIES, SEARCHES
+    from deepfeatures.evaluation.baselines import BASELINES
+    from deepfeatures.matching.settings import setting
 
-    networks, layers, sizes, searches, poses, intensities = axes
-    known = {
-        "search": (searches, SEARCHES),
-        "pose": (poses, INITIALIZATIONS),
-        "intensity": (intensities, INTENSITIES),
-        "method": (methods, configurations.METHODS),
-    }
-    for kind, (given, allowed) in known.items():
-        for one in given:
-            if one not in allowed:
-                raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(allowed)}")
+    allowed = {name: setting(name)["choices"] for name in ("search", "initialization", "intensity")}
+    for kind, choices in {**allowed, "method": configurations.METHODS}.items():
+        for one in {**axes, "method": methods}[kind]:
+            if one not in choices:
+                raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(choices)}")
     for one in methods:
-        package = PACKAGES.get(one)
-        if package and not is_installed(package):
-            raise InputError(f"{one} needs {package}; install it with pip install '.[evaluation]'")
+        if one in BASELINES and not is_installed(BASELINES[one].package):
+            raise InputError(f"{one} needs {BASELINES[one].package}; install it with pip install '.[evaluation]'")
     chosen = configurations.paper() if preset else []
-    chosen += configurations.grid(networks, layers, sizes or configurations.PATCH_SIZES, searches, poses, intensities)
-    chosen += [configurations.Cell(one) for one in methods]
+    chosen += configurations.grid(*{**axes, "patch_size": axes["patch_size"] or configurations.PATCH_SIZES}.values())
+    chosen += [configurations.Configuration(one) for one in methods]
     if not chosen:
         raise InputError("nothing to compare; give --preset paper, --network or --method")
     return list(dict.fromkeys(chosen))

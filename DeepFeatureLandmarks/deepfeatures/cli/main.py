@@ -20,6 +20,7 @@ from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
+from deepfeatures.cli.renamed_options import with_current_names
 from deepfeatures.cli.terminal import INTERRUPTED, harden_streams, refuse, say
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.threads import share_cores
@@ -90,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     share_cores()
     harden_streams()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments, warnings = with_current_names(sys.argv[1:] if arguments is None else arguments)
+    for warning in warnings:
+        say(f"warning: {warning}")
     try:
         code = app(arguments, prog_name="deepfeatures", standalone_mode=False, obj=arguments)
     except ArgumentError as error:
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return refuse(out_of_memory("this command"))
+        return refuse(out_of_memory("this"))
     except OSError as error:
         if error.errno is None:
             raise

@@ -11,11 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfeatures.cli.terminal import say
 from deepfeatures.features import SMALLEST_PATCH
 from deepfeatures.matching.settings import MatchSettings, setting
 
-RENAMED = {"pose": "initialization", "alone": "independent"}  # options since 0.1; the old work for one version
 TYPES = {"patch_size": int, "search_radius_mm": float, "seed": int}
 LIMITS = {"patch_size": {"min": SMALLEST_PATCH}, "seed": {"min": 0}}
 NAMES = tuple(one.name for one in fields(MatchSettings))
@@ -31,10 +29,6 @@ def with_match_settings(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
-        old = given.pop("pose")
-        if old is not None:
-            warn_of_old("pose")
-            given["initialization"] = old
         values = {name: _plain(given.pop(name)) for name in NAMES}
         defaults = MatchSettings()
         chosen = {name: getattr(defaults, name) if value is None else value for name, value in values.items()}
@@ -43,16 +37,9 @@ def with_match_settings(command: Callable) -> Callable:
     own = inspect.signature(command, eval_str=True)
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "settings"]
     options = [_parameter(name) for name in NAMES]
-    hidden = Annotated[_choices("initialization") | None, typer.Option("--pose", hidden=True)]
-    options.append(inspect.Parameter("pose", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hidden))
     run.__signature__ = own.replace(parameters=_in_order([*kept, *options]))
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in run.__signature__.parameters.values()}
     return run
-
-
-def warn_of_old(name: str) -> None:
-    """Says what an old option is called today."""
-    say(f"warning: --{name} is now --{RENAMED[name]}; the old name works for one more version")
 
 
 def several(name: str, help_text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfeatures.cli.options import warn_of_old, with_match_settings
+from deepfeatures.cli.options import with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
@@ -46,7 +46,6 @@ def place(
             help="Place each target without regard to the others. Else three targets or more help one another.",
         ),
     ] = False,
-    alone: Annotated[bool, typer.Option("--alone", hidden=True)] = False,
     report: Annotated[
         Path | None,
         typer.Option("--report", help="JSON file for settings, versions, times and distances."),
@@ -58,8 +57,6 @@ def place(
     OUTPUT_DIR/TARGET.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
     found; they are named, and have no position in the output.
     """
-    if alone:
-        warn_of_old("alone")
     if len(template) != len(landmarks):
         raise InputError(f"there are {len(template)} --template and {len(landmarks)} --landmarks; give one for each")
     from deepfeatures.pipelines.place import Job
@@ -70,7 +67,7 @@ def place(
     others = tuple(zip(template[1:], landmarks[1:], strict=True))
     job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
     outcomes: dict[Path, Outcome] = {}
-    for outcome in _outcomes(job, settings, independent or alone):
+    for outcome in _outcomes(job, settings, independent):
         known = outcomes.get(outcome.target)
         outcomes[outcome.target] = outcome
         if known is None or known.note != outcome.note:

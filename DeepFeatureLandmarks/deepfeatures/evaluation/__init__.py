@@ -1,1 +1,1 @@
-"""The paper's study as a tool: networks × layers × patch sizes × searches on any folder of cases, beside peers."""
+"""The paper's study as a tool: networks × layers × patch sizes × searches on any folder of cases, beside baselines."""

@@ -1,6 +1,6 @@
-"""What a user would pick instead: registration of the volumes, which carries the landmarks along.
+"""Baselines: registration of the volumes by other packages, whose transform carries the landmarks along.
 
-All run with the settings that their makers give as defaults; what they must be given is said beside it.
+All run with the defaults of their makers; what else they must be given is said beside it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -132,8 +133,21 @@ def _itk_image(volume: Volume):
     return image
 
 
-PEERS: dict[str, Callable[[Volume, LandmarkSet, Volume], np.ndarray]] = {
-    **{method: partial(ants_positions, method) for method in TRANSFORMS},
-    "elastix": elastix_positions,
-    "convexadam": convexadam_positions,
+@dataclass(frozen=True)
+class Baseline:
+    """A method of another package.
+
+    Args:
+        package: Its name for pip.
+        place: Takes template, landmarks and target; returns LPS mm, shape `(L, 3)`.
+    """
+
+    package: str
+    place: Callable[[Volume, LandmarkSet, Volume], np.ndarray]
+
+
+BASELINES = {
+    **{method: Baseline("antspyx", partial(ants_positions, method)) for method in TRANSFORMS},
+    "elastix": Baseline("itk-elastix", elastix_positions),  # in the module itk, which may be there without it
+    "convexadam": Baseline("convexAdam", convexadam_positions),
 }

@@ -1,57 +1,51 @@
-"""What is compared: cells of the grid network × layer × patch size × search, and whole methods."""
+"""What is compared: configurations of the grid network × layer × patch size × search, and whole methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
+from deepfeatures.evaluation.baselines import BASELINES
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import exists
 
 PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
 DEPTHS = {"VGG": ("conv2_2", "conv4_2", "conv5_4"), "ResNet": ("6", "140", "1290")}
-METHODS = ("default", "ants-affine", "ants-syn", "elastix", "convexadam")
+METHODS = ("default", *BASELINES)
+AXES = ("network", "layer", "patch_size", "search")  # of the grid
 
 
 @dataclass(frozen=True)
-class Cell:
+class Configuration:
     """One way to place landmarks.
 
     Args:
-        method: `"grid"`, or a name of `METHODS`; the rest says nothing then.
-        network: A name of the catalog.
-        layer: One of its layers, by its own name.
-        patch_size: Voxels.
-        search: As of `MatchSettings`.
-        pose: How a guided search starts, as of `Matcher`; the others know no pose.
-        intensity: A policy of `deepfeatures.data.intensity`; a patch search has none.
+        method: `"grid"`, or a name of `METHODS`.
+        settings: How a method of the grid searches; the others take the defaults. The search radius and the device are
+            those of the study.
     """
 
     method: str = "grid"
-    network: str = ""
-    layer: str = ""
-    patch_size: int = 0
-    search: str = ""
-    pose: str = "auto"
-    intensity: str = "auto"
+    settings: MatchSettings = field(default_factory=MatchSettings)
 
     @property
     def name(self) -> str:
         """Unique, fit for a file name."""
         if self.method != "grid":
             return self.method
-        chosen = [one for one in (self.pose, self.intensity) if one != "auto"]
-        return "_".join([self.network, self.layer, str(self.patch_size), self.search, *chosen])
+        chosen = [one for one in (self.settings.initialization, self.settings.intensity) if one != "auto"]
+        return "_".join([str(getattr(self.settings, axis)) for axis in AXES] + chosen)
 
     @property
     def unavailable(self) -> str:
         """Why it cannot be computed here; `""` where it can."""
         if self.method != "grid":
             return ""
-        layer = catalog.describe(self.network).layers[self.layer]
-        if not exists(layer, self.patch_size):
+        layer = catalog.describe(self.settings.network).layers[self.settings.layer]
+        if not exists(layer, self.settings.patch_size):
             return "the patch is too small for the layer"
         return "" if layer.available else "no weights"
 
@@ -61,28 +55,36 @@ def grid(
     layers: Sequence[str],
     patch_sizes: Sequence[int],
     searches: Sequence[str],
-    poses: Sequence[str] = ("auto",),
+    initializations: Sequence[str] = ("auto",),
     intensities: Sequence[str] = ("auto",),
-) -> list[Cell]:
+) -> list[Configuration]:
     """Every combination that differs; each network's default layer where no layers are given.
+
+    Only guided searches have an initialization, and patch searches have no intensity: there one entry stands for all.
 
     Raises:
         InputError: A network or a layer is unknown.
     """
-    cells = []
+    configurations = []
     for network, layer in product(networks, layers or (None,)):
         own = catalog.resolve_layer(network, layer)
-        for size, search, pose, intensity in product(patch_sizes, searches, poses, intensities):
-            pose = pose if search == "guided" else "auto"
-            intensity = intensity if search != "patch" else "auto"
-            cells.append(Cell("grid", network, own, size, search, pose, intensity))
-    return list(dict.fromkeys(cells))
+        for size, search, initialization, intensity in product(patch_sizes, searches, initializations, intensities):
+            settings = MatchSettings(
+                network=network,
+                layer=own,
+                patch_size=size,
+                search=search,
+                initialization=initialization if search == "guided" else "auto",
+                intensity=intensity if search != "patch" else "auto",
+            )
+            configurations.append(Configuration("grid", settings))
+    return list(dict.fromkeys(configurations))
 
 
-def paper(search: str = "dense") -> list[Cell]:
-    """The 90 cells of the paper: five networks, three depths, six patch sizes."""
+def paper(search: str = "dense") -> list[Configuration]:
+    """The 90 configurations of the paper: five networks, three depths, six patch sizes."""
     by_number = {catalog.describe(name).paper_number: name for name in reversed(catalog.names())}
-    cells = []
+    configurations = []
     for number, family in PAPER_LAYERS.items():
-        cells += grid([by_number[number]], DEPTHS[family], PATCH_SIZES, [search])
-    return cells
+        configurations += grid([by_number[number]], DEPTHS[family], PATCH_SIZES, [search])
+    return configurations

@@ -7,20 +7,20 @@ import io
 import numpy as np
 import pandas as pd
 
-from deepfeatures.evaluation.tables import CELL, label
+from deepfeatures.evaluation.tables import COLUMNS, label
 
-CURVES = 8  # cells in one figure of curves: more cannot be told apart
+CURVES = 8  # configurations in one figure of curves: more cannot be told apart
 
 
-def heat_map(cells: pd.DataFrame) -> bytes:
+def heat_map(configurations: pd.DataFrame) -> bytes:
     """The paper's figure 5: t-statistics of layers and patch sizes, a panel a network.
 
-    A cross marks a cell that cannot be computed, a dash one that has not been.
+    A cross marks a configuration that cannot be computed, a dash one that has not been.
     """
     from matplotlib.figure import Figure
 
-    grid = cells[cells.method == "grid"]
-    panels = list(grid.groupby(["network", "search", "pose", "intensity"], sort=False))
+    grid = configurations[configurations.method == "grid"]
+    panels = list(grid.groupby(["network", "search", "initialization", "intensity"], sort=False))
     figure = Figure(figsize=(3.2 * len(panels) + 0.8, 3.4), layout="constrained")
     largest = np.nanmax(np.abs(grid.t.to_numpy(float)), initial=1.0)
     image = None
@@ -41,14 +41,14 @@ def heat_map(cells: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def by_patch_size(cells: pd.DataFrame) -> bytes:
+def by_patch_size(configurations: pd.DataFrame) -> bytes:
     """Mean error against patch size, a line a layer."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    grid = cells[(cells.method == "grid") & cells.mean_mm.notna()]
-    for key, own in grid.groupby(["network", "layer", "search", "pose", "intensity"], sort=False):
+    grid = configurations[(configurations.method == "grid") & configurations.mean_mm.notna()]
+    for key, own in grid.groupby(["network", "layer", "search", "initialization", "intensity"], sort=False):
         own = own.sort_values("patch_size")
         axes.plot(
             own.patch_size,
@@ -57,19 +57,19 @@ def by_patch_size(cells: pd.DataFrame) -> bytes:
             ms=4,
             label=" ".join(part for part in key if part not in ("dense", "auto")),
         )
-    axes.axhline(cells.initial_mm.mean(), color="black", ls=":", label="centres aligned")
+    axes.axhline(configurations.initial_mm.mean(), color="black", ls=":", label="centres aligned")
     axes.set(xlabel="patch size, voxels", ylabel="mean error, mm", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
     return _png(figure)
 
 
-def cumulative(cells: pd.DataFrame, errors: pd.DataFrame) -> bytes:
-    """Share of landmarks within a distance of the truth, for the cells that do best."""
+def cumulative(configurations: pd.DataFrame, errors: pd.DataFrame) -> bytes:
+    """Share of landmarks within a distance of the truth, for the configurations that do best."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for key, own in _best(cells, errors):
+    for key, own in _best(configurations, errors):
         axes.ecdf(own.error_mm, label=label(key))
     axes.ecdf(
         errors.drop_duplicates(["template", "target", "landmark"]).initial_mm,
@@ -82,11 +82,11 @@ def cumulative(cells: pd.DataFrame, errors: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def by_landmark(cells: pd.DataFrame, errors: pd.DataFrame) -> bytes:
-    """Box plots of each landmark's errors with the cell that does best."""
+def by_landmark(configurations: pd.DataFrame, errors: pd.DataFrame) -> bytes:
+    """Box plots of each landmark's errors with the configuration that does best."""
     from matplotlib.figure import Figure
 
-    key, own = _best(cells, errors)[0]
+    key, own = _best(configurations, errors)[0]
     groups = [(name, group.error_mm) for name, group in own.groupby("landmark", sort=False)]
     figure = Figure(figsize=(7, 1 + 0.25 * len(groups)), layout="constrained")
     axes = figure.subplots()
@@ -97,27 +97,27 @@ def by_landmark(cells: pd.DataFrame, errors: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def by_time(cells: pd.DataFrame) -> bytes:
+def by_time(configurations: pd.DataFrame) -> bytes:
     """Mean error against seconds a target."""
     from matplotlib.figure import Figure
 
-    there = cells[cells.mean_mm.notna()]
+    there = configurations[configurations.mean_mm.notna()]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for _, row in there.iterrows():
         named = row.method != "grid"
         axes.plot(row.seconds, row.mean_mm, "s" if named else "o", ms=6 if named else 4, color="C1" if named else "C0")
         axes.annotate(
-            label(row[CELL]), (row.seconds, row.mean_mm), fontsize=6, xytext=(4, 2), textcoords="offset points"
+            label(row[COLUMNS]), (row.seconds, row.mean_mm), fontsize=6, xytext=(4, 2), textcoords="offset points"
         )
     axes.set(xscale="log", xlabel="seconds a target", ylabel="mean error, mm")
     return _png(figure)
 
 
-def _best(cells: pd.DataFrame, errors: pd.DataFrame) -> list[tuple[tuple, pd.DataFrame]]:
-    groups = dict(list(errors.groupby(CELL, sort=False)))
-    ranked = cells[cells.mean_mm.notna()].sort_values("mean_mm")
-    return [(key, groups[key]) for key in map(tuple, ranked[CELL].head(CURVES).to_numpy(object))]
+def _best(configurations: pd.DataFrame, errors: pd.DataFrame) -> list[tuple[tuple, pd.DataFrame]]:
+    groups = dict(list(errors.groupby(COLUMNS, sort=False)))
+    ranked = configurations[configurations.mean_mm.notna()].sort_values("mean_mm")
+    return [(key, groups[key]) for key in map(tuple, ranked[COLUMNS].head(CURVES).to_numpy(object))]
 
 
 def _png(figure) -> bytes:

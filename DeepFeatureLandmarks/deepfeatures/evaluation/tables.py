@@ -10,25 +10,26 @@ import pandas as pd
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.evaluation.cases import initial_positions
-from deepfeatures.evaluation.configurations import Cell
-from deepfeatures.evaluation.study import Study, cells_of
+from deepfeatures.evaluation.configurations import AXES, Configuration
+from deepfeatures.evaluation.results import Results, Study
 
-CELL = ["method", "network", "layer", "patch_size", "search", "pose", "intensity"]
+SETTINGS = [*AXES, "initialization", "intensity"]
+COLUMNS = ["method", *SETTINGS]
 RESAMPLES = 2000
 
 
 def error_table(study: Study) -> pd.DataFrame:
-    """One row a cell, template, target and landmark.
+    """One row a configuration, template, target and landmark.
 
     Returns:
-        The cell's columns, `template, target, landmark, initial_mm, error_mm, missing, seconds`: `initial_mm` with the
-        volumes' centres in one place; a missing landmark counts with it.
+        The configuration's columns, `template, target, landmark, initial_mm, error_mm, missing, seconds`. `initial_mm`
+        is the distance with the volumes' centres in one place; a missing landmark counts with it.
     """
     read = {case.name: case.read() for case in {*study.templates, *study.targets}}
     truths = {(a.name, b.name): _truth(*read[a.name], *read[b.name]) for a, b in study.pairs}
     rows = []
-    for cell, lines in cells_of(study):
-        for line in lines:
+    for configuration in study.configurations:
+        for line in Results(study, configuration).stored:
             names = line["template"], line["target"]
             truth, initial = truths[names]
             placed = np.array([point or (np.nan,) * 3 for point in line["positions"]], float)
@@ -37,9 +38,9 @@ def error_table(study: Study) -> pd.DataFrame:
                 if np.isfinite(start):  # both have the landmark
                     lost = not np.isfinite(error)
                     measured = (start, start if lost else error, lost, line["seconds"])
-                    rows.append((*_key(cell), *names, landmark.name, *measured))
+                    rows.append((*_key(configuration), *names, landmark.name, *measured))
     measures = ["initial_mm", "error_mm", "missing", "seconds"]
-    return pd.DataFrame(rows, columns=[*CELL, "template", "target", "landmark", *measures])
+    return pd.DataFrame(rows, columns=[*COLUMNS, "template", "target", "landmark", *measures])
 
 
 def _truth(template: Volume, landmarks: LandmarkSet, target: Volume, known: LandmarkSet):
@@ -49,32 +50,35 @@ def _truth(template: Volume, landmarks: LandmarkSet, target: Volume, known: Land
     return positions, np.linalg.norm(initial_positions(template, landmarks, target) - positions, axis=1)
 
 
-def _key(cell: Cell) -> tuple:
-    return tuple(getattr(cell, column) for column in CELL)
+def _key(configuration: Configuration) -> tuple:
+    """Its columns; where a method has no network, layer, patch size and search, these are empty."""
+    chosen = [getattr(configuration.settings, name) for name in SETTINGS]
+    empty = [0 if name == "patch_size" else "" for name in SETTINGS]
+    return configuration.method, *(none if one is None else one for one, none in zip(chosen, empty, strict=True))
 
 
-def cell_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell, those that cannot be computed included and marked.
+def configuration_table(study: Study, errors: pd.DataFrame) -> pd.DataFrame:
+    """One row a configuration, those that cannot be computed included and marked.
 
     Returns:
-        The cell's columns, `unavailable`, number of `targets`, `initial_mm`, `mean_mm`, `median_mm`, `p95_mm`,
-        `missing`, `seconds` a target, and of the paired t-test of initial against final distance over targets: `t`
-        (positive where the landmarks come closer), `p`, `p_bonferroni` over all cells of the study, computed or not,
-        `effect` (Cohen's d of the differences), and the mean gain in mm with its 95 % bootstrap interval:
-        `gain_mm, gain_low_mm, gain_high_mm`.
+        The configuration's columns, `unavailable`, and number of `targets`; `initial_mm`, `mean_mm`, `median_mm`,
+        `p95_mm`, `missing`, and `seconds` a target. Of the paired t-test of initial against final distance over
+        targets: `t` (positive where the landmarks come closer), `p`, `p_bonferroni` over all configurations of the
+        study, computed or not, and `effect` (Cohen's d of the differences). The mean gain in mm with its 95 % bootstrap
+        interval: `gain_mm, gain_low_mm, gain_high_mm`.
     """
     from statsmodels.stats.multitest import multipletests
 
-    groups = dict(list(errors.groupby(CELL, sort=False)))
+    groups = dict(list(errors.groupby(COLUMNS, sort=False)))
     rows = []
-    for cell in study.cells:
-        key = _key(cell)
-        row = dict(zip(CELL, key, strict=True)) | {"unavailable": cell.unavailable}
+    for configuration in study.configurations:
+        key = _key(configuration)
+        row = dict(zip(COLUMNS, key, strict=True)) | {"unavailable": configuration.unavailable}
         rows.append(row | (_measures(groups[key]) if key in groups else {}))
     of_test = ["t", "p", "p_bonferroni", "effect", "gain_mm", "gain_low_mm", "gain_high_mm"]
     of_errors = ["targets", "initial_mm", "mean_mm", "median_mm", "p95_mm", "missing", "seconds"]
-    table = pd.DataFrame(rows).reindex(columns=[*CELL, "unavailable", *of_errors, *of_test])
-    # a cell that was not computed counts as a test without effect
+    table = pd.DataFrame(rows).reindex(columns=[*COLUMNS, "unavailable", *of_errors, *of_test])
+    # a configuration that was not computed counts as a test without effect
     _, corrected, *_ = multipletests(table.p.astype(float).fillna(1.0), method="bonferroni")
     return table.assign(p_bonferroni=np.where(table.p.notna(), corrected, np.nan))
 
@@ -110,12 +114,12 @@ def _test(gain: np.ndarray) -> dict:
 
 
 def landmark_table(errors: pd.DataFrame) -> pd.DataFrame:
-    """Mean error in mm, one row a cell and one column a landmark."""
-    return errors.pivot_table(index=CELL, columns="landmark", values="error_mm", sort=False).reset_index()
+    """Mean error in mm, one row a configuration and one column a landmark."""
+    return errors.pivot_table(index=COLUMNS, columns="landmark", values="error_mm", sort=False).reset_index()
 
 
 def label(row: Sequence) -> str:
-    """A cell's short name for figures, of its columns."""
+    """A configuration's short name for figures, of its columns."""
     method, network, layer, patch_size, *settings = row
     told = [one for one in settings if one not in ("dense", "auto")]
     return method if method != "grid" else " ".join([network, layer, str(patch_size), *told])

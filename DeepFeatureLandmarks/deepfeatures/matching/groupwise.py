@@ -55,6 +55,10 @@ class GroupwiseModel:
         self._sums = dict(sums or {})
         self._lock = Lock()
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        """For other processes, which cannot take a lock."""
+        return GroupwiseModel, (self._sums,)
+
     @property
     def sums(self) -> Mapping[tuple, tuple[torch.Tensor, torch.Tensor]]:
         return MappingProxyType(self._sums)

@@ -1,8 +1,9 @@
-"""The landmarks of one template in thousands of scans, on the processes of one machine or of a cluster.
+"""The landmarks of one template in thousands of targets, on the processes of one machine or of a cluster.
 
-Every scan is a task of dask.distributed. A result is a file that appears whole, so the folder of results is the state
-of the run: what is there is not done again, whoever died. Each attempt leaves a mark before it begins; more than one
-mark is a scan that was retried. Before the first of them a few scans are looked at, whose company helps to place all.
+Every target is a task of dask.distributed. A result is a file that appears whole, so the folder of results is the state
+of the run: what is there is not done again. Each attempt leaves a mark before it begins, which names the version of
+this package and the date; more than one mark is a target that was retried. Before the first of them a few targets are
+looked at, whose company helps to place all.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfeatures import __version__
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
+from deepfeatures.io.provenance import command_line, content_hash, now, rounded_positions, versions
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort_template
 from deepfeatures.pipelines import place as place_pipeline
 
@@ -33,11 +37,10 @@ if TYPE_CHECKING:
 
     from deepfeatures.pipelines.cohort_template import MatchedAlone
 
-RETRIES = 2  # of a scan that failed; one whose worker died is given to another as often as dask allows
+RETRIES = 2  # of a target that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
-AT_WORK = Lock()  # dask gives a process several threads; they share what it keeps, which is of one scan at a time
 MEAN_ERROR = "mean_inverse_consistency_error_mm"
-REPORTED = ("group_size", "worker", "seconds", "note")  # what a worker tells of a scan
+REPORTED = ("group_size", "worker", "seconds", "note")  # what a worker tells of a target
 
 
 @dataclass(frozen=True)
@@ -47,72 +50,109 @@ class Cohort:
     Args:
         template: Volume in which the landmarks lie; like all paths, one that every worker can open.
         landmarks: Its landmark file.
-        scans: Volumes by name.
-        output_dir: For one landmark file a scan and the summary.
-        device: Where the matcher computes.
-        alone: Whether each scan is placed without regard to the others.
+        targets: Volumes by name.
+        output_dir: For one landmark file a target and the summary.
+        settings: How landmarks are searched.
+        independent: Whether each target is placed without regard to the others.
     """
 
     template: Path
     landmarks: Path
-    scans: Mapping[str, Path]
+    targets: Mapping[str, Path]
     output_dir: Path
-    device: str = "auto"
-    alone: bool = False
+    settings: MatchSettings = field(default_factory=MatchSettings)
+    independent: bool = False
 
-    def output_of(self, scan: str) -> Path:
-        return self.output_dir / f"{scan}{place_pipeline.OUTPUT_SUFFIX}"
+    def output_of(self, target: str) -> Path:
+        return self.output_dir / f"{target}{place_pipeline.OUTPUT_SUFFIX}"
 
     @property
     def to_do(self) -> list[str]:
-        """Scans that have no result yet."""
-        return [scan for scan in self.scans if not self.output_of(scan).exists()]
+        """Targets that have no result yet."""
+        return [target for target in self.targets if not self.output_of(target).exists()]
 
     @property
     def company(self) -> Path:
-        """Where it lies what some of the scans show, see `cohort_template`."""
+        """Where it lies what some of the targets show, see `cohort_template`."""
         return self.output_dir / cohort_template.FILE
 
     @property
     def to_look_at(self) -> list[str]:
-        """Scans whose company is still wanted: none where it is there, or nothing is to do."""
-        if self.alone or self.company.exists() or not self.to_do:
+        """Targets whose company is still wanted: none where it is there, or nothing is to do."""
+        if self.independent or not self.settings.is_guided or self.company.exists() or not self.to_do:
             return []
-        return cohort_template.chosen_members(list(self.scans))
+        return cohort_template.chosen_members(list(self.targets))
 
 
-def prepare(cohort: Cohort) -> None:
+def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
     """Check what can be checked quickly, and that the folder's results, if any, are of the same template.
+
+    Args:
+        cohort: What is to be placed where.
+        arguments: What was typed after the program's name.
 
     Raises:
         InputError: The template or its landmarks cannot be used, or the folder holds results of another run.
     """
     place_pipeline.prepare(place_pipeline.Job(cohort.template, cohort.landmarks, (), cohort.output_dir))
-    clash = [scan for scan, path in cohort.scans.items() if cohort.output_of(scan).resolve() == path.resolve()]
+    clash = [target for target, path in cohort.targets.items() if cohort.output_of(target).resolve() == path.resolve()]
     given = {cohort.landmarks.resolve()}
-    clash += [scan for scan in cohort.scans if cohort.output_of(scan).resolve() in given]
+    clash += [target for target in cohort.targets if cohort.output_of(target).resolve() in given]
     if clash:
         raise InputError(f"the result of {clash[0]} would replace a file that was given; choose another --output-dir")
-    landmarks = read_landmarks(cohort.landmarks)
-    content = {
-        "template": str(cohort.template.resolve()),
-        "names": [landmark.name for landmark in landmarks],
-        "landmarks": np.round(landmarks.positions, 4).tolist(),
-        "alone": cohort.alone,
-    }
-    text = json.dumps(content, indent=1).replace("NaN", "null") + "\n"
-    known = cohort.output_dir / SETTINGS
-    if known.exists() and known.read_text(encoding="utf-8") != text:
+    path, facts = cohort.output_dir / SETTINGS, _facts(cohort)
+    known = _read_settings(path)
+    if any(known.get(name, fact) != fact for name, fact in facts.items()):
         raise InputError(
-            f"{cohort.output_dir} holds results of another template or other landmarks, or placed alone where these are"
-            " to be placed together, or the other way around; choose another --output-dir"
+            f"{cohort.output_dir} holds results of another template, other landmarks or other settings, or of targets"
+            " that were placed independently where these are not, or the other way around; choose another --output-dir"
         )
-    write_text(known, text)
+    run = {"date": now(), "command": command_line(arguments), "device": cohort.settings.device, "versions": versions()}
+    content = {**facts, "template": str(cohort.template.resolve()), "runs": [*known.get("runs", []), run]}
+    write_text(path, json.dumps(content, indent=1) + "\n")
     ensure_folder(cohort.output_dir / ATTEMPTS)
 
 
+def _facts(cohort: Cohort) -> dict:
+    """All that results follow from but the targets themselves."""
+    landmarks = read_landmarks(cohort.landmarks)
+    return {
+        "template_sha256": content_hash(cohort.template),
+        "names": [landmark.name for landmark in landmarks],
+        "landmarks": rounded_positions(landmarks),
+        "independent": cohort.independent,
+        "settings": _settings_facts(cohort.settings),
+    }
+
+
+def _settings_facts(settings: MatchSettings) -> dict:
+    """Everything chosen but the device, which may change between runs."""
+    return {name: value for name, value in asdict(settings.chosen()).items() if name != "device"}
+
+
+def _read_settings(path: Path) -> dict:
+    """What an earlier run noted, empty where there was none; notes of version 0.1.0 are read as those of today."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read; choose another --output-dir, or delete this file") from error
+    if "alone" in known:
+        known |= {"independent": known.pop("alone"), "settings": _settings_facts(MatchSettings())}
+        known["landmarks"] = [None if None in position else position for position in known["landmarks"]]
+    return known
+
+
+def results_of_other_versions(cohort: Cohort) -> dict[str, int]:
+    """Number of results that other versions of this package have left, by version."""
+    marks = _attempts(cohort)
+    done = set(cohort.targets) - set(cohort.to_do)
+    return dict(Counter(made for name in done if (made := _made_by(marks.get(name, []))["version"]) != __version__))
+
+
 def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lambda _: None) -> pd.DataFrame:
-    """Place the landmarks in every scan that has no result yet; returns the summary, which is also written.
+    """Place the landmarks in every target that has no result yet; returns the summary, which is also written.
 
     Args:
         cohort: That `prepare` has checked.
@@ -120,25 +160,27 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
         progress: Called with the fraction done, from 0 to 1.
     """
     to_look_at, to_do = cohort.to_look_at, cohort.to_do
-    steps, done = len(to_look_at) + len(cohort.scans), itertools.count(len(cohort.scans) - len(to_do))
+    steps, done = len(to_look_at) + len(cohort.targets), itertools.count(len(cohort.targets) - len(to_do))
 
     def step() -> None:
         progress(next(done) / steps)
 
     step()
     looked_at = {
-        scan: future for scan, future in _ended(client, look_at_one, cohort, to_look_at, step) if not future.exception()
+        target: future
+        for target, future in _ended(client, look_at_one, cohort, to_look_at, step)
+        if not future.exception()
     }
     if looked_at:
-        found = ((scan, future.result()) for scan, future in looked_at.items())
+        found = ((target, future.result()) for target, future in looked_at.items())
         cohort_template.write(cohort.company, cohort_template.gather(found))
     reports, failures = {}, {}
-    for scan, future in _ended(client, place_one, cohort, to_do, step, looked_at):
+    for target, future in _ended(client, place_one, cohort, to_do, step, looked_at):
         error = future.exception()
         if error is None:
-            reports[scan] = future.result()
+            reports[target] = future.result()
         else:
-            failures[scan] = _reason(error)
+            failures[target] = _reason(error)
     summary = _summary(cohort, reports, failures)
     write_text(cohort.output_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
     return summary
@@ -148,40 +190,39 @@ def _ended(
     client: Client,
     work: Callable,
     cohort: Cohort,
-    scans: list[str],
+    targets: list[str],
     step: Callable[[], None],
     known: Mapping[str, Future] = MappingProxyType({}),
 ) -> Iterator[tuple[str, Future]]:
-    """Tasks of scans, each as it ends and with what is known of the scan; `step` is called after each."""
+    """Tasks of targets, each as it ends and with what is known of the target; `step` is called after each."""
     from dask.distributed import as_completed
 
     futures = {}
-    for scan in scans:
-        arguments = [cohort, scan, *([known[scan]] if scan in known else [])]
-        key = ascii(f"{work.__name__}-{scan}-{cohort.output_dir}")
-        futures[client.submit(work, *arguments, key=key, retries=RETRIES)] = scan
+    for target in targets:
+        arguments = [cohort, target, *([known[target]] if target in known else [])]
+        key = ascii(f"{work.__name__}-{target}-{cohort.output_dir}")
+        futures[client.submit(work, *arguments, key=key, retries=RETRIES)] = target
     for future in as_completed(futures):
         yield futures[future], future
         step()
 
 
-def place_one(cohort: Cohort, scan: str, looked_at: MatchedAlone | None = None) -> dict:
-    """What a worker does: place one scan's landmarks and write them; returns who did it and how long it took."""
+def place_one(cohort: Cohort, target: str, looked_at: MatchedAlone | None = None) -> dict:
+    """What a worker does: place one target's landmarks and write them; returns who did it and how long it took."""
     import os
     import socket
     import time
 
     start = time.perf_counter()
-    _mark_attempt(cohort.output_dir / ATTEMPTS, scan)
+    _mark_attempt(cohort.output_dir / ATTEMPTS, target)
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
-    given = cohort.template, cohort.landmarks, (cohort.scans[scan],), cohort.output_dir
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
+    given = cohort.template, cohort.landmarks, (cohort.targets[target],), cohort.output_dir
     job = place_pipeline.Job(*given, memory_bytes=memory)
     if cohort.company.exists():
         gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
-        matcher = cohort_template.CohortMatcher(matcher, gathered, scan, looked_at)
-    with AT_WORK:
-        (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
+        matcher = cohort_template.CohortMatcher(matcher, gathered, target, looked_at)
+    (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
     who = f"{socket.gethostname()}:{os.getpid()}"
@@ -194,31 +235,31 @@ def place_one(cohort: Cohort, scan: str, looked_at: MatchedAlone | None = None) 
     }
 
 
-def look_at_one(cohort: Cohort, scan: str) -> MatchedAlone:
-    """What a worker does before: find what one scan shows around the template's points."""
+def look_at_one(cohort: Cohort, name: str) -> MatchedAlone:
+    """What a worker does before: find what one target shows around the template's points."""
     from deepfeatures.io.downsampled_reading import read_within_memory
 
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.device, memory)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
     with suppress_native_output():
-        target = read_within_memory(cohort.scans[scan], memory)
-    with AT_WORK:
-        return cohort_template.match_alone(matcher, template, landmarks, target)
+        target = read_within_memory(cohort.targets[name], memory)
+    return cohort_template.match_alone(matcher, template, landmarks, target)
 
 
 @lru_cache(maxsize=1)
 def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.CohortModel:
-    """Kept by each worker between scans; `written_ns` tells a file from one that was there before."""
+    """Kept by each worker between targets; `written_ns` tells a file from one that was there before."""
     return cohort_template.read(path, device)
 
 
 @lru_cache(maxsize=1)
-def _tools(template: Path, landmarks: Path, device: str, memory: int | None):
-    """The template, its landmarks and a matcher: kept by each worker between scans."""
+def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int | None):
+    """The template, its landmarks and a matcher: kept by each worker between targets."""
     from deepfeatures.io.downsampled_reading import read_within_memory
     from deepfeatures.matching import Matcher
 
-    return read_within_memory(template, memory), read_landmarks(landmarks), Matcher(device=_own_device(device))
+    matcher = Matcher(replace(settings, device=_own_device(settings.device)))
+    return read_within_memory(template, memory), read_landmarks(landmarks), matcher
 
 
 def _own_device(device: str) -> str:
@@ -231,7 +272,7 @@ def _own_device(device: str) -> str:
 
 
 def _memory_of_worker() -> int | None:
-    """Bytes that dask allows a task here, `None` for no limit: the same for all scans, whatever came before them."""
+    """Bytes that dask allows a task here, `None` for no limit: the same for all targets, whatever came before them."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -239,39 +280,53 @@ def _memory_of_worker() -> int | None:
     return limit // worker.state.nthreads if limit else None
 
 
-def _mark_attempt(folder: Path, scan: str) -> None:
-    number = 1
-    while True:
-        try:
-            (folder / f"{scan}.{number}").touch(exist_ok=False)
+def _mark_attempt(folder: Path, target: str) -> None:
+    """Leave a file of a new number that says which version tries, and when."""
+    mark = json.dumps({"version": __version__, "date": now()})
+    for number in itertools.count(1):
+        with suppress(FileExistsError), (folder / f"{target}.{number}").open("x", encoding="utf-8") as file:
+            file.write(mark)
             return
-        except FileExistsError:
-            number += 1
+
+
+def _attempts(cohort: Cohort) -> dict[str, list[Path]]:
+    """The marks of each target, the last one at the end."""
+    marks: dict[str, list[Path]] = {}
+    for file in sorted((cohort.output_dir / ATTEMPTS).iterdir(), key=lambda file: int(file.name.rsplit(".", 1)[1])):
+        marks.setdefault(file.name.rsplit(".", 1)[0], []).append(file)
+    return marks
+
+
+def _made_by(marks: list[Path]) -> dict[str, str]:
+    """Version of this package and date of the last attempt, which made the result; version 0.1.0 left empty marks."""
+    text = marks[-1].read_text(encoding="utf-8") if marks else ""
+    return json.loads(text) if text else {"version": "unknown", "date": ""}
 
 
 def _reason(error: BaseException) -> str:
     from dask.distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return "every worker that took it died; give workers more memory, or look into the scan"
+        return "every worker that took it died; give workers more memory, or look into the target"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
-    counts = Counter(file.name.rsplit(".", 1)[0] for file in (cohort.output_dir / ATTEMPTS).iterdir())
-    told, failures, rows = {**_told_before(cohort), **reports}, dict(failures), []
-    for scan, path in cohort.scans.items():
-        row = {"scan": scan, "status": "failed", "attempts": counts[scan], "placed": 0, "missing": ""}
-        if scan not in failures:
+    marks, told = _attempts(cohort), {**_told_before(cohort), **reports}
+    failures, rows = dict(failures), []
+    for target, path in cohort.targets.items():
+        own = marks.get(target, [])
+        row = {"target": target, "status": "failed", "attempts": len(own), "placed": 0, "missing": ""}
+        if target not in failures:
             try:
-                row |= _found_in(cohort.output_of(scan)) | told.get(scan, {})
+                row |= _found_in(cohort.output_of(target)) | told.get(target, {}) | _made_by(own)
             except InputError:  # somebody else's doing: ours appear whole
-                failures[scan] = f"{cohort.output_of(scan)} is damaged; delete it and run again"
-        rows.append({**row, "failure": failures.get(scan, ""), "file": str(path)})
-    columns = ["scan", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED]
-    # as objects: Arrow, where it is installed, takes no name that is not UTF-8
+                failures[target] = f"{cohort.output_of(target)} is damaged; delete it and run again"
+        rows.append({**row, "failure": failures.get(target, ""), "file": str(path)})
+    columns = ["target", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED, "version", "date"]
+    # as objects: Arrow's strings, which pandas takes where it finds them, cannot hold names that are not UTF-8
     summary = pd.DataFrame(rows, dtype=object).reindex(columns=[*columns, "failure", "file"])
     return summary.astype({"attempts": int, "placed": int, MEAN_ERROR: float, "group_size": "Int64", "seconds": float})
 
@@ -289,11 +344,13 @@ def _found_in(result: Path) -> dict:
 
 
 def _told_before(cohort: Cohort) -> dict[str, dict]:
-    """What workers told of scans in an earlier run, by the summary that it left."""
+    """What workers told of targets in an earlier run, by the summary that it left; version 0.1.0 had other names for
+    two columns."""
     import pandas as pd
 
     try:
-        summary = pd.read_csv(cohort.output_dir / SUMMARY, dtype={"scan": str}).set_index("scan")
+        summary = pd.read_csv(cohort.output_dir / SUMMARY, dtype={"target": str, "scan": str})
+        summary = summary.rename(columns={"scan": "target", "together_with": "group_size"}).set_index("target")
         return summary[list(REPORTED)].to_dict("index")
     except (OSError, ValueError, KeyError):  # none, or somebody has changed it
         return {}

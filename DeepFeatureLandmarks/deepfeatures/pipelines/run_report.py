@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import deepfeatures
 from deepfeatures.data.scores import FORMER_NAMES
 from deepfeatures.io.atomic_write import write_text
+from deepfeatures.io.provenance import command_line, versions
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines.place import Outcome
-
-PACKAGES = ("torch", "numpy", "scipy", "SimpleITK")
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of what results depend on."""
-    found = {"deepfeatures": deepfeatures.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return {**found, "platform": platform.platform()}
 
 
 def write_report(path: Path, arguments: Sequence[str], settings: MatchSettings, outcomes: Sequence[Outcome]) -> None:
@@ -53,7 +37,7 @@ def write_report(path: Path, arguments: Sequence[str], settings: MatchSettings, 
         for outcome in outcomes
     ]
     content = {
-        "command": shlex.join(["deepfeatures", *arguments]),
+        "command": command_line(arguments),
         "versions": versions(),
         "settings": asdict(settings),
         "targets": targets,

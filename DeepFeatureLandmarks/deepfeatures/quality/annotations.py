@@ -23,7 +23,7 @@ class Annotation:
 
     Args:
         scan: Name of the scan; raters are compared where they name the same.
-        rater: Name of the person or of the machine.
+        rater: Name of the person, or of what placed them automatically.
         landmarks: LPS mm.
         order: Place in the rater's session, from 0, in which the scan was annotated.
     """

@@ -1,8 +1,9 @@
-"""The machine as one more rater: landmarks of each scan, placed from other people's scans."""
+"""The automatic rater: landmarks of each scan, placed from other people's scans."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.provenance import ResultIndex, landmarks_hash, result_key
 from deepfeatures.pipelines.place import LandmarkMatcher
 from deepfeatures.quality.annotations import Annotation, stack_positions
 
@@ -21,15 +23,20 @@ TEMPLATES = 3  # a scan; their median forgives one that went astray
 def place_from_others(
     annotations: Sequence[Annotation],
     volumes: Mapping[str, Volume],
+    hashes: Mapping[str, str],
     matcher: LandmarkMatcher,
     folder: str | Path,
     progress: Callable[[float], None] = lambda _: None,
 ) -> dict[str, list[Annotation]]:
-    """Place every scan's landmarks from other people's scans; what the folder holds already is not done again.
+    """Place every scan's landmarks from other people's scans.
+
+    What the folder holds is used again where it was made from the same two volumes and the same landmarks, with the
+    same settings and version. Else it is made anew.
 
     Args:
         annotations: One a scan: whose landmarks to carry to the others.
         volumes: Of scans, by name; those without one are left out.
+        hashes: Of the content of each volume, by name, as `provenance.content_hash` gives it.
         matcher: Finds the landmarks.
         folder: For one landmark file a scan and template.
         progress: Called with the fraction done, from 0 to 1.
@@ -38,15 +45,23 @@ def place_from_others(
         For each scan what was placed from each template, named `TARGET_from_TEMPLATE`.
     """
     folder = ensure_folder(folder)
+    index = ResultIndex(folder)
     annotated = [annotation for annotation in annotations if annotation.scan in volumes]
     pairs = [pair for place in range(len(annotated)) for pair in _pairs_of_template(annotated, place)]
     placed: dict[str, list[Annotation]] = {}
     for number, (template, target) in enumerate(pairs):  # a template's targets in a row: the matcher keeps the template
         path = folder / f"{target.scan}_from_{template.scan}.mrk.json"
-        if not path.exists():
+        key = result_key(
+            template=hashes[template.scan],
+            landmarks=landmarks_hash(template.landmarks),
+            target=hashes[target.scan],
+            settings=asdict(matcher.settings),
+        )
+        if not index.is_current(path, key):
             known = _inside(template.landmarks, volumes[template.scan])
             result = matcher.match(volumes[template.scan], known, volumes[target.scan])
             write_landmarks(result.landmarks, path)
+            index.add(path, key)
         found = Annotation(target.scan, f"{target.scan}_from_{template.scan}", read_landmarks(path))
         placed.setdefault(target.scan, []).append(found)
         progress((number + 1) / len(pairs))

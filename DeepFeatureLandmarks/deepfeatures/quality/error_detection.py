@@ -1,4 +1,4 @@
-"""Faults in the landmarks of one scan: missing, mirrored, swapped, mislabelled or misplaced points."""
+"""Annotation errors in the landmarks of one scan: missing, mirrored, swapped, mislabelled or misplaced points."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfeatures.quality.reference_distribution import Norm
+from deepfeatures.quality.reference_model import ReferenceModel
 from deepfeatures.quality.shape import align
 
 CLEARLY = 0.6  # of the misfit is what a mirrored set may keep when it is mirrored back
-ACCUSED = 4  # points with the worst scores, of which the one is set aside without which the rest fits best
+SUSPECTS = 4  # points with the worst scores, of which the one is set aside without which the rest fits best
 LEFT = 3  # points that must remain to judge by
 MIRRORS = {
     "left and right": (-1, 1, 1),
@@ -22,7 +22,7 @@ MIRRORS = {
 
 
 @dataclass(frozen=True)
-class Fault:
+class AnnotationError:
     """Something that a person should look at.
 
     Args:
@@ -57,58 +57,64 @@ class Fault:
         return f"{self.landmark} lies {self.distance_mm:.1f} mm from where it is expected ({self.score:.1f} spreads)"
 
 
-def find_faults(norm: Norm, points: np.ndarray, opinion: np.ndarray | None = None) -> list[Fault]:
+def find_annotation_errors(
+    model: ReferenceModel, points: np.ndarray, estimate: np.ndarray | None = None
+) -> list[AnnotationError]:
     """Everything in one set of landmarks that does not look like good annotation.
 
     Args:
-        norm: Learned from other people.
-        points: LPS mm, shape `(L, 3)`, in the order of `norm.names`; NaN where not defined.
-        opinion: Where others have them in the same scan, LPS mm, shape `(L, 3)`, NaN or `None` where there are none.
+        model: Learned from other people.
+        points: LPS mm, shape `(L, 3)`, in the order of `model.names`; NaN where not defined.
+        estimate: Where others have them in the same scan, LPS mm, shape `(L, 3)`, NaN or `None` where there are none.
     """
-    opinion = np.full_like(points, np.nan) if opinion is None else opinion
-    faults = [
-        Fault(name, "missing", expected=_place(norm.expect(points, opinion, index)[0]))
-        for index, name in enumerate(norm.names)
-        if norm.usual[index] and not np.isfinite(points[index]).all()
+    estimate = np.full_like(points, np.nan) if estimate is None else estimate
+    annotation_errors = [
+        AnnotationError(name, "missing", expected=_place(model.expect(points, estimate, index)[0]))
+        for index, name in enumerate(model.names)
+        if model.is_common[index] and not np.isfinite(points[index]).all()
     ]
-    mirror = _mirror(norm, points)
+    mirror = _mirror(model, points)
     if mirror:
-        faults.append(Fault("", "mirrored", other=mirror))
+        annotation_errors.append(AnnotationError("", "mirrored", other=mirror))
         centre = np.nanmean(points, axis=0)
-        points, opinion = (points - centre) * MIRRORS[mirror] + centre, np.full_like(points, np.nan)
-    order = _unswapped(norm, points, opinion)
+        points, estimate = (points - centre) * MIRRORS[mirror] + centre, np.full_like(points, np.nan)
+    order = _unswapped(model, points, estimate)
     good = points[order]
-    for index in _misplaced(norm, good, opinion):
+    for index in _misplaced(model, good, estimate):
         good[index] = np.nan
-    for index, name in enumerate(norm.names):
+    for index, name in enumerate(model.names):
         if not np.isfinite(points[index]).all():
             continue
-        expected, spread = norm.expect(good, opinion, index)
+        expected, spread = model.expect(good, estimate, index)
         distance = float(np.linalg.norm(points[index] - expected))
         found = distance, distance / spread, _place(expected)
         if order[index] != index:
-            faults.append(Fault(name, "swapped", *found, other=norm.names[np.flatnonzero(order == index)[0]]))
+            annotation_errors.append(
+                AnnotationError(name, "swapped", *found, other=model.names[np.flatnonzero(order == index)[0]])
+            )
         elif not np.isfinite(good[index]).all():
-            other = _whose_place(norm, good, opinion, points[index], index)
-            faults.append(Fault(name, "mislabelled" if other else "misplaced", *found, other=other))
-    return faults
+            other = _whose_place(model, good, estimate, points[index], index)
+            annotation_errors.append(
+                AnnotationError(name, "mislabelled" if other else "misplaced", *found, other=other)
+            )
+    return annotation_errors
 
 
-def scores(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> np.ndarray:
+def scores(model: ReferenceModel, points: np.ndarray, estimate: np.ndarray) -> np.ndarray:
     """Distances from where the landmarks are expected, in spreads of good points; shape `(L,)`, NaN where unknown."""
     found = np.full(len(points), np.nan)
     for index in np.flatnonzero(np.isfinite(points).all(axis=1)):
-        expected, spread = norm.expect(points, opinion, index)
+        expected, spread = model.expect(points, estimate, index)
         found[index] = np.linalg.norm(points[index] - expected) / spread
     return found
 
 
-def _mirror(norm: Norm, points: np.ndarray) -> str:
+def _mirror(model: ReferenceModel, points: np.ndarray) -> str:
     """Which axes are exchanged: that whose mirror image fits the mean shape clearly better, `""` where none does."""
-    there = np.isfinite(points + norm.shapes.mean).all(axis=1)
+    there = np.isfinite(points + model.shapes.mean).all(axis=1)
     if there.sum() <= LEFT:
         return ""
-    mean = norm.shapes.mean[there] - norm.shapes.mean[there].mean(axis=0)
+    mean = model.shapes.mean[there] - model.shapes.mean[there].mean(axis=0)
     centred = points[there] - points[there].mean(axis=0)
     misfits = {name: np.linalg.norm(centred * signs - mean, axis=1) for name, signs in MIRRORS.items()}
     best = min(misfits, key=lambda name: np.median(misfits[name]))
@@ -116,29 +122,29 @@ def _mirror(norm: Norm, points: np.ndarray) -> str:
     return best if np.median(misfits[best]) < CLEARLY * np.median(as_is) else ""
 
 
-def _unswapped(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> np.ndarray:
+def _unswapped(model: ReferenceModel, points: np.ndarray, estimate: np.ndarray) -> np.ndarray:
     """The order of the points in which every swapped pair is put right, shape `(L,)`."""
     order = np.arange(len(points))
-    cost = _cost(norm, scores(norm, points, opinion))
-    while pair := _likeliest_swap(norm, points[order]):
+    cost = _cost(model, scores(model, points, estimate))
+    while pair := _likeliest_swap(model, points[order]):
         tried = order.copy()
         tried[list(pair)] = order[list(pair[::-1])]
-        found = scores(norm, points[tried], opinion)
+        found = scores(model, points[tried], estimate)
         # both points must be good at each other's place, or they are no pair
-        if _cost(norm, found) >= cost or max(found[list(pair)]) > norm.threshold:
+        if _cost(model, found) >= cost or max(found[list(pair)]) > model.threshold:
             break
-        order, cost = tried, _cost(norm, found)
+        order, cost = tried, _cost(model, found)
     return order
 
 
-def _likeliest_swap(norm: Norm, points: np.ndarray) -> tuple[int, int] | None:
+def _likeliest_swap(model: ReferenceModel, points: np.ndarray) -> tuple[int, int] | None:
     """The pair whose exchange brings the set closest to the mean shape; `None` where none does."""
-    there = np.flatnonzero(np.isfinite(points + norm.shapes.mean).all(axis=1))
-    mean, spreads = norm.shapes.mean[there], norm.shape_spreads_mm[there]
+    there = np.flatnonzero(np.isfinite(points + model.shapes.mean).all(axis=1))
+    mean, spreads = model.shapes.mean[there], model.shape_spreads_mm[there]
 
     def misfit(candidate: np.ndarray) -> float:
         distances = np.linalg.norm(align(candidate, mean).forward(candidate) - mean, axis=1) / spreads
-        return float(np.minimum(distances, 2 * norm.threshold).sum())
+        return float(np.minimum(distances, 2 * model.threshold).sum())
 
     best, least = None, misfit(points[there])
     for first, second in itertools.combinations(range(len(there)), 2):
@@ -149,37 +155,38 @@ def _likeliest_swap(norm: Norm, points: np.ndarray) -> tuple[int, int] | None:
     return best
 
 
-def _misplaced(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> list[int]:
-    """Points that lie too far from where the others put them: set aside one by one, so that none blames another."""
+def _misplaced(model: ReferenceModel, points: np.ndarray, estimate: np.ndarray) -> list[int]:
+    """Points that lie too far from where the others put them; set aside one by one, so that no error is
+    attributed to another point."""
     kept, aside = points.copy(), []
     while np.isfinite(kept).all(axis=1).sum() > LEFT:
-        found = np.nan_to_num(scores(norm, kept, opinion))
-        accused = [index for index in np.argsort(-found)[:ACCUSED] if found[index] > norm.threshold]
-        if not accused:
+        found = np.nan_to_num(scores(model, kept, estimate))
+        suspects = [index for index in np.argsort(-found)[:SUSPECTS] if found[index] > model.threshold]
+        if not suspects:
             break
-        worst = min(accused, key=lambda index: _unlikelihood(norm, _without(kept, index), opinion))
+        worst = min(suspects, key=lambda index: _unlikelihood(model, _without(kept, index), estimate))
         kept = _without(kept, worst)
         aside.append(int(worst))
-    guilty = []
-    for index in aside:  # judged again by those that are above suspicion
-        expected, spread = norm.expect(kept, opinion, index)
-        if np.linalg.norm(points[index] - expected) > norm.threshold * spread:
-            guilty.append(index)
-    return guilty
+    misplaced = []
+    for index in aside:  # judged again by the points that were kept
+        expected, spread = model.expect(kept, estimate, index)
+        if np.linalg.norm(points[index] - expected) > model.threshold * spread:
+            misplaced.append(index)
+    return misplaced
 
 
-def _cost(norm: Norm, found: np.ndarray) -> float:
+def _cost(model: ReferenceModel, found: np.ndarray) -> float:
     """How badly a set fits, a single point counting no more than twice the threshold."""
-    return float(np.nansum(np.minimum(found, 2 * norm.threshold) ** 2))
+    return float(np.nansum(np.minimum(found, 2 * model.threshold) ** 2))
 
 
-def _unlikelihood(norm: Norm, points: np.ndarray, opinion: np.ndarray) -> float:
+def _unlikelihood(model: ReferenceModel, points: np.ndarray, estimate: np.ndarray) -> float:
     """How unlikely a set is, by the normal distribution: what fits only as little is known of it, is not likely."""
     total = 0.0
     for index in np.flatnonzero(np.isfinite(points).all(axis=1)):
-        expected, spread = norm.expect(points, opinion, index)
+        expected, spread = model.expect(points, estimate, index)
         score = np.linalg.norm(points[index] - expected) / spread
-        total += np.nan_to_num(min(score, 2 * norm.threshold) ** 2 + 6 * np.log(spread))
+        total += np.nan_to_num(min(score, 2 * model.threshold) ** 2 + 6 * np.log(spread))
     return float(total)
 
 
@@ -189,14 +196,14 @@ def _without(points: np.ndarray, index: int) -> np.ndarray:
     return fewer
 
 
-def _whose_place(norm: Norm, good: np.ndarray, opinion: np.ndarray, point: np.ndarray, index: int) -> str:
+def _whose_place(model: ReferenceModel, good: np.ndarray, estimate: np.ndarray, point: np.ndarray, index: int) -> str:
     """The other landmark at whose expected place the point lies; `""` where there is none."""
-    nearest, name = norm.threshold, ""
-    for other in range(len(norm.names)):
-        expected, spread = norm.expect(good, opinion, other)
+    nearest, name = model.threshold, ""
+    for other in range(len(model.names)):
+        expected, spread = model.expect(good, estimate, other)
         score = np.linalg.norm(point - expected) / spread
         if other != index and score < nearest:
-            nearest, name = score, norm.names[other]
+            nearest, name = score, model.names[other]
     return name
 
 

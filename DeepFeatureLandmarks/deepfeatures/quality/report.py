@@ -14,7 +14,7 @@ import pandas as pd
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder, write_text
 from deepfeatures.quality import figures
-from deepfeatures.quality.reference_distribution import FALSE_ALARMS
+from deepfeatures.quality.reference_model import FALSE_ALARMS
 from deepfeatures.quality.review import Review
 
 MOST_PICTURES = 200  # about 30 kB each
@@ -105,16 +105,16 @@ def _sections(review: Review, reference: str | None):
         [figures.drift_chart(review.errors)] if len(review.drift) else [],
     )
     yield _section(
-        "What can be found",
+        "Detectable shifts",
         "How far good points of a landmark spread along an axis around where they are expected, in mm, and the smallest"
-        " slip that is flagged in 19 of 20 cases. Where that is more than you can bear, another rater or the machine on"
-        " the same scans helps; more of the same rater's scans may not.",
-        review.sensitivity.sort_values("slip_found_mm"),
+        " shift that is flagged in 19 of 20 cases. Where that is too much, another rater or the automatic rater on the"
+        " same scans helps; more of the same rater's scans may not.",
+        review.sensitivity.sort_values("detectable_shift_mm"),
     )
     if len(review.round_trip):
         yield _section(
-            "Template → target → template",
-            "How far from where it started a landmark comes back, in mm, when the machine places it in another scan and"
+            "Inverse-consistency error",
+            "How far from where it started a landmark comes back, in mm, when it is placed in another scan and"
             " back: to be read beside the spread among raters.",
             review.round_trip,
         )

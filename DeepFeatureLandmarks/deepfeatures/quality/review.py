@@ -12,9 +12,9 @@ import pandas as pd
 from deepfeatures.errors import InputError
 from deepfeatures.quality import rater_agreement
 from deepfeatures.quality.annotations import Annotation, landmark_names, position_table, stack_positions
-from deepfeatures.quality.error_detection import Fault, find_faults
+from deepfeatures.quality.error_detection import AnnotationError, find_annotation_errors
 from deepfeatures.quality.foreground import BEYOND_MM, outside_mm
-from deepfeatures.quality.reference_distribution import Norm, learn_norm
+from deepfeatures.quality.reference_model import ReferenceModel, fit_reference_model
 from deepfeatures.quality.shape import FEWEST
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Review:
     """What was found.
 
     Args:
-        flagged: One row a fault: `scan, rater, landmark, kind, distance_mm, score, other, x, y, z` (where the point
-            lies, LPS mm), `expected_x, expected_y, expected_z` and `sentence`.
+        flagged: One row an annotation error: `scan, rater, landmark, kind, distance_mm, score, other`, `x, y, z` (where
+            the point lies, LPS mm), `expected_x, expected_y, expected_z` and `sentence`.
         errors: Each point against the reference, or against the other raters where there is none; see `agreement`.
         by_landmark: Mean error and more for each rater and landmark.
         by_rater: The same for each rater.
@@ -38,8 +38,8 @@ class Review:
         bland_altman: Of each pair of raters.
         drift: Of each rater.
         sensitivity: One row a landmark: `spread_mm` along an axis of good points around where they are expected, and
-            `slip_found_mm`, the smallest slip that is found in 19 of 20 cases. Empty where there are too few people.
-        round_trip: Template -> target -> template distance of each landmark; empty without a machine.
+            `detectable_shift_mm`, the smallest shift that is found in 19 of 20 cases. Empty where people are too few.
+        round_trip: Template -> target -> template distance of each landmark; empty without an automatic rater.
         positions: Every point that was looked at, as `position_table` returns them.
     """
 
@@ -74,20 +74,21 @@ def review(
     annotations: Sequence[Annotation],
     reference: str | None = None,
     volumes: Mapping[str, Volume] | None = None,
-    opinions: Mapping[str, np.ndarray] | None = None,
+    estimates: Mapping[str, np.ndarray] | None = None,
     round_trip: pd.DataFrame | None = None,
 ) -> Review:
-    """Compare raters, and look for faults in every annotation.
+    """Compare raters, and look for errors in every annotation.
 
-    Each annotation is judged by what is normal in other people's scans, and by where others have the same landmark in
-    the same scan: other raters and the `opinions`.
+    Each annotation is judged by the reference model of other people's scans, and by where others have the same
+    landmark in the same scan: other raters and the `estimates`.
 
     Args:
         annotations: Of one or many raters.
-        reference: The rater to measure against, and from whom to learn what is normal; `None` for all alike.
+        reference: The rater to measure against, whose scans are the training set of the reference model; `None` for
+            all raters.
         volumes: Of scans, by name, to tell which points lie outside; read one at a time if the mapping does so.
-        opinions: Of a matcher, by scan: LPS mm, shape `(L, 3)` in the order of `landmark_names(annotations)`.
-        round_trip: Of the same matcher, as `machine.round_trips` returns it.
+        estimates: Of a matcher, by scan: LPS mm, shape `(L, 3)` in the order of `landmark_names(annotations)`.
+        round_trip: Of the same matcher, as `automatic_rater.round_trips` returns it.
 
     Raises:
         InputError: The reference is no rater.
@@ -98,31 +99,33 @@ def review(
     positions = position_table(annotations)
     names = landmark_names(annotations)
     points = stack_positions(annotations, names)
-    faults, norm = _faults(annotations, names, points, opinions or {}, reference)
+    annotation_errors, model = _annotation_errors(annotations, names, points, estimates or {}, reference)
     for scan in dict.fromkeys(annotation.scan for annotation in annotations):
         if volumes and scan in volumes:
             rows = [row for row, annotation in enumerate(annotations) if annotation.scan == scan]
-            _add_outside(volumes[scan], names, points, rows, faults)
+            _add_outside(volumes[scan], names, points, rows, annotation_errors)
     differences = (
         rater_agreement.errors(positions, reference) if reference else rater_agreement.from_consensus(positions)
     )
     pairs = [(first, second) for place, first in enumerate(raters) for second in raters[place + 1 :]]
     empty = rater_agreement.bland_altman(positions.iloc[:0], "", "")
     return Review(
-        flagged=_flagged(annotations, names, points, faults),
+        flagged=_flagged(annotations, names, points, annotation_errors),
         errors=differences,
         by_landmark=rater_agreement.summary(differences, ["rater", "landmark"]),
         by_rater=rater_agreement.summary(differences, ["rater"]),
         spread=rater_agreement.localisation_error(positions),
         bland_altman=pd.concat([empty, *(rater_agreement.bland_altman(positions, *pair) for pair in pairs)]),
         drift=rater_agreement.drift(differences),
-        sensitivity=_sensitivity(norm),
+        sensitivity=_sensitivity(model),
         round_trip=pd.DataFrame(columns=["landmark"]) if round_trip is None else round_trip,
         positions=positions,
     )
 
 
-def _opinions(annotations: Sequence[Annotation], points: np.ndarray, machine: Mapping[str, np.ndarray]) -> np.ndarray:
+def _estimates(
+    annotations: Sequence[Annotation], points: np.ndarray, automatic: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """For each annotation the median of what others have in the same scan, `(N, L, 3)`, NaN where nobody has."""
     found = np.full_like(points, np.nan)
     for row, annotation in enumerate(annotations):
@@ -131,106 +134,119 @@ def _opinions(annotations: Sequence[Annotation], points: np.ndarray, machine: Ma
             for other, another in enumerate(annotations)
             if other != row and another.scan == annotation.scan
         ]
-        others += [machine[annotation.scan]] if annotation.scan in machine else []
+        others += [automatic[annotation.scan]] if annotation.scan in automatic else []
         if others:
             found[row] = np.ma.median(np.ma.masked_invalid(np.stack(others)), axis=0).filled(np.nan)
     return found
 
 
-def _faults(
+def _annotation_errors(
     annotations: Sequence[Annotation],
     names: tuple[str, ...],
     points: np.ndarray,
-    machine: Mapping[str, np.ndarray],
+    automatic: Mapping[str, np.ndarray],
     reference: str | None,
-) -> tuple[list[list[Fault]], Norm | None]:
-    """Faults of each annotation, and what was learned from the last group's others.
+) -> tuple[list[list[AnnotationError]], ReferenceModel | None]:
+    """Errors of each annotation, and the reference model without the last group.
 
-    Twice: what was flagged is then neither learned from nor an opinion, so that nobody is blamed for another's fault.
-    Where that leaves nobody to blame, those who disagree stay flagged.
+    Detected twice: the second time, flagged points are neither training data nor estimates, so that an error is
+    attributed to the rater who made it. Where it can then be attributed to nobody, all who disagree stay flagged.
     """
     enough = np.isfinite(points).all(axis=2).sum(axis=1) > FEWEST
-    teachers = enough & [reference in (None, annotation.rater) for annotation in annotations]
+    in_training = enough & [reference in (None, annotation.rater) for annotation in annotations]
     people = np.array([annotation.person for annotation in annotations])
-    if len(set(people[teachers])) <= FEWEST_PEOPLE:
+    if len(set(people[in_training])) <= FEWEST_PEOPLE:
         return [_missing_only(names, own, points) for own in points], None
-    first, _ = _faults_learned_from(names, points, points, _opinions(annotations, points, machine), teachers, people)
+    first, _ = _annotation_errors_by(
+        names, points, points, _estimates(annotations, points, automatic), in_training, people
+    )
     trusted = points.copy()
     for row, found in enumerate(first):
         trusted[row, _concerned(names, found)] = np.nan
-    second, norm = _faults_learned_from(
-        names, points, trusted, _opinions(annotations, trusted, machine), teachers, people
+    second, model = _annotation_errors_by(
+        names, points, trusted, _estimates(annotations, trusted, automatic), in_training, people
     )
-    blamed = {
-        (annotation.scan, fault.landmark)
+    attributed = {
+        (annotation.scan, error.landmark)
         for annotation, found in zip(annotations, second, strict=True)
-        for fault in found
+        for error in found
     }
     for annotation, before, found in zip(annotations, first, second, strict=True):
-        found += [fault for fault in before if not {(annotation.scan, fault.landmark), (annotation.scan, "")} & blamed]
-    return second, norm
+        found += [
+            error for error in before if not {(annotation.scan, error.landmark), (annotation.scan, "")} & attributed
+        ]
+    return second, model
 
 
-def _faults_learned_from(
+def _annotation_errors_by(
     names: tuple[str, ...],
     points: np.ndarray,
-    lessons: np.ndarray,
-    opinions: np.ndarray,
-    teachers: np.ndarray,
+    training_points: np.ndarray,
+    estimates: np.ndarray,
+    in_training: np.ndarray,
     people: np.ndarray,
-) -> tuple[list[list[Fault]], Norm]:
-    """Faults of `points`, `(N, L, 3)`, each person's judged by the `lessons` of the teachers among the others."""
+) -> tuple[list[list[AnnotationError]], ReferenceModel]:
+    """Errors of `points`, `(N, L, 3)`, each person's by the `training_points` of those of the others `in_training`."""
     _, person = np.unique(people, return_inverse=True)
     groups = person % min(GROUPS, person.max() + 1)
-    faults: list[list[Fault]] = [[] for _ in points]
+    annotation_errors: list[list[AnnotationError]] = [[] for _ in points]
     for group in np.unique(groups):
-        learned = teachers & (groups != group)
-        norm = learn_norm(names, lessons[learned], opinions[learned], people[learned])
+        learned = in_training & (groups != group)
+        model = fit_reference_model(names, training_points[learned], estimates[learned], people[learned])
         for row in np.flatnonzero(groups == group):
-            faults[row] = find_faults(norm, points[row], opinions[row])
-    return faults, norm
+            annotation_errors[row] = find_annotation_errors(model, points[row], estimates[row])
+    return annotation_errors, model
 
 
-def _concerned(names: tuple[str, ...], faults: Sequence[Fault]) -> list[int]:
-    """Places of the landmarks that the faults concern; all where one concerns the whole set."""
-    if any(not fault.landmark for fault in faults):
+def _concerned(names: tuple[str, ...], annotation_errors: Sequence[AnnotationError]) -> list[int]:
+    """Places of the landmarks that the errors concern; all where one concerns the whole set."""
+    if any(not error.landmark for error in annotation_errors):
         return list(range(len(names)))
-    return [names.index(fault.landmark) for fault in faults]
+    return [names.index(error.landmark) for error in annotation_errors]
 
 
-def _missing_only(names: tuple[str, ...], own: np.ndarray, points: np.ndarray) -> list[Fault]:
-    usual = np.isfinite(points).all(axis=2).mean(axis=0) > 0.5
-    lost = usual & ~np.isfinite(own).all(axis=1)
-    return [Fault(names[index], "missing") for index in np.flatnonzero(lost)]
+def _missing_only(names: tuple[str, ...], own: np.ndarray, points: np.ndarray) -> list[AnnotationError]:
+    is_common = np.isfinite(points).all(axis=2).mean(axis=0) > 0.5
+    lost = is_common & ~np.isfinite(own).all(axis=1)
+    return [AnnotationError(names[index], "missing") for index in np.flatnonzero(lost)]
 
 
 def _add_outside(
-    volume: Volume, names: tuple[str, ...], points: np.ndarray, rows: Sequence[int], faults: list[list[Fault]]
+    volume: Volume,
+    names: tuple[str, ...],
+    points: np.ndarray,
+    rows: Sequence[int],
+    annotation_errors: list[list[AnnotationError]],
 ) -> None:
     distances = outside_mm(volume, points[rows].reshape(-1, 3)).reshape(len(rows), -1)
     for row, own in zip(rows, distances, strict=True):
-        faults[row] += [Fault(names[index], "outside", float(own[index])) for index in np.flatnonzero(own > BEYOND_MM)]
+        annotation_errors[row] += [
+            AnnotationError(names[index], "outside", float(own[index])) for index in np.flatnonzero(own > BEYOND_MM)
+        ]
 
 
 def _flagged(
-    annotations: Sequence[Annotation], names: tuple[str, ...], points: np.ndarray, faults: Sequence[Sequence[Fault]]
+    annotations: Sequence[Annotation],
+    names: tuple[str, ...],
+    points: np.ndarray,
+    annotation_errors: Sequence[Sequence[AnnotationError]],
 ) -> pd.DataFrame:
     rows = []
-    for annotation, own, found in zip(annotations, points, faults, strict=True):
-        for fault in found:
-            at = own[names.index(fault.landmark)] if fault.landmark else np.full(3, np.nan)
-            expected = fault.expected or (np.nan,) * 3
-            measured = fault.kind, fault.distance_mm, fault.score, fault.other
-            rows.append((annotation.scan, annotation.rater, fault.landmark, *measured, *at, *expected, fault.sentence))
+    for annotation, own, found in zip(annotations, points, annotation_errors, strict=True):
+        for error in found:
+            at = own[names.index(error.landmark)] if error.landmark else np.full(3, np.nan)
+            expected = error.expected or (np.nan,) * 3
+            measured = error.kind, error.distance_mm, error.score, error.other
+            rows.append((annotation.scan, annotation.rater, error.landmark, *measured, *at, *expected, error.sentence))
     places = [*"xyz", *(f"expected_{axis}" for axis in "xyz")]
     columns = ["scan", "rater", "landmark", "kind", "distance_mm", "score", "other", *places, "sentence"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("score", ascending=False, na_position="first", ignore_index=True)
 
 
-def _sensitivity(norm: Norm | None) -> pd.DataFrame:
-    columns = ["landmark", "spread_mm", "slip_found_mm"]
-    if norm is None:
+def _sensitivity(model: ReferenceModel | None) -> pd.DataFrame:
+    columns = ["landmark", "spread_mm", "detectable_shift_mm"]
+    if model is None:
         return pd.DataFrame(columns=columns)
-    rows = zip(norm.names, norm.spreads_mm, norm.slips_found_mm(), strict=True)
+    rows = zip(model.names, model.spreads_mm, model.detectable_shifts_mm(), strict=True)
     return pd.DataFrame(rows, columns=columns)

@@ -92,7 +92,7 @@ def expected_positions(shapes: Shapes, points: np.ndarray, index: int) -> np.nda
     # -r is what bends least in three dimensions, as r^2 log r does in two
     spline = RBFInterpolator(shapes.mean[others], moved, kernel="linear", smoothing=SMOOTHING_MM, degree=0)
     bent = spline(shapes.mean[[index]])[0]
-    learned = _regression(shapes, tuple(others.tolist())).foretell(moved, index)
+    learned = _regression(shapes, tuple(others.tolist())).predict(moved, index)
     return pose.back(shapes.mean[index] + np.stack([bent, learned]))
 
 
@@ -102,7 +102,7 @@ def uncertainty_without(shapes: Shapes, lacking: np.ndarray, index: int) -> floa
     Args:
         shapes: Of the people, each left out in turn.
         lacking: Landmarks that are not known, bools, shape `(L,)`.
-        index: Of the landmark, which is never among those that foretell it.
+        index: Of the landmark, which is never among those that predict it.
     """
     others = np.isfinite(shapes.mean).all(axis=1)
     others[index] = False
@@ -129,18 +129,18 @@ class _Regression:
     around: np.ndarray
     inverse: np.ndarray
 
-    def foretell(self, moved: np.ndarray, index: int) -> np.ndarray:
+    def predict(self, moved: np.ndarray, index: int) -> np.ndarray:
         """Displacement of a landmark, shape `(3,)`, by those of the known ones, shape `(K, 3)`."""
         alike = self.around[:, self.known].reshape(len(self.around), -1) @ (moved - self.middle[self.known]).ravel()
         return self.middle[index] + self.inverse @ alike @ self.around[:, index]
 
     def error_mm(self, index: int) -> float:
-        """Root mean square error of foretelling the landmark of each person by all other people."""
+        """Root mean square error of predicting the landmark of each person by all other people."""
         residuals = self.inverse @ self.around[:, index] / self.inverse.diagonal()[:, None]
         return float(np.sqrt((residuals**2).sum(axis=1).mean())) + 1e-9
 
 
-@lru_cache(maxsize=1024)  # a scan without faults asks for the same again and again
+@lru_cache(maxsize=1024)  # a scan without errors asks for the same again and again
 def _regression(shapes: Shapes, known: tuple[bool, ...]) -> _Regression:
     known = np.array(known)
     posed = align(shapes.people[:, known], shapes.mean[known]).forward(shapes.people)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from deepfeatures.features.dense import encode_dense
 from deepfeatures.features.extractor import Features
 from deepfeatures.features.patch import cut_patches, patch_features, scale_patches
 from deepfeatures.features.receptive_window import crop, within
@@ -28,8 +27,7 @@ def dense_templates(features: Features, voxels: torch.Tensor, landmarks: torch.T
     for landmark in landmarks.tolist():
         wanted = window.seen_from(tuple((index, index + 1) for index in landmark))
         held = within(wanted, voxels.shape)
-        region = tuple(slice(a, b) for a, b in held)
-        seen = encode_dense(features.encoder, features.layer, voxels, region=region, precision=features.precision)
+        seen = features.encode(voxels, held)
         maps.append(crop(seen, held, wanted)[:, :: window.stride, :: window.stride, :: window.stride].float())
     return _compared(features, torch.stack(maps))
 

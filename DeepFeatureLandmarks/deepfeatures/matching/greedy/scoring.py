@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import torch
 
-from deepfeatures.features.dense import DTYPES, encode_tiles
+from deepfeatures.features.dense import DTYPES
 from deepfeatures.features.extractor import Features
 from deepfeatures.features.receptive_window import Box, crop_with_margins, within
 from deepfeatures.matching.greedy.candidates import Candidates
@@ -122,7 +122,7 @@ def dense_scores(
 
         held = within(window.seen_from(block), voxels.shape)
         with timer.stage("encode"):
-            seen = _encode(features, voxels, held, memory_bytes // 2, report)
+            seen = features.encode(voxels, held, memory_bytes // 2, lambda done: report(ENCODING * done))
         groups = list(_alike([part and part.part(block) for part in candidates]))
         for count, (box, members) in enumerate(groups, 1):
             with timer.stage("match"):
@@ -169,28 +169,6 @@ def patch_scores(
                 yield CandidateScores(landmark, chunk[mine], squared[landmark][mine])
         done += len(chunk)
         progress(done / len(everything))
-
-
-def _encode(features: Features, voxels: torch.Tensor, box: Box, working_bytes: int, report: Progress) -> torch.Tensor:
-    """Features of the voxels of a box, shape `(channels, d, h, w)`, with the channels last in memory."""
-    channels = features.encoder.layers[features.layer].channels
-    size = [stop - start for start, stop in box]
-    held = torch.empty((*size, channels), dtype=DTYPES[features.precision], device=voxels.device).movedim(-1, 0)
-    done = 0
-    tiles = encode_tiles(
-        features.encoder,
-        features.layer,
-        voxels,
-        region=_slices(box),
-        precision=features.precision,
-        max_bytes=working_bytes,
-    )
-    for region, tile in tiles:
-        place = (slice(part.start - low, part.stop - low) for part, (low, _) in zip(region, box, strict=True))
-        held[(slice(None), *place)] = tile
-        done += tile[0].numel()
-        report(ENCODING * done / prod(size))
-    return held
 
 
 def _blocks(boxes: Sequence[Box], margin: int, most_voxels: int) -> Iterator[Box]:

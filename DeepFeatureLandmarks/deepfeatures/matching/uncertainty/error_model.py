@@ -1,14 +1,14 @@
 """The error model: expected error of a landmark in mm, and its probability to be within 3 mm, from its covariates.
 
 The logarithm of the error is taken as normal around a linear function of the evidence; the coefficients come from
-people whose landmarks were known (`Testing/Benchmarks/calibrate.py`) and lie beside the weights in `pretrained`.
+people whose landmarks were known (`calibration`) and lie beside the weights in `pretrained`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from deepfeatures.matching.uncertainty import match_features
 
 FILE = Path(__file__).parents[2] / "pretrained" / "expected_error.json"
 CLOSE_MM = 3.0
+DECIMALS = 4  # of coefficients in the file
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,19 @@ def load_error_model(network: str, layer: str, patch_size: int) -> ErrorModel | 
     values = json.loads(FILE.read_text(encoding="utf-8")).get(f"{network}/{layer}/{patch_size}")
     if values is None or tuple(values["evidence"]) != match_features.NAMES:
         return None
-    return ErrorModel(
-        values["intercept"], tuple(values["slopes"]), tuple(values["means"]), values["offset"], values["deviation"]
-    )
+    return from_values(values)
+
+
+def from_values(values: dict) -> ErrorModel:
+    """The model whose coefficients `to_values` has given."""
+    lists = {name: tuple(values[name]) for name in ("slopes", "means")}
+    return ErrorModel(**lists, **{name: values[name] for name in ("intercept", "offset", "deviation")})
+
+
+def to_values(model: ErrorModel) -> dict:
+    """The coefficients as JSON holds them, rounded, with the names of the covariates."""
+    values = {
+        name: [round(value, DECIMALS) for value in one] if isinstance(one, tuple) else round(one, DECIMALS)
+        for name, one in asdict(model).items()
+    }
+    return {"evidence": list(match_features.NAMES), **values}

@@ -3,18 +3,18 @@
 A match sees how alike two places are, not how differently people mark them. Templates that were marked by different
 people, or in people of different anatomy, show that by where they put a landmark in one target. The logarithm of the
 error, relative to what the templates expect, is taken as normal around a linear function of their relative spread and
-of their number, so that no unit of length counts (`Testing/Benchmarks/panels.py`).
+of their number, so that no unit of length counts (`calibration`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import NormalDist
 
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, DECIMALS, FILE
 
 KEY = "several templates"
 MOST = 5  # templates that were calibrated; more count as so many
@@ -61,7 +61,7 @@ class MultiTemplateModel:
 
 
 def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -> tuple[float, float]:
-    """What the prediction is linear in: log_errors of the relative spread, and of the number of templates."""
+    """What the prediction is linear in: logarithms of the relative spread, and of the number of templates."""
     return math.log(spread_mm / max(expected_mm, SMALLEST_MM) + offset), math.log(min(number, MOST))
 
 
@@ -69,3 +69,8 @@ def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -
 def load_multi_template_model() -> MultiTemplateModel:
     """By the default features; for others, too, whose errors are calibrated, since it is relative to these."""
     return MultiTemplateModel(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])
+
+
+def to_values(model: MultiTemplateModel) -> dict[str, float]:
+    """The coefficients as JSON holds them, rounded."""
+    return {name: round(value, DECIMALS) for name, value in asdict(model).items()}

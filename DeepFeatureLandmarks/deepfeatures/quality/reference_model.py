@@ -1,4 +1,4 @@
-"""What is normal: how far landmarks of people who were annotated well lie from where they are expected."""
+"""The reference model: how far landmarks of people who were annotated well lie from where they are expected."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from deepfeatures.quality.shape import Shapes, align, expected_positions, learn_
 FOLDS = 12  # people are left out singly, or in so many groups where there are more
 POOLED_PEOPLE = 4  # a landmark's own spread counts as much as the mean of all landmarks' once so many people were seen
 FALSE_ALARMS = 0.04  # of good points, wanted; below the 5 % that a reader bears: few people leave spreads a guess
-STEP, LONGEST = 0.1, 10.0  # spreads, of the slips tried and beyond the threshold
+STEP, LONGEST = 0.1, 10.0  # spreads, of the shifts tried and beyond the threshold
 DIRECTIONS = np.array([way for way in itertools.product((-1, 0, 1), repeat=3) if any(way)], float)
 DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 LEAST_MM = 0.05  # of a spread, so that a landmark that is always exact does not divide by nought
 
 
 @dataclass(frozen=True, eq=False)
-class Norm:
+class ReferenceModel:
     """What was learned from scans that were annotated well.
 
     Args:
         names: Of the landmarks, length L.
         shapes: Of the people.
-        covariances: Of the expectations' errors (by spline, by other people, by opinions), per axis, mm², `(L, 3, 3)`.
+        covariances: Of the expectations' errors (by spline, by regression, by estimates), per axis, mm², `(L, 3, 3)`.
         threshold: Number of spreads beyond which a point is flagged.
         defined_share: Of the people, who have the landmark, shape `(L,)`.
         deviations: Of the people's points from where they were expected, in spreads, shape `(N, L, 3)`; NaN where one
@@ -39,12 +39,12 @@ class Norm:
     defined_share: np.ndarray
     deviations: np.ndarray
 
-    def expect(self, points: np.ndarray, opinion: np.ndarray, index: int) -> tuple[np.ndarray, float]:
+    def expect(self, points: np.ndarray, estimate: np.ndarray, index: int) -> tuple[np.ndarray, float]:
         """Where landmark `index` should lie, and how well that is known.
 
         Args:
             points: Of the scan, LPS mm, shape `(L, 3)`, NaN where not defined.
-            opinion: Where others (raters, a matcher) have it in the same scan, LPS mm, shape `(L, 3)`, NaN where none.
+            estimate: Where others (raters, a matcher) have it in the same scan, LPS mm, shape `(L, 3)`, NaN where none.
             index: Of the landmark.
 
         Returns:
@@ -52,12 +52,12 @@ class Norm:
         """
         lacking = ~np.isfinite(points).all(axis=1) & np.isfinite(self.shapes.mean).all(axis=1)
         less_sure = uncertainty_without(self.shapes, lacking, index)
-        factors = np.array([less_sure, less_sure, 1.0])  # the opinion does not hang on the other points
+        factors = np.array([less_sure, less_sure, 1.0])  # the estimate does not depend on the other points
         covariance = self.covariances[index] * np.outer(factors, factors)
-        return _fuse(_expectations(self.shapes, points, opinion, index), covariance)
+        return _fuse(_expectations(self.shapes, points, estimate, index), covariance)
 
     @property
-    def usual(self) -> np.ndarray:
+    def is_common(self) -> np.ndarray:
         """Which landmarks most of the people have, bools, shape `(L,)`."""
         return self.defined_share > 0.5
 
@@ -74,30 +74,30 @@ class Norm:
         """Spread of each landmark along one axis where every expectation is at hand, shape `(L,)`."""
         return np.array([_fuse(np.zeros((3, 3)), covariance)[1] for covariance in self.covariances])
 
-    def slips_found_mm(self, chance: float = 0.95) -> np.ndarray:
-        """The smallest slip of each landmark, in any direction, that is flagged with this chance, mm, shape `(L,)`."""
+    def detectable_shifts_mm(self, chance: float = 0.95) -> np.ndarray:
+        """The smallest shift of each landmark, in any direction, that is flagged with this chance, mm, `(L,)`."""
         steps = np.arange(0, self.threshold + LONGEST, STEP)
-        slipped = self.deviations[None, ..., None, :] + steps[:, None, None, None, None] * DIRECTIONS
-        found = np.linalg.norm(slipped, axis=-1) > self.threshold
+        shifted = self.deviations[None, ..., None, :] + steps[:, None, None, None, None] * DIRECTIONS
+        found = np.linalg.norm(shifted, axis=-1) > self.threshold
         there = np.isfinite(self.deviations).all(axis=2)[None, ..., None]
         shares = (found & there).sum(axis=(1, 3)) / np.maximum(there.sum(axis=(1, 3)) * len(DIRECTIONS), 1)
         enough = shares >= chance
         return np.where(enough.any(axis=0), steps[enough.argmax(axis=0)], np.nan) * self.spreads_mm
 
 
-def learn_norm(
+def fit_reference_model(
     names: tuple[str, ...],
     positions: np.ndarray,
-    opinions: np.ndarray,
+    estimates: np.ndarray,
     people: np.ndarray | None = None,
     false_alarms: float = FALSE_ALARMS,
-) -> Norm:
+) -> ReferenceModel:
     """Learn from scans that were annotated well, each judged by the others alone.
 
     Args:
         names: Length L.
         positions: LPS mm, shape `(N, L, 3)`, NaN where not defined.
-        opinions: Of others on the same scans, LPS mm, shape `(N, L, 3)`, NaN where there are none.
+        estimates: Of others on the same scans, LPS mm, shape `(N, L, 3)`, NaN where there are none.
         people: Whose scan each is, shape `(N,)`: scans of one person are never judged by each other.
         false_alarms: Share of good points that may be flagged.
     """
@@ -109,7 +109,7 @@ def learn_norm(
         shapes = learn_shapes(positions[folds != fold])
         for scan in np.flatnonzero(folds == fold):
             for index in range(len(names)):
-                expected = _expectations(shapes, positions[scan], opinions[scan], index)
+                expected = _expectations(shapes, positions[scan], estimates[scan], index)
                 errors[scan, index] = positions[scan, index] - expected
     deviations = np.full_like(positions, np.nan)
     for fold in np.unique(folds):
@@ -120,11 +120,11 @@ def learn_norm(
                 deviations[scan, index] = error / spread
     threshold = float(np.nanquantile(np.linalg.norm(deviations, axis=2), 1 - false_alarms))
     share = np.isfinite(positions).all(axis=2).mean(axis=0)
-    return Norm(tuple(names), learn_shapes(positions), _covariances(errors), threshold, share, deviations)
+    return ReferenceModel(tuple(names), learn_shapes(positions), _covariances(errors), threshold, share, deviations)
 
 
-def _expectations(shapes: Shapes, points: np.ndarray, opinion: np.ndarray, index: int) -> np.ndarray:
-    return np.vstack([expected_positions(shapes, points, index), opinion[index]])
+def _expectations(shapes: Shapes, points: np.ndarray, estimate: np.ndarray, index: int) -> np.ndarray:
+    return np.vstack([expected_positions(shapes, points, index), estimate[index]])
 
 
 def _covariances(errors: np.ndarray) -> np.ndarray:
