@@ -19,12 +19,13 @@ from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_volumes
-from deepfeatures.io.chunked import Stored, block_means, factors_to_fit, read_averaged
+from deepfeatures.io.chunked import ChunkedVolume, block_means, factors_to_fit, read_averaged
 from deepfeatures.io.downsampled_reading import VOXEL_BYTES, WORKING_SPACE, memory_available, read_within_memory
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.ome_zarr import read_levels
-from deepfeatures.io.volume_files import check_volume, image_stem, read_volume, write_volume
-from deepfeatures.matching import Matcher
+from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
+from deepfeatures.matching import Matcher, MatchSettings
 
 MIB = 2**20
 AXES = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
@@ -88,7 +89,7 @@ def stored_ramps(draw):
     slope = random.normal(size=3)
     z, y, x = np.indices(shape)
     voxels = (np.stack([x, y, z], -1) @ affine[:, :3].T + affine[:, 3]) @ slope
-    return Stored("ramp", shape, affine, chunk, lambda region: voxels[region].astype(np.float32)), slope
+    return ChunkedVolume("ramp", shape, affine, chunk, lambda region: voxels[region].astype(np.float32)), slope
 
 
 @given(stored_ramps(), st.tuples(*[st.integers(1, 4)] * 3))
@@ -403,7 +404,6 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     distributed = pytest.importorskip("distributed")
     import dask
 
-    from deepfeatures.matching.settings import MatchSettings
     from deepfeatures.pipelines import cohort as cohorts
 
     voxels = smooth_noise(60)
@@ -415,17 +415,15 @@ def test_a_cohort_reads_what_does_not_fit_into_a_worker_coarser(write_zarr, tmp_
     write_volume(replace(template, voxels=torch.from_numpy(voxels), origin=np.zeros(3), spacing=np.ones(3)),
                  tmp_path / "scans/plain.nii.gz")  # fmt: skip
     scans = find_volumes(tmp_path / "scans")
-    settings = MatchSettings(device="cpu")
-    job = cohorts.Cohort(
-        tmp_path / "template.nii.gz", tmp_path / "template.mrk.json", scans, tmp_path / "out", settings
-    )
+    given = tmp_path / "template.nii.gz", tmp_path / "template.mrk.json"
+    job = cohorts.Cohort(*given, scans, tmp_path / "out", MatchSettings(device="cpu"))
     cohorts.prepare(job)
     # within this process, where dask may not act on so small a limit
     unlimited = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")}
     of_worker = {"processes": False, "threads_per_worker": 1, "memory_limit": memory_for(30**3)}
     with (
         dask.config.set(unlimited),
-        distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=50, **of_worker) as cluster,
+        distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50, **of_worker) as cluster,
         distributed.Client(cluster) as client,
     ):
         summary = cohorts.run(job, client).set_index("target")

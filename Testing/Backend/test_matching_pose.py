@@ -266,7 +266,7 @@ def test_the_report_tells_how_the_pose_was_found(body, landmarks, matchers):
     result = matchers["auto"].match(body, landmarks, body)
     report = json.loads(json.dumps(result.report()))
     assert report["pose"]["initialization"] == "centres" and report["pose"]["similarity"] > 0.95
-    assert report["agreement"] > 0.85  # all of the 15 that are asked
+    assert report["consistent_share"] > 0.85  # all of the 15 that are asked
     assert matchers["auto"].settings.initialization == "auto"
 
 
@@ -291,17 +291,17 @@ def test_rotations_leave_no_gap_and_none_is_a_mirror():
     assert apart.max() < 28 and apart.mean() < 18
 
 
-@pytest.mark.parametrize("settings", [{"pose": "nowhere"}, {"pose": "any", "search": "dense"}])
+@pytest.mark.parametrize("settings", [{"initialization": "nowhere"}, {"initialization": "any", "search": "dense"}])
 def test_a_pose_that_cannot_be_is_refused(settings):
-    with pytest.raises(InputError, match="pose"):
+    with pytest.raises(InputError, match="initialization"):
         Matcher(**settings)
 
 
-def test_the_command_line_takes_a_pose_and_refuses_what_is_none(place, fake_matcher, capfd):
-    assert place("a.nii.gz", "--pose", "any") == 0
+def test_the_command_line_takes_an_initialization_and_refuses_what_is_none(place, fake_matcher, capfd):
+    assert place("a.nii.gz", "--initialization", "any") == 0
     assert fake_matcher.made[-1].settings.initialization == "any"
     capfd.readouterr()
-    assert place("a.nii.gz", "--pose", "upside-down") == 2
+    assert place("a.nii.gz", "--initialization", "upside-down") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "upside-down" in line and "centres" in line
 
