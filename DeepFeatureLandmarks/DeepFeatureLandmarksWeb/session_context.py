@@ -13,21 +13,21 @@ from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 from trame_slicer.core import SlicerApp
 
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, PlaceRequest
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.views.linked_navigation import PointMap
-from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE, Side, centre_of, positions_of
+from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE, VolumeViews, centre_of, positions_of
 
 TEMPLATE_COLOUR = (0.34, 0.71, 0.91)  # sky blue, orange and green of Okabe and Ito: told apart by colour-blind people
 PROPOSED_COLOUR = (0.90, 0.62, 0.00)
-JUDGED_COLOUR = (0.00, 0.75, 0.53)
+REVIEWED_COLOUR = (0.00, 0.75, 0.53)
 REFERENCE_COLOUR = (0.80, 0.47, 0.65)
 
 NOTICE_S = 6
 
 
 @dataclass
-class Desk:
+class SessionContext:
     """Handed to every part of the page.
 
     Args:
@@ -55,8 +55,8 @@ class Desk:
     _to_template: PointMap | None = None
 
     def __post_init__(self):
-        self.template = Side(self.slicer, TEMPLATE, 1, self._on_moved)
-        self.target = Side(self.slicer, TARGET, 2, self._on_moved)
+        self.template = VolumeViews(self.slicer, TEMPLATE, 1, self._on_moved)
+        self.target = VolumeViews(self.slicer, TARGET, 2, self._on_moved)
 
     @property
     def state(self) -> PageState:
@@ -66,11 +66,11 @@ class Desk:
     def scene(self):
         return self.slicer.scene
 
-    def side(self, name: str) -> Side:
+    def side(self, name: str) -> VolumeViews:
         return self.template if name == TEMPLATE else self.target
 
-    def placement(self, settings) -> Placement:
-        return Placement(self.template.volume, self.template_landmarks, self.target.volume, self.output, settings)
+    def placement(self, settings) -> PlaceRequest:
+        return PlaceRequest(self.template.volume, self.template_landmarks, self.target.volume, self.output, settings)
 
     def refresh(self) -> None:
         """Tell every part of the page that nodes have changed."""
@@ -105,7 +105,7 @@ class Desk:
         here, there = (positions_of(node).get(name) for node in (self.template_landmarks, self.output))
         if here is None and there is None:
             return
-        self.state.current = self.state.inside_landmark = name
+        self.state.current = self.state.inspected_landmark = name
         self.template.centre_on(self._to_template(there) if here is None else here, name)
         if self.target.volume is not None:
             self.target.centre_on(self._to_target(here) if there is None else there, name)
@@ -123,7 +123,7 @@ class Desk:
         self._to_target = PointMap.fit(source, target, middle, other)
         self._to_template = PointMap.fit(target, source, other, middle)
 
-    def _on_moved(self, side: Side) -> None:
+    def _on_moved(self, side: VolumeViews) -> None:
         """Take the other side to the same anatomy."""
         if self._to_target is None or side.position is None:
             return

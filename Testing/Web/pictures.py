@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
             visitor.open_demo()
             visitor.place()
             visitor.page.keyboard.press("a")
-            visitor.wait_until("state('judged') == 1 && state('notice') == ''")
+            visitor.wait_until("state('reviewed') == 1 && state('notice') == ''")
             draw(visitor, folder / "web-review.png")
             visitor.tab("Inside")
             visitor.button("Distance map").click()

@@ -120,10 +120,10 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
     pytest.importorskip("trame_slicer")
     from slicer import vtkMRMLScene
 
-    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import Circles
+    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
 
     scene = vtkMRMLScene()
-    circles = Circles(scene, (0.9, 0.6, 0.0))
+    circles = UncertaintyOverlay(scene, (0.9, 0.6, 0.0))
     circles.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
     node = scene.GetFirstNodeByName("Expected error")
     bounds = np.zeros(6)
@@ -138,11 +138,11 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
 
 def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
     turns = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
-    order = turns.Turns()
+    order = turns.RenderScheduler()
     drawn = []
     views = {}
     for name in ("touched", "other"):
-        views[name] = turns.InTurn(order, lambda name=name: drawn.append(name))
+        views[name] = turns.ScheduledRendering(order, lambda name=name: drawn.append(name))
         views[name].set_abstract_view(name)
 
     async def scroll():
@@ -167,7 +167,7 @@ def upload(tmp_path, monkeypatch):
     """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
     uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
-    monkeypatch.setitem(uploads.MOST_BYTES, "landmarks", 1000)
+    monkeypatch.setitem(uploads.MAX_BYTES, "landmarks", 1000)
 
     async def answer(request):
         try:
@@ -220,14 +220,14 @@ def test_the_second_set_cannot_be_dragged(tmp_path):
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
     from deepfeatures.data.landmarks import Landmark, LandmarkSet
 
     async def locks() -> dict[str, bool]:
         with closing(App(Server(), tmp_path, {})) as app:
             for role in ("landmarks", "reference"):
-                Loader(app.desk).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
-            return {"landmarks": app.desk.template_landmarks.GetLocked(), "reference": app.desk.reference.GetLocked()}
+                LoadingController(app.context).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
+            return {"landmarks": app.context.template_landmarks.GetLocked(), "reference": app.context.reference.GetLocked()}
 
     assert asyncio.run(locks()) == {"landmarks": False, "reference": True}
 
@@ -237,21 +237,21 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
     from deepfeatures.io import downsampled_reading
 
     path = tmp_path / "long.nii"
     sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((20, 30, 40), np.float32)), path)
     with closing(App(Server(), tmp_path, {})) as app:
-        desk = app.desk
-        asyncio.run(Loader(desk).open("target", path))
-        assert desk.target.volume.GetSpacing() == (1, 1, 1) and desk.state.message == ""
+        context = app.context
+        asyncio.run(LoadingController(context).open("target", path))
+        assert context.target.volume.GetSpacing() == (1, 1, 1) and context.state.message == ""
         monkeypatch.setattr(
             downsampled_reading,
             "memory_available",
             lambda: 20 * 15 * 10 * downsampled_reading.VOXEL_BYTES * downsampled_reading.WORKING_SPACE,
         )
-        asyncio.run(Loader(desk).open("target", path))
-        assert desk.target.volume.GetSpacing() == (2, 2, 2)
-        assert desk.state.message.startswith("long.nii is too large for the memory: read at 2")
-        assert desk.state.target.facts.startswith("20 × 15 × 10 voxels")
+        asyncio.run(LoadingController(context).open("target", path))
+        assert context.target.volume.GetSpacing() == (2, 2, 2)
+        assert context.state.message.startswith("long.nii is too large for the memory: read at 2")
+        assert context.state.target.facts.startswith("20 × 15 × 10 voxels")

@@ -62,7 +62,7 @@ class Visitor:
 
     def open(self, url: str) -> Visitor:
         self.page.goto(url)
-        self.page.locator(".desk").wait_for(timeout=START_S)
+        self.page.locator(".workspace").wait_for(timeout=START_S)
         return self
 
     def state(self, name: str):
@@ -110,7 +110,7 @@ class Visitor:
         is_first = self.button("Try the demo pair").count()
         self.button("Try the demo pair" if is_first else "Demo pair").click()
         self.wait_until("state('is_loading')")
-        self.wait_until("state('landmarks').length == 18 && state('why_not') == '' && !state('is_loading')")
+        self.wait_until("state('landmarks').length == 18 && state('validation_message') == '' && !state('is_loading')")
 
     def place(self, timeout_s: float = 120) -> None:
         self.button("Place landmarks").click()

@@ -232,8 +232,8 @@ def gridToWorld(node) -> np.ndarray | None:
     return _linearToWorld(node) @ gridMatrix(node)
 
 
-def carried(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray | None) -> LandmarkSet:
-    """World LPS landmarks taken along with a volume whose `gridToWorld` has changed; as they are where it is `None`."""
+def movedWithGrid(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray | None) -> LandmarkSet:
+    """World LPS landmarks after a volume's `gridToWorld` has changed from `before` to `after`; unchanged for `None`."""
     if before is None or after is None or np.array_equal(before, after):
         return landmarks
     change = LPS_RAS @ after @ np.linalg.inv(before) @ LPS_RAS
@@ -245,7 +245,7 @@ def carried(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray
 
 
 def moveWithGrid(markups, before: np.ndarray, after: np.ndarray) -> None:
-    """Carry control points along with voxels whose IJKToRAS changed from `before` to `after`, `(4, 4)` each."""
+    """Move control points with voxels whose IJKToRAS changed from `before` to `after`, `(4, 4)` each."""
     change = after @ np.linalg.inv(before)
     wasModifying = markups.StartModify()
     for index in range(markups.GetNumberOfControlPoints()):

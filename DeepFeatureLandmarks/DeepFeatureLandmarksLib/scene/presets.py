@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepfeatures.service.protocol import PlaceSettings
 
@@ -38,7 +38,7 @@ def settingsFor(preset: str, network: str, layer: str, patchSize: int, device: s
     chosen = PRESETS.get(preset, PRESETS["best"]).settings
     if chosen is None:
         chosen = PlaceSettings(network=network or None, layer=layer or None, patch_size=patchSize, search="dense")
-    return PlaceSettings(chosen.network, chosen.layer, chosen.patch_size, chosen.search, device=device)
+    return replace(chosen, device=device)
 
 
 def deviceNames(catalog: dict) -> list[str]:

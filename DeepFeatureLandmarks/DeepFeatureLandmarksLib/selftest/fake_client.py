@@ -1,6 +1,6 @@
-"""A worker client and an installer without worker and without network, for tests in Slicer and outside of it.
+"""A client without a worker, for tests in Slicer and outside of it.
 
-The client finds every landmark at once where the template has it, a few mm to the left, the later ones more doubtful.
+It finds every landmark at once, where the template has it, 2 mm to the left; later ones are more uncertain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deepfeatures.service.protocol import Event, PlaceSettings, VolumeArray
 SHIFT_MM = 2.0  # along L
 CHANNELS = 6
 CATALOG = {
-    "versions": {"deepfeatures": "rehearsal"},
+    "versions": {"deepfeatures": "fake"},
     "devices": ["auto", "cpu"],
     "networks": [
         {
@@ -59,16 +59,16 @@ CATALOG = {
 }
 
 
-class RehearsedClient:
-    """Answers at the next poll; with `isHeld` it lets requests wait, as a long run does."""
+class FakeWorkerClient:
+    """Answers at the next poll; with `isPaused` it lets requests wait, as a long run does."""
 
     def __init__(self):
-        self.isHeld = False
+        self.isPaused = False
         self.settings: list[PlaceSettings] = []  # of every match
         self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
-        self._told: list[Event] = []
+        self._interim: list[Event] = []
 
     def hello(self) -> int:
         self.hellos += 1
@@ -98,19 +98,19 @@ class RehearsedClient:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
 
     def poll(self) -> list[Event]:
-        told, self._told = self._told, []
-        if self.isHeld:
-            return told
+        interim, self._interim = self._interim, []
+        if self.isPaused:
+            return interim
         events, self._waiting = self._waiting, []
-        return told + events
+        return interim + events
 
-    def settle(self, landmarks: LandmarkSet) -> None:
-        """Tell where the landmarks of the last request lie so far."""
-        self._told.append(Event(self._number, "settling", content={"landmarks": landmarks}))
+    def sendInterim(self, landmarks: LandmarkSet) -> None:
+        """Report where the landmarks of the last request are so far."""
+        self._interim.append(Event(self._number, "settling", content={"landmarks": landmarks}))
 
     def cancel(self) -> None:
         """As the real one: whatever waits ends as cancelled."""
-        self.isHeld = False
+        self.isPaused = False
         self._waiting = [
             Event(event.request, "error", text="Cancelled; nothing was changed.", cause="cancelled")
             for event in self._waiting
@@ -137,19 +137,3 @@ class RehearsedClient:
             probability_within_3mm=max(0.0, 0.98 - 0.05 * place),
             inverse_consistency_error_mm=0.1 * place,
         )
-
-
-class RehearsedInstaller:
-    """Says that nothing, or what is given, is missing; installs by forgetting it."""
-
-    def __init__(self, missing=()):
-        self._missing = tuple(missing)
-        self.installs = 0
-
-    def missing(self) -> tuple:
-        return self._missing
-
-    def install(self) -> bool:
-        self.installs += 1
-        self._missing = ()
-        return True

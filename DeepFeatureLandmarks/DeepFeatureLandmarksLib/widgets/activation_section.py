@@ -7,11 +7,11 @@ from collections.abc import Callable
 import slicer
 
 from DeepFeatureLandmarksLib.scene.logic import ActivationMaps, DeepFeatureLandmarksLogic, Run
-from DeepFeatureLandmarksLib.widgets.combo_connector import Choice, ChoiceConnector
-from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE, SideBySide
-from DeepFeatureLandmarksLib.widgets.mosaic import pixmap, tiled
+from DeepFeatureLandmarksLib.widgets.channel_mosaic import mosaic, pixmap
+from DeepFeatureLandmarksLib.widgets.combo_connector import ComboConnector, ComboEntry
+from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE, SideBySideLayout
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
-from DeepFeatureLandmarksLib.widgets.place_section import placementOf
+from DeepFeatureLandmarksLib.widgets.place_section import placeRequestOf
 
 COLOURS = ("Viridis", "Inferno", "Plasma", "Magma", "Grey")  # names of Slicer's colour tables
 WHERE = {"target": "the target, where it was placed", "template": "the template"}
@@ -27,7 +27,7 @@ class ActivationSection:
         run: Sends a request to the worker, `PlaceSection.run`.
     """
 
-    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, layout: SideBySide, run: Callable):
+    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, layout: SideBySideLayout, run: Callable):
         self._ui = ui
         self._logic = logic
         self._layout = layout
@@ -36,10 +36,10 @@ class ActivationSection:
         self._maps: ActivationMaps | None = None
         self._overlay = None
         self._side = TARGET
-        self._landmark = ChoiceConnector(ui.activationLandmarkBox)
-        self._where = ChoiceConnector(ui.activationWhereBox)
-        self._colour = ChoiceConnector(ui.colourBox)
-        self._where.setChoices(Choice(name, label) for name, label in WHERE.items())
+        self._landmark = ComboConnector(ui.activationLandmarkBox)
+        self._where = ComboConnector(ui.activationWhereBox)
+        self._colour = ComboConnector(ui.colourBox)
+        self._where.setEntries(ComboEntry(name, label) for name, label in WHERE.items())
         self._where.write("target")
         for box in (self._landmark, self._where, self._colour):
             box.onChanged(self._restyle)
@@ -60,14 +60,14 @@ class ActivationSection:
         """Bring landmarks and buttons in step with the parameters."""
         points = self._parameters.templateLandmarks if self._parameters is not None else None
         names = [points.GetNthControlPointLabel(n) for n in range(points.GetNumberOfControlPoints())] if points else []
-        self._landmark.setChoices(Choice(name, name) for name in names)
+        self._landmark.setEntries(ComboEntry(name, name) for name in names)
         if names and self._landmark.read() not in names:
             self._landmark.write(names[0])
         there = [name for name in COLOURS if slicer.mrmlScene.GetFirstNodeByName(name) is not None]
-        self._colour.setChoices(Choice(name, name) for name in there)
+        self._colour.setEntries(ComboEntry(name, name) for name in there)
         if there and self._colour.read() not in there:
             self._colour.write(there[0])
-        ready = bool(names) and not self._logic.whyNot(placementOf(self._parameters))
+        ready = bool(names) and not self._logic.validationMessage(placeRequestOf(self._parameters))
         for button in (self._ui.activationButton, self._ui.distanceButton):
             button.setEnabled(ready)
 
@@ -85,18 +85,18 @@ class ActivationSection:
             slider.setValue(0)
             slider.blockSignals(wasBlocked)
             slider.setEnabled(True)
-            self._ui.mosaicLabel.setPixmap(pixmap(tiled([channel.voxels for channel in run.maps.channels])))
+            self._ui.mosaicLabel.setPixmap(pixmap(mosaic([channel.voxels for channel in run.maps.channels])))
             self._showChannel()
         elif run.kind == "distanceMap":
             self._lay(run.node, TARGET)
 
     def _askForMaps(self) -> None:
         inTarget = self._where.read() == "target"
-        placement, name = placementOf(self._parameters), self._landmark.read()
+        placement, name = placeRequestOf(self._parameters), self._landmark.read()
         self._run(lambda: self._logic.activationMaps(placement, name, inTarget=inTarget))
 
     def _askForDistance(self) -> None:
-        placement, name = placementOf(self._parameters), self._landmark.read()
+        placement, name = placeRequestOf(self._parameters), self._landmark.read()
         self._run(lambda: self._logic.distanceMap(placement, name))
 
     def _showChannel(self) -> None:

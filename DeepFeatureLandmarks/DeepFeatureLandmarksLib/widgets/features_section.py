@@ -13,7 +13,7 @@ from DeepFeatureLandmarksLib.scene.presets import (
     settingsFor,
     spacingOf,
 )
-from DeepFeatureLandmarksLib.widgets.combo_connector import Choice, ChoiceConnector
+from DeepFeatureLandmarksLib.widgets.combo_connector import ComboConnector, ComboEntry
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
 from deepfeatures.service.protocol import PlaceSettings
 
@@ -36,13 +36,13 @@ class FeaturesSection:
         self._parameters: Parameters | None = None
         self._catalog: dict | None = None
         self._boxes = {
-            "preset": ChoiceConnector(ui.presetBox),
-            "network": ChoiceConnector(ui.networkBox),
-            "layer": ChoiceConnector(ui.layerBox),
-            "device": ChoiceConnector(ui.deviceBox),
+            "preset": ComboConnector(ui.presetBox),
+            "network": ComboConnector(ui.networkBox),
+            "layer": ComboConnector(ui.layerBox),
+            "device": ComboConnector(ui.deviceBox),
         }
-        self._boxes["preset"].setChoices(Choice(name, preset.label) for name, preset in PRESETS.items())
-        self._boxes["device"].setChoices(Choice(name, label) for name, label in DEVICES.items())
+        self._boxes["preset"].setEntries(ComboEntry(name, preset.label) for name, preset in PRESETS.items())
+        self._boxes["device"].setEntries(ComboEntry(name, label) for name, label in DEVICES.items())
         self._tag = None
 
     def setParameters(self, parameters: Parameters | None) -> None:
@@ -55,10 +55,10 @@ class FeaturesSection:
             self.refresh()
 
     def setCatalog(self, catalog: dict | None) -> None:
-        """What the worker has told of networks and devices; `None` where it has not yet."""
+        """The worker's networks and devices; `None` before it has sent them."""
         self._catalog = catalog
         if catalog is not None:
-            self._boxes["device"].setChoices(Choice(name, DEVICES[name]) for name in deviceNames(catalog))
+            self._boxes["device"].setEntries(ComboEntry(name, DEVICES[name]) for name in deviceNames(catalog))
         self.refresh()
 
     def refresh(self) -> None:
@@ -72,13 +72,13 @@ class FeaturesSection:
             self._ui.networkSummaryLabel.setText("Networks are listed once the packages are installed.")
             self._ui.layerSummaryLabel.setText("")
             return
-        self._follow(own)
+        self._updateEntries(own)
         self._describe()
 
-    def _follow(self, own: bool) -> None:
-        """Let network, layer and patch size follow the preset, and the layer the network."""
+    def _updateEntries(self, own: bool) -> None:
+        """Set network, layer and patch size by the preset, and the layer by the network."""
         networks = self._catalog["networks"]
-        self._boxes["network"].setChoices(_networkChoice(network) for network in networks)
+        self._boxes["network"].setEntries(_networkChoice(network) for network in networks)
         chosen = settingsOf(self._parameters)
         best = self._catalog["best"]
         if not own:
@@ -88,7 +88,7 @@ class FeaturesSection:
         elif self._network() is None:
             self._write("network", best["network"])
         network = self._network()
-        self._boxes["layer"].setChoices(_layerChoice(layer) for layer in network["layers"])
+        self._boxes["layer"].setEntries(_layerChoice(layer) for layer in network["layers"])
         if self._parameters.layer not in [layer["name"] for layer in network["layers"]]:
             self._write("layer", network["default_layer"])
 
@@ -109,12 +109,12 @@ class FeaturesSection:
         self._ui.patchSizeMillimetresLabel.setText(f"= {edge * spacing:.0f} mm" if spacing else "")
 
 
-def _networkChoice(network: dict) -> Choice:
+def _networkChoice(network: dict) -> ComboEntry:
     missing = isMissing(network)
     tip = "Its weights are missing: import them with `deepfeatures weights import`." if missing else network["summary"]
-    return Choice(network["name"], networkLabel(network), not missing, tip)
+    return ComboEntry(network["name"], networkLabel(network), not missing, tip)
 
 
-def _layerChoice(layer: dict) -> Choice:
+def _layerChoice(layer: dict) -> ComboEntry:
     text = f"{layer['name']}   {layer['channels']} channels, sees {layer['receptive_field']} voxels"
-    return Choice(layer["name"], text, layer["available"])
+    return ComboEntry(layer["name"], text, layer["available"])

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene.point_errors import PointError, largestFirst, summary
-from DeepFeatureLandmarksWeb.session_context import Desk
+from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.data.scores import REVIEWED
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import write_text
@@ -21,17 +21,17 @@ STYLE = (
 )
 
 
-class Comparing:
+class ComparisonController:
     """Fills the quality table."""
 
-    def __init__(self, desk: Desk):
-        self._desk = desk
-        desk.changed.append(self._tell)
-        desk.server.state.change(desk.typed.name.is_reference_shown)(lambda **_: self._show_reference())
+    def __init__(self, context: SessionContext):
+        self._context = context
+        context.changed.append(self._refresh)
+        context.server.state.change(context.typed.name.is_reference_shown)(lambda **_: self._show_reference())
 
     def _show_reference(self) -> None:
-        if self._desk.reference is not None:
-            self._desk.reference.GetDisplayNode().SetVisibility(self._desk.state.is_reference_shown)
+        if self._context.reference is not None:
+            self._context.reference.GetDisplayNode().SetVisibility(self._context.state.is_reference_shown)
 
     def _errors(self) -> list[PointError]:
         """Of the placed points against the second set, the largest first.
@@ -39,15 +39,15 @@ class Comparing:
         Raises:
             InputError: There is nothing to compare.
         """
-        desk = self._desk
-        if desk.output is None:
+        context = self._context
+        if context.output is None:
             raise InputError("Place the landmarks first.")
-        if desk.reference is None:
+        if context.reference is None:
             raise InputError("Open a second set of landmarks of the target, a person's for example.")
-        return largestFirst(desk.logic.pointErrors(desk.reference, desk.output))
+        return largestFirst(context.logic.pointErrors(context.reference, context.output))
 
-    def _tell(self) -> None:
-        state = self._desk.state
+    def _refresh(self) -> None:
+        state = self._context.state
         try:
             errors = self._errors()
         except InputError as nothing:
@@ -66,8 +66,8 @@ class Comparing:
 
     def write_report(self, folder: Path) -> Path:
         """An HTML page that needs nothing but itself."""
-        desk = self._desk
-        if desk.output is None:
+        context = self._context
+        if context.output is None:
             raise InputError("there is nothing to report yet; place the landmarks first")
         path = folder / "report.html"
         try:
@@ -76,15 +76,15 @@ class Comparing:
         except InputError:
             errors, note = [], "No second set was compared."
         found = {error.name: error.error_mm for error in errors if error.isFound}
-        rows = "".join(_report_row(row, found.get(row["name"])) for row in desk.state.rows)
+        rows = "".join(_report_row(row, found.get(row["name"])) for row in context.state.rows)
         heads = "".join(f"<th>{score.heading}</th>" for score in REVIEWED)
         facts = "".join(f"<li>{html.escape(f'{name} {value}')}</li>" for name, value in versions().items())
-        runs = "".join(f"<li>{html.escape(_run(run))}</li>" for run in desk.logic.history(desk.output))
+        runs = "".join(f"<li>{html.escape(_run(run))}</li>" for run in context.logic.history(context.output))
         write_text(
             path,
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Landmarks report</title>'
             f"<style>{STYLE}</style>"
-            f"<h1>Landmarks of {html.escape(desk.state.template.title)} in {html.escape(desk.state.target.title)}</h1>"
+            f"<h1>Landmarks of {html.escape(context.state.template.title)} in {html.escape(context.state.target.title)}</h1>"
             f"<p>{html.escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
             f"<table><tr><th>Landmark</th><th>Status</th>{heads}"
             "<th>Distance to the second set, mm</th><th></th></tr>"

@@ -10,9 +10,9 @@ from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksWeb.server.uploads import VOLUME_ROLES
-from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, Desk
+from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
-from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
+from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
@@ -25,11 +25,11 @@ DEMO_SIZE = 96  # voxels: two heads in two seconds, and placed in a few more
 SHOWN_PERCENT = (0.5, 99.5)
 
 
-class Loader:
+class LoadingController:
     """Opens volumes, landmarks and the demo pair."""
 
-    def __init__(self, desk: Desk):
-        self._desk = desk
+    def __init__(self, context: SessionContext):
+        self._context = context
 
     async def open(self, role: str, path: Path) -> None:
         """Open a file, or the folder of a series, for what `role` says; errors are shown on the page."""
@@ -48,13 +48,13 @@ class Loader:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._desk.warn(f"not enough memory for {path.name}; crop it or resample it to larger voxels")
+                self._context.warn(f"not enough memory for {path.name}; crop it or resample it to larger voxels")
 
     async def open_demo(self) -> None:
         """Make the demo pair and show it."""
         from deepfeatures.phantom import make_pair
 
-        self._desk.warn("")
+        self._context.warn("")
         with self._busy("Making two heads …"):
             await self._yield()
             template, landmarks, target, truth = await asyncio.to_thread(make_pair, DEMO_SIZE)
@@ -65,76 +65,76 @@ class Loader:
 
     def show_volume(self, role: str, volume: Volume) -> None:
         """Replace the volume of one side; points that belonged to the old one go."""
-        desk = self._desk
-        side = desk.side(role)
-        node = nodes.mapToNode(volume, desk.scene, volume.name)
+        context = self._context
+        side = context.side(role)
+        node = nodes.mapToNode(volume, context.scene, volume.name)
         if side.volume is not None:
-            desk.scene.RemoveNode(side.volume)
+            context.scene.RemoveNode(side.volume)
             self._forget_points(role)
         low, high = np.percentile(volume.voxels.numpy()[::2, ::2, ::2], SHOWN_PERCENT)
         VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
         side.show_volume(node)
-        state = getattr(desk.state, role)
+        state = getattr(context.state, role)
         state.title = volume.name
         state.facts = _facts(volume)
         state.low, state.high = (float(value) for value in (volume.voxels.min(), volume.voxels.max()))
         state.window = [float(low), float(high)]
-        desk.refresh()
+        context.refresh()
 
     def show_landmarks(self, role: str, landmarks: LandmarkSet) -> None:
         """Replace the template's landmarks, or the second set in the target."""
-        desk = self._desk
+        context = self._context
         is_template = role == "landmarks"
-        old = desk.template_landmarks if is_template else desk.reference
-        node = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", landmarks.name)
+        old = context.template_landmarks if is_template else context.reference
+        node = context.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", landmarks.name)
         nodes.landmarksToNode(landmarks, node)
         if old is not None:
-            desk.scene.RemoveNode(old)
+            context.scene.RemoveNode(old)
         if is_template:
-            desk.template_landmarks = node
-            style_markups(node, TEMPLATE_COLOUR, desk.template.view_ids)
+            context.template_landmarks = node
+            style_markups(node, TEMPLATE_COLOUR, context.template.view_ids)
         else:
-            desk.reference = node
+            context.reference = node
             node.SetLocked(True)  # it is what placed points are measured by
-            style_markups(node, REFERENCE_COLOUR, desk.target.view_ids, is_visible=desk.state.is_reference_shown)
-        desk.refresh()
+            style_markups(node, REFERENCE_COLOUR, context.target.view_ids, is_visible=context.state.is_reference_shown)
+        context.refresh()
 
     def _forget_points(self, role: str) -> None:
-        desk = self._desk
-        old = [desk.output]
-        desk.output = None
+        context = self._context
+        old = [context.output]
+        context.output = None
         if role == TEMPLATE:
-            old.append(desk.template_landmarks)
-            desk.template_landmarks = None
+            old.append(context.template_landmarks)
+            context.template_landmarks = None
         else:
-            old.append(desk.reference)
-            desk.reference = None
+            old.append(context.reference)
+            context.reference = None
         for node in old:
             if node is not None:
-                desk.scene.RemoveNode(node)
+                context.scene.RemoveNode(node)
 
     def _warn(self, sentence: str, path: Path) -> None:
         """Of a file by its name alone: an upload's folder means nothing to who sent it."""
-        self._desk.warn(sentence.replace(f"{path.parent}/", ""))
+        self._context.warn(sentence.replace(f"{path.parent}/", ""))
 
     async def _yield(self) -> None:
         await asyncio.sleep(0.05)  # let the page show what is being done before it is done
 
     def _busy(self, text: str):
-        return _Busy(self._desk, text)
+        return _Busy(self._context, text)
 
 
 class _Busy:
-    def __init__(self, desk: Desk, text: str):
-        self._desk, self._text = desk, text
+    def __init__(self, context: SessionContext, text: str):
+        self._context, self._text = context, text
 
     def __enter__(self):
-        with self._desk.server.state:
-            self._desk.state.is_loading, self._desk.state.loading_text = True, self._text
+        with self._context.server.state:
+            self._context.state.is_loading, self._context.state.loading_text = True, self._text
 
     def __exit__(self, *_):
-        with self._desk.server.state:
-            self._desk.state.is_loading = False
+        with self._context.server.state:
+            self._context.state.is_loading = False
 
 
 def _read_volume(path: Path) -> Volume:

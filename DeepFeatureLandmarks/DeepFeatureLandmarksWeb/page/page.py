@@ -25,9 +25,9 @@ from trame.widgets.vuetify3 import (
 from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 
-from DeepFeatureLandmarksWeb.page.panels import inside_panel, place_panel, quality_panel, review_panel
+from DeepFeatureLandmarksWeb.page.panels import inspection_tab, place_tab, quality_tab, review_tab
 from DeepFeatureLandmarksWeb.page.state import PageState
-from DeepFeatureLandmarksWeb.views.sides import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
+from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
 
 STATIC = Path(__file__).parent / "static"
 TABS = {"place": "Place", "review": "Review", "inside": "Inside", "quality": "Quality"}
@@ -55,7 +55,7 @@ class Actions:
     revert: Callable
     accept: Callable
     reject: Callable
-    go_on: Callable
+    next_unreviewed: Callable
     ask_maps: Callable
     ask_distances: Callable
     pick_channel: Callable
@@ -77,7 +77,7 @@ class Page:
         server.trigger("key")(self._on_key)
         with VAppLayout(server) as layout:
             layout.root.theme = "dark"
-            with html.Div(classes="desk"):
+            with html.Div(classes="workspace"):
                 self._bar()
                 with html.Div(classes="sides"):
                     self._side(TEMPLATE)
@@ -86,7 +86,7 @@ class Page:
                 self._panel()
 
     def _on_key(self, key: str) -> None:
-        {"n": self._actions.go_on, "a": self._actions.accept, "x": self._actions.reject}[key]()
+        {"n": self._actions.next_unreviewed, "a": self._actions.accept, "x": self._actions.reject}[key]()
 
     def _bar(self) -> None:
         name, actions = self._name, self._actions
@@ -245,7 +245,7 @@ class Page:
                         style="flex:1;color:#111;font-weight:600",
                         click=actions.place,
                         v_if=(f"!{name.is_busy}",),
-                        disabled=(f"!!{name.why_not} || {name.is_loading}",),
+                        disabled=(f"!!{name.validation_message} || {name.is_loading}",),
                     )
                     VBtn("Cancel", variant="outlined", style="flex:1", click=actions.cancel, v_if=(name.is_busy,))
                     icon_button(
@@ -263,16 +263,16 @@ class Page:
                         rounded=True,
                     )
                     html.Div("{{ " + name.progress_text + " }}", classes="why mt-1 progress-text")
-                html.Div("{{ " + name.why_not + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.why_not}",))
+                html.Div("{{ " + name.validation_message + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.validation_message}",))
             with VTabs(v_model=(name.tab,), density="compact", grow=True, color="#56B4E9", style="flex:none"):
                 for tab, title in TABS.items():
                     VTab(title, value=tab, min_width=60, classes="px-1")
             with html.Div(classes="body"):
                 for tab, build in (
-                    ("place", place_panel),
-                    ("review", review_panel),
-                    ("inside", inside_panel),
-                    ("quality", quality_panel),
+                    ("place", place_tab),
+                    ("review", review_tab),
+                    ("inside", inspection_tab),
+                    ("quality", quality_tab),
                 ):
                     with html.Div(v_show=(f"{name.tab} == '{tab}'",), classes=f"tab-{tab}"):
                         build(name, actions)

@@ -21,7 +21,7 @@ from deepfeatures.data.scores import BY_NAME, REVIEWED, Score
 EXPECTED = BY_NAME["expected_error_mm"]
 
 
-def place_panel(name, actions) -> None:
+def place_tab(name, actions) -> None:
     """Landmarks of the template, and how to search."""
     with html.H3():
         html.Span("Template landmarks ({{ " + f"{name.landmarks}.length" + " }})")
@@ -131,18 +131,18 @@ def place_panel(name, actions) -> None:
     )
 
 
-def review_panel(name, actions) -> None:
-    """The table of placed points, the most doubtful first."""
+def review_tab(name, actions) -> None:
+    """The table of placed points, the most uncertain first."""
     html.P(
-        "Place the landmarks first; they are listed here, the most doubtful first.",
+        "Place the landmarks first; they are listed here, the most uncertain first.",
         classes="hint",
         v_if=(f"!{name.rows}.length",),
     )
     with html.Div(v_if=(f"{name.rows}.length",)):
         with html.H3():
-            html.Span("{{ " + name.judged + " }} judged, {{ " + name.open_rows + " }} to go")
+            html.Span("{{ " + name.reviewed + " }} reviewed, {{ " + name.pending + " }} to go")
             html.Div(style="flex:1")
-            VBtn("Next", size="x-small", variant="tonal", click=actions.go_on, disabled=(f"!{name.open_rows}",))
+            VBtn("Next", size="x-small", variant="tonal", click=actions.next_unreviewed, disabled=(f"!{name.pending}",))
         with html.P(classes="hint mb-1"):
             html.Kbd("A")
             html.Span("accept, ")
@@ -194,13 +194,13 @@ def _is_known(name, score: Score) -> str:
     return f"{name.known_scores}.includes('{score.name}')"
 
 
-def inside_panel(name, actions) -> None:
+def inspection_tab(name, actions) -> None:
     """Why a point came to lie where it is."""
     html.P("Place the landmarks first.", classes="hint", v_if=(f"!{name.rows}.length",))
     with html.Div(v_if=(f"{name.rows}.length",)):
         VSelect(
             label="Landmark",
-            v_model=(name.inside_landmark,),
+            v_model=(name.inspected_landmark,),
             items=(f"{name.rows}.map(r => r.name)",),
             density="compact",
             variant="outlined",
@@ -261,7 +261,7 @@ def inside_panel(name, actions) -> None:
             )
 
 
-def quality_panel(name, actions) -> None:
+def quality_tab(name, actions) -> None:
     """Placed points against a second set."""
     with html.H3():
         html.Span("Against a second set")

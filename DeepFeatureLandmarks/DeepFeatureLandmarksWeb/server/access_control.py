@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from deepfeatures.errors import InputError
 
-SHORTEST_TOKEN = 16
+MIN_TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Address:
     token: str | None = None
 
     def __post_init__(self):
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise InputError(f"the token is shorter than {SHORTEST_TOKEN} characters; give a longer one that is random")
+        if self.token is not None and len(self.token) < MIN_TOKEN_LENGTH:
+            raise InputError(f"the token is shorter than {MIN_TOKEN_LENGTH} characters; give a longer one that is random")
         if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host} can be reached from other machines; give --token with a secret of at least "
-                f"{SHORTEST_TOKEN} random characters"
+                f"{MIN_TOKEN_LENGTH} random characters"
             )
 
     def admits(self, token: str | None) -> bool:

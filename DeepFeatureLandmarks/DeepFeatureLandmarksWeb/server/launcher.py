@@ -25,18 +25,18 @@ import aiohttp
 from aiohttp import web
 
 from DeepFeatureLandmarksWeb.server.access_control import Address, is_same_origin
-from DeepFeatureLandmarksWeb.server.plain_pages import notice, starting
+from DeepFeatureLandmarksWeb.server.status_pages import notice, starting
 from DeepFeatureLandmarksWeb.server.session import KEY_HEADER
 from deepfeatures.errors import InputError
 
-MOST_SESSIONS = 8
+MAX_SESSIONS = 8
 START_LIMIT_S = 90
 IDLE_LIMIT_S = 2 * 3600  # without a connection; the scan of somebody who has left must not lie around for days
 CHECK_EVERY_S = 30
 MESSAGE_LIMIT = 2**26
 START = "/start"
 PAGE = "/index.html?reconnect=auto"  # after a lost connection the page tries again by itself
-OF_ONE_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-encoding"}
+HOP_BY_HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-encoding"}
 
 
 @dataclass
@@ -128,12 +128,12 @@ class Launcher:
             return refusal
         session = self._session_of(request)
         if session is None:
-            return await self._welcome(request)
+            return await self._start_session(request)
         if request.path in ("/", START):
             return web.HTTPFound(PAGE)  # without the token, which must not stay in the address bar
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._pass_messages(request, session)
-        return await self._pass_on(request, session)
+            return await self._proxy_websocket(request, session)
+        return await self._proxy_http(request, session)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):
@@ -141,7 +141,7 @@ class Launcher:
         session = self._session_of(request)
         if session is None:
             return web.json_response({"error": "this session has ended; reload the page to start anew"}, status=410)
-        return await self._pass_on(request, session)
+        return await self._proxy_http(request, session)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if not self._address.is_called(request.host) or not is_same_origin(request.headers.get("Origin"), request.host):
@@ -152,7 +152,7 @@ class Launcher:
         session = self._sessions.get(request.cookies.get(self._cookie, ""))
         return session if session and session.is_alive else None
 
-    async def _welcome(self, request: web.Request) -> web.Response:
+    async def _start_session(self, request: web.Request) -> web.Response:
         if request.headers.get("Upgrade") or request.path not in ("/", "/index.html", START):
             if request.path == "/favicon.ico":
                 return web.Response(status=204)
@@ -163,7 +163,7 @@ class Launcher:
             return starting(f"{START}?{request.rel_url.raw_query_string}")
         async with self._starting:  # a second browser waits its turn: starting takes both cores
             alive = sum(session.is_alive for session in self._sessions.values())
-            if alive >= MOST_SESSIONS:
+            if alive >= MAX_SESSIONS:
                 return notice(503, "All places are taken", f"{alive} people are at work here; come back later.")
             try:
                 session = await self._new_session()
@@ -201,9 +201,9 @@ class Launcher:
             raise
         return Session(process, folder, port, key)
 
-    async def _pass_on(self, request: web.Request, session: Session) -> web.StreamResponse:
+    async def _proxy_http(self, request: web.Request, session: Session) -> web.StreamResponse:
         """One request and its answer, as they stream by."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in OF_ONE_HOP}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP_HEADERS}
         headers[KEY_HEADER] = session.key
         headers.pop("Cookie", None)
         body = request.content if request.can_read_body else None
@@ -212,7 +212,7 @@ class Launcher:
             async with self._client.request(
                 request.method, url, headers=headers, data=body, allow_redirects=False
             ) as answer:
-                kept = {name: value for name, value in answer.headers.items() if name.lower() not in OF_ONE_HOP}
+                kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP_HEADERS}
                 if encoding := answer.headers.get("Content-Encoding"):
                     kept["Content-Encoding"] = encoding
                 passed = web.StreamResponse(status=answer.status, headers=kept)
@@ -224,7 +224,7 @@ class Launcher:
         except aiohttp.ClientConnectionError:
             return web.json_response({"error": "the connection to this session was lost; try again"}, status=502)
 
-    async def _pass_messages(self, request: web.Request, session: Session) -> web.StreamResponse:
+    async def _proxy_websocket(self, request: web.Request, session: Session) -> web.StreamResponse:
         """The messages of one browser window, both ways."""
         outside = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, heartbeat=30)
         await outside.prepare(request)

@@ -47,7 +47,7 @@ def serve(folder: Path, told: dict, answer) -> None:
 
     @server.controller.add("on_server_bind")
     def bind(bound):
-        bound.app.middlewares.append(_only_with(told["key"]))
+        bound.app.middlewares.append(_require_key(told["key"]))
         bound.app.add_routes(app.routes)
 
     @server.controller.add("on_server_ready")
@@ -55,7 +55,7 @@ def serve(folder: Path, told: dict, answer) -> None:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        threading.Thread(target=_end_with_input, args=(loop, server), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, args=(loop, server), daemon=True).start()
         app.start()
         print(server.port, file=answer, flush=True)
 
@@ -67,7 +67,7 @@ def serve(folder: Path, told: dict, answer) -> None:
         app.close()
 
 
-def _only_with(key: str):
+def _require_key(key: str):
     """Refuse who does not come through the launcher: other users of this machine reach loopback too."""
 
     @web.middleware
@@ -79,7 +79,7 @@ def _only_with(key: str):
     return check
 
 
-def _end_with_input(loop, server) -> None:
+def _stop_at_end_of_input(loop, server) -> None:
     sys.stdin.read()
     loop.call_soon_threadsafe(lambda: loop.create_task(server.stop()))
 

@@ -22,7 +22,7 @@ TOUCHES = (
 BEFORE_OTHERS = 100.0  # priority of an observer: the view's own reaction to a touch already draws
 
 
-class Turns:
+class RenderScheduler:
     """Which view is at hand, `None` before any was touched, and which are hidden and need no drawing."""
 
     def __init__(self):
@@ -39,7 +39,7 @@ class Turns:
             view.interactor().AddObserver(event, touched, BEFORE_OTHERS)
 
 
-class InTurn(ScheduledRenderStrategy):
+class ScheduledRendering(ScheduledRenderStrategy):
     """Draws a view when it is its turn.
 
     Args:
@@ -47,7 +47,7 @@ class InTurn(ScheduledRenderStrategy):
         draw: Has the view drawn and sent.
     """
 
-    def __init__(self, turns: Turns, draw):
+    def __init__(self, turns: RenderScheduler, draw):
         super().__init__()
         self._turns, self._draw = turns, draw
         self._is_waiting = False
@@ -66,7 +66,7 @@ class InTurn(ScheduledRenderStrategy):
         self._draw()
 
 
-class TurnTakingFactory(RemoteViewFactory):
+class ScheduledViewFactory(RemoteViewFactory):
     """Makes views that take turns.
 
     Args:
@@ -74,12 +74,12 @@ class TurnTakingFactory(RemoteViewFactory):
         given, options: See `RemoteViewFactory`.
     """
 
-    def __init__(self, turns: Turns, *given, **options):
+    def __init__(self, turns: RenderScheduler, *given, **options):
         super().__init__(*given, **options)
         self._turns = turns
 
     def _create_view(self, *given, **options):
         made = super()._create_view(*given, **options)
-        made.slicer_view.set_scheduled_render(InTurn(self._turns, made.view_adapter.schedule_render))
+        made.slicer_view.set_scheduled_render(ScheduledRendering(self._turns, made.view_adapter.schedule_render))
         self._turns.watch(made.slicer_view)
         return made

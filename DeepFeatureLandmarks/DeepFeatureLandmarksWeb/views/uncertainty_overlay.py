@@ -13,7 +13,7 @@ STEPS = 24  # around each circle: round to the eye, quick to cut
 NAME = "Expected error"
 
 
-class Circles:
+class UncertaintyOverlay:
     """A model node of one ball a point, seen as its outline in the slices of one side."""
 
     def __init__(self, scene, colour: tuple[float, float, float]):

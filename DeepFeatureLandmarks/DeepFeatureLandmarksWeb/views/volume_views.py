@@ -29,7 +29,7 @@ def view_tag(side: str, plane: str) -> str:
     return f"{side}{plane.replace('3D', 'ThreeD')}"
 
 
-class Side:
+class VolumeViews:
     """The views of one volume.
 
     Args:
@@ -40,7 +40,7 @@ class Side:
             where the crosshair is.
     """
 
-    def __init__(self, app: SlicerApp, name: str, group: int, on_moved: Callable[[Side], None]):
+    def __init__(self, app: SlicerApp, name: str, group: int, on_moved: Callable[[VolumeViews], None]):
         self.name = name
         self._on_moved = on_moved
         self.volume = None
