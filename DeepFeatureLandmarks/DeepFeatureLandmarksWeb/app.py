@@ -1,4 +1,4 @@
-"""One session: builds the scene and the page, joins them, and keeps the Logic's clock."""
+"""One session: the scene, the page, the controllers between them, and the timer that polls the Logic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from trame_slicer.core import SlicerApp
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewType
 
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.controllers.export_controller import ExportController
 from DeepFeatureLandmarksWeb.controllers.inspection_controller import InspectionController
@@ -40,7 +41,7 @@ FILE_ROLES = (TEMPLATE, "landmarks", TARGET, "reference")
 
 
 class App:
-    """What the session's process serves.
+    """The application that a session's process serves.
 
     Args:
         server: Of trame.
@@ -54,15 +55,15 @@ class App:
         slicer_app = SlicerApp()
         slicer.mrmlScene = slicer_app.scene  # which slicer.util looks for, as in Slicer
         typed = TypedState(server.state, PageState)
-        self._turns = turns = RenderScheduler()
+        self._render_scheduler = scheduler = RenderScheduler()
         for kind, view_type, fill in (
             (SliceView, ViewType.SLICE_VIEW, fill_slice_view),
             (ThreeDView, ViewType.THREE_D_VIEW, fill_view),
         ):
             slicer_app.view_manager.register_factory(
-                # Without a strategy of its own a view is rendered a hundred times while it is being built.
+                # Without its own strategy a view is rendered a hundred times while it is being built.
                 ScheduledViewFactory(
-                    turns,
+                    scheduler,
                     server,
                     partial(kind, scheduled_render_strategy=NoScheduleRendering()),
                     view_type,
@@ -73,13 +74,13 @@ class App:
         self.context = context = SessionContext(
             server, slicer_app, DeepFeatureLandmarksLogic(slicer_app.scene, self._client), folder, typed
         )
-        self._loader = LoadingController(context)
+        self._loading = LoadingController(context)
         self._marking = MarkingController(context)
-        self._placing = PlaceController(context)
-        self._reviewing = ReviewController(context)
-        self._looking = InspectionController(context, self._placing)
-        self._comparing = ComparisonController(context)
-        self._exporting = ExportController(context, self._comparing)
+        self._runs = PlaceController(context)
+        self._review = ReviewController(context)
+        self._inspection = InspectionController(context, self._runs)
+        self._comparison = ComparisonController(context)
+        self._export = ExportController(context, self._comparison)
         context.logic.onFinished = self._on_finished
         for side in (TEMPLATE, TARGET):
             name = getattr(typed.name, side).window
@@ -88,10 +89,10 @@ class App:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """What is asked for by plain HTTP: files, in and out."""
+        """Plain HTTP: uploads and downloads."""
         return [
             web.post("/upload/{role}", self._receive),
-            web.get("/export/{what:.+}", self._exporting.answer),
+            web.get("/export/{what:.+}", self._export.answer),
         ]
 
     def start(self) -> None:
@@ -106,22 +107,22 @@ class App:
     def _actions(self) -> Actions:
         context = self.context
         return Actions(
-            open_demo=self._loader.open_demo,
+            open_demo=self._loading.open_demo,
             toggle_marking=self._marking.toggle,
             rename=self._marking.rename,
             delete=self._marking.delete,
             show=context.show_landmark,
-            place=self._placing.place,
-            place_again=self._placing.place_again,
-            cancel=self._placing.cancel,
-            revert=self._placing.revert,
-            accept=self._reviewing.accept,
-            reject=self._reviewing.reject,
-            next_unreviewed=self._reviewing.next_unreviewed,
-            ask_maps=self._looking.ask_maps,
-            ask_distances=self._looking.ask_distances,
-            pick_channel=self._looking.pick,
-            hide_overlay=self._looking.hide,
+            place=self._runs.place,
+            place_again=self._runs.place_again,
+            cancel=self._runs.cancel,
+            revert=self._runs.revert,
+            accept=self._review.accept,
+            reject=self._review.reject,
+            next_unreviewed=self._review.next_unreviewed,
+            request_maps=self._inspection.request_maps,
+            request_distances=self._inspection.request_distances,
+            pick_channel=self._inspection.pick,
+            hide_overlay=self._inspection.hide,
             toggle_3d=self._toggle_3d,
             toggle_windowing=self._toggle_windowing,
             fit=self._fit,
@@ -129,29 +130,29 @@ class App:
 
     def _on_finished(self, run: Run) -> None:
         if run.kind == "catalog":
-            self._placing.show_catalog()
+            self._runs.show_catalog()
         elif run.kind in ("place", "placeAgain"):
-            self._placing.finish(run)
+            self._runs.finish(run)
             self.context.refresh()
-            self._reviewing.next_unreviewed()
+            self._review.next_unreviewed()
         else:
-            self._looking.finish(run)
+            self._inspection.finish(run)
 
     async def _keep_polling(self) -> None:
         while True:
             try:
                 with self._server.state:
                     self.context.logic.poll()
-            except Exception:  # one event that goes wrong must not silence all that follow
+            except Exception:  # one failing event must not stop all later ones
                 logging.exception("an event of the worker could not be shown")
-                self.context.warn("something went wrong here; export what you have, reload the page and tell us of it")
+                self.context.warn("something went wrong; export your landmarks, reload the page and report the error")
             await asyncio.sleep(POLL_S)
 
     async def _open_first(self) -> None:
         self.context.logic.requestCatalog()
         for role in FILE_ROLES:
             if path := self._files.get(role):
-                await self._loader.open(role, Path(path))
+                await self._loading.open(role, Path(path))
 
     async def _receive(self, request: web.Request) -> web.Response:
         role = request.match_info["role"]
@@ -161,7 +162,7 @@ class App:
         except InputError as error:
             self.context.warn(str(error))
             return web.json_response({"error": str(error)}, status=400)
-        await self._loader.open(role, path)
+        await self._loading.open(role, path)
         return web.json_response({})
 
     def _set_window(self, side: str) -> None:
@@ -180,10 +181,10 @@ class App:
     def _toggle_3d(self) -> None:
         context = self.context
         context.state.is_3d = not context.state.is_3d
-        if not context.state.is_3d:  # without a GPU, drawing volumes that nobody sees would slow down everything else
-            self._turns.hidden |= {side.three_d for side in (context.template, context.target)}
+        if not context.state.is_3d:  # without a GPU, hidden 3D views would slow down everything else
+            self._render_scheduler.hidden |= {side.three_d for side in (context.template, context.target)}
         else:
-            self._turns.hidden.clear()
+            self._render_scheduler.hidden.clear()
             for side in (context.template, context.target):
                 side.show_3d()
             for node, side in (

@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
             visitor.page.keyboard.press("a")
             visitor.wait_until("state('reviewed') == 1 && state('notice') == ''")
             draw(visitor, folder / "web-review.png")
-            visitor.tab("Inside")
+            visitor.tab("Inspect")
             visitor.button("Distance map").click()
             visitor.wait_until("state('overlay') == 'distances'")
             draw(visitor, folder / "web-inside.png")

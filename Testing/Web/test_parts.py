@@ -123,40 +123,40 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
     from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
 
     scene = vtkMRMLScene()
-    circles = UncertaintyOverlay(scene, (0.9, 0.6, 0.0))
-    circles.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
+    overlay = UncertaintyOverlay(scene, (0.9, 0.6, 0.0))
+    overlay.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
     node = scene.GetFirstNodeByName("Expected error")
     bounds = np.zeros(6)
     node.GetRASBounds(bounds)
     assert np.allclose(bounds, (7.5, 12.5, -22.5, -17.5, 27.5, 32.5), atol=0.05)
     assert node.GetDisplayNode().GetVisibility2D()
     assert list(node.GetDisplayNode().GetViewNodeIDs()) == ["vtkMRMLSliceNodeTarget"]
-    circles.show([], [])
+    overlay.show([], [])
     assert node.GetPolyData().GetNumberOfPoints() == 0
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
 
 
 def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
-    turns = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
-    order = turns.RenderScheduler()
+    render_scheduler = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
+    scheduler = render_scheduler.RenderScheduler()
     drawn = []
     views = {}
     for name in ("touched", "other"):
-        views[name] = turns.ScheduledRendering(order, lambda name=name: drawn.append(name))
+        views[name] = render_scheduler.ScheduledRendering(scheduler, lambda name=name: drawn.append(name))
         views[name].set_abstract_view(name)
 
     async def scroll():
         views["other"].schedule_render()
         assert drawn == ["other"]  # nothing has been touched yet
-        order.first = "touched"
+        scheduler.active = "touched"
         for _ in range(3):
             views["other"].schedule_render()
             views["touched"].schedule_render()
         assert drawn == ["other"] + 3 * ["touched"]
-        order.hidden.add("other")
-        await asyncio.sleep(2 * turns.LATER_S)
+        scheduler.hidden.add("other")
+        await asyncio.sleep(2 * render_scheduler.DELAY_S)
         views["other"].schedule_render()
-        await asyncio.sleep(2 * turns.LATER_S)
+        await asyncio.sleep(2 * render_scheduler.DELAY_S)
 
     asyncio.run(scroll())
     assert drawn == ["other"] + 3 * ["touched"] + ["other"]
@@ -227,7 +227,10 @@ def test_the_second_set_cannot_be_dragged(tmp_path):
         with closing(App(Server(), tmp_path, {})) as app:
             for role in ("landmarks", "reference"):
                 LoadingController(app.context).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
-            return {"landmarks": app.context.template_landmarks.GetLocked(), "reference": app.context.reference.GetLocked()}
+            return {
+                "landmarks": app.context.template_landmarks.GetLocked(),
+                "reference": app.context.reference.GetLocked(),
+            }
 
     assert asyncio.run(locks()) == {"landmarks": False, "reference": True}
 

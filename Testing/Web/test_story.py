@@ -76,11 +76,11 @@ def test_review_by_keys_dragging_and_undo(visitor):
     third = next(row["name"] for row in visitor.state("rows") if row["status"] == "corrected")
     visitor.picture("2-corrected")
 
-    visitor.button("Undo the last run").click()
+    visitor.button("Revert the last run").click()
     visitor.wait_until("!state('can_revert')")
     left = {row["name"] for row in visitor.state("rows") if row["status"] in ("accepted", "corrected")}
     assert left == {first, third}  # what a person has reviewed right stays
-    visitor.picture("3-undone")
+    visitor.picture("3-reverted")
 
 
 def test_review_by_the_buttons_of_a_row(visitor):
@@ -249,7 +249,7 @@ def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refu
 def test_looking_inside_and_comparing(visitor):
     visitor.open_demo()
     visitor.place()
-    visitor.tab("Inside")
+    visitor.tab("Inspect")
     assert visitor.state("patches").startswith("data:image/png")
     visitor.button("Activation maps").click()
     visitor.wait_until("state('channels') > 0 && state('mosaic') != '' && state('overlay') == 'activations'")
@@ -267,7 +267,7 @@ def test_looking_inside_and_comparing(visitor):
     scene = visitor.export("Everything, as a Slicer scene")
     names = zipfile.ZipFile(scene).namelist()
     assert {".mrml", ".nrrd", ".json"} <= {name[name.rindex(".") :] for name in names if "." in name}
-    assert not [name for name in names if "InterimPoints" in name]
+    assert not [name for name in names if "Interim" in name]
     visitor.button("3D views").click()
     visitor.page.wait_for_timeout(2000)
     visitor.picture("4-3d")
@@ -402,7 +402,7 @@ def test_scrolling_and_dragging_answer_while_the_worker_computes(visitor):
     visitor.wait_until("!state('is_marking')")
     visitor.be_slow()
     visitor.button("Place landmarks").click()
-    visitor.wait_until("state('is_busy') && state('progress_text').startsWith('PlaceController')", 60)
+    visitor.wait_until("state('is_busy') && state('progress_text').startsWith('Placing')", 60)
     visitor.page.wait_for_timeout(2000)  # by now it encodes
     mouse = visitor.page.mouse
     mouse.move(middle[0] - 1, middle[1])

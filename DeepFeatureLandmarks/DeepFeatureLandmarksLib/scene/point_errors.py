@@ -15,10 +15,15 @@ REFERENCE, PLACED, SECOND = "reference", "placed", "second"  # raters of one tar
 
 # Columns of a comparison, fields of `PointError`.
 COLUMNS = (
-    Score("error_mm", "Error", "Distance from the reference point, in mm", "mm", ".2f"),
+    Score("error_mm", "Error", "Distance from the reference point, in mm", "mm", ".2f", "Error mm"),
     replace(BY_NAME["expected_error_mm"], format=".2f"),
     Score(
-        "second_rater_mm", "Second person", "Distance of a second person's point from the reference point", "mm", ".2f"
+        "second_rater_mm",
+        "Second person",
+        "Distance in mm of a second person's point from the reference point",
+        "mm",
+        ".2f",
+        "2nd person mm",
     ),
 )
 

@@ -37,7 +37,7 @@ class QualitySection:
         self._errors: list[PointError] = []
         table = ui.qualityTable
         table.setColumnCount(1 + len(COLUMNS))
-        table.setHorizontalHeaderLabels(["Landmark", *(column.heading for column in COLUMNS)])
+        table.setHorizontalHeaderLabels(["Landmark", *(column.short_label for column in COLUMNS)])
         for number, column in enumerate(COLUMNS, 1):
             table.horizontalHeaderItem(number).setToolTip(column.tooltip)
         table.verticalHeader().setVisible(False)

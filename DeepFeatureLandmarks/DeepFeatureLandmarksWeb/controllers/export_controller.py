@@ -1,4 +1,4 @@
-"""What can be taken home: landmark files, a table, the report, the whole scene."""
+"""Downloads: landmark files, a table, the report, the whole scene."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LANDMARK_FILES = (".mrk.json", ".csv", ".fcsv")
 class ExportController:
     """Answers downloads: `/export/<what>`."""
 
-    def __init__(self, context: SessionContext, comparing: ComparisonController):
-        self._context, self._comparing = context, comparing
+    def __init__(self, context: SessionContext, comparison: ComparisonController):
+        self._context, self._comparison = context, comparison
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The file that is asked for, or a sentence that says why there is none."""
+        """The requested file, or a sentence that says why there is none."""
         self._context.stop_marking()
         with tempfile.TemporaryDirectory(dir=self._context.folder, prefix="export-") as folder:
             try:
@@ -46,7 +46,7 @@ class ExportController:
         if what == "scene.mrb":
             return self._write_scene
         if what == "report.html":
-            return self._comparing.write_report
+            return self._comparison.write_report
         stem, _, suffix = what.partition(".")
         if f".{suffix}" in LANDMARK_FILES and stem in ("target", "template"):
             return lambda folder: self._write_landmarks(folder, stem, f".{suffix}")

@@ -1,4 +1,4 @@
-"""InspectionController inside: what a layer makes of a landmark, where the target is alike, both patches side by side."""
+"""Why a point was placed where it is: activation maps, a distance map, and both patches side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksLib.scene.logic import ActivationMaps, Run
+from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
 from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.page.thumbnails import COLUMNS, cross_hair, data_url, grey, mosaic
 from DeepFeatureLandmarksWeb.session_context import SessionContext
@@ -19,17 +19,17 @@ EDGE_PX = 36
 PATCH_MM, PATCH_PX = 50.0, 140
 COLOURS = {"template": "#56B4E9", "target": "#E69F00"}
 MAPS, DISTANCES = "activations", "distances"
-MOST_ALIKE_PERCENT = 10  # of the target is coloured; the rest is of no interest
+SIMILAR_PERCENT = 10  # of the target that is coloured
 
 
 class InspectionController:
-    """Fills the part of the page that explains a placed point."""
+    """Fills the tab Inspect."""
 
-    def __init__(self, context: SessionContext, placing: PlaceController):
-        self._context, self._placing = context, placing
+    def __init__(self, context: SessionContext, runs: PlaceController):
+        self._context, self._runs = context, runs
         self._maps: ActivationMaps | None = None
-        self._asked = ""  # landmark of the distance map
-        context.changed.append(self._refresh)
+        self._distance_landmark = ""
+        context.refreshers.append(self._refresh)
         for name, change in (
             ("inspected_landmark", self._draw_patches),
             ("channel", self._show_channel),
@@ -37,15 +37,15 @@ class InspectionController:
         ):
             context.server.state.change(getattr(context.typed.name, name))(lambda change=change, **_: change())
 
-    def ask_maps(self) -> None:
+    def request_maps(self) -> None:
         """Ask for all channels around the landmark in the target."""
         name = self._context.state.inspected_landmark
-        self._placing.request(lambda placement: self._context.logic.activationMaps(placement, name), "Computing maps …")
+        self._runs.request(lambda request: self._context.logic.activationMaps(request, name), "Computing maps …")
 
-    def ask_distances(self) -> None:
+    def request_distances(self) -> None:
         """Ask for the feature distance everywhere in the target."""
-        name = self._asked = self._context.state.inspected_landmark
-        self._placing.request(lambda placement: self._context.logic.distanceMap(placement, name), "Computing distances …")
+        name = self._distance_landmark = self._context.state.inspected_landmark
+        self._runs.request(lambda request: self._context.logic.distanceMap(request, name), "Computing distances …")
 
     def finish(self, run: Run) -> None:
         """Show what has arrived."""
@@ -54,15 +54,17 @@ class InspectionController:
         if run.maps is not None:
             self._maps = run.maps
             context.state.channels, context.state.channel = len(run.maps.channels), 0
-            context.state.mosaic_note = f"{run.maps.layer} at {run.maps.landmark}: {len(run.maps.channels)} channels" + (
-                "" if run.maps.complete else "; the patch is too small for this layer and was padded"
+            context.state.mosaic_note = (
+                f"{run.maps.layer} at {run.maps.landmark}: {len(run.maps.channels)} channels"
+                + ("" if run.maps.complete else "; the patch is too small for this layer and was padded")
             )
             self._show_channel()
         else:
             self._overlay(run.node, DISTANCES)
+            name = self._distance_landmark
             context.state.overlay_note = (
-                f"Coloured: the {MOST_ALIKE_PERCENT} % of the target most like the template's {self._asked}; "
-                "the brighter, the more alike. Two bright spots: it may have been mixed up."
+                f"Coloured: the {SIMILAR_PERCENT} % of the target most similar to the template's {name}. "
+                "Brighter is more similar. Several bright spots: the landmark may be placed at the wrong one."
             )
 
     def pick(self, number: int) -> None:
@@ -105,13 +107,13 @@ class InspectionController:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         is_distance = kind == DISTANCES
-        table = heat_table(context.scene, "Likeness" if is_distance else "Activation", is_low_bright=is_distance)
+        table = heat_table(context.scene, "Similarity" if is_distance else "Activation", is_low_bright=is_distance)
         display.SetAndObserveColorNodeID(table.GetID())
         display.SetInterpolate(True)
         values = nodes.arrayFromNode(node).voxels
         low, high = (
             float(values.min()),
-            float(np.percentile(values, MOST_ALIKE_PERCENT) if is_distance else values.max()),
+            float(np.percentile(values, SIMILAR_PERCENT) if is_distance else values.max()),
         )
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(low, high)
@@ -129,14 +131,14 @@ class InspectionController:
 
     def _draw_patches(self) -> None:
         context, name = self._context, self._context.state.inspected_landmark
-        here, there = positions_of(context.template_landmarks).get(name), positions_of(context.output).get(name)
-        if here is None or there is None:
+        in_template, in_target = (positions_of(node).get(name) for node in (context.template_landmarks, context.output))
+        if in_template is None or in_target is None:
             context.state.patches = ""
             return
         sheet = Image.new("RGB", (3 * PATCH_PX, 2 * PATCH_PX))
-        for row, (side, place) in enumerate(((context.template, here), (context.target, there))):
+        for row, (side, ras) in enumerate(((context.template, in_template), (context.target, in_target))):
             volume = nodes.volumeFromNode(side.volume)
-            lps = place * (-1, -1, 1)
+            lps = ras * (-1, -1, 1)
             for column, view in enumerate(VIEWS):
                 cut = grey(slice_through(volume, lps, view, PATCH_MM, PATCH_PX))
                 sheet.paste(cross_hair(Image.fromarray(cut), COLOURS[side.name]), (column * PATCH_PX, row * PATCH_PX))

@@ -1,4 +1,4 @@
-"""From files to nodes on either side of the page."""
+"""Opening files: from files to nodes on either side of the page."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LoadingController:
 
     async def open(self, role: str, path: Path) -> None:
         """Open a file, or the folder of a series, for what `role` says; errors are shown on the page."""
-        with self._busy(f"Reading {path.name} …"):
-            await self._yield()
+        with _Busy(self._context, f"Reading {path.name} …"):
+            await _let_page_update()
             try:
                 if role in VOLUME_ROLES:
                     volume = await asyncio.to_thread(_read_volume, path)
@@ -55,8 +55,8 @@ class LoadingController:
         from deepfeatures.phantom import make_pair
 
         self._context.warn("")
-        with self._busy("Making two heads …"):
-            await self._yield()
+        with _Busy(self._context, "Making two heads …"):
+            await _let_page_update()
             template, landmarks, target, truth = await asyncio.to_thread(make_pair, DEMO_SIZE)
             self.show_volume(TEMPLATE, template)
             self.show_landmarks("landmarks", landmarks)
@@ -70,7 +70,7 @@ class LoadingController:
         node = nodes.mapToNode(volume, context.scene, volume.name)
         if side.volume is not None:
             context.scene.RemoveNode(side.volume)
-            self._forget_points(role)
+            self._remove_points(role)
         low, high = np.percentile(volume.voxels.numpy()[::2, ::2, ::2], SHOWN_PERCENT)
         VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
         side.show_volume(node)
@@ -95,11 +95,11 @@ class LoadingController:
             style_markups(node, TEMPLATE_COLOUR, context.template.view_ids)
         else:
             context.reference = node
-            node.SetLocked(True)  # it is what placed points are measured by
+            node.SetLocked(True)  # placed points are measured against it
             style_markups(node, REFERENCE_COLOUR, context.target.view_ids, is_visible=context.state.is_reference_shown)
         context.refresh()
 
-    def _forget_points(self, role: str) -> None:
+    def _remove_points(self, role: str) -> None:
         context = self._context
         old = [context.output]
         context.output = None
@@ -114,17 +114,17 @@ class LoadingController:
                 context.scene.RemoveNode(node)
 
     def _warn(self, sentence: str, path: Path) -> None:
-        """Of a file by its name alone: an upload's folder means nothing to who sent it."""
+        """Show an error that names the file alone, without the folder of the upload."""
         self._context.warn(sentence.replace(f"{path.parent}/", ""))
 
-    async def _yield(self) -> None:
-        await asyncio.sleep(0.05)  # let the page show what is being done before it is done
 
-    def _busy(self, text: str):
-        return _Busy(self._context, text)
+async def _let_page_update() -> None:
+    await asyncio.sleep(0.05)  # until the page shows what is about to be done
 
 
 class _Busy:
+    """The page shows a text, and takes no clicks, while this context lasts."""
+
     def __init__(self, context: SessionContext, text: str):
         self._context, self._text = context, text
 

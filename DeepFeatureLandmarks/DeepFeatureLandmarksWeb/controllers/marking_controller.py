@@ -16,13 +16,13 @@ CHANGES = (
 
 
 class MarkingController:
-    """Keeps the page's list and the markups node of the template alike."""
+    """Keeps the page's list in step with the template's markups node."""
 
     def __init__(self, context: SessionContext):
         self._context = context
         self._watched = None
         self._observations: list[int] = []
-        context.changed.append(self._list)
+        context.refreshers.append(self._refresh)
         interaction = context.slicer.markups_logic.interaction_node
         interaction.AddObserver(vtkMRMLInteractionNode.InteractionModeChangedEvent, self._on_mode)
 
@@ -40,7 +40,7 @@ class MarkingController:
         context.slicer.markups_logic.place_node(context.template_landmarks, persistent=True)
 
     def rename(self, index: int, name: str) -> None:
-        """Give a landmark another name; names must differ, since results are told apart by them."""
+        """Give a landmark another name; each must have its own, as results are found by name."""
         node, name = self._context.template_landmarks, name.strip()
         taken = {
             node.GetNthControlPointLabel(other) for other in range(node.GetNumberOfControlPoints()) if other != index
@@ -61,7 +61,7 @@ class MarkingController:
                 interaction.GetCurrentInteractionMode() == vtkMRMLInteractionNode.AdjustWindowLevel
             )
 
-    def _list(self) -> None:
+    def _refresh(self) -> None:
         self._watch(self._context.template_landmarks)
         node = self._context.template_landmarks
         self._context.state.landmarks = [

@@ -1,10 +1,12 @@
-"""Settings and runs: place, watch, cancel, take back."""
+"""Settings and runs: place, progress, cancel, revert."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from DeepFeatureLandmarksLib.scene.interim_points import COLOUR as INTERIM_COLOUR
 from DeepFeatureLandmarksLib.scene.interim_points import InterimPoints
-from DeepFeatureLandmarksLib.scene.logic import Run
+from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
     LARGEST_PATCH,
@@ -17,6 +19,7 @@ from DeepFeatureLandmarksLib.scene.presets import (
     settingsFor,
     spacingOf,
 )
+from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from deepfeatures.data.landmarks import LandmarkSet
@@ -28,14 +31,14 @@ CANCELLED = "cancelled"
 
 
 class PlaceController:
-    """Runs the Logic and tells the page how far it is."""
+    """Starts runs and shows their progress."""
 
     def __init__(self, context: SessionContext):
         self._context = context
         self._interim_points = InterimPoints(context.scene, self._style_interim)
-        self._prepared: tuple = (None, None)  # volumes that the worker has been told of
-        context.changed.append(self._refresh)
-        context.changed.append(self._prepare)
+        self._prepared: tuple = (None, None)  # the pair that the worker has read last
+        context.refreshers.append(self._refresh)
+        context.refreshers.append(self._prepare)
         context.logic.onInterim = self._show_interim
         context.logic.onProgress = self._on_progress
         context.logic.onError = self._on_error
@@ -44,7 +47,7 @@ class PlaceController:
 
     @property
     def settings(self) -> PlaceSettings:
-        """What the page says."""
+        """As chosen on the page."""
         state = self._context.state
         return settingsFor(state.preset, state.network, state.layer, self._patch_size or SMALLEST_PATCH, state.device)
 
@@ -56,29 +59,20 @@ class PlaceController:
 
     def place(self) -> None:
         """Place all landmarks."""
-        self._ask(lambda placement: self._context.logic.place(placement), "Starting …")
+        self.request(self._context.logic.place, "Starting …")
 
     def place_again(self, name: str) -> None:
-        """Place one landmark again with the settings of now."""
-        self._ask(lambda placement: self._context.logic.placeAgain(placement, name), f"PlaceController {name} again …")
+        """Place one landmark again with the present settings."""
+        self.request(lambda request: self._context.logic.placeAgain(request, name), f"Placing {name} again …")
 
     def cancel(self) -> None:
         self._context.logic.cancel()
 
     def revert(self) -> None:
-        """Take the last run back."""
+        """Revert the last run."""
         changed = self._context.logic.revertLastRun(self._context.output)
-        self._context.inform(f"The last run is undone: {len(changed)} points are where they were before.")
+        self._context.inform(f"The last run is reverted: {len(changed)} points are where they were before.")
         self._context.refresh()
-
-    def request(self, ask, text: str) -> None:
-        """Send any request to the Logic and show that it is on its way.
-
-        Args:
-            ask: Called with the `PlaceRequest` of now.
-            text: What the page says meanwhile.
-        """
-        self._ask(ask, text)
 
     def finish(self, run: Run) -> None:
         """Show what a run has placed."""
@@ -88,12 +82,7 @@ class PlaceController:
         style_markups(run.node, PROPOSED_COLOUR, context.target.view_ids)
         context.state.is_busy = False
         context.state.tab = "review"
-        parts = [f"{len(run.placed)} placed in {max(1, round(run.seconds))} s"]
-        if run.missing:
-            parts.append(f"{len(run.missing)} not found: {run.missingText}")
-        if run.kept:
-            parts.append(f"{len(run.kept)} left as you had them")
-        context.inform("; ".join(parts) + ".")
+        context.inform(run.summary)
 
     def show_catalog(self) -> None:
         """Fill the choices of networks and devices."""
@@ -116,13 +105,19 @@ class PlaceController:
         state.layer, state.patch_size = best["layer"], str(best["patch_size"])
         self._refresh()
 
-    def _ask(self, request, text: str) -> None:
+    def request(self, send: Callable[[PlaceRequest], None], text: str) -> None:
+        """Send any request to the Logic and show that it is under way; a refusal is shown as an error.
+
+        Args:
+            send: Called with the request as the page describes it now.
+            text: What the page shows meanwhile.
+        """
         context = self._context
-        if context.logic.isBusy:  # a second click, before the page has heard of the first
+        if context.logic.isBusy:  # a second click, before the page has shown the first
             return
-        context.stop_marking()  # points of the target could not be dragged
+        context.stop_marking()  # else points of the target could not be dragged
         try:
-            request(context.placement(self.settings))
+            send(context.place_request(self.settings))
         except InputError as error:
             context.warn(str(error))
             return
@@ -138,7 +133,7 @@ class PlaceController:
         style_markups(points, INTERIM_COLOUR, self._context.target.view_ids)
 
     def _clear_interim(self) -> None:
-        self._interim_points.end()
+        self._interim_points.clear()
         self._context.state.interim_updates = 0
 
     def _on_progress(self, fraction: float, text: str) -> None:
@@ -161,15 +156,16 @@ class PlaceController:
         self._refresh()
 
     def _prepare(self) -> None:
-        """Let the worker find the pose of a new pair while people are still looking at it."""
+        """Let the worker find the pose of a new pair before it is needed."""
         pair = self._context.template.volume, self._context.target.volume
         if None in pair or pair == self._prepared or self._context.logic.isBusy:
             return
         self._prepared = pair
-        self._context.logic.prepare(self._context.placement(self.settings))
+        self._context.logic.prepare(self._context.place_request(self.settings))
 
     def _entry(self) -> dict:
-        return next((entry for entry in self._context.state.networks if entry["value"] == self._context.state.network), {})
+        state = self._context.state
+        return next((entry for entry in state.networks if entry["value"] == state.network), {})
 
     def _layers(self) -> list[str]:
         return [layer["name"] for layer in self._entry().get("layers", ()) if layer.get("available", True)]
@@ -186,7 +182,7 @@ class PlaceController:
         state.can_revert = context.output is not None and any(
             not run["reverted"] for run in context.logic.history(context.output)
         )
-        state.feature_note = self._note()
+        state.feature_note = self._feature_note()
 
     def _validation_message(self) -> str:
         context = self._context
@@ -200,17 +196,17 @@ class PlaceController:
             return "Open the target: the volume in which to find the landmarks."
         if context.state.preset == OWN and self._patch_size is None:
             return f"Give a patch size from {SMALLEST_PATCH} to {LARGEST_PATCH} voxels."
-        return context.logic.validationMessage(context.placement(self.settings))
+        return context.logic.validationMessage(context.place_request(self.settings))
 
-    def _note(self) -> str:
+    def _feature_note(self) -> str:
         state = self._context.state
         if state.preset == BEST:
-            return "The best that was measured: a search from coarse to fine. Nothing to choose."
+            return "The best measured settings: a search from coarse to fine. There is nothing to choose."
         if state.preset == PAPER:
             used = self.settings
             return (
                 f"The paper's greedy search: {used.network}, layer {used.layer}, patches of {used.patch_size} voxels. "
-                "It takes minutes, and is less exact."
+                "It takes minutes and is less accurate."
             )
         entry, spacing_mm = self._entry(), spacingOf(self._context.template.volume)
         layer = next((layer for layer in entry.get("layers", ()) if layer["name"] == state.layer), None)

@@ -1,4 +1,4 @@
-"""The page: template and target side by side, and beside them what can be done."""
+"""The page: template and target side by side, and a panel with four tabs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ from trame.widgets.vuetify3 import (
 from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 
-from DeepFeatureLandmarksWeb.page.panels import inspection_tab, place_tab, quality_tab, review_tab
+from DeepFeatureLandmarksWeb.page.buttons import icon_button
+from DeepFeatureLandmarksWeb.page.inspection_tab import inspection_tab
+from DeepFeatureLandmarksWeb.page.place_tab import place_tab
+from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
+from DeepFeatureLandmarksWeb.page.review_tab import review_tab
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
 
 STATIC = Path(__file__).parent / "static"
-TABS = {"place": "Place", "review": "Review", "inside": "Inside", "quality": "Quality"}
+TABS = {"place": "Place", "review": "Review", "inspect": "Inspect", "quality": "Quality"}
 EXPORTS = {
     "target.mrk.json": "Placed landmarks, for Slicer (.mrk.json)",
     "target.csv": "Placed landmarks, as a table (.csv)",
@@ -42,7 +46,7 @@ EXPORTS = {
 
 @dataclass(frozen=True)
 class Actions:
-    """What the page can ask for."""
+    """What a click on the page calls."""
 
     open_demo: Callable
     toggle_marking: Callable
@@ -56,8 +60,8 @@ class Actions:
     accept: Callable
     reject: Callable
     next_unreviewed: Callable
-    ask_maps: Callable
-    ask_distances: Callable
+    request_maps: Callable
+    request_distances: Callable
     pick_channel: Callable
     hide_overlay: Callable
     toggle_3d: Callable
@@ -66,7 +70,7 @@ class Actions:
 
 
 class Page:
-    """Builds the page once; from then on the state moves it."""
+    """Builds the page once; after that only its state changes."""
 
     def __init__(self, server: Server, typed: TypedState[PageState], actions: Actions):
         self._name, self._actions = typed.name, actions
@@ -250,7 +254,7 @@ class Page:
                     VBtn("Cancel", variant="outlined", style="flex:1", click=actions.cancel, v_if=(name.is_busy,))
                     icon_button(
                         "mdi-undo",
-                        "Undo the last run",
+                        "Revert the last run",
                         actions.revert,
                         disabled=f"!{name.can_revert} || {name.is_busy}",
                     )
@@ -263,7 +267,8 @@ class Page:
                         rounded=True,
                     )
                     html.Div("{{ " + name.progress_text + " }}", classes="why mt-1 progress-text")
-                html.Div("{{ " + name.validation_message + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.validation_message}",))
+                message = name.validation_message
+                html.Div("{{ " + message + " }}", classes="why", v_if=(f"!{name.is_busy} && {message}",))
             with VTabs(v_model=(name.tab,), density="compact", grow=True, color="#56B4E9", style="flex:none"):
                 for tab, title in TABS.items():
                     VTab(title, value=tab, min_width=60, classes="px-1")
@@ -271,21 +276,11 @@ class Page:
                 for tab, build in (
                     ("place", place_tab),
                     ("review", review_tab),
-                    ("inside", inspection_tab),
+                    ("inspect", inspection_tab),
                     ("quality", quality_tab),
                 ):
                     with html.Div(v_show=(f"{name.tab} == '{tab}'",), classes=f"tab-{tab}"):
                         build(name, actions)
-
-
-def icon_button(icon: str, title: str, click: Callable, *, active: str = "", disabled: str = "") -> None:
-    """A button that says what it does when the pointer rests on it."""
-    more = {"color": (f"{active} ? '#56B4E9' : undefined",)} if active else {}
-    if disabled:
-        more["disabled"] = (disabled,)
-    with VBtn(icon=True, variant="text", size="small", click=click, raw_attrs=[f'aria-label="{title}"'], **more):
-        VIcon(icon)
-        VTooltip(title, activator="parent", location="bottom")
 
 
 def _sources(side: str) -> list[tuple[str, str, str]]:

@@ -72,5 +72,6 @@ class PageState:
     overlay_opacity: float = 0.5
 
     quality_rows: list = field(default_factory=list)
+    quality_columns: list = field(default_factory=list)  # names of the columns that any row has
     quality_note: str = ""
     is_reference_shown: bool = False

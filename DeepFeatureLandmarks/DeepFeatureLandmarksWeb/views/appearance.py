@@ -1,4 +1,4 @@
-"""How points look: readable on dark images, no larger than what they mark."""
+"""Colours and sizes of points and of maps, readable on dark images."""
 
 from __future__ import annotations
 
