@@ -25,10 +25,10 @@ from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingContro
 from DeepFeatureLandmarksWeb.controllers.marking_controller import MarkingController
 from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.controllers.review_controller import ReviewController
+from DeepFeatureLandmarksWeb.controllers.uploads import receive
 from DeepFeatureLandmarksWeb.page.page import Actions, Page
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
-from DeepFeatureLandmarksWeb.server.uploads import receive
 from DeepFeatureLandmarksWeb.session_context import SessionContext
 from DeepFeatureLandmarksWeb.views.render_scheduler import RenderScheduler, ScheduledViewFactory
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE

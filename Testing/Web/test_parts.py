@@ -1,8 +1,6 @@
 """The parts that need no browser."""
 
 import asyncio
-import os
-import sys
 from contextlib import closing
 
 import numpy as np
@@ -11,7 +9,6 @@ import SimpleITK as sitk
 
 from DeepFeatureLandmarksWeb.server.access_control import Address, is_same_origin
 from DeepFeatureLandmarksWeb.views.linked_navigation import PointMap
-from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 
 ZERO = np.zeros(3)
@@ -82,25 +79,8 @@ def test_origins():
     assert not is_same_origin("null", "a:1")
 
 
-def test_command_line_names_what_is_wrong(capsys, tmp_path):
-    pytest.importorskip("trame_slicer")
-    assert main(["app", "--host", "0.0.0.0", "--no-open"]) == 2
-    assert "--token" in capsys.readouterr().err
-    assert main(["app", "--template", str(tmp_path / "none.nii.gz")]) == 2
-    assert "does not exist" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
-def test_a_name_that_no_page_can_show_is_refused_at_the_start(capsys, tmp_path):
-    pytest.importorskip("trame_slicer")
-    latin = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
-    latin.touch()
-    assert main(["app", "--template", str(latin), "--host", "0.0.0.0", "--no-open"]) == 2
-    assert "ller.nii.gz is not UTF-8; rename" in capsys.readouterr().err
-
-
 def test_uploads_are_checked_by_name():
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     assert uploads.safe_name("../../etc/passwd") == "passwd"
     assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
     assert uploads.safe_name('a"b\n$(x).nrrd') == "a_b__(x).nrrd"
@@ -165,7 +145,7 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
 @pytest.fixture
 def upload(tmp_path, monkeypatch):
     """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
     monkeypatch.setitem(uploads.MAX_BYTES, "landmarks", 1000)
 

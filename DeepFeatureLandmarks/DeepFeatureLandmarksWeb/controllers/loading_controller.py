@@ -9,7 +9,7 @@ import numpy as np
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksWeb.server.uploads import VOLUME_ROLES
+from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES
 from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
