@@ -16,7 +16,8 @@ from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmar
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.service.protocol import PlaceSettings, VolumeArray
+from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.protocol import VolumeArray
 
 DEFINED, MISSING = 2, 3
 
@@ -46,7 +47,7 @@ def place(logic, client, heard, place_request):
     """A function that places, or places one again, and returns the run."""
 
     def run(output=None, name=None, settings=None):
-        asked = replace(place_request, output=output, settings=settings or PlaceSettings())
+        asked = replace(place_request, output=output, settings=settings or MatchSettings())
         logic.placeAgain(asked, name) if name else logic.place(asked)
         client.place()
         logic.poll()
@@ -298,13 +299,16 @@ def test_a_rejected_point_may_be_proposed_again_and_reverted(place, logic):
     assert statuses(logic, node)["B"] == "rejected"
 
 
-def test_a_scene_of_version_0_1_keeps_its_scores(place):
+def test_a_scene_of_version_0_1_keeps_its_history(place):
     node = place().node
+    before = run_history.readRuns(place(node).node)
     saved = node.GetAttribute(run_history.ATTRIBUTE)
-    node.SetAttribute(run_history.ATTRIBUTE, saved.replace("inverse_consistency_error_mm", "round_trip"))
-    assert '"round_trip":0.25' in node.GetAttribute(run_history.ATTRIBUTE)
-    (run,) = run_history.readRuns(node)
-    assert run.points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
+    for new, old in (("inverse_consistency_error_mm", "round_trip"), ("position", "place"), ("previous", "before")):
+        saved = saved.replace(f'"{new}":', f'"{old}":')
+    assert '"round_trip":0.25' in saved and '"before":{"status"' in saved
+    node.SetAttribute(run_history.ATTRIBUTE, saved)
+    assert run_history.readRuns(node) == before
+    assert before[0].points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
 
 
 def test_expected_errors_travel_with_the_points(place, logic, client):

@@ -19,12 +19,12 @@ from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmar
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.cli.main import main
 from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import CANCELLED, KILLED, WorkerClient
-from deepfeatures.service.protocol import PlaceSettings
 
 PATIENCE_S = 120
-QUICK = PlaceSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
-SLOW = PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
+QUICK = MatchSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
+SLOW = MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_distance_map_is_least_at_the_placed_landmark(logic, heard, pair):
 
 
 def test_activation_maps_surround_their_landmark(logic, heard, pair):
-    asked = pair(PlaceSettings(network="vgg19-3d-random", layer="conv2_2", patch_size=12, device="cpu"))
+    asked = pair(MatchSettings(network="vgg19-3d-random", layer="conv2_2", patch_size=12, device="cpu"))
     logic.activationMaps(asked, "P", inTarget=False)
     run_until(logic, lambda: heard.runs or heard.errors)
     maps = heard.runs[0].maps
@@ -150,9 +150,9 @@ def load(scene, path):
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
-        (PlaceSettings(device="cpu"), []),
+        (MatchSettings(device="cpu"), []),
         (
-            PlaceSettings("vgg19-3d-random", "conv1_2", 12, search_radius_mm=5.0, device="cpu"),
+            MatchSettings("vgg19-3d-random", "conv1_2", 12, search_radius_mm=5.0, device="cpu"),
             ["--network", "vgg19-3d-random", "--layer", "conv1_2", "--patch-size", "12", "--search-radius", "5"],
         ),
     ],

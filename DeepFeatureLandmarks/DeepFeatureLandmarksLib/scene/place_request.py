@@ -8,7 +8,7 @@ from typing import Any
 from DeepFeatureLandmarksLib.scene import nodes, run_history
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.service.protocol import PlaceSettings
+from deepfeatures.matching.settings import MatchSettings
 
 NAMES_SHOWN = 3  # in one sentence
 
@@ -22,14 +22,14 @@ class PlaceRequest:
         templateLandmarks: vtkMRMLMarkupsFiducialNode.
         targetVolume: vtkMRMLScalarVolumeNode in which to find them.
         output: vtkMRMLMarkupsFiducialNode for the result; `None` for a new one, `"<landmarks> in <target>"`.
-        settings: See `PlaceSettings`; its defaults are the best measured.
+        settings: See `MatchSettings`; its defaults are the best measured.
     """
 
     templateVolume: Any
     templateLandmarks: Any
     targetVolume: Any
     output: Any = None
-    settings: PlaceSettings = field(default_factory=PlaceSettings)
+    settings: MatchSettings = field(default_factory=MatchSettings)
 
     @property
     def nodes(self) -> tuple:

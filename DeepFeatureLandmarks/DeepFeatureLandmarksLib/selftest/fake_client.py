@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.service.protocol import Event, PlaceSettings, VolumeArray
+from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.protocol import Event, VolumeArray
 
 SHIFT_MM = 2.0  # along L
 CHANNELS = 6
@@ -64,7 +65,7 @@ class FakeWorkerClient:
 
     def __init__(self):
         self.isPaused = False
-        self.settings: list[PlaceSettings] = []  # of every match
+        self.settings: list[MatchSettings] = []  # of every match
         self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
@@ -74,18 +75,18 @@ class FakeWorkerClient:
         self.hellos += 1
         return self._answer(dict(CATALOG))
 
-    def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:
+    def encode(self, template: VolumeArray, target: VolumeArray, settings: MatchSettings) -> int:
         self.encodes += 1
         return self._answer({})
 
-    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: PlaceSettings) -> int:
+    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: MatchSettings) -> int:
         self.settings.append(settings)
         placed = tuple(self._placed(place, landmark) for place, landmark in enumerate(landmarks))
         chosen = {"network": settings.network or "mind", "layer": settings.layer or "ssc_r1_d2"}
         report = {"settings": {**chosen, "patch_size": settings.patch_size or 13, "search": "guided"}, "versions": {}}
         return self._answer({"landmarks": replace(landmarks, landmarks=placed), "report": report})
 
-    def activations(self, volume: VolumeArray, landmark: Landmark, settings: PlaceSettings, patch_size: int) -> int:
+    def activations(self, volume: VolumeArray, landmark: Landmark, settings: MatchSettings, patch_size: int) -> int:
         z, y, x = np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij")
         maps = tuple(
             VolumeArray(np.cos(channel * x + y * z).astype(np.float32), np.array(landmark.position) - 6)
@@ -94,7 +95,7 @@ class FakeWorkerClient:
         content = {"maps": maps, "source": maps[0], "complete": True, "layer": settings.layer or "ssc_r1_d2"}
         return self._answer(content)
 
-    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: PlaceSettings) -> int:
+    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: MatchSettings) -> int:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
 
     def poll(self) -> list[Event]:

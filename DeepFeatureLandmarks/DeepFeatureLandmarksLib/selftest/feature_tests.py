@@ -28,6 +28,21 @@ class FeatureTests(ModuleTestCase):
         self.ui.presetBox.setCurrentIndex(0)
         self.assertEqual((self.moduleWidget.parameters.network, self.moduleWidget.parameters.patchSize), ("mind", 13))
 
+    def test_the_intensity_can_be_chosen_with_own_settings_only(self):
+        self.moduleWidget.enter()
+        self.finish()
+        self.pair()
+        self.assertFalse(self.ui.intensityBox.enabled)
+        self.ui.presetBox.setCurrentIndex(2)
+        self.assertTrue(self.ui.intensityBox.enabled)
+        self.moduleWidget.parameters.intensity = "rank"
+        self.assertEqual(self.ui.intensityBox.currentText, "rank")
+        self.moduleWidget.place.start()
+        self.finish()
+        self.assertEqual(self.client.settings[-1].intensity, "rank")
+        self.ui.presetBox.setCurrentIndex(0)
+        self.assertEqual(self.moduleWidget.parameters.intensity, "auto")
+
     def test_a_layer_belongs_to_its_network(self):
         self.moduleWidget.enter()
         self.finish()

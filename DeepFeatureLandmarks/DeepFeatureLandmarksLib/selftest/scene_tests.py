@@ -33,7 +33,13 @@ class SceneTests(ModuleTestCase):
         slicer.mrmlScene.Clear(0)
         node = slicer.vtkMRMLScriptedModuleNode()
         node.SetSingletonTag(MODULE_NAME)
-        for name, value in (("patchSize", "huge"), ("preset", "fastest"), ("network", "gone"), ("searchMode", "x")):
+        for name, value in (
+            ("patchSize", "huge"),
+            ("intensity", "loud"),
+            ("preset", "fastest"),
+            ("network", "gone"),
+            ("searchMode", "x"),
+        ):
             node.SetParameter(name, value)
         node = slicer.mrmlScene.AddNode(node)
         node.SetNodeReferenceID("templateVolume", makePoints("not a volume").GetID())
@@ -41,6 +47,7 @@ class SceneTests(ModuleTestCase):
         self.moduleWidget.enter()
         self.finish()
         self.assertIsNone(self.moduleWidget.parameters.templateVolume)
+        self.assertEqual(self.moduleWidget.parameters.intensity, "auto")
         self.assertEqual(node.GetParameter("searchMode"), "x", "what a later version wrote stays")
         self.pair()
         self.assertTrue(self.ui.placeButton.enabled, self.ui.placeReasonLabel.text)

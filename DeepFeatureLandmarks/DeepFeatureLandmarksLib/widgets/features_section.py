@@ -1,9 +1,10 @@
-"""The Features section: which network, layer and patch size compare neighbourhoods."""
+"""The Features section: network, layer, patch size and intensity, by which neighbourhoods are compared."""
 
 from __future__ import annotations
 
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
+    INTENSITY,
     PRESETS,
     deviceNames,
     isMissing,
@@ -15,13 +16,13 @@ from DeepFeatureLandmarksLib.scene.presets import (
 )
 from DeepFeatureLandmarksLib.widgets.combo_connector import ComboConnector, ComboEntry
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
-from deepfeatures.service.protocol import PlaceSettings
+from deepfeatures.matching.settings import MatchSettings
 
 
-def settingsOf(parameters: Parameters) -> PlaceSettings:
+def settingsOf(parameters: Parameters) -> MatchSettings:
     """What the parameters ask the matcher for."""
-    names = ("preset", "network", "layer", "patchSize", "device")
-    return settingsFor(*(getattr(parameters, name) for name in names))
+    names = ("preset", "device", "network", "layer", "patchSize", "intensity")
+    return settingsFor(**{name: getattr(parameters, name) for name in names})
 
 
 class FeaturesSection:
@@ -39,8 +40,12 @@ class FeaturesSection:
             "preset": ComboConnector(ui.presetBox),
             "network": ComboConnector(ui.networkBox),
             "layer": ComboConnector(ui.layerBox),
+            "intensity": ComboConnector(ui.intensityBox),
             "device": ComboConnector(ui.deviceBox),
         }
+        ui.intensityLabel.setText(f"{INTENSITY['label']}:")
+        ui.intensityBox.setToolTip(INTENSITY["help"])
+        self._boxes["intensity"].setEntries(ComboEntry(name, name) for name in INTENSITY["choices"])
         self._boxes["preset"].setEntries(ComboEntry(name, preset.label) for name, preset in PRESETS.items())
         self._boxes["device"].setEntries(ComboEntry(name, label) for name, label in DEVICES.items())
         self._tag = None
@@ -66,7 +71,8 @@ class FeaturesSection:
         if self._parameters is None:
             return
         own = PRESETS.get(self._parameters.preset, PRESETS["best"]).settings is None
-        for box in (self._ui.networkBox, self._ui.layerBox, self._ui.patchSizeBox):
+        ui = self._ui
+        for box in (ui.networkBox, ui.layerBox, ui.patchSizeBox, ui.intensityBox):
             box.setEnabled(own and self._catalog is not None)
         if self._catalog is None:
             self._ui.networkSummaryLabel.setText("Networks are listed once the packages are installed.")
@@ -85,6 +91,7 @@ class FeaturesSection:
             self._write("network", chosen.network or best["network"])
             self._write("layer", chosen.layer or best["layer"])
             self._write("patchSize", chosen.patch_size or best["patch_size"])
+            self._write("intensity", chosen.intensity)
         elif self._network() is None:
             self._write("network", best["network"])
         network = self._network()

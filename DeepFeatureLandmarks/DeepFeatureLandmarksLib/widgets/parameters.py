@@ -5,7 +5,8 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from DeepFeatureLandmarksLib.scene.presets import LARGEST_PATCH, SMALLEST_PATCH
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH
+from deepfeatures.features import SMALLEST_PATCH
 
 MODULE_NAME = "DeepFeatureLandmarks"
 
@@ -23,6 +24,7 @@ class ParameterFields:
     preset - A name of `presets.PRESETS`.
     network - A name of the catalog; empty for the best. `layer` likewise.
     patchSize - Edge of the compared cube in voxels.
+    intensity - How voxels are scaled, see `MatchSettings`.
     device - "auto", "cpu", "cuda" or "mps".
     """
 
@@ -36,6 +38,7 @@ class ParameterFields:
     network: str = ""
     layer: str = ""
     patchSize: Annotated[int, WithinRange(SMALLEST_PATCH, LARGEST_PATCH)] = 16
+    intensity: str = "auto"
     device: str = "auto"
 
 
@@ -89,6 +92,8 @@ def _resetInvalid(node) -> None:
     stored = node.GetParameter("patchSize")
     if stored and not (stored.isdecimal() and SMALLEST_PATCH <= int(stored) <= LARGEST_PATCH):
         node.UnsetParameter("patchSize")
+    if node.GetParameter("intensity") not in ("", *INTENSITY["choices"]):
+        node.UnsetParameter("intensity")
     for name, className in NODE_CLASSES.items():
         referenced = node.GetNodeReference(name)
         if referenced is not None and not referenced.IsA(className):

@@ -10,7 +10,6 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
     LARGEST_PATCH,
-    SMALLEST_PATCH,
     deviceNames,
     isMissing,
     layerText,
@@ -24,7 +23,8 @@ from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, SessionCont
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.service.protocol import PlaceSettings
+from deepfeatures.features import SMALLEST_PATCH
+from deepfeatures.matching.settings import MatchSettings
 
 BEST, PAPER, OWN = "best", "paper", "own"  # of `PRESETS`
 CANCELLED = "cancelled"
@@ -42,14 +42,21 @@ class PlaceController:
         context.logic.onInterim = self._show_interim
         context.logic.onProgress = self._on_progress
         context.logic.onError = self._on_error
-        for name in ("preset", "network", "layer", "patch_size", "device"):
+        for name in ("preset", "network", "layer", "patch_size", "intensity", "device"):
             context.server.state.change(getattr(context.typed.name, name))(self._on_setting)
 
     @property
-    def settings(self) -> PlaceSettings:
+    def settings(self) -> MatchSettings:
         """As chosen on the page."""
         state = self._context.state
-        return settingsFor(state.preset, state.network, state.layer, self._patch_size or SMALLEST_PATCH, state.device)
+        return settingsFor(
+            state.preset,
+            device=state.device,
+            network=state.network,
+            layer=state.layer,
+            patchSize=self._patch_size or SMALLEST_PATCH,
+            intensity=state.intensity,
+        )
 
     @property
     def _patch_size(self) -> int | None:

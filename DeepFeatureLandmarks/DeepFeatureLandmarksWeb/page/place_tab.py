@@ -10,8 +10,9 @@ from trame.widgets.vuetify3 import (
     VTextField,
 )
 
-from DeepFeatureLandmarksLib.scene.presets import LARGEST_PATCH, SMALLEST_PATCH
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
+from deepfeatures.features import SMALLEST_PATCH
 
 
 def place_tab(name, actions) -> None:
@@ -142,4 +143,13 @@ def _own_settings(name) -> None:
             hide_details=True,
             classes="mb-2",
             raw_attrs=[f'min="{SMALLEST_PATCH}"', f'max="{LARGEST_PATCH}"'],
+        )
+        VSelect(
+            label=INTENSITY["label"],
+            v_model=(name.intensity,),
+            items=(str(list(INTENSITY["choices"])),),
+            hint=INTENSITY["help"],
+            persistent_hint=True,
+            density="compact",
+            variant="outlined",
         )

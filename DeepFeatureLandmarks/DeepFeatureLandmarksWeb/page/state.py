@@ -48,6 +48,7 @@ class PageState:
     layers: list = field(default_factory=list)
     layer: str = ""
     patch_size: str = ""  # as typed, which may be no number
+    intensity: str = "auto"
     devices: list = field(default_factory=lambda: [{"title": "automatic", "value": "auto"}])
     device: str = "auto"
     feature_note: str = ""
