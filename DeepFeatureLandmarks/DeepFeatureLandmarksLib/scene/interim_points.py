@@ -16,7 +16,7 @@ class InterimPoints:
 
     Args:
         scene: vtkMRMLScene.
-        style: Called with the markups node once it is filled, to say how and in which views it is drawn.
+        style: Called with the markups node once it is filled, to set its display and its views.
     """
 
     def __init__(self, scene, style: Callable):

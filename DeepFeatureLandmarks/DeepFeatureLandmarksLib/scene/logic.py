@@ -11,12 +11,8 @@ Whatever cannot work from the start raises `InputError`; what fails later arrive
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
-import numpy as np
 import vtk
 
 from DeepFeatureLandmarksLib.scene import (
@@ -36,6 +32,7 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandm
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
+from DeepFeatureLandmarksLib.scene.worker_requests import PendingRequest, WorkerRequests
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.service.client import WorkerClient
@@ -46,36 +43,7 @@ BUSY = "Landmarks are being placed; wait until that is done, or cancel it."
 SCENE_CLOSED = "The scene was closed while the worker was busy; nothing was placed."
 
 
-@dataclass(frozen=True, eq=False)
-class _Pending:
-    """The request that is on its way.
-
-    Args:
-        number: Of the worker's client.
-        kind: See `Run`.
-        since: Monotonic seconds.
-        request: As given.
-        apply: Turns the result into a `Run`, changing the scene.
-        grid: Voxel index to world of the target as it was sent, `None` under a transform that is not linear.
-        size: Its number of voxels along i, j and k.
-    """
-
-    number: int
-    kind: str
-    since: float
-    request: PlaceRequest
-    apply: Callable[[_Pending, Event], Run]
-    grid: np.ndarray | None = None
-    size: tuple[int, ...] = ()
-
-    def inTargetNow(self, landmarks: LandmarkSet) -> LandmarkSet:
-        """Found landmarks, moved with a target that was moved meanwhile, not with one that was cropped."""
-        target = self.request.targetVolume
-        isSameGrid = nodes.sizeOf(target) == self.size
-        return nodes.movedWithGrid(landmarks, self.grid, nodes.gridToWorld(target)) if isSameGrid else landmarks
-
-
-class DeepFeatureLandmarksLogic:
+class DeepFeatureLandmarksLogic(WorkerRequests):
     """See the module's docstring.
 
     Args:
@@ -83,27 +51,13 @@ class DeepFeatureLandmarksLogic:
         client: A `WorkerClient`, or what behaves like one; the Logic does not close it.
 
     Attributes:
-        onProgress: Called with `(fraction, text)`.
-        onInterim: Called with a `LandmarkSet`, world LPS: where the landmarks are so far. The scene is unchanged.
-        onFinished: Called with a `Run`.
-        onError: Called with a sentence. A cancelled run ends here too, with "cancelled" in words.
-        catalog: `None` until the worker has answered `requestCatalog`; then its `hello`: `versions` (name -> version),
-            `devices` (names that can be chosen), `networks` (list of dicts: `name`, `summary`, `weights`, `licence`,
-            `parameters`, `paper_number`, `default_layer`, `aliases`, `layers`: list of `name`, `channels`, `stride`,
-            `receptive_field` in voxels, `available`), `best` (`network`, `layer`, `patch_size` of the defaults).
+        onProgress, onInterim, onFinished, onError, catalog: See `WorkerRequests`.
     """
 
     def __init__(self, scene, client: WorkerClient):
-        self._scene, self._client = scene, client
-        self.onProgress: Callable[[float, str], None] = lambda fraction, text: None
-        self.onInterim: Callable[[LandmarkSet], None] = lambda landmarks: None
-        self.onFinished: Callable[[Run], None] = lambda run: None
-        self.onError: Callable[[str], None] = lambda sentence: None
-        self.catalog: dict | None = None
-        self._pending: _Pending | None = None
+        super().__init__(client)
+        self._scene = scene
         self._arrays = ArrayCache()
-        self._preparation: int | None = None  # the last request to read a pair ahead
-        self._catalogRequest: int | None = None
         self._outputs: set[str] = set()  # node IDs
         self._observers = [
             scene.AddObserver(scene.StartCloseEvent, self._onSceneClosing),
@@ -112,44 +66,19 @@ class DeepFeatureLandmarksLogic:
         ]
         self._onSceneImported()
 
-    # The worker
-
-    @property
-    def isBusy(self) -> bool:
-        """Whether landmarks or maps are being computed."""
-        return self._pending is not None
-
     def poll(self) -> None:
         """Apply what the worker has sent to the scene. Call it often, from the thread that owns the scene."""
         for output in list(self._outputs):
             if (node := self._scene.GetNodeByID(output)) is not None:
                 transform_observer.update(node)
-        for event in self._client.poll():
-            if event.request == self._catalogRequest:
-                self._onCatalogEvent(event)
-            elif event.request == self._preparation:
-                if self._pending is not None and event.kind == "progress":  # it waits for the preparation
-                    self.onProgress(0.0, event.text)
-            elif self._pending is not None and event.request == self._pending.number:
-                self._onEvent(event)
-
-    def cancel(self) -> None:
-        """End the running request within 1 s; the scene is unchanged. Ends in `onError`, at the next `poll`."""
-        if self.isBusy:
-            self._client.cancel()
+        super().poll()
 
     def close(self) -> None:
         """Stop observing the scene; a running request is cancelled."""
         for observer in self._observers:
             self._scene.RemoveObserver(observer)
         self._observers = []
-        if self.isBusy:
-            self._pending = None
-            self._client.cancel()
-
-    def requestCatalog(self) -> None:
-        """Ask the worker for `catalog`; `onFinished` is called with a run of kind `"catalog"`."""
-        self._catalogRequest = self._client.hello()
+        self._abandon()
 
     # Placing
 
@@ -212,7 +141,7 @@ class DeepFeatureLandmarksLogic:
         return review.sortedByUncertainty(review_table.rows(output))
 
     def nextUnreviewed(self, output, after: int | None = None) -> int | None:
-        """Index of the most uncertain control point that nobody has reviewed; with `after`, of the one behind it.
+        """Index of the most uncertain control point that nobody has reviewed; with `after`, of the next one.
 
         `None` where all have been reviewed.
         """
@@ -244,14 +173,14 @@ class DeepFeatureLandmarksLogic:
         volume = request.targetVolume if inTarget else request.templateVolume
         landmark = namedLandmark(request.output if inTarget else request.templateLandmarks, name)
 
-        def apply(_pending: _Pending, event: Event) -> Run:
+        def apply(_pending: PendingRequest, event: Event) -> Run:
             got = event.content
             maps = ActivationMaps(name, got["layer"], got["source"], got["maps"], got["complete"], volume)
             return Run("activations", maps=maps)
 
         size = request.settings.patch_size or MAP_PATCH
         number = self._client.activations(self._arrays.arrayFromNode(volume), landmark, request.settings, size)
-        self._begin(_Pending(number, "activations", time.monotonic(), request, apply))
+        self._begin(PendingRequest(number, request, apply))
 
     def activationMap(self, maps: ActivationMaps, channel: int):
         """One channel as a scalar volume node beneath its volume in the subject hierarchy; one node is refilled.
@@ -272,12 +201,12 @@ class DeepFeatureLandmarksLogic:
         require(self.validationMessage(request))
         landmark = namedLandmark(request.templateLandmarks, name)
 
-        def apply(_pending: _Pending, event: Event) -> Run:
+        def apply(_pending: PendingRequest, event: Event) -> Run:
             return Run("distanceMap", node=map_nodes.distanceNode(event.content["map"], name, request.targetVolume))
 
         template, target = self._volumes(request)
         number = self._client.distances(template, landmark, target, request.settings)
-        self._begin(_Pending(number, "distanceMap", time.monotonic(), request, apply))
+        self._begin(PendingRequest(number, request, apply))
 
     # Comparison
 
@@ -294,7 +223,7 @@ class DeepFeatureLandmarksLogic:
     def qualityTable(self, reference, placed):
         """vtkMRMLTableNode with the distance in mm between a person's points and placed ones of the same name.
 
-        Its description is a summary. The placed node keeps one such table, which is filled anew.
+        Its description is a summary. The placed node keeps one such table, which is filled again.
 
         Raises:
             InputError: No name is in both.
@@ -305,65 +234,29 @@ class DeepFeatureLandmarksLogic:
         return table
 
     def _match(self, kind: str, request: PlaceRequest, landmarks: LandmarkSet) -> None:
+        def apply(pending: PendingRequest, event: Event) -> Run:
+            found = pending.inTargetNow(event.content["landmarks"])
+            run = placement.writeRun(self._scene, request, found, event.content["report"], kind)
+            self._outputs.add(run.node.GetID())
+            return run
+
         template, target = self._volumes(request)
         number = self._client.match(template, landmarks, target, request.settings)
         grid, size = nodes.gridToWorld(request.targetVolume), nodes.sizeOf(request.targetVolume)
-        self._begin(_Pending(number, kind, time.monotonic(), request, self._applyMatch, grid, size))
-
-    def _begin(self, pending: _Pending) -> None:
-        self._pending = pending
-        self.onProgress(0.0, "Starting")
-
-    def _applyMatch(self, pending: _Pending, event: Event) -> Run:
-        found = pending.inTargetNow(event.content["landmarks"])
-        run = placement.writeRun(self._scene, pending.request, found, event.content["report"], pending.kind)
-        self._outputs.add(run.node.GetID())
-        return run
-
-    def _onEvent(self, event: Event) -> None:
-        pending = self._pending
-        if event.kind == "progress":
-            self.onProgress(event.fraction, event.text)
-            return
-        if event.kind == "settling":
-            self.onInterim(pending.inTargetNow(event.content["landmarks"]))
-            return
-        self._pending = None
-        if event.kind == "error":
-            self.onError(event.text)
-            return
-        try:
-            run = pending.apply(pending, event)
-        except InputError as error:
-            self.onError(str(error))
-        else:
-            self.onFinished(replace(run, seconds=time.monotonic() - pending.since))
-
-    def _onCatalogEvent(self, event: Event) -> None:
-        if event.kind == "progress":
-            return
-        self._catalogRequest = None
-        if event.cause == "cancelled":  # with whatever else was under way
-            self.requestCatalog()
-        elif event.kind == "error":
-            self.onError(event.text)
-        else:
-            self.catalog = event.content
-            self.onFinished(Run("catalog"))
+        self._begin(PendingRequest(number, request, apply, grid, size))
 
     def _volumes(self, request: PlaceRequest) -> tuple[VolumeArray, VolumeArray]:
         return self._arrays.arrayFromNode(request.templateVolume), self._arrays.arrayFromNode(request.targetVolume)
 
-    def _abandon(self, sentence: str) -> None:
-        self._pending = None
-        self._client.cancel()
+    def _fail(self, sentence: str) -> None:
+        self._abandon()
         self.onError(sentence)
 
     def _onSceneClosing(self, *_) -> None:
         self._outputs.clear()
         self._arrays.clear()
         if self.isBusy:
-            self._abandon(SCENE_CLOSED)
+            self._fail(SCENE_CLOSED)
 
     def _onNodeRemoved(self):
         @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -372,7 +265,7 @@ class DeepFeatureLandmarksLogic:
             if node.IsA("vtkMRMLVolumeNode"):
                 self._arrays.clear()
             if self.isBusy and any(node is used for used in self._pending.request.nodes):
-                self._abandon(f"{node.GetName()} was removed while it was being worked on; nothing was placed.")
+                self._fail(f"{node.GetName()} was removed while it was being worked on; nothing was placed.")
 
         return onNodeRemoved
 

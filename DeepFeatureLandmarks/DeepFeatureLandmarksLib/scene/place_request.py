@@ -18,7 +18,7 @@ class PlaceRequest:
     """What is to be placed where.
 
     Args:
-        templateVolume: vtkMRMLScalarVolumeNode in which the landmarks lie.
+        templateVolume: vtkMRMLScalarVolumeNode that the landmarks belong to.
         templateLandmarks: vtkMRMLMarkupsFiducialNode.
         targetVolume: vtkMRMLScalarVolumeNode in which to find them.
         output: vtkMRMLMarkupsFiducialNode for the result; `None` for a new one, `"<landmarks> in <target>"`.

@@ -1,4 +1,4 @@
-"""Found landmarks written into the scene, and taken back: the points, their history, and the runs table."""
+"""Writes found landmarks into the scene, and reverts them: the points, their history, and the runs table."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ReviewRow(Scores):
         network: That placed it, empty for a person's point; `layer` and `patchSize` (voxels) likewise.
         layer: See `network`.
         patchSize: See `network`.
-        reason: Why it was not found, in words; empty where nobody knows.
+        reason: Why it was not found, in words; empty where that is not known.
     """
 
     index: int
@@ -91,7 +91,7 @@ def statusOf(*, isDefined: bool, locked: bool, isKnown: bool, moved: bool, rejec
 def sortedByUncertainty(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
     """The most uncertain first: those that nobody has reviewed, then the rejected, the corrected, the accepted.
 
-    Of those that nobody has reviewed: missing ones, then those of which nothing is known but the feature distance, then
+    Of those that nobody has reviewed: missing ones, then those with a feature distance as their only score, then
     by expected error, or by inverse-consistency error where that is all there is.
     """
     return sorted(rows, key=_reviewOrder)

@@ -1,4 +1,4 @@
-"""The rows of a review, read from an output node, and what a person says of a point, written into it."""
+"""The rows of a review, read from an output node, and a person's decisions, written into it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reject(output, index: int) -> None:
 
 
 def showRuns(output) -> None:
-    """Bring the output's runs table, for people, in step with its history."""
+    """Update the output's runs table, which people read, from its history."""
     history = run_history.readRuns(output)
     if history:
         statuses = {row.name: row.status for row in rows(output)}

@@ -71,7 +71,7 @@ class RunRecord:
         versions: Package name to version.
         template: Name of the template volume; `landmarks` and `target` likewise.
         points: What the run did.
-        reverted: Whether it has been taken back.
+        reverted: Whether it has been reverted.
     """
 
     number: int

@@ -57,7 +57,7 @@ class ActivationSection:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring landmarks and buttons in step with the parameters."""
+        """Update landmarks and buttons from the parameters."""
         points = self._parameters.templateLandmarks if self._parameters is not None else None
         names = [points.GetNthControlPointLabel(n) for n in range(points.GetNumberOfControlPoints())] if points else []
         self._landmark.setEntries(ComboEntry(name, name) for name in names)

@@ -26,7 +26,7 @@ def settingsOf(parameters: Parameters) -> MatchSettings:
 
 
 class FeaturesSection:
-    """Shows the catalog and keeps network and layer in step with the preset.
+    """Shows the catalog, and sets network and layer by the preset.
 
     Args:
         ui: The widgets of the .ui file.
@@ -67,7 +67,7 @@ class FeaturesSection:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring everything shown in step with the parameters."""
+        """Update what is shown from the parameters."""
         if self._parameters is None:
             return
         own = PRESETS.get(self._parameters.preset, PRESETS["best"]).settings is None

@@ -100,7 +100,7 @@ class PlaceSection:
         self._ui.progressLabel.setVisible(bool(text))
 
     def refresh(self) -> None:
-        """Bring buttons and the reason in step with the parameters."""
+        """Update buttons and the reason from the parameters."""
         reason = self._disabledReason()
         for button in (self._ui.placeButton, self._ui.placeAgainButton):
             button.setEnabled(not reason)

@@ -31,7 +31,7 @@ STATUS_COLOURS = {
 
 
 class ReviewSection:
-    """Keeps the table in step with the points.
+    """Updates the table from the points.
 
     Args:
         ui: The widgets of the .ui file.
@@ -75,7 +75,7 @@ class ReviewSection:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read all rows anew."""
+        """Read all rows again."""
         previous, self._rows = self._rows, self._logic.reviewRows(self._output) if self._output is not None else []
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)

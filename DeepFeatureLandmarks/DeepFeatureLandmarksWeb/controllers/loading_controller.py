@@ -32,7 +32,7 @@ class LoadingController:
         self._context = context
 
     async def open(self, role: str, path: Path) -> None:
-        """Open a file, or the folder of a series, for what `role` says; errors are shown on the page."""
+        """Open a file, or the folder of a series, as `role`; errors are shown on the page."""
         with _Busy(self._context, f"Reading {path.name} …"):
             await _let_page_update()
             try:

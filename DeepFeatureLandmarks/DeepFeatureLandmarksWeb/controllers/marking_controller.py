@@ -16,7 +16,7 @@ CHANGES = (
 
 
 class MarkingController:
-    """Keeps the page's list in step with the template's markups node."""
+    """Updates the page's list from the template's markups node."""
 
     def __init__(self, context: SessionContext):
         self._context = context

@@ -38,9 +38,9 @@ def safe_name(name: str) -> str:
 
 
 def check_name(name: str, kind: str) -> None:
-    """Raise `InputError` where a file's name says that it is nothing that can be opened.
+    """Raise `InputError` where a file's name shows that it cannot be opened.
 
-    Volumes without a suffix pass: files of DICOM series often have none, and reading them tells.
+    Volumes without a suffix pass: files of DICOM series often have none, and are checked when they are read.
     """
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
     looks_like_dicom = kind == "volume" and (Path(name).suffix == "" or Path(name).suffix[1:].isdigit())

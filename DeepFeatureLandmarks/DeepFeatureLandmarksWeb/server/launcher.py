@@ -27,6 +27,7 @@ MAX_SESSIONS = 8
 IDLE_LIMIT_S = 2 * 3600  # without a connection; volumes of an abandoned session must not stay for days
 CHECK_EVERY_S = 30
 START = "/start"
+SESSION_ENDED = "this session has ended; reload the page to start a new one"
 PAGE = "/index.html?reconnect=auto"  # after a lost connection the page tries again by itself
 
 
@@ -101,7 +102,7 @@ class Launcher:
             return refusal
         session = self._session_of(request)
         if session is None:
-            return web.json_response({"error": "this session has ended; reload the page to start anew"}, status=410)
+            return web.json_response({"error": SESSION_ENDED}, status=410)
         return await proxy_http(self._client, request, session)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
@@ -117,7 +118,7 @@ class Launcher:
         if request.headers.get("Upgrade") or request.path not in ("/", "/index.html", START):
             if request.path == "/favicon.ico":
                 return web.Response(status=204)
-            return web.Response(status=410, text="this session has ended; reload the page to start anew")
+            return web.Response(status=410, text=SESSION_ENDED)
         if not self._address.admits(request.query.get("token")):
             return notice(401, "This page needs its token", "Open the full address that was printed at the start.")
         if request.path != START:  # a page to show while the process starts
@@ -129,7 +130,7 @@ class Launcher:
             try:
                 session = await SessionProcess.start(self._files)
             except (asyncio.TimeoutError, OSError, ValueError):
-                return notice(500, "The session could not be started", "The terminal of the server says why.")
+                return notice(500, "The session could not be started", "The server's terminal shows the reason.")
         name = secrets.token_urlsafe(32)
         self._sessions[name] = session
         answer = web.HTTPFound(PAGE)

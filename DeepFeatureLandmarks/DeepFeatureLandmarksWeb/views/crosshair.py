@@ -92,7 +92,7 @@ def ras_to_pixel(view: SliceView, ras: np.ndarray) -> tuple[float, float]:
 
 
 def pixel_to_ras(view: SliceView, x: float, y: float) -> np.ndarray:
-    """The position, mm, on the shown slice that lies under a pixel."""
+    """The position, mm, on the shown slice, under a pixel."""
     return (_matrix(view.get_view_node().GetXYToRAS()) @ [x, y, 0.0, 1.0])[:3]
 
 

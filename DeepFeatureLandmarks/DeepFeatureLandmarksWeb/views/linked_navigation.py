@@ -51,7 +51,7 @@ class PointMap:
         return cls(source, target, matrix, np.asarray(source_centre, float), np.asarray(target_centre, float))
 
     def __call__(self, point: np.ndarray) -> np.ndarray:
-        """Where `point`, shape `(3,)`, lies in the other volume."""
+        """Position of `point`, shape `(3,)`, in the other volume."""
         linear = self._linear(np.asarray(point, float))
         if not len(self.source):
             return linear
