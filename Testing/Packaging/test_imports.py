@@ -84,6 +84,7 @@ FACE_ROOMS = {
         "scene": set(),
         "widgets": {"scene"},
         "selftest": {"widgets", "scene"},
+        "logic": {"scene"},  # the former name, for one version
         "__init__": set(),
     },
     "DeepFeatureLandmarksWeb": {

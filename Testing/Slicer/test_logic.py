@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -630,12 +631,12 @@ def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
     assert heard.runs[0].kind == "catalog"
 
 
-def test_points_that_still_settle_are_told_and_not_in_the_scene(scene, logic, client, place_request):
+def test_interim_points_are_reported_and_not_in_the_scene(scene, logic, client, place_request):
     told = []
     logic.onInterim = told.append
     logic.place(place_request)
     before = scene.GetNumberOfNodes()
-    client.send("settling", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
+    client.send("interim", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
     logic.poll()
     assert told[0][0].position == (1.0, 2.0, 3.0)
     assert scene.GetNumberOfNodes() == before and logic.isBusy
@@ -691,7 +692,14 @@ def test_preparing_is_silent(logic, client, heard, place_request):
     assert not heard.runs and not heard.errors and not logic.isBusy
 
 
-def test_a_closed_logic_lets_go_of_the_scene(scene, client, place_request, listen):
+def test_the_former_module_still_works_and_names_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"DeepFeatureLandmarksLib\.scene\.logic"):
+        former = importlib.import_module("DeepFeatureLandmarksLib.logic")
+    assert former.DeepFeatureLandmarksLogic is DeepFeatureLandmarksLogic
+    assert former.Placement is PlaceRequest
+
+
+def test_a_closed_logic_no_longer_observes_the_scene(scene, client, place_request, listen):
     logic = DeepFeatureLandmarksLogic(scene, client)
     heard = listen(logic)
     logic.place(place_request)

@@ -110,7 +110,7 @@ class WorkerRequests:
         if event.kind == "progress":
             self.onProgress(event.fraction, event.text)
             return
-        if event.kind == "settling":
+        if event.kind == "interim":
             self.onInterim(pending.inTargetNow(event.content["landmarks"]))
             return
         self._pending = None

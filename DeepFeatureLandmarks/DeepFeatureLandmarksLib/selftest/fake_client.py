@@ -107,7 +107,7 @@ class FakeWorkerClient:
 
     def sendInterim(self, landmarks: LandmarkSet) -> None:
         """Report where the landmarks of the last request are so far."""
-        self._interim.append(Event(self._number, "settling", content={"landmarks": landmarks}))
+        self._interim.append(Event(self._number, "interim", content={"landmarks": landmarks}))
 
     def cancel(self) -> None:
         """As the real one: whatever waits ends as cancelled."""
