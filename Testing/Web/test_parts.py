@@ -215,6 +215,24 @@ def test_the_second_set_cannot_be_dragged(tmp_path):
     assert asyncio.run(locks()) == {"landmarks": False, "reference": True}
 
 
+def test_what_is_chosen_on_the_page_becomes_the_settings(tmp_path):
+    pytest.importorskip("trame_slicer")
+    from trame_server import Server
+
+    from DeepFeatureLandmarksWeb.app import App
+    from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
+    from deepfeatures.matching.settings import MatchSettings
+
+    with closing(App(Server(), tmp_path, {})) as app:
+        state = app.context.state
+        runs = PlaceController(app.context)
+        assert runs.settings == MatchSettings()
+        state.preset, state.network, state.layer, state.patch_size = "own", "mind", "ssc_r1_d2", "20"
+        state.intensity, state.device = "rank", "cpu"
+        own = MatchSettings("mind", "ssc_r1_d2", 20, search="dense", intensity="rank", device="cpu")
+        assert runs.settings == own
+
+
 def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(tmp_path, monkeypatch):
     pytest.importorskip("trame_slicer")
     from trame_server import Server

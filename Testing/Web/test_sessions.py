@@ -42,7 +42,7 @@ def test_cancel_leaves_everything_as_it_was(visitor):
     assert visitor.state("interim_updates") == 0
     visitor.page.get_by_text("Cancelled; nothing was changed.").wait_for()
     visitor.picture("2-cancelled")
-    visitor.button("Best").click()
+    visitor.button("Best measured").click()
     visitor.place()  # and the next run works
     assert len(visitor.state("rows")) == 18
 
@@ -53,7 +53,7 @@ def test_a_run_before_the_networks_are_known_can_be_cancelled_and_they_come_neve
         for wait in ("state('is_busy')", "state('networks').length > 0"):  # before and after they have come
             visitor = visitors(server.url)
             visitor.wait_until("state('validation_message') == '' && !state('is_loading')")
-            visitor.button("Paper's").click()
+            visitor.button("As in the paper").click()
             visitor.button("Place landmarks").click()
             visitor.wait_until(wait)
             assert visitor.state("is_busy")

@@ -233,7 +233,7 @@ def test_marking_ends_where_its_clicks_would_be_lost_or_in_the_way(visitor):
 
 def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refused(visitor):
     visitor.open_demo()
-    visitor.button("Own choice").click()
+    visitor.button("My own").click()
     visitor.wait_until("state('preset') == 'own' && state('feature_note').includes('Weights: ')")
     assert "channels; each sees" in visitor.state("feature_note") and "mm wide" in visitor.state("feature_note")
     field = visitor.page.get_by_label("Patch size (voxels)")
@@ -244,6 +244,10 @@ def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refu
         assert visitor.button("Place landmarks").is_disabled()
         field.fill("12")
         visitor.wait_until("state('validation_message') == ''", 20)
+    visitor.page.get_by_text("How voxels of template and target are scaled").wait_for()
+    visitor.page.get_by_role("combobox").filter(has_text="Intensity").click()
+    visitor.page.get_by_role("option", name="rank").click()
+    visitor.wait_until("state('intensity') == 'rank'", 20)
 
 
 def test_looking_inside_and_comparing(visitor):

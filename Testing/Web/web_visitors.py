@@ -119,7 +119,7 @@ class Visitor:
     def be_slow(self) -> None:
         """Settings with which placing takes long enough to be interrupted."""
         self.tab("Place")
-        self.button("Paper's").click()
+        self.button("As in the paper").click()
         self.wait_until("state('preset') == 'paper'")
 
     def tidy_up(self) -> None:
@@ -131,7 +131,7 @@ class Visitor:
         self.tab("Place")
         if self.state("is_marking"):
             self.button("Done").click()
-        self.button("Best").click()
+        self.button("Best measured").click()
         self.wait_until("state('preset') == 'best' && !state('is_marking')")
 
     def export(self, title: str) -> Path:

@@ -10,7 +10,7 @@ from trame.widgets.vuetify3 import (
     VTextField,
 )
 
-from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH, PRESETS
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
 from deepfeatures.features import SMALLEST_PATCH
 
@@ -99,8 +99,8 @@ def _settings(name) -> None:
         variant="outlined",
         style="height:30px;width:100%",
     ):
-        for value, title in (("best", "Best"), ("paper", "Paper's"), ("own", "Own choice")):
-            VBtn(title, value=value, size="small", style="flex:1", classes=f"preset-{value}")
+        for name_of_preset, preset in PRESETS.items():
+            VBtn(preset.label, value=name_of_preset, size="small", style="flex:1", classes="px-1")
     html.P("{{ " + name.feature_note + " }}", classes="hint mt-2")
     _own_settings(name)
     VSelect(
