@@ -161,10 +161,10 @@ class Heard:
     """What a Logic has told."""
 
     def __init__(self, logic):
-        self.runs, self.errors, self.progress, self.interimPoints = [], [], [], []
+        self.runs, self.errors, self.progress, self.interim = [], [], [], []
         logic.onFinished = self.runs.append
         logic.onError = self.errors.append
-        logic.onInterim = self.interimPoints.append
+        logic.onInterim = self.interim.append
         logic.onProgress = lambda fraction, text: self.progress.append((fraction, text))
 
 
