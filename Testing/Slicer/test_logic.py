@@ -1,4 +1,4 @@
-"""What the Logic does to a scene, with a worker that answers when it is told to."""
+"""What the Logic does to a scene, with a worker that answers when the test says so."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_one_landmark_is_placed_again_alone(place, logic, client):
     assert {row.name: row.patchSize for row in logic.reviewRows(node)} == {"A": 13, "B": 20, "C": 13}
 
 
-def test_a_judged_landmark_is_not_placed_again(place, logic):
+def test_a_reviewed_landmark_is_not_placed_again(place, logic):
     node = place().node
     logic.accept(node, index_of(node, "B"))
     with pytest.raises(InputError, match="B was accepted by a person; reject it"):
@@ -254,7 +254,7 @@ def test_revert_goes_back_run_by_run(place, logic, client):
     assert [run["reverted"] for run in logic.history(node)] == [True, True]
 
 
-def test_revert_leaves_what_a_person_has_judged_since(place, logic, client):
+def test_revert_leaves_what_a_person_has_reviewed_since(place, logic, client):
     node = place().node
     client.step = (0.0, 3.0, 0.0)
     place(node)
@@ -632,13 +632,13 @@ def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
 
 
 def test_interim_points_are_reported_and_not_in_the_scene(scene, logic, client, place_request):
-    told = []
-    logic.onInterim = told.append
+    reported = []
+    logic.onInterim = reported.append
     logic.place(place_request)
     before = scene.GetNumberOfNodes()
     client.send("interim", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
     logic.poll()
-    assert told[0][0].position == (1.0, 2.0, 3.0)
+    assert reported[0][0].position == (1.0, 2.0, 3.0)
     assert scene.GetNumberOfNodes() == before and logic.isBusy
 
 

@@ -36,8 +36,8 @@ def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page 
     assert mean_error_mm(placed, truth) < 2.5
 
     rows = visitor.state("rows")
-    doubts = [float(row["expected_error_mm"]) for row in rows]
-    assert doubts == sorted(doubts, reverse=True)  # the most doubtful first
+    errors = [float(row["expected_error_mm"]) for row in rows]
+    assert errors == sorted(errors, reverse=True)  # the most uncertain first
     assert all(row["probability_within_3mm"].endswith("%") for row in rows)
     shown = visitor.page.locator(".review tbody tr").first.inner_text()
     assert rows[0]["expected_error_mm"] in shown and rows[0]["probability_within_3mm"] in shown

@@ -114,8 +114,8 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         require(self.validationMessage(request))
         for row in self.reviewRows(request.output) if request.output is not None else ():
             if row.name == name and not row.mayBeMoved:
-                judgement = "corrected" if row.status == "corrected" else "accepted"
-                raise InputError(f"{name} was {judgement} by a person; reject it to have it placed again.")
+                decision = "corrected" if row.status == "corrected" else "accepted"
+                raise InputError(f"{name} was {decision} by a person; reject it to have it placed again.")
         self._match("placeAgain", request, LandmarkSet((namedLandmark(request.templateLandmarks, name),)))
 
     def revertLastRun(self, output) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The Activation maps section: what a layer sees around a landmark, and where else the target looks like it."""
+"""The Activation maps section: what a layer computes around a landmark, and what else in the target is similar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import slicer
 
-from DeepFeatureLandmarksLib.scene.logic import ActivationMaps, DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
 from DeepFeatureLandmarksLib.widgets.channel_mosaic import mosaic, pixmap
 from DeepFeatureLandmarksLib.widgets.combo_connector import ComboConnector, ComboEntry
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE, SideBySideLayout
@@ -18,7 +19,7 @@ WHERE = {"target": "the target, where it was placed", "template": "the template"
 
 
 class ActivationSection:
-    """Asks for maps and lays them over the slices.
+    """Requests maps and shows them over the slices.
 
     Args:
         ui: The widgets of the .ui file.
@@ -43,8 +44,8 @@ class ActivationSection:
         self._where.write("target")
         for box in (self._landmark, self._where, self._colour):
             box.onChanged(self._restyle)
-        ui.activationButton.clicked.connect(lambda *_: self._askForMaps())
-        ui.distanceButton.clicked.connect(lambda *_: self._askForDistance())
+        ui.activationButton.clicked.connect(lambda *_: self._requestMaps())
+        ui.distanceButton.clicked.connect(lambda *_: self._requestDistances())
         ui.channelSlider.valueChanged.connect(lambda *_: self._showChannel())
         ui.opacitySlider.valueChanged.connect(lambda *_: self._restyle())
 
@@ -72,11 +73,11 @@ class ActivationSection:
             button.setEnabled(ready)
 
     def choose(self, name: str) -> None:
-        """Offer the maps of the landmark that the person has gone to."""
+        """Offer the maps of the landmark that was selected."""
         self._landmark.write(name)
 
     def show(self, run: Run) -> None:
-        """Show what a finished run has brought."""
+        """Show the maps of a finished run."""
         if run.kind == "activations":
             self._maps = run.maps
             slider = self._ui.channelSlider
@@ -88,26 +89,26 @@ class ActivationSection:
             self._ui.mosaicLabel.setPixmap(pixmap(mosaic([channel.voxels for channel in run.maps.channels])))
             self._showChannel()
         elif run.kind == "distanceMap":
-            self._lay(run.node, TARGET)
+            self._showOverlay(run.node, TARGET)
 
-    def _askForMaps(self) -> None:
+    def _requestMaps(self) -> None:
         inTarget = self._where.read() == "target"
-        placement, name = placeRequestOf(self._parameters), self._landmark.read()
-        self._run(lambda: self._logic.activationMaps(placement, name, inTarget=inTarget))
+        request, name = placeRequestOf(self._parameters), self._landmark.read()
+        self._run(lambda: self._logic.activationMaps(request, name, inTarget=inTarget))
 
-    def _askForDistance(self) -> None:
-        placement, name = placeRequestOf(self._parameters), self._landmark.read()
-        self._run(lambda: self._logic.distanceMap(placement, name))
+    def _requestDistances(self) -> None:
+        request, name = placeRequestOf(self._parameters), self._landmark.read()
+        self._run(lambda: self._logic.distanceMap(request, name))
 
     def _showChannel(self) -> None:
         if self._maps is None or self._maps.volume.GetScene() is None:
             return
         channel = self._ui.channelSlider.value
         self._ui.channelNumberLabel.setText(f"{channel + 1} of {len(self._maps.channels)}")
-        isTemplates = self._maps.volume is self._parameters.templateVolume
-        self._lay(self._logic.activationMap(self._maps, channel), TEMPLATE if isTemplates else TARGET)
+        isOfTemplate = self._maps.volume is self._parameters.templateVolume
+        self._showOverlay(self._logic.activationMap(self._maps, channel), TEMPLATE if isOfTemplate else TARGET)
 
-    def _lay(self, volume, side) -> None:
+    def _showOverlay(self, volume, side) -> None:
         self._overlay, self._side = volume, side
         self._restyle()
 

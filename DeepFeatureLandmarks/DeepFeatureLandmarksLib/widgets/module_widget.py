@@ -9,8 +9,9 @@ import slicer
 from slicer.util import VTKObservationMixin
 
 from DeepFeatureLandmarksLib.scene.interim_points import COLOUR, InterimPoints
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
 from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection

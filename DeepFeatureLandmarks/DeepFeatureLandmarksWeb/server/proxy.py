@@ -57,7 +57,7 @@ async def proxy_websocket(
             for way in ways:
                 way.cancel()
     except aiohttp.ClientError:
-        pass  # the browser tries again by itself, and is told if the session has ended
+        pass  # the browser tries again by itself, and shows an error if the session has ended
     finally:
         session.connections -= 1
         session.left_at = time.monotonic()
