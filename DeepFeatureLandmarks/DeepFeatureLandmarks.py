@@ -14,10 +14,10 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.selftest.module_tests import Behaviours
+from DeepFeatureLandmarksLib.selftest.module_tests import ModuleTests
 from DeepFeatureLandmarksLib.widgets import layout, sample_data
-from DeepFeatureLandmarksLib.widgets.install import Installer
-from DeepFeatureLandmarksLib.widgets.widget import Panel
+from DeepFeatureLandmarksLib.widgets.module_widget import ModuleWidget
+from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from deepfeatures.service.client import WorkerClient
 
 LIB = "DeepFeatureLandmarksLib"
@@ -32,8 +32,8 @@ class DeepFeatureLandmarks(ScriptedLoadableModule):
         self.parent.contributors = ["The DeepFeatureLandmarks contributors"]
         self.parent.helpText = _(
             "Place a landmark once, find it in every scan: points of a template volume are found in other volumes by"
-            " comparing deep 3D features of their neighbourhoods, without training. Every point comes with its doubt"
-            " and is reviewed side by side with the template. For research only. See"
+            " comparing deep 3D features of their neighbourhoods, without training. Every point comes with its expected"
+            " error and is reviewed side by side with the template. For research only. See"
             ' <a href="https://github.com/DeepFeatureLandmarks/DeepFeatureLandmarks#in-3d-slicer">the tutorial</a>.'
         )
         self.parent.acknowledgementText = _(
@@ -50,39 +50,40 @@ def registerWithSlicer() -> None:
 
 
 class DeepFeatureLandmarksWidget(ScriptedLoadableModuleWidget):
-    panel: Panel | None = None
+    moduleWidget: ModuleWidget | None = None
 
     def setup(self) -> None:
-        """The person opens the module for the first time."""
+        """The user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/DeepFeatureLandmarks.ui"))
         self.layout.addWidget(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self._client = WorkerClient(shutil.which("PythonSlicer"))
         self.logic = DeepFeatureLandmarksLogic(slicer.mrmlScene, self._client)
-        self.panel = Panel(slicer.util.childWidgetVariables(uiWidget), slicer.mrmlScene, self.logic, Installer())
+        ui = slicer.util.childWidgetVariables(uiWidget)
+        self.moduleWidget = ModuleWidget(ui, slicer.mrmlScene, self.logic, Installer())
 
     def enter(self) -> None:
-        self.panel.enter()
+        self.moduleWidget.enter()
 
     def exit(self) -> None:
-        self.panel.exit()
+        self.moduleWidget.exit()
 
     def cleanup(self) -> None:
-        if self.panel is not None:
-            self.panel.cleanup()
+        if self.moduleWidget is not None:
+            self.moduleWidget.cleanup()
             self._client.close()
-            self.panel = None
+            self.moduleWidget = None
 
     def onReload(self) -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == LIB]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
-        slicer.modules.DeepFeatureLandmarksWidget.enter()  # the person is in the module already
+        slicer.modules.DeepFeatureLandmarksWidget.enter()  # the user is in the module already
 
 
-class DeepFeatureLandmarksTest(Behaviours, ScriptedLoadableModuleTest):
-    """The behaviours of the panel, in real Slicer; the same run in `make test` on stand-ins."""
+class DeepFeatureLandmarksTest(ModuleTests, ScriptedLoadableModuleTest):
+    """The tests of the module, in real Slicer; the same run in `make test` on stand-ins."""
 
     def runTest(self) -> None:
         for name in self.names():

@@ -1,4 +1,4 @@
-"""One session: builds the scene and the page, joins them, and keeps the Logic's clock."""
+"""One session: the scene, the page, the controllers between them, and the timer that polls the Logic."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from trame_slicer.core import SlicerApp
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewType
 
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
-from DeepFeatureLandmarksWeb.controllers.comparison_controller import Comparing
-from DeepFeatureLandmarksWeb.controllers.export_controller import Exporting
-from DeepFeatureLandmarksWeb.controllers.inspection_controller import Looking
-from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
-from DeepFeatureLandmarksWeb.controllers.marking_controller import Marking
-from DeepFeatureLandmarksWeb.controllers.place_controller import Placing
-from DeepFeatureLandmarksWeb.controllers.review_controller import Reviewing
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.run import Run
+from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
+from DeepFeatureLandmarksWeb.controllers.export_controller import ExportController
+from DeepFeatureLandmarksWeb.controllers.inspection_controller import InspectionController
+from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
+from DeepFeatureLandmarksWeb.controllers.marking_controller import MarkingController
+from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
+from DeepFeatureLandmarksWeb.controllers.review_controller import ReviewController
+from DeepFeatureLandmarksWeb.controllers.uploads import receive
 from DeepFeatureLandmarksWeb.page.page import Actions, Page
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
-from DeepFeatureLandmarksWeb.server.uploads import receive
-from DeepFeatureLandmarksWeb.session_context import Desk
-from DeepFeatureLandmarksWeb.views.render_scheduler import Turns, TurnTakingFactory
-from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
+from DeepFeatureLandmarksWeb.session_context import SessionContext
+from DeepFeatureLandmarksWeb.views.render_scheduler import RenderScheduler, ScheduledViewFactory
+from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.errors import InputError
 from deepfeatures.service.client import WorkerClient
 
@@ -40,7 +41,7 @@ FILE_ROLES = (TEMPLATE, "landmarks", TARGET, "reference")
 
 
 class App:
-    """What the session's process serves.
+    """The application that a session's process serves.
 
     Args:
         server: Of trame.
@@ -54,15 +55,15 @@ class App:
         slicer_app = SlicerApp()
         slicer.mrmlScene = slicer_app.scene  # which slicer.util looks for, as in Slicer
         typed = TypedState(server.state, PageState)
-        self._turns = turns = Turns()
+        self._render_scheduler = scheduler = RenderScheduler()
         for kind, view_type, fill in (
             (SliceView, ViewType.SLICE_VIEW, fill_slice_view),
             (ThreeDView, ViewType.THREE_D_VIEW, fill_view),
         ):
             slicer_app.view_manager.register_factory(
-                # Without a strategy of its own a view is rendered a hundred times while it is being built.
-                TurnTakingFactory(
-                    turns,
+                # Without its own strategy a view is rendered a hundred times while it is being built.
+                ScheduledViewFactory(
+                    scheduler,
                     server,
                     partial(kind, scheduled_render_strategy=NoScheduleRendering()),
                     view_type,
@@ -70,17 +71,17 @@ class App:
                     interactive_quality=INTERACTIVE_QUALITY,
                 )
             )
-        self.desk = desk = Desk(
+        self.context = context = SessionContext(
             server, slicer_app, DeepFeatureLandmarksLogic(slicer_app.scene, self._client), folder, typed
         )
-        self._loader = Loader(desk)
-        self._marking = Marking(desk)
-        self._placing = Placing(desk)
-        self._reviewing = Reviewing(desk)
-        self._looking = Looking(desk, self._placing)
-        self._comparing = Comparing(desk)
-        self._exporting = Exporting(desk, self._comparing)
-        desk.logic.onFinished = self._on_finished
+        self._loading = LoadingController(context)
+        self._marking = MarkingController(context)
+        self._runs = PlaceController(context)
+        self._review = ReviewController(context)
+        self._inspection = InspectionController(context, self._runs)
+        self._comparison = ComparisonController(context)
+        self._export = ExportController(context, self._comparison)
+        context.logic.onFinished = self._on_finished
         for side in (TEMPLATE, TARGET):
             name = getattr(typed.name, side).window
             server.state.change(name)(lambda side=side, **_: self._set_window(side))
@@ -88,10 +89,10 @@ class App:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        """What is asked for by plain HTTP: files, in and out."""
+        """Plain HTTP: uploads and downloads."""
         return [
             web.post("/upload/{role}", self._receive),
-            web.get("/export/{what:.+}", self._exporting.answer),
+            web.get("/export/{what:.+}", self._export.answer),
         ]
 
     def start(self) -> None:
@@ -100,28 +101,28 @@ class App:
 
     def close(self) -> None:
         """End the worker."""
-        self.desk.logic.close()
+        self.context.logic.close()
         self._client.close()
 
     def _actions(self) -> Actions:
-        desk = self.desk
+        context = self.context
         return Actions(
-            open_demo=self._loader.open_demo,
+            open_demo=self._loading.open_demo,
             toggle_marking=self._marking.toggle,
             rename=self._marking.rename,
             delete=self._marking.delete,
-            show=desk.show_landmark,
-            place=self._placing.place,
-            place_again=self._placing.place_again,
-            cancel=self._placing.cancel,
-            revert=self._placing.revert,
-            accept=self._reviewing.accept,
-            reject=self._reviewing.reject,
-            go_on=self._reviewing.go_on,
-            ask_maps=self._looking.ask_maps,
-            ask_distances=self._looking.ask_distances,
-            pick_channel=self._looking.pick,
-            hide_overlay=self._looking.hide,
+            show=context.show_landmark,
+            place=self._runs.place,
+            place_again=self._runs.place_again,
+            cancel=self._runs.cancel,
+            revert=self._runs.revert,
+            accept=self._review.accept,
+            reject=self._review.reject,
+            next_unreviewed=self._review.next_unreviewed,
+            request_maps=self._inspection.request_maps,
+            request_distances=self._inspection.request_distances,
+            pick_channel=self._inspection.pick,
+            hide_overlay=self._inspection.hide,
             toggle_3d=self._toggle_3d,
             toggle_windowing=self._toggle_windowing,
             fit=self._fit,
@@ -129,72 +130,72 @@ class App:
 
     def _on_finished(self, run: Run) -> None:
         if run.kind == "catalog":
-            self._placing.show_catalog()
+            self._runs.show_catalog()
         elif run.kind in ("place", "placeAgain"):
-            self._placing.finish(run)
-            self.desk.refresh()
-            self._reviewing.go_on()
+            self._runs.finish(run)
+            self.context.refresh()
+            self._review.next_unreviewed()
         else:
-            self._looking.finish(run)
+            self._inspection.finish(run)
 
     async def _keep_polling(self) -> None:
         while True:
             try:
                 with self._server.state:
-                    self.desk.logic.poll()
-            except Exception:  # one event that goes wrong must not silence all that follow
+                    self.context.logic.poll()
+            except Exception:  # one failing event must not stop all later ones
                 logging.exception("an event of the worker could not be shown")
-                self.desk.warn("something went wrong here; export what you have, reload the page and tell us of it")
+                self.context.warn("something went wrong; export your landmarks, reload the page and report the error")
             await asyncio.sleep(POLL_S)
 
     async def _open_first(self) -> None:
-        self.desk.logic.requestCatalog()
+        self.context.logic.requestCatalog()
         for role in FILE_ROLES:
             if path := self._files.get(role):
-                await self._loader.open(role, Path(path))
+                await self._loading.open(role, Path(path))
 
     async def _receive(self, request: web.Request) -> web.Response:
         role = request.match_info["role"]
-        self.desk.warn("")
+        self.context.warn("")
         try:
             path = await receive(request, role, self._folder)
         except InputError as error:
-            self.desk.warn(str(error))
+            self.context.warn(str(error))
             return web.json_response({"error": str(error)}, status=400)
-        await self._loader.open(role, path)
+        await self._loading.open(role, path)
         return web.json_response({})
 
     def _set_window(self, side: str) -> None:
-        volume, state = self.desk.side(side).volume, getattr(self.desk.state, side)
+        volume, state = self.context.side(side).volume, getattr(self.context.state, side)
         if volume is not None:
             VolumeWindowLevel.set_volume_node_display_min_max_range(volume, *state.window)
 
     def _toggle_windowing(self) -> None:
-        interaction = self.desk.slicer.markups_logic.interaction_node
+        interaction = self.context.slicer.markups_logic.interaction_node
         interaction.SetCurrentInteractionMode(
             vtkMRMLInteractionNode.ViewTransform
-            if self.desk.state.is_windowing
+            if self.context.state.is_windowing
             else vtkMRMLInteractionNode.AdjustWindowLevel
         )
 
     def _toggle_3d(self) -> None:
-        desk = self.desk
-        desk.state.is_3d = not desk.state.is_3d
-        if not desk.state.is_3d:  # without a GPU, drawing volumes that nobody sees would slow down everything else
-            self._turns.hidden |= {side.three_d for side in (desk.template, desk.target)}
+        context = self.context
+        context.state.is_3d = not context.state.is_3d
+        if not context.state.is_3d:  # without a GPU, hidden 3D views would slow down everything else
+            self._render_scheduler.hidden |= {side.three_d for side in (context.template, context.target)}
         else:
-            self._turns.hidden.clear()
-            for side in (desk.template, desk.target):
+            self._render_scheduler.hidden.clear()
+            for side in (context.template, context.target):
                 side.show_3d()
             for node, side in (
-                (desk.template_landmarks, desk.template),
-                (desk.output, desk.target),
-                (desk.reference, desk.target),
+                (context.template_landmarks, context.template),
+                (context.output, context.target),
+                (context.reference, context.target),
             ):
                 if node is not None:
                     node.GetDisplayNode().SetViewNodeIDs(side.view_ids)
-            desk.refresh()
+            context.refresh()
 
     def _fit(self) -> None:
-        for side in (self.desk.template, self.desk.target):
+        for side in (self.context.template, self.context.target):
             side.fit()

@@ -1,4 +1,4 @@
-"""What lies on the table of one session: the scene, both sides, the nodes at work, and the page's state."""
+"""What all parts of a session share: the scene, both sides, the nodes in use, and the page's state."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 from trame_slicer.core import SlicerApp
 
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, PlaceRequest
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.views.linked_navigation import PointMap
-from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE, Side, centre_of, positions_of
+from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE, VolumeViews, centre_of, positions_of
 
-TEMPLATE_COLOUR = (0.34, 0.71, 0.91)  # sky blue, orange and green of Okabe and Ito: told apart by colour-blind people
+TEMPLATE_COLOUR = (0.34, 0.71, 0.91)  # of Okabe and Ito: colour-blind people can tell them apart
 PROPOSED_COLOUR = (0.90, 0.62, 0.00)
-JUDGED_COLOUR = (0.00, 0.75, 0.53)
+REVIEWED_COLOUR = (0.00, 0.75, 0.53)
 REFERENCE_COLOUR = (0.80, 0.47, 0.65)
 
 NOTICE_S = 6
 
 
 @dataclass
-class Desk:
-    """Handed to every part of the page.
+class SessionContext:
+    """Given to every controller of the page.
 
     Args:
         server: Of trame.
@@ -39,7 +39,7 @@ class Desk:
         template_landmarks: Markups node on the template.
         output: Markups node with what was placed in the target, `None` before the first run.
         reference: Markups node with a person's points in the target, for comparison.
-        changed: Called after nodes have changed, to refresh what the page tells of them.
+        refreshers: Called after nodes have changed, to update the page's state.
     """
 
     server: Server
@@ -50,13 +50,13 @@ class Desk:
     template_landmarks: Any = None
     output: Any = None
     reference: Any = None
-    changed: list[Callable[[], None]] = field(default_factory=list)
+    refreshers: list[Callable[[], None]] = field(default_factory=list)
     _to_target: PointMap | None = None
     _to_template: PointMap | None = None
 
     def __post_init__(self):
-        self.template = Side(self.slicer, TEMPLATE, 1, self._on_moved)
-        self.target = Side(self.slicer, TARGET, 2, self._on_moved)
+        self.template = VolumeViews(self.slicer, TEMPLATE, 1, self._on_moved)
+        self.target = VolumeViews(self.slicer, TARGET, 2, self._on_moved)
 
     @property
     def state(self) -> PageState:
@@ -66,30 +66,31 @@ class Desk:
     def scene(self):
         return self.slicer.scene
 
-    def side(self, name: str) -> Side:
+    def side(self, name: str) -> VolumeViews:
         return self.template if name == TEMPLATE else self.target
 
-    def placement(self, settings) -> Placement:
-        return Placement(self.template.volume, self.template_landmarks, self.target.volume, self.output, settings)
+    def place_request(self, settings) -> PlaceRequest:
+        return PlaceRequest(self.template.volume, self.template_landmarks, self.target.volume, self.output, settings)
 
     def refresh(self) -> None:
-        """Tell every part of the page that nodes have changed."""
+        """Update the page's state after nodes have changed."""
         self._link()
-        for tell in self.changed:
-            tell()
+        for refresh in self.refreshers:
+            refresh()
 
     def stop_marking(self) -> None:
-        """Let clicks add no landmark any more, and the one go that follows the pointer and nobody has placed."""
+        """End the mode in which clicks add landmarks; the one that follows the pointer is dropped."""
         if self.state.is_marking:
             self.slicer.markups_logic.disable_place_mode()
 
     def warn(self, sentence: str) -> None:
+        """Show an error until it is closed; empty closes it."""
         with self.server.state:
             is_word = sentence.split(" ", 1)[0].isalpha()  # the name of a file or landmark stays as it is
             self.state.message = sentence[:1].upper() + sentence[1:] if is_word else sentence
 
     def inform(self, sentence: str) -> None:
-        """Say it for a while."""
+        """Show a sentence for a few seconds."""
         with self.server.state:
             self.state.notice = sentence
 
@@ -101,30 +102,30 @@ class Desk:
             asyncio.get_running_loop().call_later(NOTICE_S, fade)
 
     def show_landmark(self, name: str) -> None:
-        """Jump to a landmark on both sides; where one side does not have it, to the place that corresponds."""
-        here, there = (positions_of(node).get(name) for node in (self.template_landmarks, self.output))
-        if here is None and there is None:
+        """Jump to a landmark on both sides; where one side does not have it, to the corresponding position."""
+        in_template, in_target = (positions_of(node).get(name) for node in (self.template_landmarks, self.output))
+        if in_template is None and in_target is None:
             return
-        self.state.current = self.state.inside_landmark = name
-        self.template.centre_on(self._to_template(there) if here is None else here, name)
+        self.state.current = self.state.inspected_landmark = name
+        self.template.centre_on(self._to_template(in_target) if in_template is None else in_template, name)
         if self.target.volume is not None:
-            self.target.centre_on(self._to_target(here) if there is None else there, name)
+            self.target.centre_on(self._to_target(in_template) if in_target is None else in_target, name)
 
     def _link(self) -> None:
         """Fit the maps between both volumes through the landmarks that both have now."""
         self._to_target = self._to_template = None
         if self.template.volume is None or self.target.volume is None:
             return
-        here, there = positions_of(self.template_landmarks), positions_of(self.output)
-        both = [name for name in here if name in there]
-        source = np.array([here[name] for name in both]).reshape(-1, 3)
-        target = np.array([there[name] for name in both]).reshape(-1, 3)
-        middle, other = centre_of(self.template.volume), centre_of(self.target.volume)
-        self._to_target = PointMap.fit(source, target, middle, other)
-        self._to_template = PointMap.fit(target, source, other, middle)
+        in_template, in_target = positions_of(self.template_landmarks), positions_of(self.output)
+        names = [name for name in in_template if name in in_target]
+        template = np.array([in_template[name] for name in names]).reshape(-1, 3)
+        target = np.array([in_target[name] for name in names]).reshape(-1, 3)
+        template_centre, target_centre = centre_of(self.template.volume), centre_of(self.target.volume)
+        self._to_target = PointMap.fit(template, target, template_centre, target_centre)
+        self._to_template = PointMap.fit(target, template, target_centre, template_centre)
 
-    def _on_moved(self, side: Side) -> None:
-        """Take the other side to the same anatomy."""
+    def _on_moved(self, side: VolumeViews) -> None:
+        """Show the same anatomy on the other side."""
         if self._to_target is None or side.position is None:
             return
         if side is self.template:

@@ -84,6 +84,29 @@ READERS_OF_WEIGHTS = {
 }
 NOT_BACKEND = {"slicer", "vtk", "qt", "ctk", "mrml", "trame", "trame_slicer", "qtpy", "PySide6"}
 
+# What each room of Lib and Web may import of the other rooms of its part; files beside the rooms are rooms of one file.
+FACE_ROOMS = {
+    "DeepFeatureLandmarksLib": {
+        "scene": set(),
+        "widgets": {"scene"},
+        "selftest": {"widgets", "scene"},
+        "logic": {"scene"},  # the former name, for one version
+        "__init__": set(),
+    },
+    "DeepFeatureLandmarksWeb": {
+        "views": set(),
+        "page": {"views"},
+        "session_context": {"page", "views"},
+        "controllers": {"session_context", "page", "views"},
+        "app": {"controllers", "session_context", "page", "views"},
+        "server": {"app"},
+        "__init__": set(),
+    },
+}
+# Slicer's application and its windows: a scene needs neither, so that the page shares it.
+GUI_PACKAGES = {"qt", "ctk", "qtpy", "PySide6"}
+GUI_OF_SLICER = {"app", "util", "modules", "parameterNodeWrapper", "ScriptedLoadableModule"}
+
 
 def part_of(file):
     return file.relative_to(CODE).parts[0].removesuffix(".py")
@@ -141,8 +164,8 @@ def test_parts_import_only_what_lies_below_them(file):
 
 @pytest.mark.parametrize(
     ("folder", "may_import"),
-    [("deepfeatures", ROOMS), ("deepfeatures/matching", MATCHING_ROOMS)],
-    ids=["all", "matching"],
+    [("deepfeatures", ROOMS), ("deepfeatures/matching", MATCHING_ROOMS), *FACE_ROOMS.items()],
+    ids=["backend", "matching", *FACE_ROOMS],
 )
 def test_rooms_import_only_rooms_below_them(folder, may_import):
     arrows, _ = structure.rooms(CODE / folder, depth=1)
@@ -157,6 +180,29 @@ def test_no_module_is_named_at_run_time_to_get_round_the_rules():
     lazy = {"deepfeatures/__init__.py", "deepfeatures/matching/__init__.py"}
     files = {file.relative_to(CODE).as_posix(): file.read_text() for file in python_files()}
     assert {name for name, text in files.items() if "import_module" in text or "__import__" in text} <= lazy
+
+
+@pytest.mark.parametrize(
+    "file", sorted((CODE / "DeepFeatureLandmarksLib" / "scene").glob("*.py")), ids=lambda file: file.name
+)
+def test_a_scene_needs_no_application_and_no_windows(file):
+    tree = ast.parse(file.read_text())
+    names = modules_imported(file.read_text())
+    used = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "slicer"
+    } | {name.split(".")[1] for name in names if name.startswith("slicer.")}
+    assert not {name.split(".")[0] for name in names} & GUI_PACKAGES
+    assert not used & GUI_OF_SLICER and not [name for name in used if name.startswith("qMRML")]
+
+
+def test_the_backend_does_not_name_what_is_built_upon_it():
+    """A name in a string can be imported, too, where no import shows it."""
+    found = [
+        str(file.relative_to(ROOT))
+        for file in sorted((CODE / "deepfeatures").rglob("*.py"))
+        if any(face in file.read_text() for face in FACE_ROOMS)
+    ]
+    assert not found
 
 
 def backend_file(module):

@@ -1,4 +1,4 @@
-"""A real MRML scene with the logics that Slicer has, volumes and landmarks in it, and a worker that does as told."""
+"""A real MRML scene with the logics that Slicer has, volumes and landmarks in it, and a worker that the tests control."""
 
 from __future__ import annotations
 
@@ -158,13 +158,13 @@ def client():
 
 
 class Heard:
-    """What a Logic has told."""
+    """What a Logic has reported."""
 
     def __init__(self, logic):
-        self.runs, self.errors, self.progress, self.settling = [], [], [], []
+        self.runs, self.errors, self.progress, self.interim = [], [], [], []
         logic.onFinished = self.runs.append
         logic.onError = self.errors.append
-        logic.onSettling = self.settling.append
+        logic.onInterim = self.interim.append
         logic.onProgress = lambda fraction, text: self.progress.append((fraction, text))
 
 

@@ -2,7 +2,7 @@
 
     python Testing/Slicer/screenshots.py Resources/Screenshots
 
-Not pictures of Slicer: widgets are PySide6's, and the views are drawn here from MRML's own slice logic. Points, doubts
+Not pictures of Slicer: widgets are PySide6's, and the views are drawn here from MRML's own slice logic. Points, errors
 and maps are real results of the real worker on `deepfeatures.phantom`. No patient's data is used.
 """
 
@@ -23,10 +23,10 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.selftest.fake_client import RehearsedInstaller
-from DeepFeatureLandmarksLib.selftest.module_tests import UI
+from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
+from DeepFeatureLandmarksLib.selftest.module_test_case import UI
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE
-from DeepFeatureLandmarksLib.widgets.widget import Panel
+from DeepFeatureLandmarksLib.widgets.module_widget import ModuleWidget
 from deepfeatures.phantom import make_pair
 from deepfeatures.service.client import WorkerClient
 
@@ -72,8 +72,8 @@ class Story:
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.client = WorkerClient()
         self.logic = DeepFeatureLandmarksLogic(slicer.mrmlScene, self.client)
-        self.panel = Panel(self.ui, slicer.mrmlScene, self.logic, RehearsedInstaller())
-        self.panel.enter()
+        self.moduleWidget = ModuleWidget(self.ui, slicer.mrmlScene, self.logic, FakeInstaller())
+        self.moduleWidget.enter()
         self.wait(lambda: self.logic.catalog is not None)
 
     def load(self) -> None:
@@ -87,7 +87,7 @@ class Story:
         for node, landmarks in zip(markups, (points, truth), strict=True):
             node.CreateDefaultDisplayNodes()
             nodes.landmarksToNode(landmarks, node)
-        parameters = self.panel.parameters
+        parameters = self.moduleWidget.parameters
         parameters.templateVolume, parameters.targetVolume = self.template, self.target
         parameters.templateLandmarks, self.truth = markups
 
@@ -119,15 +119,18 @@ class Story:
         painter = qt.QPainter(picture)
         painter.drawPixmap(0, 0, self.widget.grab())
         if withViews:
-            for column, (side, points) in enumerate(
-                ((TEMPLATE, self.panel.parameters.templateLandmarks), (TARGET, self.panel.parameters.targetLandmarks))
-            ):
+            for column, (side, points) in enumerate(self.columns()):
                 for row, name in enumerate(side.viewNames):
                     left, top = PANEL_WIDTH + 2 + column * (VIEW + 1), row * (VIEW + 1)
                     painter.drawImage(left, top, self.view(side, name, points))
         painter.end()
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(str(path))
+
+    def columns(self) -> tuple:
+        """The layout's columns, with their points."""
+        parameters = self.moduleWidget.parameters
+        return (TEMPLATE, parameters.templateLandmarks), (TARGET, parameters.targetLandmarks)
 
     def view(self, side, name: str, points) -> qt.QImage:
         """One slice with the points that lie near it."""
@@ -142,7 +145,7 @@ class Story:
         painter.fillRect(0, 0, VIEW, 4, qt.QColor(side.colour))
         painter.setPen(qt.QColor("#e4e8ec"))
         painter.drawText(8, 20, f"{side.name}  {name.removeprefix(side.name).lower()}")
-        selected = self.panel.review.selectedRow
+        selected = self.moduleWidget.review.selectedRow
         toSlice = np.linalg.inv(slicer.util.arrayFromVTKMatrix(node.GetXYToRAS()))
         for n in range(points.GetNumberOfControlPoints() if points is not None else 0):
             if points.GetNthControlPointPositionStatus(n) != points.PositionDefined:
@@ -200,9 +203,7 @@ def thumbnail(story: Story, path: Path) -> None:
     picture = qt.QImage(260, 280, qt.QImage.Format_RGB32)
     picture.fill(qt.QColor("black"))
     painter = qt.QPainter(picture)
-    for row, (side, points) in enumerate(
-        ((TEMPLATE, story.panel.parameters.templateLandmarks), (TARGET, story.panel.parameters.targetLandmarks))
-    ):
+    for row, (side, points) in enumerate(story.columns()):
         view = story.view(side, side.viewNames[1], points)
         painter.drawImage(0, 141 * row, view.scaledToWidth(260).copy(0, 55, 260, 139))
     painter.end()
@@ -215,7 +216,7 @@ def main(folder: Path) -> None:
         story.fold("data", "place")
         story.shoot(folder / "start.png", withViews=False)
         story.load()
-        story.panel.place.start()
+        story.moduleWidget.place.start()
         story.finish()
         story.fold("place", "review")
         story.shoot(folder / "review.png")
@@ -228,12 +229,12 @@ def main(folder: Path) -> None:
         story.finish()
         story.fold("activation")
         story.shoot(folder / "activations.png")
-        story.panel.parameters.humanLandmarks = story.truth
+        story.moduleWidget.parameters.humanLandmarks = story.truth
         story.ui.compareButton.click()
         story.fold("quality")
         story.shoot(folder / "quality.png", withViews=False)
     finally:
-        story.panel.cleanup()
+        story.moduleWidget.cleanup()
         story.client.close()
 
 

@@ -17,8 +17,8 @@ standin.install()
 
 import slicer
 
-from DeepFeatureLandmarksLib.widgets import install
-from DeepFeatureLandmarksLib.widgets.install import Installer
+from DeepFeatureLandmarksLib.widgets import package_installer
+from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from deepfeatures.errors import InputError
 
 
@@ -26,7 +26,7 @@ from deepfeatures.errors import InputError
 def machine(monkeypatch):
     """A Slicer without our packages; what is installed is noted down."""
     there, done = set(), []
-    monkeypatch.setattr(install, "_isInstalled", lambda name: name in there)
+    monkeypatch.setattr(package_installer, "_isInstalled", lambda name: name in there)
 
     def install_torch(askConfirmation, torchVersionRequirement):
         done.append(f"torch{torchVersionRequirement}")
@@ -39,7 +39,7 @@ def machine(monkeypatch):
 
     utils = types.SimpleNamespace(PyTorchUtilsLogic=lambda: types.SimpleNamespace(installTorch=install_torch))
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
-    monkeypatch.setattr(install, "_slicerPackaging", lambda: types.SimpleNamespace(pip_ensure=pip))
+    monkeypatch.setattr(package_installer, "_slicerPackaging", lambda: types.SimpleNamespace(pip_ensure=pip))
     monkeypatch.setattr(slicer.util, "pip_install", pip)
     return types.SimpleNamespace(there=there, done=done)
 
@@ -57,7 +57,7 @@ def test_torch_comes_from_its_extension_and_the_rest_from_slicers_installer(mach
 
 
 def test_a_slicer_before_5_11_installs_by_pip_install(machine, monkeypatch):
-    monkeypatch.setattr(install, "_slicerPackaging", lambda: None)
+    monkeypatch.setattr(package_installer, "_slicerPackaging", lambda: None)
     assert Installer(ask=lambda text: True).install()
     assert "safetensors>=0.4" in machine.done
 
@@ -77,7 +77,7 @@ def test_a_failing_download_is_told_in_one_sentence(machine, monkeypatch):
     def fail(requirements, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(install, "_slicerPackaging", lambda: types.SimpleNamespace(pip_ensure=fail))
+    monkeypatch.setattr(package_installer, "_slicerPackaging", lambda: types.SimpleNamespace(pip_ensure=fail))
     with pytest.raises(InputError, match="check the network"):
         Installer(ask=lambda text: True).install()
 

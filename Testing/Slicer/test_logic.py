@@ -1,7 +1,8 @@
-"""What the Logic does to a scene, with a worker that answers when it is told to."""
+"""What the Logic does to a scene, with a worker that answers when the test says so."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -11,11 +12,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib.scene import run_history
-from DeepFeatureLandmarksLib.scene.interim_points import Settling
-from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.scene.interim_points import InterimPoints
+from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.service.protocol import PlaceSettings, VolumeArray
+from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.protocol import VolumeArray
 
 DEFINED, MISSING = 2, 3
 
@@ -33,25 +36,19 @@ def heard(logic, listen):
 
 
 @pytest.fixture
-def placement(add_volume, add_points):
+def place_request(add_volume, add_points):
     """Three landmarks of a template, to be placed in a target."""
     points = add_points("brain", A=(1.0, 2.0, 3.0), B=(4.0, 5.0, 4.0), C=(2.0, 2.0, 2.0))
     points.SetNthControlPointDescription(0, "by an expert")
-    return Placement(add_volume("template"), points, add_volume("scan"))
+    return PlaceRequest(add_volume("template"), points, add_volume("scan"))
 
 
 @pytest.fixture
-def place(logic, client, heard, placement):
+def place(logic, client, heard, place_request):
     """A function that places, or places one again, and returns the run."""
 
     def run(output=None, name=None, settings=None):
-        asked = Placement(
-            placement.templateVolume,
-            placement.templateLandmarks,
-            placement.targetVolume,
-            output,
-            settings or PlaceSettings(),
-        )
+        asked = replace(place_request, output=output, settings=settings or MatchSettings())
         logic.placeAgain(asked, name) if name else logic.place(asked)
         client.place()
         logic.poll()
@@ -128,8 +125,8 @@ def test_points_are_placed_with_what_is_known_of_them(place, logic):
     assert logic.history(node)[0]["names"] == ("A", "B", "C")
 
 
-def test_progress_and_seconds_are_told(logic, client, heard, placement):
-    logic.place(placement)
+def test_progress_and_seconds_are_told(logic, client, heard, place_request):
+    logic.place(place_request)
     client.send("progress", fraction=0.5, text="Placing 3 landmarks")
     logic.poll()
     assert heard.progress == [(0.0, "Starting"), (0.5, "Placing 3 landmarks")]
@@ -156,9 +153,9 @@ def test_what_was_accepted_as_missing_is_looked_for_again_once_that_is_rejected(
 
     client.lost = {"B"}
     node = place().node
-    assert (row(node).statusText, row(node).isOpen, row(node).canBeRejected) == ("○ not found", True, False)
+    assert (row(node).statusText, row(node).isPending, row(node).canBeRejected) == ("○ not found", True, False)
     logic.accept(node, row(node).index)
-    assert (row(node).statusText, row(node).isOpen, row(node).canBeRejected) == ("✓ not found", False, True)
+    assert (row(node).statusText, row(node).isPending, row(node).canBeRejected) == ("✓ not found", False, True)
     client.lost = set()
     assert place(node).kept == ("B",)
     with pytest.raises(InputError, match="accepted by a person; reject it"):
@@ -195,9 +192,9 @@ def test_a_persons_points_in_the_output_stay(place, add_points):
     np.testing.assert_allclose(world(node, "B"), (3, 3, 3))
 
 
-def test_a_point_locked_during_the_run_stays(place, logic, client, placement):
+def test_a_point_locked_during_the_run_stays(place, logic, client, place_request):
     node = place().node
-    logic.place(Placement(placement.templateVolume, placement.templateLandmarks, placement.targetVolume, node))
+    logic.place(replace(place_request, output=node))
     node.SetNthControlPointLocked(index_of(node, "A"), True)
     node.SetNthControlPointPositionWorld(index_of(node, "B"), 5.0, 5.0, 5.0)
     client.step = (0.0, 0.0, 1.0)
@@ -208,13 +205,13 @@ def test_a_point_locked_during_the_run_stays(place, logic, client, placement):
     np.testing.assert_allclose(world(node, "C"), (2, 2, 3))
 
 
-def test_an_output_whose_number_of_points_is_locked_takes_no_others(place, logic, client, heard, placement):
+def test_an_output_whose_number_of_points_is_locked_takes_no_others(place, logic, client, heard, place_request):
     output = place().node
     output.RemoveNthControlPoint(index_of(output, "B"))
     output.SetFixedNumberOfControlPoints(True)
     before = world(output, "A")
     client.step = (5.0, 0.0, 0.0)
-    logic.place(replace(placement, output=output))
+    logic.place(replace(place_request, output=output))
     client.place()
     logic.poll()
     assert "number of points" in heard.errors[-1]
@@ -234,7 +231,7 @@ def test_one_landmark_is_placed_again_alone(place, logic, client):
     assert {row.name: row.patchSize for row in logic.reviewRows(node)} == {"A": 13, "B": 20, "C": 13}
 
 
-def test_a_judged_landmark_is_not_placed_again(place, logic):
+def test_a_reviewed_landmark_is_not_placed_again(place, logic):
     node = place().node
     logic.accept(node, index_of(node, "B"))
     with pytest.raises(InputError, match="B was accepted by a person; reject it"):
@@ -257,7 +254,7 @@ def test_revert_goes_back_run_by_run(place, logic, client):
     assert [run["reverted"] for run in logic.history(node)] == [True, True]
 
 
-def test_revert_leaves_what_a_person_has_judged_since(place, logic, client):
+def test_revert_leaves_what_a_person_has_reviewed_since(place, logic, client):
     node = place().node
     client.step = (0.0, 3.0, 0.0)
     place(node)
@@ -273,13 +270,13 @@ def test_review(place, logic, client):
     client.lost = {"C"}
     node = place().node
     assert [row.name for row in logic.reviewRows(node)] == ["C", "A", "B"]
-    assert logic.nextUncertain(node) == index_of(node, "C")
-    assert logic.nextUncertain(node, after=index_of(node, "C")) == index_of(node, "A")
+    assert logic.nextUnreviewed(node) == index_of(node, "C")
+    assert logic.nextUnreviewed(node, after=index_of(node, "C")) == index_of(node, "A")
     logic.correct(node, index_of(node, "C"), (2.0, 2.0, 1.0))
     logic.accept(node, index_of(node, "A"))
     logic.reject(node, index_of(node, "B"))
     assert statuses(logic, node) == {"A": "accepted", "B": "rejected", "C": "corrected"}
-    assert logic.nextUncertain(node) is None
+    assert logic.nextUnreviewed(node) is None
     assert node.GetNthControlPointLocked(index_of(node, "C"))
     assert node.GetNthControlPointPositionStatus(index_of(node, "B")) == MISSING
 
@@ -303,13 +300,16 @@ def test_a_rejected_point_may_be_proposed_again_and_reverted(place, logic):
     assert statuses(logic, node)["B"] == "rejected"
 
 
-def test_a_scene_of_version_0_1_keeps_its_scores(place):
+def test_a_scene_of_version_0_1_keeps_its_history(place):
     node = place().node
+    before = run_history.readRuns(place(node).node)
     saved = node.GetAttribute(run_history.ATTRIBUTE)
-    node.SetAttribute(run_history.ATTRIBUTE, saved.replace("inverse_consistency_error_mm", "round_trip"))
-    assert '"round_trip":0.25' in node.GetAttribute(run_history.ATTRIBUTE)
-    (run,) = run_history.readRuns(node)
-    assert run.points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
+    for new, old in (("inverse_consistency_error_mm", "round_trip"), ("position", "place"), ("previous", "before")):
+        saved = saved.replace(f'"{new}":', f'"{old}":')
+    assert '"round_trip":0.25' in saved and '"before":{"status"' in saved
+    node.SetAttribute(run_history.ATTRIBUTE, saved)
+    assert run_history.readRuns(node) == before
+    assert before[0].points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
 
 
 def test_expected_errors_travel_with_the_points(place, logic, client):
@@ -330,7 +330,7 @@ def test_expected_errors_travel_with_the_points(place, logic, client):
     assert (columns["Expected error (mm)"], columns["Within 3 mm"]) == (1.25, 0.93)
 
 
-def test_the_most_doubtful_come_first(place, logic, client):
+def test_the_most_uncertain_come_first(place, logic, client):
     node = place().node
     for name, error in (("A", 1.0), ("B", 4.0), ("C", 2.0)):
         client.scores = {"feature_distance": 0.5, "expected_error_mm": error, "probability_within_3mm": 0.5}
@@ -344,8 +344,8 @@ def shifted(x=0.0, y=0.0, z=0.0):
     return matrix
 
 
-def test_a_target_that_is_transformed_takes_its_points_along(place, logic, placement, add_transform):
-    node, target = place().node, placement.targetVolume
+def test_a_target_that_is_transformed_takes_its_points_along(place, logic, place_request, add_transform):
+    node, target = place().node, place_request.targetVolume
     transform = add_transform(shifted(10))
     target.SetAndObserveTransformNodeID(transform.GetID())
     logic.poll()
@@ -360,9 +360,9 @@ def test_a_target_that_is_transformed_takes_its_points_along(place, logic, place
     assert place(node).kept == ()
 
 
-def test_a_target_whose_origin_is_changed_takes_its_points_along(place, logic, placement):
+def test_a_target_whose_origin_is_changed_takes_its_points_along(place, logic, place_request):
     node = place().node
-    placement.targetVolume.SetOrigin(5, 0, 0)
+    place_request.targetVolume.SetOrigin(5, 0, 0)
     logic.poll()
     np.testing.assert_allclose(world(node, "A"), (5, 2, 3))
     assert set(statuses(logic, node).values()) == {"proposed"}
@@ -375,11 +375,11 @@ def crop(volume, first):
     volume.SetOrigin(*np.add(volume.GetOrigin(), np.multiply(first, volume.GetSpacing())))
 
 
-def test_a_target_that_is_cropped_leaves_its_points_where_they_are(place, logic, client, placement):
+def test_a_target_that_is_cropped_leaves_its_points_where_they_are(place, logic, client, place_request):
     node = place().node
     client.step = (0.0, 1.0, 0.0)
     place(node, name="B")
-    crop(placement.targetVolume, (0, 1, 2))
+    crop(place_request.targetVolume, (0, 1, 2))
     logic.poll()
     np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
     np.testing.assert_allclose(world(node, "B"), (4, 4, 4))
@@ -388,44 +388,44 @@ def test_a_target_that_is_cropped_leaves_its_points_where_they_are(place, logic,
     np.testing.assert_allclose(world(node, "B"), (3, 5, 4))
 
 
-def test_a_target_cropped_during_the_run_gets_its_points_where_they_were_found(logic, client, heard, placement):
-    logic.place(placement)
-    crop(placement.targetVolume, (0, 1, 2))
+def test_a_target_cropped_during_the_run_gets_its_points_where_they_were_found(logic, client, heard, place_request):
+    logic.place(place_request)
+    crop(place_request.targetVolume, (0, 1, 2))
     client.place()
     logic.poll()
     np.testing.assert_allclose(world(heard.runs[0].node, "A"), (0, 2, 3))
 
 
-def test_an_output_that_a_person_has_moved_is_left_there(place, logic, placement, add_transform):
+def test_an_output_that_a_person_has_moved_is_left_there(place, logic, place_request, add_transform):
     node = place().node
     own = add_transform(shifted(0, 7))
     node.SetAndObserveTransformNodeID(own.GetID())
-    placement.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
+    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
     logic.poll()
     assert node.GetParentTransformNode() is own
     np.testing.assert_allclose(world(node, "A"), (0, 9, 3))
 
 
-def test_a_target_under_a_transform_is_placed_in_the_world(place, placement, add_transform):
-    placement.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
+def test_a_target_under_a_transform_is_placed_in_the_world(place, place_request, add_transform):
+    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
     node = place().node
     np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
     np.testing.assert_allclose(node.GetNthControlPointPosition(0), (-10, 2, 3))
 
 
 def test_a_target_moved_during_the_run_gets_its_points_where_its_voxels_are(
-    logic, client, heard, placement, add_transform
+    logic, client, heard, place_request, add_transform
 ):
-    logic.place(placement)
-    placement.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
+    logic.place(place_request)
+    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
     client.place()
     logic.poll()
     np.testing.assert_allclose(world(heard.runs[0].node, "A"), (10, 2, 3))
 
 
-def test_cancel_leaves_the_scene_as_it_was(logic, client, heard, placement, scene):
+def test_cancel_leaves_the_scene_as_it_was(logic, client, heard, place_request, scene):
     before = scene.GetNumberOfNodes()
-    logic.place(placement)
+    logic.place(place_request)
     logic.cancel()
     logic.poll()
     assert heard.errors == ["Cancelled."]
@@ -434,8 +434,10 @@ def test_cancel_leaves_the_scene_as_it_was(logic, client, heard, placement, scen
 
 
 @pytest.mark.parametrize("role", ["templateVolume", "templateLandmarks", "targetVolume", "output"])
-def test_a_node_removed_during_the_run_ends_it_in_words(logic, client, heard, placement, add_points, scene, role):
-    asked = Placement(placement.templateVolume, placement.templateLandmarks, placement.targetVolume, add_points("out"))
+def test_a_node_removed_during_the_run_ends_it_in_words(logic, client, heard, place_request, add_points, scene, role):
+    asked = PlaceRequest(
+        place_request.templateVolume, place_request.templateLandmarks, place_request.targetVolume, add_points("out")
+    )
     logic.place(asked)
     node = getattr(asked, role)
     scene.RemoveNode(node)
@@ -445,8 +447,8 @@ def test_a_node_removed_during_the_run_ends_it_in_words(logic, client, heard, pl
     assert not logic.isBusy and not heard.runs
 
 
-def test_a_scene_closed_during_the_run_ends_it_in_words(logic, client, heard, placement, scene):
-    logic.place(placement)
+def test_a_scene_closed_during_the_run_ends_it_in_words(logic, client, heard, place_request, scene):
+    logic.place(place_request)
     scene.Clear(False)
     logic.poll()
     assert heard.errors == [SCENE_CLOSED]
@@ -454,34 +456,36 @@ def test_a_scene_closed_during_the_run_ends_it_in_words(logic, client, heard, pl
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
 
 
-def test_an_error_of_the_worker_is_passed_on(logic, client, heard, placement):
-    logic.place(placement)
+def test_an_error_of_the_worker_is_passed_on(logic, client, heard, place_request):
+    logic.place(place_request)
     client.send("error", text="The worker ended unexpectedly; try again.", cause="crash")
     logic.poll()
     assert heard.errors == ["The worker ended unexpectedly; try again."]
-    assert logic.whyNot(placement) == ""
+    assert logic.validationMessage(place_request) == ""
 
 
 def refusals():
     def nothing(p, **_):
-        return Placement(None, p.templateLandmarks, p.targetVolume)
+        return PlaceRequest(None, p.templateLandmarks, p.targetVolume)
 
     def same_output(p, **_):
-        return Placement(p.templateVolume, p.templateLandmarks, p.targetVolume, p.templateLandmarks)
+        return PlaceRequest(p.templateVolume, p.templateLandmarks, p.targetVolume, p.templateLandmarks)
 
     def no_landmarks(p, points, **_):
-        return Placement(p.templateVolume, points("none", X=None), p.targetVolume)
+        return PlaceRequest(p.templateVolume, points("none", X=None), p.targetVolume)
 
     def outside(p, points, **_):
-        return Placement(p.templateVolume, points("far", X=(900.0, 0, 0)), p.targetVolume)
+        return PlaceRequest(p.templateVolume, points("far", X=(900.0, 0, 0)), p.targetVolume)
 
     def duplicates(p, points, **_):
         twice = points("twice", X=(1.0, 1, 1), Y=(2.0, 2, 2))
         twice.SetNthControlPointLabel(1, "X")
-        return Placement(p.templateVolume, twice, p.targetVolume)
+        return PlaceRequest(p.templateVolume, twice, p.targetVolume)
 
     def empty(p, scene, **_):
-        return Placement(p.templateVolume, p.templateLandmarks, scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "v"))
+        return PlaceRequest(
+            p.templateVolume, p.templateLandmarks, scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "v")
+        )
 
     return {
         nothing: "Choose a template volume first",
@@ -494,24 +498,24 @@ def refusals():
 
 
 @pytest.mark.parametrize(("make", "reason"), refusals().items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_what_cannot_work_is_refused_in_one_sentence(logic, placement, add_points, scene, make, reason):
-    asked = make(placement, points=add_points, scene=scene)
-    assert reason in logic.whyNot(asked)
-    assert logic.whyNot(asked).count(".") == 1
+def test_what_cannot_work_is_refused_in_one_sentence(logic, place_request, add_points, scene, make, reason):
+    asked = make(place_request, points=add_points, scene=scene)
+    assert reason in logic.validationMessage(asked)
+    assert logic.validationMessage(asked).count(".") == 1
     with pytest.raises(InputError, match=reason):
         logic.place(asked)
 
 
-def test_an_output_of_another_scan_is_refused(place, logic, placement, add_volume):
+def test_an_output_of_another_scan_is_refused(place, logic, place_request, add_volume):
     node = place().node
-    other = Placement(placement.templateVolume, placement.templateLandmarks, add_volume("other"), node)
-    assert logic.whyNot(other) == "brain in scan holds landmarks of scan; choose another output."
+    other = replace(place_request, targetVolume=add_volume("other"), output=node)
+    assert logic.validationMessage(other) == "brain in scan holds landmarks of scan; choose another output."
 
 
-def test_one_thing_at_a_time(logic, placement):
-    logic.place(placement)
+def test_one_thing_at_a_time(logic, place_request):
+    logic.place(place_request)
     with pytest.raises(InputError, match="wait"):
-        logic.place(placement)
+        logic.place(place_request)
 
 
 def test_five_hundred_landmarks(logic, client, heard, add_volume, scene):
@@ -519,7 +523,7 @@ def test_five_hundred_landmarks(logic, client, heard, add_volume, scene):
     points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "many")
     for number in range(500):
         points.AddControlPointWorld(5 + number % 5, 5.0, 5.0, f"P{number}")
-    logic.place(Placement(volume, points, target))
+    logic.place(PlaceRequest(volume, points, target))
     client.place()
     logic.poll()
     run = heard.runs[0]
@@ -549,7 +553,7 @@ def test_everything_survives_saving_and_loading(
     table = again.GetNodeReference(run_history.TABLE).GetTable()
     assert table.GetNumberOfRows() == 4
     heard = listen(other)
-    asked = Placement(
+    asked = PlaceRequest(
         again.GetNodeReference(run_history.TEMPLATE),
         again.GetNodeReference(run_history.LANDMARKS),
         again.GetNodeReference(run_history.TARGET),
@@ -576,11 +580,13 @@ def test_a_loaded_scene_still_takes_points_along(place, logic, client, scene, ne
     other.close()
 
 
-def test_activation_maps_and_the_distance_map_lie_beneath_their_volume(logic, client, heard, place, placement, scene):
+def test_activation_maps_and_the_distance_map_lie_beneath_their_volume(
+    logic, client, heard, place, place_request, scene
+):
     import slicer
 
     node = place().node
-    asked = Placement(placement.templateVolume, placement.templateLandmarks, placement.targetVolume, node)
+    asked = replace(place_request, output=node)
     logic.activationMaps(asked, "A")
     kind, _, landmark, _, patch_size = client.requests[-1]
     assert (kind, landmark.position, patch_size) == ("activations", (0.0, -2.0, 3.0), 32)
@@ -602,19 +608,19 @@ def test_activation_maps_and_the_distance_map_lie_beneath_their_volume(logic, cl
     distances = heard.runs[-1].node
     assert distances.GetImageData().GetScalarRange() == (0, 7)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    parent = hierarchy.GetItemByDataNode(placement.targetVolume)
+    parent = hierarchy.GetItemByDataNode(place_request.targetVolume)
     for child in (first, distances):
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(child)) == parent
 
 
-def test_the_quality_table_compares_by_name(logic, client, place, placement):
+def test_the_quality_table_compares_by_name(logic, client, place, place_request):
     client.lost = {"C"}
     node = place().node
-    table = logic.qualityTable(placement.templateLandmarks, node)
+    table = logic.qualityTable(place_request.templateLandmarks, node)
     assert [table.GetTable().GetValue(row, 0).ToString() for row in range(3)] == ["A", "B", "C"]
     np.testing.assert_allclose([table.GetTable().GetValue(row, 1).ToDouble() for row in range(3)], [1, 1, np.nan])
     assert table.GetDescription() == "2 of 3 found: mean 1.00 mm, median 1.00 mm, largest 1.00 mm."
-    assert logic.qualityTable(placement.templateLandmarks, node) is table
+    assert logic.qualityTable(place_request.templateLandmarks, node) is table
 
 
 def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
@@ -625,77 +631,84 @@ def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
     assert heard.runs[0].kind == "catalog"
 
 
-def test_points_that_still_settle_are_told_and_not_in_the_scene(scene, logic, client, placement):
-    told = []
-    logic.onSettling = told.append
-    logic.place(placement)
+def test_interim_points_are_reported_and_not_in_the_scene(scene, logic, client, place_request):
+    reported = []
+    logic.onInterim = reported.append
+    logic.place(place_request)
     before = scene.GetNumberOfNodes()
-    client.send("settling", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
+    client.send("interim", content={"landmarks": LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),))})
     logic.poll()
-    assert told[0][0].position == (1.0, 2.0, 3.0)
+    assert reported[0][0].position == (1.0, 2.0, 3.0)
     assert scene.GetNumberOfNodes() == before and logic.isBusy
 
 
-def test_clicks_go_on_to_the_list_that_is_being_marked(scene, place, placement):
+def test_clicks_go_on_to_the_list_that_is_being_marked(scene, place, place_request):
     """Slicer's markups logic makes every new list the one that clicks add points to."""
     selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
-    marked = placement.templateLandmarks.GetID()
+    marked = place_request.templateLandmarks.GetID()
     assert selection.GetActivePlaceNodeID() == marked, "the list that was made last"
-    settling = Settling(scene, lambda points: None)
-    settling.show(LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),)))
-    assert settling.node.GetDisplayNode() is not None
+    interim = InterimPoints(scene, lambda points: None)
+    interim.show(LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),)))
+    assert interim.node.GetDisplayNode() is not None
     assert selection.GetActivePlaceNodeID() == marked
-    settling.end()
+    interim.clear()
     output = place().node
     assert output.GetDisplayNode() is not None
     assert selection.GetActivePlaceNodeID() == marked
 
 
-def test_a_volume_that_has_not_changed_is_sent_as_the_same_array(logic, client, placement, add_transform):
+def test_a_volume_that_has_not_changed_is_sent_as_the_same_array(logic, client, place_request, add_transform):
     def sent():
-        logic.prepare(placement)
+        logic.prepare(place_request)
         return client.requests[-1][1:3]
 
     first = sent()
     assert all(again is known for again, known in zip(sent(), first, strict=True))
-    placement.targetVolume.GetImageData().Modified()
+    place_request.targetVolume.GetImageData().Modified()
     changed = sent()
     assert changed[0] is first[0] and changed[1] is not first[1]
-    placement.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(5)).GetID())
+    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(5)).GetID())
     moved = sent()
     np.testing.assert_allclose(moved[1].origin - changed[1].origin, (-5, 0, 0))
 
 
-def test_a_pair_is_prepared_without_landmarks_and_what_waits_for_it_says_so(logic, client, heard, placement):
-    logic.prepare(replace(placement, templateLandmarks=None))
+def test_a_pair_is_prepared_without_landmarks_and_what_waits_for_it_says_so(logic, client, heard, place_request):
+    logic.prepare(replace(place_request, templateLandmarks=None))
     assert [request[0] for request in client.requests] == ["encode"]
     client.send("progress", fraction=0.1, text="Comparing the volumes")
     waiting = client.events
     client.events = []
-    logic.place(placement)
+    logic.place(place_request)
     client.events = waiting
     logic.poll()
     assert heard.progress[-1] == (0.0, "Comparing the volumes")
 
 
-def test_preparing_is_silent(logic, client, heard, placement):
-    logic.prepare(placement)
+def test_preparing_is_silent(logic, client, heard, place_request):
+    logic.prepare(place_request)
     client.send("result", content={})
     logic.poll()
     assert client.requests[-1][0] == "encode"
     assert not heard.runs and not heard.errors and not logic.isBusy
 
 
-def test_a_closed_logic_lets_go_of_the_scene(scene, client, placement, listen):
+def test_the_former_module_still_works_and_names_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"DeepFeatureLandmarksLib\.scene\.logic"):
+        former = importlib.import_module("DeepFeatureLandmarksLib.logic")
+    assert former.DeepFeatureLandmarksLogic is DeepFeatureLandmarksLogic
+    assert former.Placement is PlaceRequest
+
+
+def test_a_closed_logic_no_longer_observes_the_scene(scene, client, place_request, listen):
     logic = DeepFeatureLandmarksLogic(scene, client)
     heard = listen(logic)
-    logic.place(placement)
+    logic.place(place_request)
     logic.close()
     scene.Clear(False)
     assert client.cancelled == 1 and not heard.errors
 
 
-def test_an_output_used_as_template_passes_on_only_what_people_wrote(place, logic, client, placement, add_volume):
+def test_an_output_used_as_template_passes_on_only_what_people_wrote(place, logic, client, place_request, add_volume):
     node = place().node
-    logic.place(Placement(placement.targetVolume, node, add_volume("third")))
+    logic.place(PlaceRequest(place_request.targetVolume, node, add_volume("third")))
     assert client.requests[-1][2][0].description == "by an expert"

@@ -15,15 +15,16 @@ import slicer
 import torch
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.cli.main import main
 from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import CANCELLED, KILLED, WorkerClient
-from deepfeatures.service.protocol import PlaceSettings
 
 PATIENCE_S = 120
-QUICK = PlaceSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
-SLOW = PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
+QUICK = MatchSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
+SLOW = MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,9 @@ def blobs(shift):
 def pair(add_volume, add_points):
     """A volume and the same 2 mm higher, with two landmarks."""
     points = add_points("landmarks", P=(11.0, 13.0, 15.0), Q=(12.5, 11.0, 14.0))
-    return lambda settings: Placement(add_volume("low", blobs(0)), points, add_volume("high", blobs(2)), None, settings)
+    return lambda settings: PlaceRequest(
+        add_volume("low", blobs(0)), points, add_volume("high", blobs(2)), None, settings
+    )
 
 
 def run_until(logic, condition, timeout_s=PATIENCE_S):
@@ -65,8 +68,8 @@ def run_until(logic, condition, timeout_s=PATIENCE_S):
         logic.poll()
 
 
-def begin_slow(logic, heard, placement):
-    logic.place(placement)
+def begin_slow(logic, heard, place_request):
+    logic.place(place_request)
     run_until(logic, lambda: any("Placing" in text for _, text in heard.progress))
 
 
@@ -81,9 +84,9 @@ def test_the_shifted_landmarks_are_found(logic, heard, pair):
 
 def test_a_greedy_search_tells_what_it_has_found_so_far(logic, heard, pair):
     logic.place(pair(SLOW))
-    run_until(logic, lambda: heard.settling or heard.errors)
+    run_until(logic, lambda: heard.interim or heard.errors)
     assert logic.isBusy and not heard.errors
-    assert {landmark.name for landmark in heard.settling[0]} <= {"P", "Q"}
+    assert {landmark.name for landmark in heard.interim[0]} <= {"P", "Q"}
     logic.cancel()
     logic.poll()
 
@@ -97,7 +100,7 @@ def test_a_distance_map_is_least_at_the_placed_landmark(logic, heard, pair):
 
 
 def test_activation_maps_surround_their_landmark(logic, heard, pair):
-    asked = pair(PlaceSettings(network="vgg19-3d-random", layer="conv2_2", patch_size=12, device="cpu"))
+    asked = pair(MatchSettings(network="vgg19-3d-random", layer="conv2_2", patch_size=12, device="cpu"))
     logic.activationMaps(asked, "P", inTarget=False)
     run_until(logic, lambda: heard.runs or heard.errors)
     maps = heard.runs[0].maps
@@ -147,9 +150,9 @@ def load(scene, path):
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
-        (PlaceSettings(device="cpu"), []),
+        (MatchSettings(device="cpu"), []),
         (
-            PlaceSettings("vgg19-3d-random", "conv1_2", 12, search_radius_mm=5.0, device="cpu"),
+            MatchSettings("vgg19-3d-random", "conv1_2", 12, search_radius_mm=5.0, device="cpu"),
             ["--network", "vgg19-3d-random", "--layer", "conv1_2", "--patch-size", "12", "--search-radius", "5"],
         ),
     ],
@@ -168,7 +171,7 @@ def test_real_volumes_get_the_points_of_the_command_line(logic, heard, scene, da
     storage = slicer.vtkMRMLMarkupsJsonStorageNode()
     storage.SetFileName(str(landmarks))
     assert storage.ReadData(points)
-    logic.place(Placement(load(scene, volumes[0]), points, load(scene, volumes[1]), None, settings))
+    logic.place(PlaceRequest(load(scene, volumes[0]), points, load(scene, volumes[1]), None, settings))
     run_until(logic, lambda: heard.runs or heard.errors)
     placed = nodes.landmarkSetFromNode(heard.runs[0].node)
     assert [landmark.name for landmark in placed] == [landmark.name for landmark in expected]
@@ -180,7 +183,7 @@ def test_real_volumes_get_the_points_of_the_command_line(logic, heard, scene, da
             assert (here.expected_error_mm, here.probability_within_3mm) == pytest.approx(
                 (there.expected_error_mm, there.probability_within_3mm)
             )
-        np.testing.assert_allclose(heard.settling[-1].positions, placed.positions, atol=1e-3)
+        np.testing.assert_allclose(heard.interim[-1].positions, placed.positions, atol=1e-3)
 
 
 def test_the_scenes_process_loads_no_pytorch():

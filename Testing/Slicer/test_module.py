@@ -26,7 +26,7 @@ from DeepFeatureLandmarksLib.widgets.layout import LAYOUT_ID
 MODULE = Path(__file__).parents[2] / "DeepFeatureLandmarks" / "DeepFeatureLandmarks.py"
 
 
-class ModuleWidget(slicer.qMRMLWidget):
+class WidgetFrame(slicer.qMRMLWidget):
     """Slicer's widget around a scripted one: it makes the Python object anew on reload."""
 
     def __init__(self):
@@ -52,7 +52,7 @@ def module():
     sys.modules.pop("DeepFeatureLandmarks", None)
     module = importlib.import_module("DeepFeatureLandmarks")
     parent = types.SimpleNamespace(path=str(MODULE))
-    frame = ModuleWidget()
+    frame = WidgetFrame()
     slicer.modules.deepfeaturelandmarks = types.SimpleNamespace(path=str(MODULE), widgetRepresentation=lambda: frame)
     module.instance = module.DeepFeatureLandmarks(parent)
     module.frame = frame
@@ -88,7 +88,7 @@ def test_sample_data_and_layout_are_registered_when_slicer_has_started(module, m
 def test_the_sample_is_made_and_loaded(module, monkeypatch, tmp_path):
     from DeepFeatureLandmarksLib.widgets import sample_data
 
-    monkeypatch.setattr(sample_data, "MAKE", sample_data.MAKE.replace("make_pair()", "make_pair(24)"))
+    monkeypatch.setattr(sample_data, "SCRIPT", sample_data.SCRIPT.replace("make_pair()", "make_pair(24)"))
     monkeypatch.setattr(slicer.util, "WaitCursor", contextlib.nullcontext)
     for kind in ("loadVolume", "loadMarkups"):
         monkeypatch.setattr(slicer.util, kind, lambda path: Path(path))
@@ -99,7 +99,7 @@ def test_the_sample_is_made_and_loaded(module, monkeypatch, tmp_path):
 
 def test_opening_and_leaving_makes_and_removes_keys(module):
     widget = slicer.modules.DeepFeatureLandmarksWidget
-    widget.panel.install._installer = types.SimpleNamespace(missing=lambda: ())
+    widget.moduleWidget.install._installer = types.SimpleNamespace(missing=lambda: ())
     widget.logic.requestCatalog = lambda: None  # no worker
     before = len(slicer.app.window.findChildren(qt.QShortcut))
     widget.enter()
@@ -108,18 +108,18 @@ def test_opening_and_leaving_makes_and_removes_keys(module):
     assert len(slicer.app.window.findChildren(qt.QShortcut)) == before
 
 
-def test_reload_leaves_one_panel_and_no_observer_of_the_old_one(module):
+def test_reload_leaves_one_widget_and_no_observer_of_the_old_one(module):
     widget = slicer.modules.DeepFeatureLandmarksWidget
-    old_panel, old_lib = widget.panel, sys.modules["DeepFeatureLandmarksLib.widgets.widget"]
+    old_widget, old_lib = widget.moduleWidget, sys.modules["DeepFeatureLandmarksLib.widgets.module_widget"]
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "template")
-    old_panel.parameters.templateVolume = volume
+    old_widget.parameters.templateVolume = volume
     before = len(slicer.app.window.findChildren(qt.QShortcut))
     widget.onReload()
     new = slicer.modules.DeepFeatureLandmarksWidget
     assert new is not widget
-    assert sys.modules["DeepFeatureLandmarksLib.widgets.widget"] is not old_lib
-    assert old_panel.parameters is None and not old_panel.Observations
-    assert new.panel.parameters.templateVolume is volume
+    assert sys.modules["DeepFeatureLandmarksLib.widgets.module_widget"] is not old_lib
+    assert old_widget.parameters is None and not old_widget.Observations
+    assert new.moduleWidget.parameters.templateVolume is volume
     assert len(slicer.app.window.findChildren(qt.QShortcut)) == before + 3, "the module is open"
 
 
@@ -145,7 +145,7 @@ def test_loading_the_module_loads_nothing_heavy_and_starts_nothing():
     assert threads == "1"
 
 
-def test_the_self_test_runs_the_panels_behaviours(module, monkeypatch):
+def test_the_self_test_runs_the_modules_tests(module, monkeypatch):
     test = module.DeepFeatureLandmarksTest()
     assert len(test.names()) > 20
     monkeypatch.setattr(

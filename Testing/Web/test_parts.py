@@ -1,8 +1,6 @@
 """The parts that need no browser."""
 
 import asyncio
-import os
-import sys
 from contextlib import closing
 
 import numpy as np
@@ -11,7 +9,6 @@ import SimpleITK as sitk
 
 from DeepFeatureLandmarksWeb.server.access_control import Address, is_same_origin
 from DeepFeatureLandmarksWeb.views.linked_navigation import PointMap
-from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 
 ZERO = np.zeros(3)
@@ -82,25 +79,8 @@ def test_origins():
     assert not is_same_origin("null", "a:1")
 
 
-def test_command_line_names_what_is_wrong(capsys, tmp_path):
-    pytest.importorskip("trame_slicer")
-    assert main(["app", "--host", "0.0.0.0", "--no-open"]) == 2
-    assert "--token" in capsys.readouterr().err
-    assert main(["app", "--template", str(tmp_path / "none.nii.gz")]) == 2
-    assert "does not exist" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
-def test_a_name_that_no_page_can_show_is_refused_at_the_start(capsys, tmp_path):
-    pytest.importorskip("trame_slicer")
-    latin = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
-    latin.touch()
-    assert main(["app", "--template", str(latin), "--host", "0.0.0.0", "--no-open"]) == 2
-    assert "ller.nii.gz is not UTF-8; rename" in capsys.readouterr().err
-
-
 def test_uploads_are_checked_by_name():
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     assert uploads.safe_name("../../etc/passwd") == "passwd"
     assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
     assert uploads.safe_name('a"b\n$(x).nrrd') == "a_b__(x).nrrd"
@@ -120,43 +100,43 @@ def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
     pytest.importorskip("trame_slicer")
     from slicer import vtkMRMLScene
 
-    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import Circles
+    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
 
     scene = vtkMRMLScene()
-    circles = Circles(scene, (0.9, 0.6, 0.0))
-    circles.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
+    overlay = UncertaintyOverlay(scene, (0.9, 0.6, 0.0))
+    overlay.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
     node = scene.GetFirstNodeByName("Expected error")
     bounds = np.zeros(6)
     node.GetRASBounds(bounds)
     assert np.allclose(bounds, (7.5, 12.5, -22.5, -17.5, 27.5, 32.5), atol=0.05)
     assert node.GetDisplayNode().GetVisibility2D()
     assert list(node.GetDisplayNode().GetViewNodeIDs()) == ["vtkMRMLSliceNodeTarget"]
-    circles.show([], [])
+    overlay.show([], [])
     assert node.GetPolyData().GetNumberOfPoints() == 0
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
 
 
 def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
-    turns = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
-    order = turns.Turns()
+    render_scheduler = pytest.importorskip("DeepFeatureLandmarksWeb.views.render_scheduler", exc_type=ImportError)
+    scheduler = render_scheduler.RenderScheduler()
     drawn = []
     views = {}
     for name in ("touched", "other"):
-        views[name] = turns.InTurn(order, lambda name=name: drawn.append(name))
+        views[name] = render_scheduler.ScheduledRendering(scheduler, lambda name=name: drawn.append(name))
         views[name].set_abstract_view(name)
 
     async def scroll():
         views["other"].schedule_render()
         assert drawn == ["other"]  # nothing has been touched yet
-        order.first = "touched"
+        scheduler.active = "touched"
         for _ in range(3):
             views["other"].schedule_render()
             views["touched"].schedule_render()
         assert drawn == ["other"] + 3 * ["touched"]
-        order.hidden.add("other")
-        await asyncio.sleep(2 * turns.LATER_S)
+        scheduler.hidden.add("other")
+        await asyncio.sleep(2 * render_scheduler.DELAY_S)
         views["other"].schedule_render()
-        await asyncio.sleep(2 * turns.LATER_S)
+        await asyncio.sleep(2 * render_scheduler.DELAY_S)
 
     asyncio.run(scroll())
     assert drawn == ["other"] + 3 * ["touched"] + ["other"]
@@ -165,9 +145,9 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
 @pytest.fixture
 def upload(tmp_path, monkeypatch):
     """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
-    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.server.uploads", exc_type=ImportError)
+    uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
-    monkeypatch.setitem(uploads.MOST_BYTES, "landmarks", 1000)
+    monkeypatch.setitem(uploads.MAX_BYTES, "landmarks", 1000)
 
     async def answer(request):
         try:
@@ -220,16 +200,37 @@ def test_the_second_set_cannot_be_dragged(tmp_path):
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
     from deepfeatures.data.landmarks import Landmark, LandmarkSet
 
     async def locks() -> dict[str, bool]:
         with closing(App(Server(), tmp_path, {})) as app:
             for role in ("landmarks", "reference"):
-                Loader(app.desk).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
-            return {"landmarks": app.desk.template_landmarks.GetLocked(), "reference": app.desk.reference.GetLocked()}
+                LoadingController(app.context).show_landmarks(role, LandmarkSet((Landmark("A", (0.0, 0.0, 0.0)),)))
+            return {
+                "landmarks": app.context.template_landmarks.GetLocked(),
+                "reference": app.context.reference.GetLocked(),
+            }
 
     assert asyncio.run(locks()) == {"landmarks": False, "reference": True}
+
+
+def test_what_is_chosen_on_the_page_becomes_the_settings(tmp_path):
+    pytest.importorskip("trame_slicer")
+    from trame_server import Server
+
+    from DeepFeatureLandmarksWeb.app import App
+    from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
+    from deepfeatures.matching.settings import MatchSettings
+
+    with closing(App(Server(), tmp_path, {})) as app:
+        state = app.context.state
+        runs = PlaceController(app.context)
+        assert runs.settings == MatchSettings()
+        state.preset, state.network, state.layer, state.patch_size = "own", "mind", "ssc_r1_d2", "20"
+        state.intensity, state.device = "rank", "cpu"
+        own = MatchSettings("mind", "ssc_r1_d2", 20, search="dense", intensity="rank", device="cpu")
+        assert runs.settings == own
 
 
 def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(tmp_path, monkeypatch):
@@ -237,21 +238,21 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
     from trame_server import Server
 
     from DeepFeatureLandmarksWeb.app import App
-    from DeepFeatureLandmarksWeb.controllers.loading_controller import Loader
+    from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
     from deepfeatures.io import downsampled_reading
 
     path = tmp_path / "long.nii"
     sitk.WriteImage(sitk.GetImageFromArray(np.random.default_rng(0).random((20, 30, 40), np.float32)), path)
     with closing(App(Server(), tmp_path, {})) as app:
-        desk = app.desk
-        asyncio.run(Loader(desk).open("target", path))
-        assert desk.target.volume.GetSpacing() == (1, 1, 1) and desk.state.message == ""
+        context = app.context
+        asyncio.run(LoadingController(context).open("target", path))
+        assert context.target.volume.GetSpacing() == (1, 1, 1) and context.state.message == ""
         monkeypatch.setattr(
             downsampled_reading,
             "memory_available",
             lambda: 20 * 15 * 10 * downsampled_reading.VOXEL_BYTES * downsampled_reading.WORKING_SPACE,
         )
-        asyncio.run(Loader(desk).open("target", path))
-        assert desk.target.volume.GetSpacing() == (2, 2, 2)
-        assert desk.state.message.startswith("long.nii is too large for the memory: read at 2")
-        assert desk.state.target.facts.startswith("20 × 15 × 10 voxels")
+        asyncio.run(LoadingController(context).open("target", path))
+        assert context.target.volume.GetSpacing() == (2, 2, 2)
+        assert context.state.message.startswith("long.nii is too large for the memory: read at 2")
+        assert context.state.target.facts.startswith("20 × 15 × 10 voxels")

@@ -39,10 +39,10 @@ def test_cancel_leaves_everything_as_it_was(visitor):
     visitor.wait_until("!state('is_busy')", 10)
     assert time.perf_counter() - began < 3
     assert visitor.state("rows") == []
-    assert visitor.state("settling") == 0
+    assert visitor.state("interim_updates") == 0
     visitor.page.get_by_text("Cancelled; nothing was changed.").wait_for()
     visitor.picture("2-cancelled")
-    visitor.button("Best").click()
+    visitor.button("Best measured").click()
     visitor.place()  # and the next run works
     assert len(visitor.state("rows")) == 18
 
@@ -52,14 +52,14 @@ def test_a_run_before_the_networks_are_known_can_be_cancelled_and_they_come_neve
     try:
         for wait in ("state('is_busy')", "state('networks').length > 0"):  # before and after they have come
             visitor = visitors(server.url)
-            visitor.wait_until("state('why_not') == '' && !state('is_loading')")
-            visitor.button("Paper's").click()
+            visitor.wait_until("state('validation_message') == '' && !state('is_loading')")
+            visitor.button("As in the paper").click()
             visitor.button("Place landmarks").click()
             visitor.wait_until(wait)
             assert visitor.state("is_busy")
             visitor.button("Cancel").click()
             visitor.wait_until("!state('is_busy')", 10)
-            visitor.wait_until("state('networks').length > 0 && state('why_not') == ''")
+            visitor.wait_until("state('networks').length > 0 && state('validation_message') == ''")
     finally:
         server.stop()
 
@@ -77,7 +77,7 @@ def test_reload_amid_a_run_finds_it_again(visitor):
     visitor.button("Place landmarks").click()
     visitor.wait_until("state('is_busy')")
     visitor.page.reload()
-    visitor.page.locator(".desk").wait_for()
+    visitor.page.locator(".workspace").wait_for()
     visitor.wait_until("state('landmarks').length == 18")
     assert visitor.state("target__SideState__title") == "target"
     visitor.wait_until("state('is_busy')")
@@ -100,7 +100,7 @@ def test_an_upload_that_a_reload_has_cut_off_is_not_shown_any_more(visitor, tmp_
     visitor.wait_until("state('target__SideState__upload') > 0", 20)
     network.detach()
     visitor.page.reload()
-    visitor.page.locator(".desk").wait_for()
+    visitor.page.locator(".workspace").wait_for()
     visitor.wait_until("state('landmarks').length == 18")
     assert visitor.state("target__SideState__upload") == -1
     assert visitor.page.locator(".side-target .head .v-progress-circular").count() == 0
@@ -109,7 +109,7 @@ def test_an_upload_that_a_reload_has_cut_off_is_not_shown_any_more(visitor, tmp_
 def test_a_lost_connection_comes_back(visitor):
     visitor.page.add_init_script(KEEP_SOCKETS)
     visitor.page.reload()
-    visitor.page.locator(".desk").wait_for()
+    visitor.page.locator(".workspace").wait_for()
     visitor.open_demo()
     before = visitor.page.evaluate("window.sockets.length")
     visitor.page.evaluate("window.sockets.at(-1).close()")
@@ -168,7 +168,7 @@ def test_token_paths_at_the_start_and_nothing_left_behind(visitors, pair, tmp_pa
             urllib.request.urlopen(bare)
         assert refused.value.code == 401
         visitor = visitors(server.url)
-        visitor.wait_until("state('why_not') == '' && state('landmarks').length == 18")
+        visitor.wait_until("state('validation_message') == '' && state('landmarks').length == 18")
         assert "token" not in visitor.page.url
         visitor.picture("1-opened")
         folders = [folder for folder in private.iterdir() if folder.is_dir()]

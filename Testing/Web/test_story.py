@@ -23,10 +23,10 @@ def mean_error_mm(placed, truth) -> float:
 def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page is empty
     visitor.picture("1-empty")
     visitor.button("Try the demo pair").click()
-    visitor.wait_until("state('landmarks').length == 18 && state('why_not') == '' && !state('is_loading')")
+    visitor.wait_until("state('landmarks').length == 18 && state('validation_message') == '' && !state('is_loading')")
     visitor.picture("2-pair")
     visitor.button("Place landmarks").click()
-    visitor.wait_until("state('settling') > 0")  # points are there before the run is over
+    visitor.wait_until("state('interim_updates') > 0")  # points are there before the run is over
     visitor.wait_until("!state('is_busy') && state('rows').length == 18")
     visitor.picture("3-placed")
     assert visitor.state("quality_note").startswith("18 of 18 found: mean")
@@ -36,8 +36,8 @@ def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page 
     assert mean_error_mm(placed, truth) < 2.5
 
     rows = visitor.state("rows")
-    doubts = [float(row["expected_error_mm"]) for row in rows]
-    assert doubts == sorted(doubts, reverse=True)  # the most doubtful first
+    errors = [float(row["expected_error_mm"]) for row in rows]
+    assert errors == sorted(errors, reverse=True)  # the most uncertain first
     assert all(row["probability_within_3mm"].endswith("%") for row in rows)
     shown = visitor.page.locator(".review tbody tr").first.inner_text()
     assert rows[0]["expected_error_mm"] in shown and rows[0]["probability_within_3mm"] in shown
@@ -56,14 +56,14 @@ def test_review_by_keys_dragging_and_undo(visitor):
     circle.uncheck()
     circle.check()  # the box has the focus now, and nothing is typed into it
     visitor.page.keyboard.press("a")
-    visitor.wait_until("state('judged') == 1")
+    visitor.wait_until("state('reviewed') == 1")
     second = visitor.state("current")
     assert second != first
     visitor.page.keyboard.press("x")
-    visitor.wait_until("state('judged') == 2")
+    visitor.wait_until("state('reviewed') == 2")
     statuses = {row["name"]: row["status"] for row in visitor.state("rows")}
     assert (statuses[first], statuses[second]) == ("accepted", "rejected")
-    visitor.picture("1-judged")
+    visitor.picture("1-reviewed")
 
     x, y = find_point(visitor)
     visitor.page.mouse.move(x - 1, y)
@@ -76,11 +76,11 @@ def test_review_by_keys_dragging_and_undo(visitor):
     third = next(row["name"] for row in visitor.state("rows") if row["status"] == "corrected")
     visitor.picture("2-corrected")
 
-    visitor.button("Undo the last run").click()
+    visitor.button("Revert the last run").click()
     visitor.wait_until("!state('can_revert')")
     left = {row["name"] for row in visitor.state("rows") if row["status"] in ("accepted", "corrected")}
-    assert left == {first, third}  # what a person has judged right stays
-    visitor.picture("3-undone")
+    assert left == {first, third}  # what a person has reviewed right stays
+    visitor.picture("3-reverted")
 
 
 def test_review_by_the_buttons_of_a_row(visitor):
@@ -92,9 +92,9 @@ def test_review_by_the_buttons_of_a_row(visitor):
         visitor.page.locator(".review tbody tr").filter(has_text=name).get_by_label(button).click()
 
     press("Accept", first)
-    visitor.wait_until("state('judged') == 1", 20)
+    visitor.wait_until("state('reviewed') == 1", 20)
     press("Reject", second)
-    visitor.wait_until("state('judged') == 2", 20)
+    visitor.wait_until("state('reviewed') == 2", 20)
     statuses = {row["name"]: row["status"] for row in visitor.state("rows")}
     assert (statuses[first], statuses[second]) == ("accepted", "rejected")
 
@@ -112,13 +112,13 @@ def test_what_was_not_found_can_be_accepted_and_looked_for_again(visitors, serve
     visitor.choose("Open", tmp_path / "head.mrk.json", side=".tab-place")
     visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')")
     visitor.choose("Open a volume", tmp_path / "half.nii.gz", side=".side-target")
-    visitor.wait_until("state('why_not') == ''")
+    visitor.wait_until("state('validation_message') == ''")
     visitor.place()
     lost = visitor.state("current")
     row = visitor.page.locator(".review tbody tr").filter(has_text=lost)
     assert "○ not found" in row.inner_text()
     visitor.page.keyboard.press("a")
-    visitor.wait_until("state('judged') == 1 && state('open_rows') == 17", 20)
+    visitor.wait_until("state('reviewed') == 1 && state('pending') == 17", 20)
     assert "✓ not found" in row.inner_text()
     row.get_by_label("Reject").click()
     visitor.wait_until(f"state('rows').some(row => row.name == '{lost}' && row.status == 'rejected')", 20)
@@ -233,23 +233,27 @@ def test_marking_ends_where_its_clicks_would_be_lost_or_in_the_way(visitor):
 
 def test_own_settings_are_explained_and_a_patch_size_that_cannot_be_used_is_refused(visitor):
     visitor.open_demo()
-    visitor.button("Own choice").click()
+    visitor.button("My own").click()
     visitor.wait_until("state('preset') == 'own' && state('feature_note').includes('Weights: ')")
     assert "channels; each sees" in visitor.state("feature_note") and "mm wide" in visitor.state("feature_note")
     field = visitor.page.get_by_label("Patch size (voxels)")
     assert (field.get_attribute("min"), field.get_attribute("max")) == ("4", "64")
     for text in ("", "13.5", "500"):
         field.fill(text)
-        visitor.wait_until("state('why_not').startsWith('Give a patch size')", 20)
+        visitor.wait_until("state('validation_message').startsWith('Give a patch size')", 20)
         assert visitor.button("Place landmarks").is_disabled()
         field.fill("12")
-        visitor.wait_until("state('why_not') == ''", 20)
+        visitor.wait_until("state('validation_message') == ''", 20)
+    visitor.page.get_by_text("How voxels of template and target are scaled").wait_for()
+    visitor.page.get_by_role("combobox").filter(has_text="Intensity").click()
+    visitor.page.get_by_role("option", name="rank").click()
+    visitor.wait_until("state('intensity') == 'rank'", 20)
 
 
 def test_looking_inside_and_comparing(visitor):
     visitor.open_demo()
     visitor.place()
-    visitor.tab("Inside")
+    visitor.tab("Inspect")
     assert visitor.state("patches").startswith("data:image/png")
     visitor.button("Activation maps").click()
     visitor.wait_until("state('channels') > 0 && state('mosaic') != '' && state('overlay') == 'activations'")
@@ -267,7 +271,7 @@ def test_looking_inside_and_comparing(visitor):
     scene = visitor.export("Everything, as a Slicer scene")
     names = zipfile.ZipFile(scene).namelist()
     assert {".mrml", ".nrrd", ".json"} <= {name[name.rindex(".") :] for name in names if "." in name}
-    assert not [name for name in names if "Settling" in name]
+    assert not [name for name in names if "Interim" in name]
     visitor.button("3D views").click()
     visitor.page.wait_for_timeout(2000)
     visitor.picture("4-3d")
@@ -290,7 +294,7 @@ def test_files_and_folders_are_dropped_onto_a_side(visitors, server, tmp_path):
     visitor.drop(".side-template", tmp_path / "head.mrk.json")
     visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')", 20)
     visitor.drop(".side-target", tmp_path / "scan")
-    visitor.wait_until("state('target__SideState__title') == 'other' && state('why_not') == ''", 20)
+    visitor.wait_until("state('target__SideState__title') == 'other' && state('validation_message') == ''", 20)
     visitor.page.evaluate("document.addEventListener('drop', (event) => { window.stays = event.defaultPrevented; })")
     visitor.drop(".panel", tmp_path / "head.mrk.json")  # the browser would open it in place of the page
     visitor.page.wait_for_function("window.stays")
@@ -313,7 +317,7 @@ def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_targ
         visitor.drop(".side-target", tmp_path / "other.mrk.json")
     visitor.wait_until("!state('is_loading')", 20)
     visitor.drop(".side-target", tmp_path / "other.nii.gz")
-    visitor.wait_until("state('why_not') == ''", 20)
+    visitor.wait_until("state('validation_message') == ''", 20)
     visitor.place()
     assert visitor.state("quality_note").startswith("18 of 18 found")
 
@@ -326,7 +330,7 @@ def test_the_second_set_is_seen_as_long_as_its_box_is_ticked(visitor, tmp_path):
     visitor.place()
     for _ in visitor.state("rows"):
         visitor.page.keyboard.press("x")  # the placed points would cover the others
-    visitor.wait_until("state('open_rows') == 0", 20)
+    visitor.wait_until("state('pending') == 0", 20)
     visitor.tab("Quality")
     box = visitor.page.get_by_label("Show the second set in the target's views")
     assert not is_seen()
@@ -334,7 +338,7 @@ def test_the_second_set_is_seen_as_long_as_its_box_is_ticked(visitor, tmp_path):
     visitor.wait_until("state('is_reference_shown')", 20)
     assert is_seen()
     visitor.page.reload()
-    visitor.page.locator(".desk").wait_for()
+    visitor.page.locator(".workspace").wait_for()
     visitor.tab("Quality")
     assert box.is_checked()
     write_landmarks(make_pair(96)[3], tmp_path / "again.mrk.json")
@@ -354,12 +358,12 @@ def test_real_volumes_from_upload_to_export(visitors, server, data):
     marks, truth = (sorted(folder.rglob(f"hippocampus_{number}.mrk.json"))[0] for number in ("001", "003"))
     visitor.choose("Open a volume", template, side=".side-template")
     visitor.wait_until("state('template__SideState__title') != '' && !state('is_loading')")
-    assert "landmarks" in visitor.state("why_not")
+    assert "landmarks" in visitor.state("validation_message")
     visitor.picture("1-template")
     visitor.choose("Open", marks, side=".tab-place")
     visitor.wait_until("state('landmarks').length > 0")
     visitor.choose("Open a volume", target, side=".side-target")
-    visitor.wait_until("state('why_not') == ''")
+    visitor.wait_until("state('validation_message') == ''")
     visitor.picture("2-ready")
     visitor.place()
     visitor.picture("3-placed")

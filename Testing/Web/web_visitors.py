@@ -62,7 +62,7 @@ class Visitor:
 
     def open(self, url: str) -> Visitor:
         self.page.goto(url)
-        self.page.locator(".desk").wait_for(timeout=START_S)
+        self.page.locator(".workspace").wait_for(timeout=START_S)
         return self
 
     def state(self, name: str):
@@ -110,7 +110,7 @@ class Visitor:
         is_first = self.button("Try the demo pair").count()
         self.button("Try the demo pair" if is_first else "Demo pair").click()
         self.wait_until("state('is_loading')")
-        self.wait_until("state('landmarks').length == 18 && state('why_not') == '' && !state('is_loading')")
+        self.wait_until("state('landmarks').length == 18 && state('validation_message') == '' && !state('is_loading')")
 
     def place(self, timeout_s: float = 120) -> None:
         self.button("Place landmarks").click()
@@ -119,7 +119,7 @@ class Visitor:
     def be_slow(self) -> None:
         """Settings with which placing takes long enough to be interrupted."""
         self.tab("Place")
-        self.button("Paper's").click()
+        self.button("As in the paper").click()
         self.wait_until("state('preset') == 'paper'")
 
     def tidy_up(self) -> None:
@@ -131,7 +131,7 @@ class Visitor:
         self.tab("Place")
         if self.state("is_marking"):
             self.button("Done").click()
-        self.button("Best").click()
+        self.button("Best measured").click()
         self.wait_until("state('preset') == 'best' && !state('is_marking')")
 
     def export(self, title: str) -> Path:

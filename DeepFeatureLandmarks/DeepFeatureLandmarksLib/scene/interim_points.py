@@ -1,4 +1,4 @@
-"""Where the landmarks lie while a run is still at work: points that come, move and settle in the target's views."""
+"""Where the landmarks are while a run is under way: points that appear and move in the target's views."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from DeepFeatureLandmarksLib.scene import nodes
 from deepfeatures.data.landmarks import LandmarkSet
 
-NAME = "Settling"
-COLOUR = (0.95, 0.90, 0.25)  # yellow of Okabe and Ito: told from proposed and judged points by colour-blind people
+NAME = "Interim points"
+COLOUR = (0.95, 0.90, 0.25)  # yellow of Okabe and Ito: colour-blind people can tell them from the other points
 
 
-class Settling:
-    """Points to look at: no list offers them, no scene is saved with them.
+class InterimPoints:
+    """Points that are only looked at: no list offers them, no scene is saved with them.
 
     Args:
         scene: vtkMRMLScene.
-        style: Called with the markups node once it is filled, to say how and in which views it is drawn.
+        style: Called with the markups node once it is filled, to set its display and its views.
     """
 
     def __init__(self, scene, style: Callable):
@@ -42,8 +42,8 @@ class Settling:
         nodes.landmarksToNode(landmarks, self._node)
         self._style(self._node)
 
-    def end(self) -> None:
-        """The run is over, and what it has placed is in a node of its own; or the scene is."""
+    def clear(self) -> None:
+        """Remove the points: the run, or the scene, is over."""
         if self._node is not None and self._node.GetScene() is not None:
             display = self._node.GetDisplayNode()
             self._scene.RemoveNode(self._node)

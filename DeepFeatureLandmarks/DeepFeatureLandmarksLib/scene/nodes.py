@@ -32,8 +32,8 @@ SAMPLES = 9  # along each axis, of a grid whose extent in the world is wanted
 def arrayFromNode(node) -> VolumeArray:
     """A copy of a scalar volume node, where it stands in the world; PyTorch is not needed.
 
-    Linear parent transforms go into the geometry. A grid that is sheared, by its own matrix or a transform, or that
-    stands under a transform that is not linear, is resampled to a rectangular grid of about the same voxel size.
+    Linear parent transforms go into the geometry. A grid that is sheared, or stands under a
+    transform that is not linear, is resampled to a rectangular grid of about the same voxel size.
 
     Raises:
         InputError: Where the node holds no scalar 3D volume, or voxels that are not finite.
@@ -206,7 +206,7 @@ def setVoxelPosition(markups, index: int, volume, ijk: Sequence[float]) -> None:
 
 
 def contains(volume, ijk: np.ndarray) -> np.ndarray:
-    """Which continuous (i, j, k), shape `(N, 3)`, lie within a voxel of a volume node; NaN rows do not."""
+    """Which continuous (i, j, k), shape `(N, 3)`, are within a voxel of a volume node; NaN rows are not."""
     size = np.array(volume.GetImageData().GetDimensions())
     return ((ijk >= -0.5 - 1e-6) & (ijk <= size - 0.5 + 1e-6)).all(axis=1)
 
@@ -232,8 +232,8 @@ def gridToWorld(node) -> np.ndarray | None:
     return _linearToWorld(node) @ gridMatrix(node)
 
 
-def carried(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray | None) -> LandmarkSet:
-    """World LPS landmarks taken along with a volume whose `gridToWorld` has changed; as they are where it is `None`."""
+def movedWithGrid(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray | None) -> LandmarkSet:
+    """World LPS landmarks after a volume's `gridToWorld` has changed from `before` to `after`; unchanged for `None`."""
     if before is None or after is None or np.array_equal(before, after):
         return landmarks
     change = LPS_RAS @ after @ np.linalg.inv(before) @ LPS_RAS
@@ -245,7 +245,7 @@ def carried(landmarks: LandmarkSet, before: np.ndarray | None, after: np.ndarray
 
 
 def moveWithGrid(markups, before: np.ndarray, after: np.ndarray) -> None:
-    """Carry control points along with voxels whose IJKToRAS changed from `before` to `after`, `(4, 4)` each."""
+    """Move control points with voxels whose IJKToRAS changed from `before` to `after`, `(4, 4)` each."""
     change = after @ np.linalg.inv(before)
     wasModifying = markups.StartModify()
     for index in range(markups.GetNumberOfControlPoints()):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from deepfeatures.service.protocol import PlaceSettings
+from deepfeatures.matching.settings import MatchSettings, setting
 
 
 @dataclass(frozen=True)
@@ -17,28 +17,38 @@ class Preset:
     """
 
     label: str
-    settings: PlaceSettings | None
+    settings: MatchSettings | None
 
 
-# The names are stored in scenes. "paper" is the cell in which an untrained network did best there (5.01 mm).
+# The names are stored in scenes. "paper" is the setting of the paper in which an untrained network did best (5.01 mm).
 PRESETS = {
-    "best": Preset("Best measured", PlaceSettings()),
+    "best": Preset("Best measured", MatchSettings()),
     "paper": Preset(
         "As in the paper",
-        PlaceSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=32, search="dense"),
+        MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=32, search="dense"),
     ),
     "own": Preset("My own", None),
 }
-SMALLEST_PATCH, LARGEST_PATCH = 4, 64  # voxels, that people may choose
+LARGEST_PATCH = 64  # voxels; from `SMALLEST_PATCH` on people may choose
+INTENSITY = setting("intensity")  # label, help and choices
 DEVICES = {"auto": "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 
 
-def settingsFor(preset: str, network: str, layer: str, patchSize: int, device: str) -> PlaceSettings:
-    """What is asked of the matcher; network, layer and patch size (voxels) count where the person chooses them."""
+def settingsFor(preset: str, *, device: str, network: str, layer: str, patchSize: int, intensity: str) -> MatchSettings:
+    """The settings of a preset on a device.
+
+    Args:
+        preset: A name of `PRESETS`; another one, as of a later version, stands for the best.
+        device: See `MatchSettings`.
+        network: Counts where the person chooses, as do the others; empty for the best.
+        layer: Empty for the network's own default.
+        patchSize: In voxels.
+        intensity: See `MatchSettings`.
+    """
     chosen = PRESETS.get(preset, PRESETS["best"]).settings
     if chosen is None:
-        chosen = PlaceSettings(network=network or None, layer=layer or None, patch_size=patchSize, search="dense")
-    return PlaceSettings(chosen.network, chosen.layer, chosen.patch_size, chosen.search, device=device)
+        chosen = MatchSettings(network or None, layer or None, patchSize, search="dense", intensity=intensity)
+    return replace(chosen, device=device)
 
 
 def deviceNames(catalog: dict) -> list[str]:

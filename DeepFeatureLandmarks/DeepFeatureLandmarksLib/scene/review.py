@@ -16,7 +16,7 @@ STATUS_TEXTS = {
     "rejected": "✗ rejected",
     "missing": "○ not found",
 }
-RIGHTLY_MISSING = "✓ not found"
+CONFIRMED_MISSING = "✓ not found"
 WITHOUT_POSITION = ("rejected", "missing")
 
 
@@ -33,7 +33,7 @@ class ReviewRow(Scores):
         network: That placed it, empty for a person's point; `layer` and `patchSize` (voxels) likewise.
         layer: See `network`.
         patchSize: See `network`.
-        reason: Why it was not found, in words; empty where nobody knows.
+        reason: Why it was not found, in words; empty where that is not known.
     """
 
     index: int
@@ -48,11 +48,11 @@ class ReviewRow(Scores):
     @property
     def statusText(self) -> str:
         """For people."""
-        return RIGHTLY_MISSING if self.status == "missing" and self.locked else STATUS_TEXTS[self.status]
+        return CONFIRMED_MISSING if self.status == "missing" and self.locked else STATUS_TEXTS[self.status]
 
     @property
-    def isOpen(self) -> bool:
-        """Whether a person has yet to judge the point: a proposal, or nothing where something should be."""
+    def isPending(self) -> bool:
+        """Whether a person has yet to review the point: a proposal, or nothing where something should be."""
         return not self.locked and self.status in ("proposed", "missing")
 
     @property
@@ -66,7 +66,7 @@ class ReviewRow(Scores):
         return self.locked or self.status not in WITHOUT_POSITION
 
     @property
-    def isFree(self) -> bool:
+    def mayBeMoved(self) -> bool:
         """Whether a run may move the point."""
         return not self.locked and self.status != "corrected"
 
@@ -88,29 +88,29 @@ def statusOf(*, isDefined: bool, locked: bool, isKnown: bool, moved: bool, rejec
     return "accepted" if locked else "proposed"
 
 
-def byDoubt(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
-    """The most doubtful first: those that nobody has judged, then the rejected, the corrected, the accepted.
+def sortedByUncertainty(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
+    """The most uncertain first: those that nobody has reviewed, then the rejected, the corrected, the accepted.
 
-    Of those that nobody has judged: missing ones, then those of which nothing is known but the feature distance, then
+    Of those that nobody has reviewed: missing ones, then those with a feature distance as their only score, then
     by expected error, or by inverse-consistency error where that is all there is.
     """
-    return sorted(rows, key=_certainty)
+    return sorted(rows, key=_reviewOrder)
 
 
-def nextOpen(rows: Iterable[ReviewRow], after: int | None) -> int | None:
-    """Index of the most doubtful point that is open; with `after`, of the next one behind that point, or the first."""
-    ranked = byDoubt(rows)
-    opened = [row.index for row in ranked if row.isOpen]
+def nextUnreviewed(rows: Iterable[ReviewRow], after: int | None) -> int | None:
+    """Index of the most uncertain point that is pending; with `after`, of the next one, or the first again."""
+    ranked = sortedByUncertainty(rows)
+    pending = [row.index for row in ranked if row.isPending]
     if after is not None:
         order = [row.index for row in ranked]
         behind = order[order.index(after) + 1 :] if after in order else []
-        opened = [index for index in opened if index in behind] or [index for index in opened if index != after]
-    return opened[0] if opened else None
+        pending = [index for index in pending if index in behind] or [index for index in pending if index != after]
+    return pending[0] if pending else None
 
 
-def _certainty(row: ReviewRow) -> tuple[float, ...]:
+def _reviewOrder(row: ReviewRow) -> tuple[float, ...]:
     order = ("missing", "proposed", "rejected", "corrected", "accepted")
     known = row.expected_error_mm if row.expected_error_mm is not None else row.inverse_consistency_error_mm
     if known is None:
-        return (not row.isOpen, order.index(row.status), -math.inf, -(row.feature_distance or 0.0), row.index)
-    return (not row.isOpen, order.index(row.status), -known, 0.0, row.index)
+        return (not row.isPending, order.index(row.status), -math.inf, -(row.feature_distance or 0.0), row.index)
+    return (not row.isPending, order.index(row.status), -known, 0.0, row.index)

@@ -1,44 +1,44 @@
 """The history of an output node, kept in the scene: what each run placed, and what had been there before.
 
-It lies as JSON in an attribute of the markups node, which scenes keep exactly; a table node shows the same to people
-(a table file would round its numbers). Places are voxel positions of the target, so that they stay true when the target
-is moved.
+It is JSON in an attribute of the markups node, which scenes keep exactly. A table node shows the same to people, but
+its file would round the numbers. Positions are voxel indices of the target, so that they stay true when it is moved.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
-import vtk
+import numpy as np
 
-from deepfeatures.data.scores import FORMER_NAMES, SCORES
+from deepfeatures.data.scores import FORMER_NAMES
 
 ATTRIBUTE = "DeepFeatureLandmarks.runs"
 REJECTED = "DeepFeatureLandmarks.rejected"
 TEMPLATE, LANDMARKS, TARGET, TABLE = (
     f"DeepFeatureLandmarks.{role}" for role in ("templateVolume", "templateLandmarks", "targetVolume", "runsTable")
 )
-BY = " | placed by "  # between what a person wrote of a landmark and what placed it
+FORMER_KEYS = {"place": "position", "before": "previous"}  # of scenes saved by version 0.1
+PLACED_BY = " | placed by "  # between what a person wrote of a landmark and what placed it
 
-Place = tuple[float, float, float]
+Position = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Before:
+class PointState:
     """A point as a run found it.
 
     Args:
         status: Of the control point, as a number of MRML.
-        place: (i, j, k) in the target, `None` where it had no position.
+        position: (i, j, k) in the target, `None` where it had none.
         description: Its text.
         rejected: Whether a person had rejected it.
     """
 
     status: int
-    place: Place | None
+    position: Position | None
     description: str
     rejected: bool = False
 
@@ -49,14 +49,14 @@ class PointRecord:
 
     Args:
         name: Its label.
-        place: (i, j, k) in the target, `None` where it was not found.
-        before: `None` where the run made the point.
+        position: (i, j, k) in the target, `None` where it was not found.
+        previous: Its state before; `None` where the run made the point.
         scores: By name, those that are known, see `deepfeatures.data.scores`.
     """
 
     name: str
-    place: Place | None
-    before: Before | None
+    position: Position | None
+    previous: PointState | None
     scores: dict[str, float] = field(default_factory=dict)
 
 
@@ -71,7 +71,7 @@ class RunRecord:
         versions: Package name to version.
         template: Name of the template volume; `landmarks` and `target` likewise.
         points: What the run did.
-        reverted: Whether it has been taken back.
+        reverted: Whether it has been reverted.
     """
 
     number: int
@@ -85,13 +85,30 @@ class RunRecord:
     reverted: bool = False
 
     @property
-    def maker(self) -> str:
+    def provenance(self) -> str:
         """What placed the points, for their descriptions."""
         chosen, versions = self.settings, self.versions
         named = ", ".join(f"{name} {versions[name]}" for name in ("deepfeatures", "torch") if name in versions)
         return (
             f"{chosen['network']} {chosen['layer']}, patch {chosen['patch_size']}, {chosen['search']} search, {named}"
         )
+
+    def asDict(self) -> dict:
+        """For people and scripts: see `DeepFeatureLandmarksLogic.history`."""
+        return {
+            "number": self.number,
+            "time": self.time,
+            "network": self.settings["network"],
+            "layer": self.settings["layer"],
+            "patchSize": self.settings["patch_size"],
+            "search": self.settings["search"],
+            "settings": self.settings,
+            "versions": self.versions,
+            "template": self.template,
+            "target": self.target,
+            "names": tuple(point.name for point in self.points),
+            "reverted": self.reverted,
+        }
 
 
 def readRuns(output) -> tuple[RunRecord, ...]:
@@ -113,112 +130,71 @@ def writeRejected(output, names: Iterable[str]) -> None:
 
 
 def latest(runs: Iterable[RunRecord]) -> dict[str, tuple[RunRecord, PointRecord]]:
-    """By name, the last run that stands and touched the point, and what it did."""
+    """By name, the last run that changed the point and was not reverted, and what it did."""
     return {point.name: (run, point) for run in runs if not run.reverted for point in run.points}
 
 
-def withMaker(description: str, run: RunRecord) -> str:
-    """What a person wrote of a landmark, and what placed it here; what had placed it elsewhere is left out."""
-    return f"{withoutMaker(description)}{BY}{run.maker}".removeprefix(" | ")
+def withProvenance(description: str, run: RunRecord) -> str:
+    """What a person wrote of a landmark, and what placed it here, instead of what had placed it elsewhere."""
+    return f"{withoutProvenance(description)}{PLACED_BY}{run.provenance}".removeprefix(" | ")
 
 
-def withoutMaker(description: str) -> str:
+def withoutProvenance(description: str) -> str:
     """What a person wrote of a landmark."""
-    return f" | {description}".split(BY, 1)[0].removeprefix(" | ")
+    return f" | {description}".split(PLACED_BY, 1)[0].removeprefix(" | ")
 
 
-def fillTable(table, runs: Iterable[RunRecord], statuses: dict[str, str]) -> None:
-    """Show the history in a table node, one row a run and point; `statuses` are those of the points today."""
-    runs = tuple(runs)
-    standing = latest(runs)
-    rows = []
-    for run in runs:
-        for point in run.points:
-            if run.reverted:
-                status = "reverted"
-            elif standing[point.name][0] is run:
-                status = statuses.get(point.name, "removed")
-            else:
-                status = "placed again"
-            rows.append((run, point, status))
-    chosen = ("network", "layer", "patch_size", "search", "seed", "precision")
-    texts = {
-        "Landmark": [point.name for _, point, _ in rows],
-        "Status": [status for *_, status in rows],
-        "Time": [run.time for run, *_ in rows],
-        **{_title(name): [str(run.settings.get(name, "")) for run, *_ in rows] for name in chosen},
-        "Versions": [", ".join(f"{name} {number}" for name, number in run.versions.items()) for run, *_ in rows],
-        "Template": [run.template for run, *_ in rows],
-        "Target": [run.target for run, *_ in rows],
-    }
-    numbers = {"Run": [run.number for run, *_ in rows]}
-    for score in SCORES:
-        numbers[score.heading] = [point.scores.get(score.name, float("nan")) for _, point, _ in rows]
-    fillColumns(table, {"Run": numbers.pop("Run"), "Landmark": texts.pop("Landmark"), **numbers, **texts})
-
-
-def fillColumns(table, columns: dict[str, list]) -> None:
-    """Replace the columns of a table node; numbers become numbers, everything else text on one line."""
-    wasModifying = table.StartModify()
-    table.RemoveAllColumns()
-    for title, values in columns.items():
-        isNumeric = all(isinstance(value, (int, float)) for value in values)
-        column = vtk.vtkDoubleArray() if isNumeric else vtk.vtkStringArray()
-        column.SetName(title)
-        for value in values:
-            # the table's own file breaks at tabs and line ends within a cell
-            column.InsertNextValue(float(value) if isNumeric else " ".join(str(value).split()))
-        table.AddColumn(column)
-    table.SetUseColumnTitleAsColumnHeader(True)
-    table.SetUseFirstColumnAsRowHeader(False)
-    table.EndModify(wasModifying)
-
-
-def reverted(runs: Iterable[RunRecord]) -> tuple[tuple[RunRecord, ...], RunRecord | None]:
-    """The history with its last standing run marked as taken back, and that run; `None` where none stands."""
+def withLastReverted(runs: Iterable[RunRecord]) -> tuple[tuple[RunRecord, ...], RunRecord | None]:
+    """The history with its last valid run marked as reverted, and that run; `None` where there is none."""
     runs = tuple(runs)
     last = next((run for run in reversed(runs) if not run.reverted), None)
     return tuple(replace(run, reverted=True) if run is last else run for run in runs), last
 
 
-def sampledAnew(runs: Iterable[RunRecord], change) -> list[RunRecord]:
-    """The history in other voxels of the target.
+def resampled(runs: Iterable[RunRecord], oldToNew: np.ndarray) -> list[RunRecord]:
+    """The history after the target was cropped or resampled.
 
     Args:
         runs: The history.
-        change: From the voxels that were to those that are, `(4, 4)`.
+        oldToNew: From old voxel indices to new ones, `(4, 4)`.
     """
 
-    def placed(known: PointRecord | Before | None):
-        if known is None or known.place is None:
+    def moved(known: PointRecord | PointState | None):
+        if known is None or known.position is None:
             return known
-        return replace(known, place=tuple((change @ (*known.place, 1.0))[:3].tolist()))
+        return replace(known, position=tuple((oldToNew @ (*known.position, 1.0))[:3].tolist()))
 
     def point(known: PointRecord) -> PointRecord:
-        return replace(placed(known), before=placed(known.before))
+        return replace(moved(known), previous=moved(known.previous))
 
     return [replace(run, points=tuple(map(point, run.points))) for run in runs]
 
 
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()
-
-
 @lru_cache(maxsize=8)  # a review asks again and again while nothing changes
 def _parsed(text: str) -> tuple[RunRecord, ...]:
-    return tuple(_run(message) for message in json.loads(text))
+    return tuple(
+        RunRecord(**{**message, "points": tuple(map(_pointRecord, message["points"]))}) for message in json.loads(text)
+    )
 
 
-def _run(message: dict) -> RunRecord:
-    points = []
-    for point in message["points"]:
-        before = point["before"]
-        if before is not None:
-            before = Before(**{**before, "place": _place(before["place"])})
-        scores = {FORMER_NAMES.get(name, name): value for name, value in point["scores"].items()}
-        points.append(PointRecord(**{**point, "place": _place(point["place"]), "before": before, "scores": scores}))
-    return RunRecord(**{**message, "points": tuple(points)})
+def _pointRecord(message: Mapping) -> PointRecord:
+    message = _withNewNames(message)
+    previous = message["previous"]
+    return PointRecord(
+        message["name"],
+        _position(message["position"]),
+        None if previous is None else PointState(**_pointState(_withNewNames(previous))),
+        {FORMER_NAMES.get(name, name): value for name, value in message["scores"].items()},
+    )
 
 
-def _place(values: list[float] | None) -> Place | None:
+def _pointState(message: Mapping) -> dict:
+    return {**message, "position": _position(message["position"])}
+
+
+def _withNewNames(message: Mapping) -> dict:
+    return {FORMER_KEYS.get(name, name): value for name, value in message.items()}
+
+
+def _position(values: list[float] | None) -> Position | None:
     return None if values is None else tuple(values)

@@ -1,6 +1,6 @@
-"""A worker client and an installer without worker and without network, for tests in Slicer and outside of it.
+"""A client without a worker, for tests in Slicer and outside of it.
 
-The client finds every landmark at once where the template has it, a few mm to the left, the later ones more doubtful.
+It finds every landmark at once, where the template has it, 2 mm to the left; later ones are more uncertain.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.service.protocol import Event, PlaceSettings, VolumeArray
+from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.protocol import Event, VolumeArray
 
 SHIFT_MM = 2.0  # along L
 CHANNELS = 6
 CATALOG = {
-    "versions": {"deepfeatures": "rehearsal"},
+    "versions": {"deepfeatures": "fake"},
     "devices": ["auto", "cpu"],
     "networks": [
         {
@@ -59,33 +60,33 @@ CATALOG = {
 }
 
 
-class RehearsedClient:
-    """Answers at the next poll; with `isHeld` it lets requests wait, as a long run does."""
+class FakeWorkerClient:
+    """Answers at the next poll; with `isPaused` it lets requests wait, as a long run does."""
 
     def __init__(self):
-        self.isHeld = False
-        self.settings: list[PlaceSettings] = []  # of every match
+        self.isPaused = False
+        self.settings: list[MatchSettings] = []  # of every match
         self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
-        self._told: list[Event] = []
+        self._interim: list[Event] = []
 
     def hello(self) -> int:
         self.hellos += 1
         return self._answer(dict(CATALOG))
 
-    def encode(self, template: VolumeArray, target: VolumeArray, settings: PlaceSettings) -> int:
+    def encode(self, template: VolumeArray, target: VolumeArray, settings: MatchSettings) -> int:
         self.encodes += 1
         return self._answer({})
 
-    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: PlaceSettings) -> int:
+    def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: MatchSettings) -> int:
         self.settings.append(settings)
         placed = tuple(self._placed(place, landmark) for place, landmark in enumerate(landmarks))
         chosen = {"network": settings.network or "mind", "layer": settings.layer or "ssc_r1_d2"}
         report = {"settings": {**chosen, "patch_size": settings.patch_size or 13, "search": "guided"}, "versions": {}}
         return self._answer({"landmarks": replace(landmarks, landmarks=placed), "report": report})
 
-    def activations(self, volume: VolumeArray, landmark: Landmark, settings: PlaceSettings, patch_size: int) -> int:
+    def activations(self, volume: VolumeArray, landmark: Landmark, settings: MatchSettings, patch_size: int) -> int:
         z, y, x = np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij")
         maps = tuple(
             VolumeArray(np.cos(channel * x + y * z).astype(np.float32), np.array(landmark.position) - 6)
@@ -94,23 +95,23 @@ class RehearsedClient:
         content = {"maps": maps, "source": maps[0], "complete": True, "layer": settings.layer or "ssc_r1_d2"}
         return self._answer(content)
 
-    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: PlaceSettings) -> int:
+    def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: MatchSettings) -> int:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
 
     def poll(self) -> list[Event]:
-        told, self._told = self._told, []
-        if self.isHeld:
-            return told
+        interim, self._interim = self._interim, []
+        if self.isPaused:
+            return interim
         events, self._waiting = self._waiting, []
-        return told + events
+        return interim + events
 
-    def settle(self, landmarks: LandmarkSet) -> None:
-        """Tell where the landmarks of the last request lie so far."""
-        self._told.append(Event(self._number, "settling", content={"landmarks": landmarks}))
+    def sendInterim(self, landmarks: LandmarkSet) -> None:
+        """Report where the landmarks of the last request are so far."""
+        self._interim.append(Event(self._number, "interim", content={"landmarks": landmarks}))
 
     def cancel(self) -> None:
         """As the real one: whatever waits ends as cancelled."""
-        self.isHeld = False
+        self.isPaused = False
         self._waiting = [
             Event(event.request, "error", text="Cancelled; nothing was changed.", cause="cancelled")
             for event in self._waiting
@@ -137,19 +138,3 @@ class RehearsedClient:
             probability_within_3mm=max(0.0, 0.98 - 0.05 * place),
             inverse_consistency_error_mm=0.1 * place,
         )
-
-
-class RehearsedInstaller:
-    """Says that nothing, or what is given, is missing; installs by forgetting it."""
-
-    def __init__(self, missing=()):
-        self._missing = tuple(missing)
-        self.installs = 0
-
-    def missing(self) -> tuple:
-        return self._missing
-
-    def install(self) -> bool:
-        self.installs += 1
-        self._missing = ()
-        return True

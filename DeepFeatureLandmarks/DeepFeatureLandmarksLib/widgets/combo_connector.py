@@ -11,7 +11,7 @@ FLAGS_ROLE = int(qt.Qt.UserRole) - 1  # under which Qt keeps whether an entry ca
 
 
 @dataclass(frozen=True)
-class Choice:
+class ComboEntry:
     """One entry.
 
     Args:
@@ -27,17 +27,17 @@ class Choice:
     tip: str = ""
 
 
-class ChoiceConnector(GuiConnector):
+class ComboConnector(GuiConnector):
     """Binds a combo box to a text.
 
-    A stored text that is not among the entries, from an older version or because the worker has not told its networks
-    yet, is neither lost nor an error: the box then shows nothing chosen.
+    A stored text may be missing among the entries: it is from an older version, or the worker has not sent its networks
+    yet. It is kept, and the box shows nothing chosen.
     """
 
     def __init__(self, comboBox: qt.QComboBox):
         super().__init__()
         self._comboBox = comboBox
-        self._choices: tuple[Choice, ...] = ()
+        self._entries: tuple[ComboEntry, ...] = ()
         self._value = ""
 
     @staticmethod
@@ -48,19 +48,19 @@ class ChoiceConnector(GuiConnector):
     def create(widget, datatype):
         return None
 
-    def setChoices(self, choices) -> None:
+    def setEntries(self, entries) -> None:
         """Replace the entries; the value stays."""
-        choices = tuple(choices)
-        if choices == self._choices:
+        entries = tuple(entries)
+        if entries == self._entries:
             return
-        self._choices = choices
+        self._entries = entries
         wasBlocked = self._comboBox.blockSignals(True)
         self._comboBox.clear()
-        for place, choice in enumerate(choices):
-            self._comboBox.addItem(choice.label)
-            self._comboBox.setItemData(place, choice.tip, qt.Qt.ToolTipRole)
-            if not choice.enabled:
-                self._comboBox.setItemData(place, 0, FLAGS_ROLE)
+        for index, entry in enumerate(entries):
+            self._comboBox.addItem(entry.label)
+            self._comboBox.setItemData(index, entry.tip, qt.Qt.ToolTipRole)
+            if not entry.enabled:
+                self._comboBox.setItemData(index, 0, FLAGS_ROLE)
         self._show()
         self._comboBox.blockSignals(wasBlocked)
 
@@ -72,8 +72,8 @@ class ChoiceConnector(GuiConnector):
 
     def _onIndexChanged(self, *_) -> None:
         index = self._comboBox.currentIndex  # older Qt may hand over the text instead
-        if 0 <= index < len(self._choices):
-            self._value = self._choices[index].value
+        if 0 <= index < len(self._entries):
+            self._value = self._entries[index].value
             self.changed()
 
     def widget(self):
@@ -87,5 +87,5 @@ class ChoiceConnector(GuiConnector):
         self._show()
 
     def _show(self) -> None:
-        places = [place for place, choice in enumerate(self._choices) if choice.value == self._value]
-        self._comboBox.setCurrentIndex(places[0] if places else -1)
+        indices = [index for index, entry in enumerate(self._entries) if entry.value == self._value]
+        self._comboBox.setCurrentIndex(indices[0] if indices else -1)

@@ -1,9 +1,10 @@
-"""The Features section: which network, layer and patch size compare neighbourhoods."""
+"""The Features section: network, layer, patch size and intensity, by which neighbourhoods are compared."""
 
 from __future__ import annotations
 
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
+    INTENSITY,
     PRESETS,
     deviceNames,
     isMissing,
@@ -13,19 +14,19 @@ from DeepFeatureLandmarksLib.scene.presets import (
     settingsFor,
     spacingOf,
 )
-from DeepFeatureLandmarksLib.widgets.combo_connector import Choice, ChoiceConnector
+from DeepFeatureLandmarksLib.widgets.combo_connector import ComboConnector, ComboEntry
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
-from deepfeatures.service.protocol import PlaceSettings
+from deepfeatures.matching.settings import MatchSettings
 
 
-def settingsOf(parameters: Parameters) -> PlaceSettings:
+def settingsOf(parameters: Parameters) -> MatchSettings:
     """What the parameters ask the matcher for."""
-    names = ("preset", "network", "layer", "patchSize", "device")
-    return settingsFor(*(getattr(parameters, name) for name in names))
+    names = ("preset", "device", "network", "layer", "patchSize", "intensity")
+    return settingsFor(**{name: getattr(parameters, name) for name in names})
 
 
 class FeaturesSection:
-    """Shows the catalog and keeps network and layer in step with the preset.
+    """Shows the catalog, and sets network and layer by the preset.
 
     Args:
         ui: The widgets of the .ui file.
@@ -36,13 +37,17 @@ class FeaturesSection:
         self._parameters: Parameters | None = None
         self._catalog: dict | None = None
         self._boxes = {
-            "preset": ChoiceConnector(ui.presetBox),
-            "network": ChoiceConnector(ui.networkBox),
-            "layer": ChoiceConnector(ui.layerBox),
-            "device": ChoiceConnector(ui.deviceBox),
+            "preset": ComboConnector(ui.presetBox),
+            "network": ComboConnector(ui.networkBox),
+            "layer": ComboConnector(ui.layerBox),
+            "intensity": ComboConnector(ui.intensityBox),
+            "device": ComboConnector(ui.deviceBox),
         }
-        self._boxes["preset"].setChoices(Choice(name, preset.label) for name, preset in PRESETS.items())
-        self._boxes["device"].setChoices(Choice(name, label) for name, label in DEVICES.items())
+        ui.intensityLabel.setText(f"{INTENSITY['label']}:")
+        ui.intensityBox.setToolTip(INTENSITY["help"])
+        self._boxes["intensity"].setEntries(ComboEntry(name, name) for name in INTENSITY["choices"])
+        self._boxes["preset"].setEntries(ComboEntry(name, preset.label) for name, preset in PRESETS.items())
+        self._boxes["device"].setEntries(ComboEntry(name, label) for name, label in DEVICES.items())
         self._tag = None
 
     def setParameters(self, parameters: Parameters | None) -> None:
@@ -55,40 +60,42 @@ class FeaturesSection:
             self.refresh()
 
     def setCatalog(self, catalog: dict | None) -> None:
-        """What the worker has told of networks and devices; `None` where it has not yet."""
+        """The worker's networks and devices; `None` before it has sent them."""
         self._catalog = catalog
         if catalog is not None:
-            self._boxes["device"].setChoices(Choice(name, DEVICES[name]) for name in deviceNames(catalog))
+            self._boxes["device"].setEntries(ComboEntry(name, DEVICES[name]) for name in deviceNames(catalog))
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring everything shown in step with the parameters."""
+        """Update what is shown from the parameters."""
         if self._parameters is None:
             return
         own = PRESETS.get(self._parameters.preset, PRESETS["best"]).settings is None
-        for box in (self._ui.networkBox, self._ui.layerBox, self._ui.patchSizeBox):
+        ui = self._ui
+        for box in (ui.networkBox, ui.layerBox, ui.patchSizeBox, ui.intensityBox):
             box.setEnabled(own and self._catalog is not None)
         if self._catalog is None:
             self._ui.networkSummaryLabel.setText("Networks are listed once the packages are installed.")
             self._ui.layerSummaryLabel.setText("")
             return
-        self._follow(own)
+        self._updateEntries(own)
         self._describe()
 
-    def _follow(self, own: bool) -> None:
-        """Let network, layer and patch size follow the preset, and the layer the network."""
+    def _updateEntries(self, own: bool) -> None:
+        """Set network, layer and patch size by the preset, and the layer by the network."""
         networks = self._catalog["networks"]
-        self._boxes["network"].setChoices(_networkChoice(network) for network in networks)
+        self._boxes["network"].setEntries(_networkChoice(network) for network in networks)
         chosen = settingsOf(self._parameters)
         best = self._catalog["best"]
         if not own:
             self._write("network", chosen.network or best["network"])
             self._write("layer", chosen.layer or best["layer"])
             self._write("patchSize", chosen.patch_size or best["patch_size"])
+            self._write("intensity", chosen.intensity)
         elif self._network() is None:
             self._write("network", best["network"])
         network = self._network()
-        self._boxes["layer"].setChoices(_layerChoice(layer) for layer in network["layers"])
+        self._boxes["layer"].setEntries(_layerChoice(layer) for layer in network["layers"])
         if self._parameters.layer not in [layer["name"] for layer in network["layers"]]:
             self._write("layer", network["default_layer"])
 
@@ -109,12 +116,12 @@ class FeaturesSection:
         self._ui.patchSizeMillimetresLabel.setText(f"= {edge * spacing:.0f} mm" if spacing else "")
 
 
-def _networkChoice(network: dict) -> Choice:
+def _networkChoice(network: dict) -> ComboEntry:
     missing = isMissing(network)
     tip = "Its weights are missing: import them with `deepfeatures weights import`." if missing else network["summary"]
-    return Choice(network["name"], networkLabel(network), not missing, tip)
+    return ComboEntry(network["name"], networkLabel(network), not missing, tip)
 
 
-def _layerChoice(layer: dict) -> Choice:
+def _layerChoice(layer: dict) -> ComboEntry:
     text = f"{layer['name']}   {layer['channels']} channels, sees {layer['receptive_field']} voxels"
-    return Choice(layer["name"], text, layer["available"])
+    return ComboEntry(layer["name"], text, layer["available"])

@@ -1,4 +1,4 @@
-"""The Install section: what is missing, in words, and one button."""
+"""The Install section: the missing packages, and one button."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from html import escape
 
 import slicer
 
-from DeepFeatureLandmarksLib.widgets.install import Installer
+from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from deepfeatures.errors import InputError
 
 
 class InstallSection:
-    """Shows what the installer knows.
+    """Lists missing packages and installs them.
 
     Args:
         ui: The widgets of the .ui file.
-        installer: Installs.
+        installer: Finds and installs packages.
         onInstalled: Called once everything is there.
         showError: Shows a sentence.
     """
@@ -37,7 +37,7 @@ class InstallSection:
         self.refresh()
 
     @property
-    def reason(self) -> str:
+    def unavailableReason(self) -> str:
         """Why nothing can be placed yet; empty where all is there."""
         names = ", ".join(package.name for package in self._missing)
         return f"Packages are missing ({names}): open Install, below, and click the button." if names else ""
@@ -46,7 +46,7 @@ class InstallSection:
         """Look again for what is missing."""
         self._missing = self._installer.missing()
         if self._missing:
-            listed = "".join(f"<li><b>{escape(p.name)}</b>: {escape(p.why)}</li>" for p in self._missing)
+            listed = "".join(f"<li><b>{escape(p.name)}</b>: {escape(p.purpose)}</li>" for p in self._missing)
             self._ui.installLabel.setText(f"This module needs these packages, once:<ul>{listed}</ul>")
             self._ui.installSection.setProperty("collapsed", False)
         else:

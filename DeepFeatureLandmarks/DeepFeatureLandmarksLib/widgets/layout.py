@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import slicer
+
+from DeepFeatureLandmarksLib.widgets.linked_navigation import LinkedNavigation
 
 LAYOUT_ID = 58310  # any number that no other module takes
 ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
 
 
 @dataclass(frozen=True)
-class Side:
-    """One half of the layout.
+class ViewColumn:
+    """One column of the layout.
 
     Args:
         name: Beginning of its views' names.
-        group: View group, so that Slicer's own linking stays within a side.
+        group: View group, so that Slicer's own linking stays within a column.
         colour: Of the bars above its views.
     """
 
@@ -32,10 +32,10 @@ class Side:
         return tuple(self.name + orientation for orientation in ORIENTATIONS)
 
 
-TEMPLATE, TARGET = Side("Template", 1, "#56B4E9"), Side("Target", 2, "#E69F00")  # as on the page
+TEMPLATE, TARGET = ViewColumn("Template", 1, "#56B4E9"), ViewColumn("Target", 2, "#E69F00")  # as on the page
 
 
-def _viewXml(side: Side, orientation: str) -> str:
+def _viewXml(side: ViewColumn, orientation: str) -> str:
     return (
         f'<item><view class="vtkMRMLSliceNode" singletontag="{side.name}{orientation}">'
         f'<property name="orientation" action="default">{orientation}</property>'
@@ -61,20 +61,20 @@ def register() -> None:
         layout.AddLayoutDescription(LAYOUT_ID, layoutXml())
 
 
-class SideBySide:
-    """Arranges the views, and gives the user's own layout back.
+class SideBySideLayout:
+    """Arranges the views, and restores the user's own layout.
 
     Args:
         scene: vtkMRMLScene.
-        onLeft: Called where a person has chosen another layout.
+        onClosed: Called where a person has chosen another layout.
     """
 
-    def __init__(self, scene, onLeft: Callable[[], None] = lambda: None):
+    def __init__(self, scene, onClosed: Callable[[], None] = lambda: None):
         self._scene = scene
-        self._onLeft = onLeft
+        self._onClosed = onClosed
         self._previous: int | None = None
-        self._restricted: list = []
-        self._link = ViewLink()
+        self._restrictedDisplays: list = []
+        self._link = LinkedNavigation()
         self._layoutObserver: tuple | None = None
 
     @property
@@ -82,7 +82,7 @@ class SideBySide:
         return self._previous is not None
 
     @property
-    def isLeftOver(self) -> bool:
+    def isRestored(self) -> bool:
         """Whether the layout came with a scene that was saved side by side."""
         layout = _layoutNode()
         return not self.isShown and layout is not None and layout.GetViewArrangement() == LAYOUT_ID
@@ -94,19 +94,19 @@ class SideBySide:
             return
         register()
         if not self.isShown:
-            self._previous = layout.SlicerLayoutFourUpView if self.isLeftOver else layout.GetViewArrangement()
+            self._previous = layout.SlicerLayoutFourUpView if self.isRestored else layout.GetViewArrangement()
             tag = layout.AddObserver("ModifiedEvent", lambda caller, _: self._onLayoutChanged(caller))
             self._layoutObserver = layout, tag
         layout.SetViewArrangement(LAYOUT_ID)
         for side, volume in ((TEMPLATE, template), (TARGET, target)):
             self._setVolume(side, volume)
-        self._restrict(((TEMPLATE, templatePoints), (TARGET, targetPoints)))
+        self._restrictPoints(((TEMPLATE, templatePoints), (TARGET, targetPoints)))
         self._link.connect(zip(self._slices(TEMPLATE), self._slices(TARGET), strict=True))
 
     def hide(self) -> None:
         """The layout that was there before, and all points in all views again."""
         previous = self._previous
-        self._release()
+        self._disconnect()
         layout = _layoutNode()
         if previous is not None and layout is not None and layout.GetViewArrangement() == LAYOUT_ID:
             layout.SetViewArrangement(previous)
@@ -118,11 +118,11 @@ class SideBySide:
                 for node in self._slices(side) if position is not None and self.isShown else ():
                     node.JumpSliceByCentering(*position)
 
-    def overlay(self, side: Side, volume, opacity: float) -> None:
+    def overlay(self, side: ViewColumn, volume, opacity: float) -> None:
         """Lay a volume over one side's slices, and take away what lay over the other's.
 
         Args:
-            side: Whose scan the volume was computed from; over the other it would mean nothing.
+            side: Whose volume the map was computed from; over the other it would mean nothing.
             volume: Volume node.
             opacity: From 0 to 1.
         """
@@ -131,22 +131,22 @@ class SideBySide:
                 composite.SetForegroundVolumeID(volume.GetID() if each is side else None)
                 composite.SetForegroundOpacity(opacity)
 
-    def confine(self, points, side: Side) -> None:
-        """Show a markups node in one side's views only, while they are there; it need not be given back."""
+    def restrictTo(self, points, side: ViewColumn) -> None:
+        """Show a markups node in one side's views only, while they are there."""
         display = points.GetDisplayNode()
         display.SetViewNodeIDs([view.GetID() for view in self._slices(side)] if self.isShown else [])
 
-    def free(self, points) -> None:
-        """Show a markups node in all views again where a scene that was saved side by side confines it to ours."""
+    def showInAllViews(self, points) -> None:
+        """Show a markups node in all views again where a saved scene restricts it to this layout's views."""
         display = points.GetDisplayNode()
         views = [view.GetID() for side in (TEMPLATE, TARGET) for view in self._slices(side)]
         if display is not None and any(display.IsViewNodeIDPresent(view) for view in views):
             display.RemoveAllViewNodeIDs()
 
-    def _release(self) -> None:
-        """Let go of views and points; points must not stay hidden in layouts that lack our views."""
+    def _disconnect(self) -> None:
+        """Undo what `show` did to views and points; points must not stay hidden in other layouts."""
         self._link.disconnect()
-        self._restrict(())
+        self._restrictPoints(())
         if self._layoutObserver is not None:
             layout, tag = self._layoutObserver
             layout.RemoveObserver(tag)
@@ -154,10 +154,10 @@ class SideBySide:
 
     def _onLayoutChanged(self, layout) -> None:
         if layout.GetViewArrangement() != LAYOUT_ID:
-            self._release()
-            self._onLeft()
+            self._disconnect()
+            self._onClosed()
 
-    def _setVolume(self, side: Side, volume) -> None:
+    def _setVolume(self, side: ViewColumn, volume) -> None:
         for composite in self._composites(side):
             changed = volume is not None and composite.GetBackgroundVolumeID() != volume.GetID()
             composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
@@ -167,11 +167,11 @@ class SideBySide:
             if logic is not None:
                 logic.FitSliceToAll()
 
-    def _restrict(self, points) -> None:
+    def _restrictPoints(self, points) -> None:
         """Show points in their own side only: the template's mean nothing in the target's millimetres."""
-        for display in self._restricted:
+        for display in self._restrictedDisplays:
             display.RemoveAllViewNodeIDs()
-        self._restricted = []
+        self._restrictedDisplays = []
         for side, node in points:
             display = node.GetDisplayNode() if node is not None else None
             if display is None:
@@ -179,77 +179,15 @@ class SideBySide:
             display.RemoveAllViewNodeIDs()
             for view in self._slices(side):
                 display.AddViewNodeID(view.GetID())
-            self._restricted.append(display)
+            self._restrictedDisplays.append(display)
 
-    def _slices(self, side: Side) -> list:
+    def _slices(self, side: ViewColumn) -> list:
         nodes = (self._scene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in side.viewNames)
         return [node for node in nodes if node is not None]
 
-    def _composites(self, side: Side) -> list:
+    def _composites(self, side: ViewColumn) -> list:
         found = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene)
         return [node for node in found if node.GetLayoutName() in side.viewNames]
-
-
-class ViewLink:
-    """Scrolling and zooming a slice moves its partner on the other side by as many millimetres.
-
-    Slicer's own linking would put both at the same place in space, where the same anatomy is not.
-    """
-
-    def __init__(self):
-        self._observed: list = []
-        self._seen: dict = {}
-        self._isMoving = False
-
-    def connect(self, pairs) -> None:
-        """Follow pairs of slice nodes."""
-        self.disconnect()
-        for first, second in pairs:
-            for node, partner in ((first, second), (second, first)):
-                self._seen[node] = _view(node)
-                tag = node.AddObserver(
-                    "ModifiedEvent", lambda caller, _, partner=partner: self._follow(caller, partner)
-                )
-                self._observed.append((node, tag))
-
-    def disconnect(self) -> None:
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed, self._seen = [], {}
-
-    @contextmanager
-    def paused(self):
-        """Slices move on their own meanwhile."""
-        self._isMoving = True
-        try:
-            yield
-        finally:
-            self._isMoving = False
-            self._seen = {node: _view(node) for node in self._seen}
-
-    def _follow(self, node, partner) -> None:
-        if self._isMoving:
-            return
-        (before, wideBefore), (centre, wide) = self._seen[node], _view(node)
-        self._seen[node] = centre, wide
-        moved, zoom = centre - before, wide / wideBefore if wideBefore else 1.0
-        if np.allclose(moved, 0) and np.isclose(zoom, 1):
-            return
-        with self.paused():
-            if not np.allclose(moved, 0):
-                matrix = partner.GetSliceToRAS()
-                for axis in range(3):
-                    matrix.SetElement(axis, 3, matrix.GetElement(axis, 3) + moved[axis])
-                partner.UpdateMatrices()
-            if not np.isclose(zoom, 1):
-                width, height, depth = partner.GetFieldOfView()
-                partner.SetFieldOfView(width * zoom, height * zoom, depth)
-
-
-def _view(node) -> tuple[np.ndarray, float]:
-    """Centre in RAS mm and width in mm of what a slice node shows."""
-    matrix = node.GetSliceToRAS()
-    return np.array([matrix.GetElement(axis, 3) for axis in range(3)]), node.GetFieldOfView()[0]
 
 
 def _layoutNode():

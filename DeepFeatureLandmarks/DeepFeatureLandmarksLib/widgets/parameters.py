@@ -1,28 +1,30 @@
-"""What the module's panel remembers in the scene: a typed parameter node."""
+"""The module's typed parameter node: its nodes and settings, saved with the scene."""
 
 from typing import Annotated
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from DeepFeatureLandmarksLib.scene.presets import LARGEST_PATCH, SMALLEST_PATCH
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH
+from deepfeatures.features import SMALLEST_PATCH
 
 MODULE_NAME = "DeepFeatureLandmarks"
 
 
 @parameterNodeWrapper
-class Fields:
+class ParameterFields:
     """Nodes and settings, saved with the scene. Renaming a field breaks saved scenes.
 
-    templateVolume - Scan in which the landmarks are known.
+    templateVolume - Volume in which the landmarks are known.
     templateLandmarks - Its points.
-    targetVolume - Scan in which they are to be found.
+    targetVolume - Volume in which they are to be found.
     targetLandmarks - Where the found points go; none for a new list.
     humanLandmarks - A person's points in the target, to measure the found ones against.
     secondRaterLandmarks - A second person's.
     preset - A name of `presets.PRESETS`.
     network - A name of the catalog; empty for the best. `layer` likewise.
     patchSize - Edge of the compared cube in voxels.
+    intensity - How voxels are scaled, see `MatchSettings`.
     device - "auto", "cpu", "cuda" or "mps".
     """
 
@@ -36,14 +38,15 @@ class Fields:
     network: str = ""
     layer: str = ""
     patchSize: Annotated[int, WithinRange(SMALLEST_PATCH, LARGEST_PATCH)] = 16
+    intensity: str = "auto"
     device: str = "auto"
 
 
-class Parameters(Fields):
-    """`Fields`, which takes all observers of its node with it.
+class Parameters(ParameterFields):
+    """`ParameterFields` that can remove all observers of its node.
 
-    Before 5.12 Slicer's `disconnectGui` leaves one behind. Once Python has collected what that one would call, the next
-    change of the node ends Slicer.
+    Before 5.12 Slicer's `disconnectGui` leaves one observer. Once Python has deleted what it calls, the next change of
+    the node crashes Slicer.
     """
 
     def __init__(self, node):
@@ -54,8 +57,8 @@ class Parameters(Fields):
         self._tags.append(super().AddObserver(*arguments))
         return self._tags[-1]
 
-    def letGo(self) -> None:
-        """Nothing observes the node through these parameters any more."""
+    def removeObservers(self) -> None:
+        """Remove all observers that were added through these parameters."""
         for tag in self._tags:
             self.RemoveObserver(tag)
 
@@ -80,15 +83,17 @@ def parameterNode(scene) -> Parameters:
         node.SetName(MODULE_NAME)
         node = scene.AddNode(node)
     node.SetAttribute("ModuleName", MODULE_NAME)  # closing a scene removes it
-    _forgetUnreadable(node)
+    _resetInvalid(node)
     return Parameters(node)
 
 
-def _forgetUnreadable(node) -> None:
-    """Take out what this version cannot read, so that its default takes the place; fields it does not know stay."""
+def _resetInvalid(node) -> None:
+    """Remove values that this version cannot read, so that defaults replace them; unknown fields stay."""
     stored = node.GetParameter("patchSize")
     if stored and not (stored.isdecimal() and SMALLEST_PATCH <= int(stored) <= LARGEST_PATCH):
         node.UnsetParameter("patchSize")
+    if node.GetParameter("intensity") not in ("", *INTENSITY["choices"]):
+        node.UnsetParameter("intensity")
     for name, className in NODE_CLASSES.items():
         referenced = node.GetNodeReference(name)
         if referenced is not None and not referenced.IsA(className):

@@ -1,4 +1,4 @@
-"""The Place section: one button that says why it cannot be pressed, progress, cancel."""
+"""The Place section: one button, the reason where it is disabled, progress, cancel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import qt
 
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Placement
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, PlaceRequest
 from DeepFeatureLandmarksLib.widgets.features_section import settingsOf
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
 from deepfeatures.errors import InputError
@@ -14,9 +14,9 @@ from deepfeatures.errors import InputError
 POLL_MS = 60
 
 
-def placementOf(parameters: Parameters) -> Placement:
-    """What the parameters ask for, whether or not it can be done."""
-    return Placement(
+def placeRequestOf(parameters: Parameters) -> PlaceRequest:
+    """The request that the parameters describe, valid or not."""
+    return PlaceRequest(
         parameters.templateVolume,
         parameters.templateLandmarks,
         parameters.targetVolume,
@@ -26,19 +26,19 @@ def placementOf(parameters: Parameters) -> Placement:
 
 
 class PlaceSection:
-    """Starts runs and shows how they go.
+    """Starts runs and shows their progress.
 
     Args:
         ui: The widgets of the .ui file.
-        logic: Does the work.
-        whyNotReady: Why nothing can be run at all, such as packages that are missing; empty where it can.
+        logic: Places landmarks.
+        unavailableReason: Why nothing can be run, such as missing packages; empty where it can.
         selectedName: Name of the landmark selected under Review, or `None`.
     """
 
-    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, whyNotReady: Callable[[], str], selectedName: Callable):
+    def __init__(self, ui, logic: DeepFeatureLandmarksLogic, unavailableReason: Callable, selectedName: Callable):
         self._ui = ui
         self._logic = logic
-        self._whyNotReady = whyNotReady
+        self._unavailableReason = unavailableReason
         self._selectedName = selectedName
         self._parameters: Parameters | None = None
         self._isRunning = False
@@ -49,59 +49,59 @@ class PlaceSection:
         ui.placeButton.clicked.connect(lambda *_: self.start())
         ui.placeAgainButton.clicked.connect(lambda *_: self.startAgain())
         ui.cancelButton.clicked.connect(lambda *_: self.cancel())
-        self.tell("")
+        self.showMessage("")
 
     def setParameters(self, parameters: Parameters | None) -> None:
         self._parameters = parameters
         self.refresh()
 
     def start(self) -> None:
-        self.run(lambda: self._logic.place(placementOf(self._parameters)))
+        self.run(lambda: self._logic.place(placeRequestOf(self._parameters)))
 
     def startAgain(self) -> None:
         name = self._selectedName()
-        self.run(lambda: self._logic.placeAgain(placementOf(self._parameters), name))
+        self.run(lambda: self._logic.placeAgain(placeRequestOf(self._parameters), name))
 
-    def run(self, request: Callable[[], None]) -> None:
+    def run(self, send: Callable[[], None]) -> None:
         """Send a request to the worker, by any section, and show its progress; a refusal is shown as a reason."""
         if self._isRunning:
             return
-        if reason := self._whyNotReady():
+        if reason := self._unavailableReason():
             self.stop(reason)
             return
         try:
-            request()
+            send()
         except InputError as error:
             self.stop(str(error))
             return
         self._isRunning = True
         self._ui.progressBar.setValue(0)
-        self.tell("Starting …")
+        self.showMessage("Starting …")
         self._ui.placeSection.setProperty("collapsed", False)  # progress and Cancel are there
         self.refresh()
 
     def cancel(self) -> None:
-        self.tell("Cancelling …")
+        self.showMessage("Cancelling …")
         self._logic.cancel()
 
     def showProgress(self, fraction: float, text: str) -> None:
         self._ui.progressBar.setValue(round(100 * fraction))
-        self.tell(text)
+        self.showMessage(text)
 
     def stop(self, message: str) -> None:
-        """Say how it ended."""
+        """End the run and show its result in words."""
         self._isRunning = False
-        self.tell(message)
+        self.showMessage(message)
         self.refresh()
 
-    def tell(self, text: str) -> None:
-        """Say something of the run, or of what cannot be done to it."""
+    def showMessage(self, text: str) -> None:
+        """Show a sentence about the run; empty hides it."""
         self._ui.progressLabel.setText(text)
         self._ui.progressLabel.setVisible(bool(text))
 
     def refresh(self) -> None:
-        """Bring buttons and the reason in step with the parameters."""
-        reason = self._reason()
+        """Update buttons and the reason from the parameters."""
+        reason = self._disabledReason()
         for button in (self._ui.placeButton, self._ui.placeAgainButton):
             button.setEnabled(not reason)
         if not self._selectedName():
@@ -115,9 +115,9 @@ class PlaceSection:
     def close(self) -> None:
         self._timer.stop()
 
-    def _reason(self) -> str:
+    def _disabledReason(self) -> str:
         if self._isRunning:
             return "A run is under way."
         if self._parameters is None:
             return "The scene is being closed."
-        return self._whyNotReady() or self._logic.whyNot(placementOf(self._parameters))
+        return self._unavailableReason() or self._logic.validationMessage(placeRequestOf(self._parameters))

@@ -28,19 +28,19 @@ class PointMarking:
         self._observed = interaction, tag
 
     def stop(self) -> None:
-        """Clicks in the views do what they do otherwise."""
+        """End the mode: clicks in the views add no more points."""
         if self._observed is None:
             return
-        interaction = self._forget()
+        interaction = self._removeObserver()
         interaction.SwitchToViewTransformMode()
 
     def _onModeChanged(self) -> None:
         interaction, _ = self._observed
         if interaction.GetCurrentInteractionMode() != interaction.Place:
-            self._forget()
+            self._removeObserver()
             self._onStopped()
 
-    def _forget(self):
+    def _removeObserver(self):
         interaction, tag = self._observed
         interaction.RemoveObserver(tag)
         self._observed = None

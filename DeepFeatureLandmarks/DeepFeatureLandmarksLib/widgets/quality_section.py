@@ -1,21 +1,18 @@
-"""The Quality section: found points against a person's, and a second person's against the first's."""
+"""The Quality section: placed points against a person's, and a second person's against the first's."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import qt
 
-from DeepFeatureLandmarksLib.scene.error_report import csvText, htmlText
+from DeepFeatureLandmarksLib.scene.comparison_report import Report, csvText, htmlText
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.scene.point_errors import PointError, largestFirst, summary
+from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS, PointError, largestFirst, summary
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import write_text
-
-COLUMNS = ("Landmark", "Error mm", "Expected mm", "Second person mm")
 
 
 def askForFile(suffix: str) -> str:
@@ -39,13 +36,15 @@ class QualitySection:
         self._parameters: Parameters | None = None
         self._errors: list[PointError] = []
         table = ui.qualityTable
-        table.setColumnCount(len(COLUMNS))
-        table.setHorizontalHeaderLabels(list(COLUMNS))
+        table.setColumnCount(1 + len(COLUMNS))
+        table.setHorizontalHeaderLabels(["Landmark", *(column.short_label for column in COLUMNS)])
+        for number, column in enumerate(COLUMNS, 1):
+            table.horizontalHeaderItem(number).setToolTip(column.tooltip)
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.compareButton.clicked.connect(lambda *_: self.compare())
-        ui.exportCsvButton.clicked.connect(lambda *_: self._export(".csv", csvText))
-        ui.exportHtmlButton.clicked.connect(lambda *_: self._export(".html", htmlText))
+        ui.exportCsvButton.clicked.connect(lambda *_: self._export(".csv", lambda: csvText(self._errors)))
+        ui.exportHtmlButton.clicked.connect(lambda *_: self._export(".html", lambda: htmlText(self._report())))
 
     def setParameters(self, parameters: Parameters | None) -> None:
         self._parameters = parameters
@@ -53,8 +52,8 @@ class QualitySection:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring the button in step with the parameters, and say what it lacks."""
-        reason = self._reason()
+        """Enable the button where there is something to compare, or show what is missing."""
+        reason = self._disabledReason()
         self._ui.compareButton.setEnabled(not reason)
         if not self._errors:
             self._ui.qualitySummaryLabel.setText(reason)
@@ -62,48 +61,50 @@ class QualitySection:
     def compare(self) -> None:
         """Fill the table."""
         parameters = self._parameters
-        human, second = parameters.humanLandmarks, parameters.secondRaterLandmarks
+        reference, second = parameters.humanLandmarks, parameters.secondRaterLandmarks
         try:
-            self._show(largestFirst(self._logic.pointErrors(human, parameters.targetLandmarks, second)))
+            self._show(largestFirst(self._logic.pointErrors(reference, parameters.targetLandmarks, second)))
         except InputError as error:
             self._show([])
             self._ui.qualitySummaryLabel.setText(str(error))
 
-    def _reason(self) -> str:
+    def _disabledReason(self) -> str:
         if self._parameters is None or self._parameters.targetLandmarks is None:
             return "Place landmarks first."
         if self._parameters.humanLandmarks is None:
             return "Choose a person's points in the target to compare with."
         if self._parameters.humanLandmarks is self._parameters.targetLandmarks:
-            return "Choose points other than the found ones."
+            return "Choose points other than the placed ones."
         return ""
 
     def _show(self, errors: list[PointError]) -> None:
         self._errors = errors
         table = self._ui.qualityTable
         table.setRowCount(len(errors))
-        for column, known in enumerate(("error_mm", "expected_mm", "second_mm"), 1):
-            table.setColumnHidden(column, all(math.isnan(getattr(error, known)) for error in errors))
-            for place, error in enumerate(errors):
-                table.setItem(place, column, qt.QTableWidgetItem(_number(getattr(error, known))))
-        for place, error in enumerate(errors):
-            table.setItem(place, 0, qt.QTableWidgetItem(error.name))
+        for number, column in enumerate(COLUMNS, 1):
+            values = [getattr(error, column.name) for error in errors]
+            table.setColumnHidden(number, all(value is None for value in values))
+            for tableRow, value in enumerate(values):
+                table.setItem(tableRow, number, qt.QTableWidgetItem(column.text(value)))
+        for tableRow, error in enumerate(errors):
+            table.setItem(tableRow, 0, qt.QTableWidgetItem(error.name))
         table.setVisible(bool(errors))
         for button in (self._ui.exportCsvButton, self._ui.exportHtmlButton):
             button.setEnabled(bool(errors))
         self._ui.qualitySummaryLabel.setText(summary(errors) if errors else "")
 
-    def _export(self, suffix: str, render: Callable[[list[PointError]], str]) -> None:
+    def _report(self) -> Report:
+        output = self._parameters.targetLandmarks
+        rows, history = self._logic.reviewRows(output), self._logic.history(output)
+        return Report(output.GetName(), rows, self._errors, history)
+
+    def _export(self, suffix: str, render: Callable[[], str]) -> None:
         if not (name := self.askFile(suffix)):
             return
         path = Path(name) if name.endswith(suffix) else Path(name + suffix)
         try:
-            write_text(path, render(self._errors))
+            write_text(path, render())
         except InputError as error:
             self._ui.qualitySummaryLabel.setText(str(error))
         else:
             self._ui.qualitySummaryLabel.setText(f"{summary(self._errors)} Written to {path.name}.")
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""The Review section: found points, the most doubtful first, to be looked at, accepted, corrected or rejected."""
+"""The Review section: placed points, the most uncertain first, to be accepted, corrected or rejected."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from deepfeatures.data.scores import REVIEWED
 
 COLUMNS = {
-    "Landmark": "The most doubtful first; click to go there in both scans",
+    "Landmark": "The most uncertain first; click to go there in template and target",
     **{score.short_label: score.tooltip for score in REVIEWED},
-    "Status": "What you have said of it",
+    "Status": "Your decision",
     "✓": "Accept: the point is right",
     "✗": "Reject: the point is wrong",
 }
 SCORES = dict(enumerate(REVIEWED, 1))  # by column
-STATE, ACCEPT, REJECT = range(len(COLUMNS) - 3, len(COLUMNS))
+STATUS, ACCEPT, REJECT = range(len(COLUMNS) - 3, len(COLUMNS))
 ROW_HEIGHT, NARROWEST = 24, 20  # pixels
-# Blue and orange: told apart by colour-blind people, too.
+# Colour-blind people can tell blue and orange apart.
 STATUS_COLOURS = {
     "proposed": "#E69F00",
     "accepted": "#0072B2",
@@ -31,12 +31,12 @@ STATUS_COLOURS = {
 
 
 class ReviewSection:
-    """Keeps the table in step with the points.
+    """Updates the table from the points.
 
     Args:
         ui: The widgets of the .ui file.
-        logic: Knows the rows and changes the points.
-        onSelected: Called with the row that a person has gone to.
+        logic: Gives the rows and changes the points.
+        onSelected: Called with the row that a person has selected.
     """
 
     def __init__(self, ui, logic: DeepFeatureLandmarksLogic, onSelected: Callable[[ReviewRow], None]):
@@ -75,46 +75,46 @@ class ReviewSection:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read all rows anew."""
-        shown, self._rows = self._rows, self._logic.reviewRows(self._output) if self._output is not None else []
+        """Read all rows again."""
+        previous, self._rows = self._rows, self._logic.reviewRows(self._output) if self._output is not None else []
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)
         table.setRowCount(len(self._rows))
         for column, score in SCORES.items():
             table.setColumnHidden(column, all(getattr(row, score.name) is None for row in self._rows))
-        for place, row in enumerate(self._rows):
-            if place >= len(shown) or row != shown[place]:  # of 500 rows a judgement changes a few
-                self._fill(place, row)
+        for tableRow, row in enumerate(self._rows):
+            if tableRow >= len(previous) or row != previous[tableRow]:  # of 500 rows a decision changes a few
+                self._fill(tableRow, row)
             if row.index == self._selected:
-                table.selectRow(place)
+                table.selectRow(tableRow)
         table.blockSignals(wasBlocked)
         self._enable()
 
     def select(self, index: int | None) -> None:
         """Go to a control point."""
         self._selected = index
-        place = next((place for place, row in enumerate(self._rows) if row.index == index), None)
-        if place is not None:
-            self._ui.reviewTable.selectRow(place)
-            self._onSelected(self._rows[place])
+        tableRow = next((tableRow for tableRow, row in enumerate(self._rows) if row.index == index), None)
+        if tableRow is not None:
+            self._ui.reviewTable.selectRow(tableRow)
+            self._onSelected(self._rows[tableRow])
         self._enable()
 
     def next(self) -> None:
-        """Go to the most doubtful point that nobody has judged; after the last one, begin again."""
+        """Go to the most uncertain point that nobody has reviewed; after the last one, begin again."""
         if self._output is None:
             return
-        index = self._logic.nextUncertain(self._output, self._selected)
-        self.select(index if index is not None else self._logic.nextUncertain(self._output))
+        index = self._logic.nextUnreviewed(self._output, self._selected)
+        self.select(index if index is not None else self._logic.nextUnreviewed(self._output))
 
     def accept(self) -> None:
         """The selected point is right, or rightly missing."""
         if self._canAccept():
-            self._judge(self._logic.accept)
+            self._decide(self._logic.accept)
 
     def reject(self) -> None:
         """The selected point is wrong."""
         if self._canReject():
-            self._judge(self._logic.reject)
+            self._decide(self._logic.reject)
 
     def _canAccept(self) -> bool:
         return self.selectedRow is not None and self.selectedRow.canBeAccepted
@@ -122,49 +122,49 @@ class ReviewSection:
     def _canReject(self) -> bool:
         return self.selectedRow is not None and self.selectedRow.canBeRejected
 
-    def _judge(self, judge: Callable) -> None:
+    def _decide(self, decide: Callable) -> None:
         row = self.selectedRow
-        following = self._logic.nextUncertain(self._output, row.index)
-        judge(self._output, row.index)
+        following = self._logic.nextUnreviewed(self._output, row.index)
+        decide(self._output, row.index)
         self.refresh()
         if following is not None and following != row.index:
             self.select(following)
 
-    def _onClicked(self, place: int, column: int) -> None:
-        self.select(self._rows[place].index)
+    def _onClicked(self, tableRow: int, column: int) -> None:
+        self.select(self._rows[tableRow].index)
         if column == ACCEPT:
             self.accept()
         elif column == REJECT:
             self.reject()
 
-    def _fill(self, place: int, row: ReviewRow) -> None:
+    def _fill(self, tableRow: int, row: ReviewRow) -> None:
         scores = (score.text(getattr(row, score.name)) for score in REVIEWED)
         texts = (row.name, *scores, row.statusText, "✓", "✗")
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(_explained(row, column))
-            if column == STATE:
+            item.setToolTip(_tooltip(row, column))
+            if column == STATUS:
                 item.setForeground(qt.QBrush(qt.QColor(STATUS_COLOURS[row.status])))
             if column in SCORES:
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
-            self._ui.reviewTable.setItem(place, column, item)
+            self._ui.reviewTable.setItem(tableRow, column, item)
 
     def _enable(self) -> None:
-        judged = sum(not row.isOpen for row in self._rows)
+        reviewed = sum(not row.isPending for row in self._rows)
         missing = sum(row.status == "missing" for row in self._rows)
-        summary = f"{judged} of {len(self._rows)} looked at" + (f", {missing} not found" if missing else "") + "."
+        summary = f"{reviewed} of {len(self._rows)} reviewed" + (f", {missing} not found" if missing else "") + "."
         self._ui.reviewSummaryLabel.setText(summary if self._rows else "Nothing has been placed yet.")
-        self._ui.nextButton.setEnabled(judged < len(self._rows))
+        self._ui.nextButton.setEnabled(reviewed < len(self._rows))
         self._ui.acceptButton.setEnabled(self._canAccept())
         self._ui.rejectButton.setEnabled(self._canReject())
 
 
-def _explained(row: ReviewRow, column: int) -> str:
+def _tooltip(row: ReviewRow, column: int) -> str:
     if column == ACCEPT:
         return "Accept: the point is right (A)"
     if column == REJECT:
         return "Reject: the point is wrong (X)"
-    known = [row.name]  # which a narrow table cuts
+    known = [row.name]  # a narrow table cuts it
     if row.reason:
         known.append(f"Not found: {row.reason}.")
     known += [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]

@@ -13,7 +13,7 @@ CATEGORY = "Deep Feature Landmarks"
 NAME = "Two made heads"
 LIMIT_S = 300
 # In a process of its own: making the heads takes PyTorch, which is not to be loaded into Slicer.
-MAKE = """
+SCRIPT = """
 import sys
 from pathlib import Path
 from deepfeatures.io.landmark_files import write_landmarks
@@ -40,11 +40,11 @@ def register(thumbnail: Path) -> None:
         uris=["made on this computer"] * len(FILES),  # SampleData wants one a file
         fileNames=list(FILES),
         nodeNames=[name.split(".")[0] for name in FILES],
-        customDownloader=lambda source: _loadOrTell(),
+        customDownloader=lambda source: _loadOrShowError(),
     )
 
 
-def _loadOrTell() -> list:
+def _loadOrShowError() -> list:
     with slicer.util.tryWithErrorDisplay("The sample could not be loaded."):
         return load()
 
@@ -62,15 +62,15 @@ def load(folder: Path | None = None) -> list:
     if not all((folder / name).exists() for name in FILES):
         folder.mkdir(parents=True, exist_ok=True)
         with slicer.util.WaitCursor():
-            _make(folder)
+            _generate(folder)
     volumes = [slicer.util.loadVolume(str(folder / name)) for name in FILES[:2]]
     return volumes + [slicer.util.loadMarkups(str(folder / name)) for name in FILES[2:]]
 
 
-def _make(folder: Path) -> None:
+def _generate(folder: Path) -> None:
     python = shutil.which("PythonSlicer") or sys.executable
     paths = str(Path(__file__).parents[2])
-    code = f"import sys; sys.path.insert(0, {paths!r})\n{MAKE}"
+    code = f"import sys; sys.path.insert(0, {paths!r})\n{SCRIPT}"
     made = subprocess.run([python, "-c", code, str(folder)], capture_output=True, text=True, timeout=LIMIT_S)
     if made.returncode:
         raise RuntimeError(

@@ -37,7 +37,7 @@ class Shortcuts:
             self._installed.append(shortcut)
 
     def remove(self) -> None:
-        """Give the keys back to the rest of Slicer."""
+        """Stop the keys from working here."""
         for shortcut in self._installed:
             shortcut.setEnabled(False)  # at once; Qt deletes it only when it gets to it
             shortcut.setParent(None)

@@ -1,4 +1,4 @@
-"""What can be taken home: landmark files, a table, the report, the whole scene."""
+"""Downloads: landmark files, a table, the report, the whole scene."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from urllib.parse import quote
 from aiohttp import web
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksWeb.controllers.comparison_controller import Comparing
-from DeepFeatureLandmarksWeb.session_context import Desk
+from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
+from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
 
 LANDMARK_FILES = (".mrk.json", ".csv", ".fcsv")
 
 
-class Exporting:
+class ExportController:
     """Answers downloads: `/export/<what>`."""
 
-    def __init__(self, desk: Desk, comparing: Comparing):
-        self._desk, self._comparing = desk, comparing
+    def __init__(self, context: SessionContext, comparison: ComparisonController):
+        self._context, self._comparison = context, comparison
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The file that is asked for, or a sentence that says why there is none."""
-        self._desk.stop_marking()
-        with tempfile.TemporaryDirectory(dir=self._desk.folder, prefix="export-") as folder:
+        """The requested file, or a sentence that says why there is none."""
+        self._context.stop_marking()
+        with tempfile.TemporaryDirectory(dir=self._context.folder, prefix="export-") as folder:
             try:
                 path = self._writer(request.match_info["what"])(Path(folder))
             except InputError as error:
@@ -46,23 +46,23 @@ class Exporting:
         if what == "scene.mrb":
             return self._write_scene
         if what == "report.html":
-            return self._comparing.write_report
+            return self._comparison.write_report
         stem, _, suffix = what.partition(".")
         if f".{suffix}" in LANDMARK_FILES and stem in ("target", "template"):
             return lambda folder: self._write_landmarks(folder, stem, f".{suffix}")
         raise InputError("there is no such file; reload the page and try again")
 
     def _write_landmarks(self, folder: Path, side: str, suffix: str) -> Path:
-        desk = self._desk
-        node = desk.output if side == "target" else desk.template_landmarks
+        context = self._context
+        node = context.output if side == "target" else context.template_landmarks
         if node is None:
             raise InputError("there are no landmarks yet; place them first")
-        path = folder / f"{desk.side(side).volume.GetName() if desk.side(side).volume else side}{suffix}"
+        path = folder / f"{context.side(side).volume.GetName() if context.side(side).volume else side}{suffix}"
         write_landmarks(nodes.landmarkSetFromNode(node), path)
         return path
 
     def _write_scene(self, folder: Path) -> Path:
         path = folder / "DeepFeatureLandmarks.mrb"
-        if not self._desk.slicer.io_manager.save_scene(path) or not path.exists():
+        if not self._context.slicer.io_manager.save_scene(path) or not path.exists():
             raise InputError("the scene could not be written; free some room on the server's disk and try again")
         return path

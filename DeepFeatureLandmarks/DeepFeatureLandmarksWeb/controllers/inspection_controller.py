@@ -1,4 +1,4 @@
-"""Looking inside: what a layer makes of a landmark, where the target is alike, both patches side by side."""
+"""Why a point was placed where it is: activation maps, a distance map, and both patches side by side."""
 
 from __future__ import annotations
 
@@ -6,80 +6,82 @@ import numpy as np
 from PIL import Image
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksLib.scene.logic import ActivationMaps, Run
-from DeepFeatureLandmarksWeb.controllers.place_controller import Placing
+from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
+from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.page.thumbnails import COLUMNS, cross_hair, data_url, grey, mosaic
-from DeepFeatureLandmarksWeb.session_context import Desk
+from DeepFeatureLandmarksWeb.session_context import SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import heat_table
-from DeepFeatureLandmarksWeb.views.sides import positions_of
+from DeepFeatureLandmarksWeb.views.volume_views import positions_of
 from deepfeatures.pipelines.demo_figure import VIEWS, slice_through
 
-MOST_SHOWN = 64  # channels in one mosaic
+MAX_CHANNELS = 64  # channels in one mosaic
 EDGE_PX = 36
 PATCH_MM, PATCH_PX = 50.0, 140
 COLOURS = {"template": "#56B4E9", "target": "#E69F00"}
 MAPS, DISTANCES = "activations", "distances"
-MOST_ALIKE_PERCENT = 10  # of the target is coloured; the rest is of no interest
+SIMILAR_PERCENT = 10  # of the target that is coloured
 
 
-class Looking:
-    """Fills the part of the page that explains a placed point."""
+class InspectionController:
+    """Fills the tab Inspect."""
 
-    def __init__(self, desk: Desk, placing: Placing):
-        self._desk, self._placing = desk, placing
+    def __init__(self, context: SessionContext, runs: PlaceController):
+        self._context, self._runs = context, runs
         self._maps: ActivationMaps | None = None
-        self._asked = ""  # landmark of the distance map
-        desk.changed.append(self._tell)
+        self._distance_landmark = ""
+        context.refreshers.append(self._refresh)
         for name, change in (
-            ("inside_landmark", self._draw_patches),
+            ("inspected_landmark", self._draw_patches),
             ("channel", self._show_channel),
             ("overlay_opacity", self._set_opacity),
         ):
-            desk.server.state.change(getattr(desk.typed.name, name))(lambda change=change, **_: change())
+            context.server.state.change(getattr(context.typed.name, name))(lambda change=change, **_: change())
 
-    def ask_maps(self) -> None:
+    def request_maps(self) -> None:
         """Ask for all channels around the landmark in the target."""
-        name = self._desk.state.inside_landmark
-        self._placing.request(lambda placement: self._desk.logic.activationMaps(placement, name), "Computing maps …")
+        name = self._context.state.inspected_landmark
+        self._runs.request(lambda request: self._context.logic.activationMaps(request, name), "Computing maps …")
 
-    def ask_distances(self) -> None:
+    def request_distances(self) -> None:
         """Ask for the feature distance everywhere in the target."""
-        name = self._asked = self._desk.state.inside_landmark
-        self._placing.request(lambda placement: self._desk.logic.distanceMap(placement, name), "Computing distances …")
+        name = self._distance_landmark = self._context.state.inspected_landmark
+        self._runs.request(lambda request: self._context.logic.distanceMap(request, name), "Computing distances …")
 
     def finish(self, run: Run) -> None:
         """Show what has arrived."""
-        desk = self._desk
-        desk.state.is_busy = False
+        context = self._context
+        context.state.is_busy = False
         if run.maps is not None:
             self._maps = run.maps
-            desk.state.channels, desk.state.channel = len(run.maps.channels), 0
-            desk.state.mosaic_note = f"{run.maps.layer} at {run.maps.landmark}: {len(run.maps.channels)} channels" + (
-                "" if run.maps.complete else "; the patch is too small for this layer and was padded"
+            context.state.channels, context.state.channel = len(run.maps.channels), 0
+            context.state.mosaic_note = (
+                f"{run.maps.layer} at {run.maps.landmark}: {len(run.maps.channels)} channels"
+                + ("" if run.maps.complete else "; the patch is too small for this layer and was padded")
             )
             self._show_channel()
         else:
             self._overlay(run.node, DISTANCES)
-            desk.state.overlay_note = (
-                f"Coloured: the {MOST_ALIKE_PERCENT} % of the target most like the template's {self._asked}; "
-                "the brighter, the more alike. Two bright spots: it may have been mixed up."
+            name = self._distance_landmark
+            context.state.overlay_note = (
+                f"Coloured: the {SIMILAR_PERCENT} % of the target most similar to the template's {name}. "
+                "Brighter is more similar. Several bright spots: the landmark may be placed at the wrong one."
             )
 
     def pick(self, number: int) -> None:
         """Show the channel of one tile of the mosaic."""
-        if number < self._desk.state.channels:
-            self._desk.state.channel = number
+        if number < self._context.state.channels:
+            self._context.state.channel = number
 
     def hide(self) -> None:
         """Take the overlay away."""
-        self._desk.state.overlay = self._desk.state.overlay_note = ""
-        self._desk.target.set_overlay(None, 0.0)
+        self._context.state.overlay = self._context.state.overlay_note = ""
+        self._context.target.set_overlay(None, 0.0)
 
-    def _tell(self) -> None:
-        state = self._desk.state
+    def _refresh(self) -> None:
+        state = self._context.state
         names = [row["name"] for row in state.rows]
-        if state.inside_landmark not in names:
-            state.inside_landmark = names[0] if names else ""
+        if state.inspected_landmark not in names:
+            state.inspected_landmark = names[0] if names else ""
         if not names:
             state.patches = state.mosaic = ""
             state.channels = 0
@@ -90,54 +92,54 @@ class Looking:
     def _show_channel(self) -> None:
         if self._maps is None:
             return
-        channel = int(self._desk.state.channel)
-        first = channel // MOST_SHOWN * MOST_SHOWN
+        channel = int(self._context.state.channel)
+        first = channel // MAX_CHANNELS * MAX_CHANNELS
         panels = [
             grey(np.asarray(volume.voxels)[len(volume.voxels) // 2])
-            for volume in self._maps.channels[first : first + MOST_SHOWN]
+            for volume in self._maps.channels[first : first + MAX_CHANNELS]
         ]
-        self._desk.state.mosaic_first, self._desk.state.mosaic_rows = first, -(-len(panels) // COLUMNS)
-        self._desk.state.mosaic = data_url(mosaic(panels, EDGE_PX, channel - first))
-        self._overlay(self._desk.logic.activationMap(self._maps, channel), MAPS)
+        self._context.state.mosaic_first, self._context.state.mosaic_rows = first, -(-len(panels) // COLUMNS)
+        self._context.state.mosaic = data_url(mosaic(panels, EDGE_PX, channel - first))
+        self._overlay(self._context.logic.activationMap(self._maps, channel), MAPS)
 
     def _overlay(self, node, kind: str) -> None:
-        desk = self._desk
+        context = self._context
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         is_distance = kind == DISTANCES
-        table = heat_table(desk.scene, "Likeness" if is_distance else "Activation", is_low_bright=is_distance)
+        table = heat_table(context.scene, "Similarity" if is_distance else "Activation", is_low_bright=is_distance)
         display.SetAndObserveColorNodeID(table.GetID())
         display.SetInterpolate(True)
         values = nodes.arrayFromNode(node).voxels
         low, high = (
             float(values.min()),
-            float(np.percentile(values, MOST_ALIKE_PERCENT) if is_distance else values.max()),
+            float(np.percentile(values, SIMILAR_PERCENT) if is_distance else values.max()),
         )
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(low, high)
         display.SetApplyThreshold(is_distance)
         display.SetThreshold(low, high)
-        desk.state.overlay, desk.state.overlay_note = kind, ""
-        desk.target.set_overlay(node, desk.state.overlay_opacity)
-        if name := desk.state.inside_landmark:
-            desk.show_landmark(name)
+        context.state.overlay, context.state.overlay_note = kind, ""
+        context.target.set_overlay(node, context.state.overlay_opacity)
+        if name := context.state.inspected_landmark:
+            context.show_landmark(name)
 
     def _set_opacity(self) -> None:
-        if self._desk.state.overlay:
-            for view in self._desk.target.slices.values():
-                view.set_foreground_opacity(float(self._desk.state.overlay_opacity))
+        if self._context.state.overlay:
+            for view in self._context.target.slices.values():
+                view.set_foreground_opacity(float(self._context.state.overlay_opacity))
 
     def _draw_patches(self) -> None:
-        desk, name = self._desk, self._desk.state.inside_landmark
-        here, there = positions_of(desk.template_landmarks).get(name), positions_of(desk.output).get(name)
-        if here is None or there is None:
-            desk.state.patches = ""
+        context, name = self._context, self._context.state.inspected_landmark
+        in_template, in_target = (positions_of(node).get(name) for node in (context.template_landmarks, context.output))
+        if in_template is None or in_target is None:
+            context.state.patches = ""
             return
         sheet = Image.new("RGB", (3 * PATCH_PX, 2 * PATCH_PX))
-        for row, (side, place) in enumerate(((desk.template, here), (desk.target, there))):
+        for row, (side, ras) in enumerate(((context.template, in_template), (context.target, in_target))):
             volume = nodes.volumeFromNode(side.volume)
-            lps = place * (-1, -1, 1)
+            lps = ras * (-1, -1, 1)
             for column, view in enumerate(VIEWS):
                 cut = grey(slice_through(volume, lps, view, PATCH_MM, PATCH_PX))
                 sheet.paste(cross_hair(Image.fromarray(cut), COLOURS[side.name]), (column * PATCH_PX, row * PATCH_PX))
-        desk.state.patches = data_url(sheet)
+        context.state.patches = data_url(sheet)

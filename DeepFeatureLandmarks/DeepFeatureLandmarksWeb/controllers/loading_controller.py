@@ -1,4 +1,4 @@
-"""From files to nodes on either side of the page."""
+"""Opening files: from files to nodes on either side of the page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksWeb.server.uploads import VOLUME_ROLES
-from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, Desk
+from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES
+from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
-from DeepFeatureLandmarksWeb.views.sides import TARGET, TEMPLATE
+from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
@@ -23,16 +23,16 @@ DEMO_SIZE = 96  # voxels: two heads in two seconds, and placed in a few more
 SHOWN_PERCENT = (0.5, 99.5)
 
 
-class Loader:
+class LoadingController:
     """Opens volumes, landmarks and the demo pair."""
 
-    def __init__(self, desk: Desk):
-        self._desk = desk
+    def __init__(self, context: SessionContext):
+        self._context = context
 
     async def open(self, role: str, path: Path) -> None:
-        """Open a file, or the folder of a series, for what `role` says; errors are shown on the page."""
-        with self._busy(f"Reading {path.name} …"):
-            await self._yield()
+        """Open a file, or the folder of a series, as `role`; errors are shown on the page."""
+        with _Busy(self._context, f"Reading {path.name} …"):
+            await _let_page_update()
             try:
                 if role in VOLUME_ROLES:
                     volume = await asyncio.to_thread(read_within_memory, path)
@@ -46,15 +46,15 @@ class Loader:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._desk.warn(out_of_memory(path.name))
+                self._context.warn(out_of_memory(path.name))
 
     async def open_demo(self) -> None:
         """Make the demo pair and show it."""
         from deepfeatures.phantom import make_pair
 
-        self._desk.warn("")
-        with self._busy("Making two heads …"):
-            await self._yield()
+        self._context.warn("")
+        with _Busy(self._context, "Making two heads …"):
+            await _let_page_update()
             template, landmarks, target, truth = await asyncio.to_thread(make_pair, DEMO_SIZE)
             self.show_volume(TEMPLATE, template)
             self.show_landmarks("landmarks", landmarks)
@@ -63,76 +63,76 @@ class Loader:
 
     def show_volume(self, role: str, volume: Volume) -> None:
         """Replace the volume of one side; points that belonged to the old one go."""
-        desk = self._desk
-        side = desk.side(role)
-        node = nodes.mapToNode(volume, desk.scene, volume.name)
+        context = self._context
+        side = context.side(role)
+        node = nodes.mapToNode(volume, context.scene, volume.name)
         if side.volume is not None:
-            desk.scene.RemoveNode(side.volume)
-            self._forget_points(role)
+            context.scene.RemoveNode(side.volume)
+            self._remove_points(role)
         low, high = np.percentile(volume.voxels.numpy()[::2, ::2, ::2], SHOWN_PERCENT)
         VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
         side.show_volume(node)
-        state = getattr(desk.state, role)
+        state = getattr(context.state, role)
         state.title = volume.name
         state.facts = _facts(volume)
         state.low, state.high = (float(value) for value in (volume.voxels.min(), volume.voxels.max()))
         state.window = [float(low), float(high)]
-        desk.refresh()
+        context.refresh()
 
     def show_landmarks(self, role: str, landmarks: LandmarkSet) -> None:
         """Replace the template's landmarks, or the second set in the target."""
-        desk = self._desk
+        context = self._context
         is_template = role == "landmarks"
-        old = desk.template_landmarks if is_template else desk.reference
-        node = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", landmarks.name)
+        old = context.template_landmarks if is_template else context.reference
+        node = context.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", landmarks.name)
         nodes.landmarksToNode(landmarks, node)
         if old is not None:
-            desk.scene.RemoveNode(old)
+            context.scene.RemoveNode(old)
         if is_template:
-            desk.template_landmarks = node
-            style_markups(node, TEMPLATE_COLOUR, desk.template.view_ids)
+            context.template_landmarks = node
+            style_markups(node, TEMPLATE_COLOUR, context.template.view_ids)
         else:
-            desk.reference = node
-            node.SetLocked(True)  # it is what placed points are measured by
-            style_markups(node, REFERENCE_COLOUR, desk.target.view_ids, is_visible=desk.state.is_reference_shown)
-        desk.refresh()
+            context.reference = node
+            node.SetLocked(True)  # placed points are measured against it
+            style_markups(node, REFERENCE_COLOUR, context.target.view_ids, is_visible=context.state.is_reference_shown)
+        context.refresh()
 
-    def _forget_points(self, role: str) -> None:
-        desk = self._desk
-        old = [desk.output]
-        desk.output = None
+    def _remove_points(self, role: str) -> None:
+        context = self._context
+        old = [context.output]
+        context.output = None
         if role == TEMPLATE:
-            old.append(desk.template_landmarks)
-            desk.template_landmarks = None
+            old.append(context.template_landmarks)
+            context.template_landmarks = None
         else:
-            old.append(desk.reference)
-            desk.reference = None
+            old.append(context.reference)
+            context.reference = None
         for node in old:
             if node is not None:
-                desk.scene.RemoveNode(node)
+                context.scene.RemoveNode(node)
 
     def _warn(self, sentence: str, path: Path) -> None:
-        """Of a file by its name alone: an upload's folder means nothing to who sent it."""
-        self._desk.warn(sentence.replace(f"{path.parent}/", ""))
+        """Show an error that names the file alone, without the folder of the upload."""
+        self._context.warn(sentence.replace(f"{path.parent}/", ""))
 
-    async def _yield(self) -> None:
-        await asyncio.sleep(0.05)  # let the page show what is being done before it is done
 
-    def _busy(self, text: str):
-        return _Busy(self._desk, text)
+async def _let_page_update() -> None:
+    await asyncio.sleep(0.05)  # until the page shows what is about to be done
 
 
 class _Busy:
-    def __init__(self, desk: Desk, text: str):
-        self._desk, self._text = desk, text
+    """The page shows a text, and takes no clicks, while this context lasts."""
+
+    def __init__(self, context: SessionContext, text: str):
+        self._context, self._text = context, text
 
     def __enter__(self):
-        with self._desk.server.state:
-            self._desk.state.is_loading, self._desk.state.loading_text = True, self._text
+        with self._context.server.state:
+            self._context.state.is_loading, self._context.state.loading_text = True, self._text
 
     def __exit__(self, *_):
-        with self._desk.server.state:
-            self._desk.state.is_loading = False
+        with self._context.server.state:
+            self._context.state.is_loading = False
 
 
 def _facts(volume: Volume) -> str:

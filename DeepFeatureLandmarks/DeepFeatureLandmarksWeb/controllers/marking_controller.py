@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer import vtkMRMLInteractionNode, vtkMRMLMarkupsNode
 
-from DeepFeatureLandmarksWeb.session_context import TEMPLATE_COLOUR, Desk
+from DeepFeatureLandmarksWeb.session_context import TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 
 CHANGES = (
@@ -15,56 +15,56 @@ CHANGES = (
 )
 
 
-class Marking:
-    """Keeps the page's list and the markups node of the template alike."""
+class MarkingController:
+    """Updates the page's list from the template's markups node."""
 
-    def __init__(self, desk: Desk):
-        self._desk = desk
+    def __init__(self, context: SessionContext):
+        self._context = context
         self._watched = None
         self._observations: list[int] = []
-        desk.changed.append(self._list)
-        interaction = desk.slicer.markups_logic.interaction_node
+        context.refreshers.append(self._refresh)
+        interaction = context.slicer.markups_logic.interaction_node
         interaction.AddObserver(vtkMRMLInteractionNode.InteractionModeChangedEvent, self._on_mode)
 
     def toggle(self) -> None:
         """Start or stop marking: each click into the template then adds a landmark."""
-        desk = self._desk
-        if desk.state.is_marking:
-            desk.stop_marking()
+        context = self._context
+        if context.state.is_marking:
+            context.stop_marking()
             return
-        if desk.template_landmarks is None:
-            desk.template_landmarks = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
-            desk.template_landmarks.SetControlPointLabelFormat("L%d")
-            style_markups(desk.template_landmarks, TEMPLATE_COLOUR, desk.template.view_ids)
-            desk.refresh()
-        desk.slicer.markups_logic.place_node(desk.template_landmarks, persistent=True)
+        if context.template_landmarks is None:
+            context.template_landmarks = context.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
+            context.template_landmarks.SetControlPointLabelFormat("L%d")
+            style_markups(context.template_landmarks, TEMPLATE_COLOUR, context.template.view_ids)
+            context.refresh()
+        context.slicer.markups_logic.place_node(context.template_landmarks, persistent=True)
 
     def rename(self, index: int, name: str) -> None:
-        """Give a landmark another name; names must differ, since results are told apart by them."""
-        node, name = self._desk.template_landmarks, name.strip()
+        """Give a landmark another name; each must have its own, as results are found by name."""
+        node, name = self._context.template_landmarks, name.strip()
         taken = {
             node.GetNthControlPointLabel(other) for other in range(node.GetNumberOfControlPoints()) if other != index
         }
         if not name or name in taken:
-            self._desk.warn("a landmark needs a name of its own; choose another")
+            self._context.warn("a landmark needs a name of its own; choose another")
         else:
             node.SetNthControlPointLabel(index, name)
-        self._desk.refresh()
+        self._context.refresh()
 
     def delete(self, index: int) -> None:
-        self._desk.template_landmarks.RemoveNthControlPoint(index)
+        self._context.template_landmarks.RemoveNthControlPoint(index)
 
     def _on_mode(self, interaction, _event) -> None:
-        with self._desk.server.state:
-            self._desk.state.is_marking = interaction.GetCurrentInteractionMode() == vtkMRMLInteractionNode.Place
-            self._desk.state.is_windowing = (
+        with self._context.server.state:
+            self._context.state.is_marking = interaction.GetCurrentInteractionMode() == vtkMRMLInteractionNode.Place
+            self._context.state.is_windowing = (
                 interaction.GetCurrentInteractionMode() == vtkMRMLInteractionNode.AdjustWindowLevel
             )
 
-    def _list(self) -> None:
-        self._watch(self._desk.template_landmarks)
-        node = self._desk.template_landmarks
-        self._desk.state.landmarks = [
+    def _refresh(self) -> None:
+        self._watch(self._context.template_landmarks)
+        node = self._context.template_landmarks
+        self._context.state.landmarks = [
             {"index": index, "name": node.GetNthControlPointLabel(index)}
             for index in range(node.GetNumberOfControlPoints() if node else 0)
             if node.GetNthControlPointPositionStatus(index) == vtkMRMLMarkupsNode.PositionDefined
@@ -75,10 +75,10 @@ class Marking:
             return
         for observation in self._observations if self._watched else ():
             self._watched.RemoveObserver(observation)
-        self._desk.stop_marking()  # clicks would go to the old node
+        self._context.stop_marking()  # clicks would go to the old node
         self._watched = node
         self._observations = [node.AddObserver(event, self._on_change) for event in CHANGES] if node else []
 
     def _on_change(self, *_) -> None:
-        with self._desk.server.state:
-            self._desk.refresh()
+        with self._context.server.state:
+            self._context.refresh()

@@ -1,4 +1,4 @@
-"""The review of placed points: which to look at first, and what a person says of each."""
+"""The review of placed points: the table, accepting, rejecting, and the circles of expected errors."""
 
 from __future__ import annotations
 
@@ -6,61 +6,61 @@ import numpy as np
 from slicer import vtkMRMLMarkupsNode
 
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
-from DeepFeatureLandmarksWeb.session_context import JUDGED_COLOUR, PROPOSED_COLOUR, Desk
-from DeepFeatureLandmarksWeb.views.sides import positions_of
-from DeepFeatureLandmarksWeb.views.uncertainty_overlay import Circles
+from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, REVIEWED_COLOUR, SessionContext
+from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
+from DeepFeatureLandmarksWeb.views.volume_views import positions_of
 from deepfeatures.data.scores import REVIEWED
 
-OPEN = "proposed"
+PROPOSED = "proposed"
 
 
-class Reviewing:
-    """Keeps the table, the points' colours and the circles up to date, and carries out what the table asks."""
+class ReviewController:
+    """Updates the table, the points' colours and the circles, and applies decisions."""
 
-    def __init__(self, desk: Desk):
-        self._desk = desk
-        self._circles = Circles(desk.scene, PROPOSED_COLOUR)
+    def __init__(self, context: SessionContext):
+        self._context = context
+        self._overlay = UncertaintyOverlay(context.scene, PROPOSED_COLOUR)
         self._watched = None
         self._observation = 0
-        desk.changed.append(self._tell)
-        desk.server.state.change(desk.typed.name.are_circles_shown)(lambda **_: self._draw_circles())
+        context.refreshers.append(self._refresh)
+        context.server.state.change(context.typed.name.are_circles_shown)(lambda **_: self._draw_circles())
 
     def accept(self, name: str = "") -> None:
         """The named point, or the current one, is right; go on to the next."""
-        self._judge(self._desk.logic.accept, name, lambda row: row.canBeAccepted)
+        self._decide(self._context.logic.accept, name, lambda row: row.canBeAccepted)
 
     def reject(self, name: str = "") -> None:
         """The named point, or the current one, is wrong; go on to the next."""
-        self._judge(self._desk.logic.reject, name, lambda row: row.canBeRejected)
+        self._decide(self._context.logic.reject, name, lambda row: row.canBeRejected)
 
-    def go_on(self) -> None:
-        """Jump to the next point that nobody has judged, the most doubtful first."""
-        desk = self._desk
-        if desk.output is None:
+    def next_unreviewed(self) -> None:
+        """Jump to the next point that nobody has reviewed, the most uncertain first."""
+        context = self._context
+        if context.output is None:
             return
-        current = self._index_of(desk.state.current)
-        following = desk.logic.nextUncertain(desk.output, current)
+        current = self._index_of(context.state.current)
+        following = context.logic.nextUnreviewed(context.output, current)
         if following is None:
-            following = desk.logic.nextUncertain(desk.output)
+            following = context.logic.nextUnreviewed(context.output)
         if following is None:
-            desk.inform("All points have been judged.")
+            context.inform("All points have been reviewed.")
             return
-        desk.show_landmark(desk.output.GetNthControlPointLabel(following))
+        context.show_landmark(context.output.GetNthControlPointLabel(following))
 
-    def _judge(self, verdict, name: str, can_be) -> None:
-        desk = self._desk
-        name = name or desk.state.current
-        rows = desk.logic.reviewRows(desk.output) if desk.output else []
+    def _decide(self, decision, name: str, is_possible) -> None:
+        context = self._context
+        name = name or context.state.current
+        rows = context.logic.reviewRows(context.output) if context.output else []
         row = next((row for row in rows if row.name == name), None)
-        if row is None or not can_be(row):
+        if row is None or not is_possible(row):
             return
-        desk.state.current = name
-        verdict(desk.output, row.index)
-        desk.refresh()
-        self.go_on()
+        context.state.current = name
+        decision(context.output, row.index)
+        context.refresh()
+        self.next_unreviewed()
 
     def _index_of(self, name: str) -> int | None:
-        node = self._desk.output
+        node = self._context.output
         return next(
             (
                 index
@@ -70,40 +70,40 @@ class Reviewing:
             None,
         )
 
-    def _tell(self) -> None:
-        desk, state = self._desk, self._desk.state
-        self._watch(desk.output)
-        rows = desk.logic.reviewRows(desk.output) if desk.output else []
-        state.rows = [_shown(row) for row in rows]
+    def _refresh(self) -> None:
+        context, state = self._context, self._context.state
+        self._watch(context.output)
+        rows = context.logic.reviewRows(context.output) if context.output else []
+        state.rows = [_page_row(row) for row in rows]
         state.known_scores = sorted({name for row in rows for name in row.scores})
-        state.open_rows = sum(row.isOpen for row in rows)
-        state.judged = len(rows) - state.open_rows
+        state.pending = sum(row.isPending for row in rows)
+        state.reviewed = len(rows) - state.pending
         self._colour(rows)
         self._draw_circles()
 
     def _colour(self, rows: list[ReviewRow]) -> None:
-        """Points that a person has judged in another colour than proposals: as selected and not, all MRML offers."""
-        node = self._desk.output
+        """Show reviewed points in another colour than proposals: as unselected ones, which MRML colours apart."""
+        node = self._context.output
         if node is None:
             return
         display = node.GetDisplayNode()
         display.SetSelectedColor(*PROPOSED_COLOUR)
-        display.SetColor(*JUDGED_COLOUR)
+        display.SetColor(*REVIEWED_COLOUR)
         for row in rows:
-            if bool(node.GetNthControlPointSelected(row.index)) != (row.status == OPEN):
-                node.SetNthControlPointSelected(row.index, row.status == OPEN)
+            if bool(node.GetNthControlPointSelected(row.index)) != (row.status == PROPOSED):
+                node.SetNthControlPointSelected(row.index, row.status == PROPOSED)
 
     def _draw_circles(self) -> None:
-        desk = self._desk
-        places = positions_of(desk.output)
+        context = self._context
+        positions = positions_of(context.output)
         balls: list[tuple[np.ndarray, float]] = []
-        if desk.state.are_circles_shown and desk.output is not None:
+        if context.state.are_circles_shown and context.output is not None:
             balls = [
-                (places[row.name], row.expected_error_mm)
-                for row in desk.logic.reviewRows(desk.output)
-                if row.status == OPEN and row.expected_error_mm is not None and row.name in places
+                (positions[row.name], row.expected_error_mm)
+                for row in context.logic.reviewRows(context.output)
+                if row.status == PROPOSED and row.expected_error_mm is not None and row.name in positions
             ]
-        self._circles.show(balls, desk.target.view_ids)
+        self._overlay.show(balls, context.target.view_ids)
 
     def _watch(self, node) -> None:
         if node is self._watched:
@@ -115,16 +115,16 @@ class Reviewing:
             self._observation = node.AddObserver(vtkMRMLMarkupsNode.PointEndInteractionEvent, self._on_dragged)
 
     def _on_dragged(self, *_) -> None:
-        """The Logic knows a dragged point as corrected by itself; the table has to be told."""
-        with self._desk.server.state:
-            self._desk.refresh()
+        """The Logic recognises a dragged point as corrected; the table must be updated."""
+        with self._context.server.state:
+            self._context.refresh()
 
 
-def _shown(row: ReviewRow) -> dict:
+def _page_row(row: ReviewRow) -> dict:
     return {
         "name": row.name,
         "status": row.status,
-        "told": row.statusText,
+        "status_text": row.statusText,
         "reason": row.reason,
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,

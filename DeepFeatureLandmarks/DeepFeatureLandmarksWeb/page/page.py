@@ -1,4 +1,4 @@
-"""The page: template and target side by side, and beside them what can be done."""
+"""The page: template and target side by side, and a panel with four tabs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ from trame.widgets.vuetify3 import (
 from trame_server import Server
 from trame_server.utils.typed_state import TypedState
 
-from DeepFeatureLandmarksWeb.page.panels import inside_panel, place_panel, quality_panel, review_panel
+from DeepFeatureLandmarksWeb.page.buttons import icon_button
+from DeepFeatureLandmarksWeb.page.inspection_tab import inspection_tab
+from DeepFeatureLandmarksWeb.page.place_tab import place_tab
+from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
+from DeepFeatureLandmarksWeb.page.review_tab import review_tab
 from DeepFeatureLandmarksWeb.page.state import PageState
-from DeepFeatureLandmarksWeb.views.sides import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
+from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
 
 STATIC = Path(__file__).parent / "static"
-TABS = {"place": "Place", "review": "Review", "inside": "Inside", "quality": "Quality"}
+TABS = {"place": "Place", "review": "Review", "inspect": "Inspect", "quality": "Quality"}
 EXPORTS = {
     "target.mrk.json": "Placed landmarks, for Slicer (.mrk.json)",
     "target.csv": "Placed landmarks, as a table (.csv)",
@@ -42,7 +46,7 @@ EXPORTS = {
 
 @dataclass(frozen=True)
 class Actions:
-    """What the page can ask for."""
+    """What a click on the page calls."""
 
     open_demo: Callable
     toggle_marking: Callable
@@ -55,9 +59,9 @@ class Actions:
     revert: Callable
     accept: Callable
     reject: Callable
-    go_on: Callable
-    ask_maps: Callable
-    ask_distances: Callable
+    next_unreviewed: Callable
+    request_maps: Callable
+    request_distances: Callable
     pick_channel: Callable
     hide_overlay: Callable
     toggle_3d: Callable
@@ -66,7 +70,7 @@ class Actions:
 
 
 class Page:
-    """Builds the page once; from then on the state moves it."""
+    """Builds the page once; after that only its state changes."""
 
     def __init__(self, server: Server, typed: TypedState[PageState], actions: Actions):
         self._name, self._actions = typed.name, actions
@@ -77,7 +81,7 @@ class Page:
         server.trigger("key")(self._on_key)
         with VAppLayout(server) as layout:
             layout.root.theme = "dark"
-            with html.Div(classes="desk"):
+            with html.Div(classes="workspace"):
                 self._bar()
                 with html.Div(classes="sides"):
                     self._side(TEMPLATE)
@@ -86,7 +90,7 @@ class Page:
                 self._panel()
 
     def _on_key(self, key: str) -> None:
-        {"n": self._actions.go_on, "a": self._actions.accept, "x": self._actions.reject}[key]()
+        {"n": self._actions.next_unreviewed, "a": self._actions.accept, "x": self._actions.reject}[key]()
 
     def _bar(self) -> None:
         name, actions = self._name, self._actions
@@ -245,12 +249,12 @@ class Page:
                         style="flex:1;color:#111;font-weight:600",
                         click=actions.place,
                         v_if=(f"!{name.is_busy}",),
-                        disabled=(f"!!{name.why_not} || {name.is_loading}",),
+                        disabled=(f"!!{name.validation_message} || {name.is_loading}",),
                     )
                     VBtn("Cancel", variant="outlined", style="flex:1", click=actions.cancel, v_if=(name.is_busy,))
                     icon_button(
                         "mdi-undo",
-                        "Undo the last run",
+                        "Revert the last run",
                         actions.revert,
                         disabled=f"!{name.can_revert} || {name.is_busy}",
                     )
@@ -263,29 +267,20 @@ class Page:
                         rounded=True,
                     )
                     html.Div("{{ " + name.progress_text + " }}", classes="why mt-1 progress-text")
-                html.Div("{{ " + name.why_not + " }}", classes="why", v_if=(f"!{name.is_busy} && {name.why_not}",))
+                message = name.validation_message
+                html.Div("{{ " + message + " }}", classes="why", v_if=(f"!{name.is_busy} && {message}",))
             with VTabs(v_model=(name.tab,), density="compact", grow=True, color="#56B4E9", style="flex:none"):
                 for tab, title in TABS.items():
                     VTab(title, value=tab, min_width=60, classes="px-1")
             with html.Div(classes="body"):
                 for tab, build in (
-                    ("place", place_panel),
-                    ("review", review_panel),
-                    ("inside", inside_panel),
-                    ("quality", quality_panel),
+                    ("place", place_tab),
+                    ("review", review_tab),
+                    ("inspect", inspection_tab),
+                    ("quality", quality_tab),
                 ):
                     with html.Div(v_show=(f"{name.tab} == '{tab}'",), classes=f"tab-{tab}"):
                         build(name, actions)
-
-
-def icon_button(icon: str, title: str, click: Callable, *, active: str = "", disabled: str = "") -> None:
-    """A button that says what it does when the pointer rests on it."""
-    more = {"color": (f"{active} ? '#56B4E9' : undefined",)} if active else {}
-    if disabled:
-        more["disabled"] = (disabled,)
-    with VBtn(icon=True, variant="text", size="small", click=click, raw_attrs=[f'aria-label="{title}"'], **more):
-        VIcon(icon)
-        VTooltip(title, activator="parent", location="bottom")
 
 
 def _sources(side: str) -> list[tuple[str, str, str]]:

@@ -38,8 +38,8 @@ class PageState:
     is_busy: bool = False
     progress: float = 0.0
     progress_text: str = ""
-    settling: int = 0  # how often the points have moved in this run
-    why_not: str = "Open a template and a target, or try the demo pair."
+    interim_updates: int = 0  # how often the points have moved in this run
+    validation_message: str = "Open a template and a target, or try the demo pair."
     can_revert: bool = False
 
     preset: str = "best"
@@ -48,6 +48,7 @@ class PageState:
     layers: list = field(default_factory=list)
     layer: str = ""
     patch_size: str = ""  # as typed, which may be no number
+    intensity: str = "auto"
     devices: list = field(default_factory=lambda: [{"title": "automatic", "value": "auto"}])
     device: str = "auto"
     feature_note: str = ""
@@ -55,11 +56,11 @@ class PageState:
     rows: list = field(default_factory=list)
     current: str = ""
     known_scores: list = field(default_factory=list)  # names of those that any row has
-    judged: int = 0
-    open_rows: int = 0
+    reviewed: int = 0
+    pending: int = 0
     are_circles_shown: bool = True
 
-    inside_landmark: str = ""
+    inspected_landmark: str = ""
     channel: int = 0
     channels: int = 0
     mosaic: str = ""
@@ -72,5 +73,6 @@ class PageState:
     overlay_opacity: float = 0.5
 
     quality_rows: list = field(default_factory=list)
+    quality_columns: list = field(default_factory=list)  # names of the columns that any row has
     quality_note: str = ""
     is_reference_shown: bool = False

@@ -1,4 +1,4 @@
-"""Small pictures for the page, as data URLs: nothing to fetch, nothing to clean up."""
+"""Small pictures for the page, as data URLs, so that there are no files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies around a view on the page: its plane, the letters of its edges, a slider, a button to enlarge it."""
+"""The frame of a view on the page: its plane, the letters of its edges, a slider, a button to enlarge it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # of the axes of RAS
 
 
 def fill_view(_server: Server, _view_id: str, _view: AbstractView) -> None:
-    """Around a 3D view there is nothing."""
+    """A 3D view has no frame."""
 
 
 def fill_slice_view(server: Server, view_id: str, view: SliceView) -> None:
-    """Around a slice view."""
+    """The frame of a slice view."""
     frame = TypedState(server.state, FrameState, namespace=view_id)
     page = TypedState(server.state, PageState)
     plane = view.get_orientation()
-    busy = {"now": False}
+    is_updating = False
 
-    def tell(*_) -> None:
-        busy["now"] = True
+    def update_state(*_) -> None:
+        nonlocal is_updating
+        is_updating = True
         with server.state:
             data = frame.data
             data.low, data.high = view.get_slice_range()
@@ -35,15 +36,15 @@ def fill_slice_view(server: Server, view_id: str, view: SliceView) -> None:
             data.offset = view.get_slice_value()
             data.is_shown = view.get_background_volume_id() is not None
             data.left, data.right, data.top, data.bottom = edge_letters(view)
-        busy["now"] = False
+        is_updating = False
 
-    def move(**_) -> None:
-        if not busy["now"]:
+    def scroll(*_) -> None:
+        if not is_updating:
             view.set_slice_value(float(frame.data.offset))
 
-    view.modified.connect(tell)
-    frame.bind_changes({frame.name.offset: lambda *_: move()})
-    tell()
+    view.modified.connect(update_state)
+    frame.bind_changes({frame.name.offset: scroll})
+    update_state()
 
     name = frame.name
     with html.Div(classes="frame", v_show=(name.is_shown,)):
@@ -75,7 +76,7 @@ def fill_slice_view(server: Server, view_id: str, view: SliceView) -> None:
 
 
 def edge_letters(view: SliceView) -> tuple[str, str, str, str]:
-    """Which way the patient lies at the view's left, right, top and bottom edge."""
+    """The patient's direction at the view's left, right, top and bottom edge."""
     matrix = view.get_view_node().GetSliceToRAS()
     across, up = (np.array([matrix.GetElement(row, column) for row in range(3)]) for column in (0, 1))
 

@@ -1,4 +1,4 @@
-"""Who may come in: where the page is served, its token, and the headers that a foreign page cannot forge."""
+"""Access control: where the page is served, its token, and the headers that a foreign page cannot forge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from deepfeatures.errors import InputError
 
-SHORTEST_TOKEN = 16
+MIN_TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Address:
     Args:
         host: Name or number of the network interface.
         port: 0 takes a free one.
-        token: What a browser has to bring once; `None` lets everybody in who reaches the port.
+        token: What a browser must send once; `None` admits everybody who reaches the port.
     """
 
     host: str = "127.0.0.1"
@@ -27,22 +27,22 @@ class Address:
     token: str | None = None
 
     def __post_init__(self):
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise InputError(f"the token is shorter than {SHORTEST_TOKEN} characters; give a longer one that is random")
+        if self.token is not None and len(self.token) < MIN_TOKEN_LENGTH:
+            raise InputError(f"the token is shorter than {MIN_TOKEN_LENGTH} characters; give a longer, random one")
         if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host} can be reached from other machines; give --token with a secret of at least "
-                f"{SHORTEST_TOKEN} random characters"
+                f"{MIN_TOKEN_LENGTH} random characters"
             )
 
     def admits(self, token: str | None) -> bool:
-        """Whether a browser that brings `token` may have a session."""
+        """Whether a browser that sends `token` may have a session."""
         return self.token is None or (token is not None and hmac.compare_digest(token.encode(), self.token.encode()))
 
     def is_called(self, host_header: str) -> bool:
         """Whether a request's `Host` names this server.
 
-        On loopback only loopback's names do: another name means that a foreign page has made its own name point here.
+        On loopback only its own names do: any other belongs to a foreign page that resolves its name to this machine.
         """
         return not is_loopback(self.host) or is_loopback(urlsplit(f"//{host_header}").hostname or "")
 

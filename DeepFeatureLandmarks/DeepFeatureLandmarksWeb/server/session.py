@@ -22,32 +22,32 @@ KEY_HEADER = "X-Session-Key"
 
 
 def main() -> None:
-    told = json.loads(sys.stdin.readline())
-    answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not be taken for the port
+    options = json.loads(sys.stdin.readline())
+    port_output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not be read as the port
     sys.argv = sys.argv[:1]
-    tempfile.tempdir = told["folder"]  # what is written for the worker goes with it, too
+    tempfile.tempdir = options["folder"]  # files for the worker are then removed with it
     try:
-        serve(Path(told["folder"]), told, answer)
+        serve(Path(options["folder"]), options, port_output)
     finally:
-        shutil.rmtree(told["folder"], ignore_errors=True)
+        shutil.rmtree(options["folder"], ignore_errors=True)
 
 
-def serve(folder: Path, told: dict, answer) -> None:
+def serve(folder: Path, options: dict, port_output) -> None:
     """Serve the page until standard input ends; `folder` is private and holds uploads."""
     from trame.app import get_server
     from vtkmodules.vtkCommonCore import vtkObject
 
-    vtkObject.GlobalWarningDisplayOff()  # each view complains about an event of VTK that trame-slicer listens to
+    vtkObject.GlobalWarningDisplayOff()  # each view warns about an event of VTK that trame-slicer observes
 
     from DeepFeatureLandmarksWeb.app import App
 
     server = get_server(client_type="vue3")
-    app = App(server, folder, told["files"])
+    app = App(server, folder, options["files"])
 
     @server.controller.add("on_server_bind")
     def bind(bound):
-        bound.app.middlewares.append(_only_with(told["key"]))
+        bound.app.middlewares.append(_require_key(options["key"]))
         bound.app.add_routes(app.routes)
 
     @server.controller.add("on_server_ready")
@@ -55,9 +55,9 @@ def serve(folder: Path, told: dict, answer) -> None:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        threading.Thread(target=_end_with_input, args=(loop, server), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, args=(loop, server), daemon=True).start()
         app.start()
-        print(server.port, file=answer, flush=True)
+        print(server.port, file=port_output, flush=True)
 
     try:
         server.start(
@@ -67,8 +67,8 @@ def serve(folder: Path, told: dict, answer) -> None:
         app.close()
 
 
-def _only_with(key: str):
-    """Refuse who does not come through the launcher: other users of this machine reach loopback too."""
+def _require_key(key: str):
+    """Refuse requests that do not come through the launcher: other users of this machine reach loopback too."""
 
     @web.middleware
     async def check(request: web.Request, handler):
@@ -79,7 +79,7 @@ def _only_with(key: str):
     return check
 
 
-def _end_with_input(loop, server) -> None:
+def _stop_at_end_of_input(loop, server) -> None:
     sys.stdin.read()
     loop.call_soon_threadsafe(lambda: loop.create_task(server.stop()))
 

@@ -1,4 +1,4 @@
-"""How points look: readable on dark images, no larger than what they mark."""
+"""Colours and sizes of points and of maps, readable on dark images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def style_markups(node, colour: tuple[float, float, float], view_ids: list[str],
 
 
 def heat_table(scene, name: str, *, is_low_bright: bool):
-    """A colour table from nearly black over purple and orange to pale yellow: steadily lighter, whoever looks.
+    """A colour table from nearly black over purple and orange to pale yellow: steadily lighter.
 
     Args:
         scene: Gets the node, once.

@@ -1,4 +1,4 @@
-"""A cross in a slice view, at a place of the volume that is shown there.
+"""A cross in a slice view, at a position in the volume that is shown there.
 
 The scene has one crosshair for all views; here template and target each have their own.
 """
@@ -12,11 +12,11 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData
 from vtkmodules.vtkFiltersSources import vtkLineSource
 from vtkmodules.vtkRenderingCore import vtkActor2D, vtkPolyDataMapper2D, vtkTextActor
 
-GAP_PX = 14  # keeps the anatomy at the place itself free
+GAP_PX = 14  # keeps the anatomy at the position visible
 COLOUR = (1.0, 1.0, 1.0)
 OPACITY = 0.45
 FONT_PX = 13
-NAME_PX, EDGE_PX = 8, 6  # the name's distance from the place, and from the view's edge
+NAME_PX, EDGE_PX = 8, 6  # the name's distance from the position, and from the view's edge
 
 
 class Crosshair:
@@ -27,12 +27,12 @@ class Crosshair:
         self._ras: np.ndarray | None = None
         self._name = ""
         self._lines = [vtkLineSource() for _ in range(4)]
-        together = vtkAppendPolyData()
+        appended = vtkAppendPolyData()
         for line in self._lines:
-            together.AddInputConnection(line.GetOutputPort())
-        together.AddInputData(vtkPolyData())
+            appended.AddInputConnection(line.GetOutputPort())
+        appended.AddInputData(vtkPolyData())
         mapper = vtkPolyDataMapper2D()
-        mapper.SetInputConnection(together.GetOutputPort())
+        mapper.SetInputConnection(appended.GetOutputPort())
         self._actor = vtkActor2D()
         self._actor.SetMapper(mapper)
         self._actor.GetProperty().SetColor(*COLOUR)
@@ -92,7 +92,7 @@ def ras_to_pixel(view: SliceView, ras: np.ndarray) -> tuple[float, float]:
 
 
 def pixel_to_ras(view: SliceView, x: float, y: float) -> np.ndarray:
-    """The position, mm, on the shown slice that lies under a pixel."""
+    """The position, mm, on the shown slice, under a pixel."""
     return (_matrix(view.get_view_node().GetXYToRAS()) @ [x, y, 0.0, 1.0])[:3]
 
 

@@ -1,7 +1,7 @@
-"""Who draws when: the view under the pointer at once, all others a moment later, and then once.
+"""The order of rendering: the view under the pointer at once, all others a moment later, and then once.
 
-Slicer has every slice view drawn whenever one of them moves. Six pictures on the way hold up the one that is looked at,
-and here the other side follows soon after, so that five of them would be sent twice.
+Slicer renders every slice view whenever one of them moves. Six pictures then delay the one that the user looks at. As
+the other side follows soon after, five of them would be sent twice.
 """
 
 from __future__ import annotations
@@ -12,74 +12,76 @@ from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.views import AbstractView, ScheduledRenderStrategy
 from vtkmodules.vtkCommonCore import vtkCommand
 
-LATER_S = 0.08  # longer than the other side takes to follow
-TOUCHES = (
+DELAY_S = 0.08  # longer than the other side takes to follow
+POINTER_EVENTS = (
     vtkCommand.MouseMoveEvent,
     vtkCommand.MouseWheelForwardEvent,
     vtkCommand.MouseWheelBackwardEvent,
     vtkCommand.LeftButtonPressEvent,
 )
-BEFORE_OTHERS = 100.0  # priority of an observer: the view's own reaction to a touch already draws
+FIRST = 100.0  # priority of an observer: before the view's own reaction, which already renders
 
 
-class Turns:
-    """Which view is at hand, `None` before any was touched, and which are hidden and need no drawing."""
+class RenderScheduler:
+    """Knows which view the pointer used last, `None` before any, and which views are hidden and need no rendering."""
 
     def __init__(self):
-        self.first: AbstractView | None = None
+        self.active: AbstractView | None = None
         self.hidden: set[AbstractView] = set()
 
     def watch(self, view: AbstractView) -> None:
-        """Let the view come first from the moment it is touched."""
+        """Make the view the active one as soon as the pointer uses it."""
 
-        def touched(*_) -> None:
-            self.first = view
+        def on_pointer(*_) -> None:
+            self.active = view
 
-        for event in TOUCHES:
-            view.interactor().AddObserver(event, touched, BEFORE_OTHERS)
+        for event in POINTER_EVENTS:
+            view.interactor().AddObserver(event, on_pointer, FIRST)
 
 
-class InTurn(ScheduledRenderStrategy):
-    """Draws a view when it is its turn.
+class ScheduledRendering(ScheduledRenderStrategy):
+    """Renders a view at once where it is the active one, else a moment later.
 
     Args:
-        turns: Shared by all views.
-        draw: Has the view drawn and sent.
+        scheduler: Shared by all views.
+        render: Renders and sends the view.
     """
 
-    def __init__(self, turns: Turns, draw):
+    def __init__(self, scheduler: RenderScheduler, render):
         super().__init__()
-        self._turns, self._draw = turns, draw
+        self._scheduler, self._render = scheduler, render
         self._is_waiting = False
 
     def schedule_render(self) -> None:
-        if self.abstract_view in self._turns.hidden:
+        if self.abstract_view in self._scheduler.hidden:
             return
-        if self._turns.first in (None, self.abstract_view):
-            self._draw()
+        if self._scheduler.active in (None, self.abstract_view):
+            self._render()
         elif not self._is_waiting:
             self._is_waiting = True
-            asyncio.get_running_loop().call_later(LATER_S, self._draw_now)
+            asyncio.get_running_loop().call_later(DELAY_S, self._render_now)
 
-    def _draw_now(self) -> None:
+    def _render_now(self) -> None:
         self._is_waiting = False
-        self._draw()
+        self._render()
 
 
-class TurnTakingFactory(RemoteViewFactory):
-    """Makes views that take turns.
+class ScheduledViewFactory(RemoteViewFactory):
+    """Makes views that are rendered in that order.
 
     Args:
-        turns: Shared by all views.
+        scheduler: Shared by all views.
         given, options: See `RemoteViewFactory`.
     """
 
-    def __init__(self, turns: Turns, *given, **options):
+    def __init__(self, scheduler: RenderScheduler, *given, **options):
         super().__init__(*given, **options)
-        self._turns = turns
+        self._scheduler = scheduler
 
     def _create_view(self, *given, **options):
-        made = super()._create_view(*given, **options)
-        made.slicer_view.set_scheduled_render(InTurn(self._turns, made.view_adapter.schedule_render))
-        self._turns.watch(made.slicer_view)
-        return made
+        created = super()._create_view(*given, **options)
+        created.slicer_view.set_scheduled_render(
+            ScheduledRendering(self._scheduler, created.view_adapter.schedule_render)
+        )
+        self._scheduler.watch(created.slicer_view)
+        return created

@@ -9,31 +9,31 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAppendPolyData
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-STEPS = 24  # around each circle: round to the eye, quick to cut
+STEPS = 24  # around each circle: looks round, and is cut quickly
 NAME = "Expected error"
 
 
-class Circles:
-    """A model node of one ball a point, seen as its outline in the slices of one side."""
+class UncertaintyOverlay:
+    """A model node of one sphere a point, seen as its outline in the slices of one side."""
 
     def __init__(self, scene, colour: tuple[float, float, float]):
         self._scene, self._colour = scene, colour
         self._node = None
 
-    def show(self, balls: Iterable[tuple[np.ndarray, float]], view_ids: list[str]) -> None:
+    def show(self, spheres: Iterable[tuple[np.ndarray, float]], view_ids: list[str]) -> None:
         """Draw `(centre, radius)` pairs, RAS mm; none of them clears the picture."""
-        together = vtkAppendPolyData()
-        together.AddInputData(vtkPolyData())
-        for centre, radius in balls:
-            ball = vtkSphereSource()
-            ball.SetCenter(*centre)
-            ball.SetRadius(radius)
-            ball.SetThetaResolution(STEPS)
-            ball.SetPhiResolution(STEPS)
-            together.AddInputConnection(ball.GetOutputPort())
-        together.Update()
+        appended = vtkAppendPolyData()
+        appended.AddInputData(vtkPolyData())
+        for centre, radius in spheres:
+            sphere = vtkSphereSource()
+            sphere.SetCenter(*centre)
+            sphere.SetRadius(radius)
+            sphere.SetThetaResolution(STEPS)
+            sphere.SetPhiResolution(STEPS)
+            appended.AddInputConnection(sphere.GetOutputPort())
+        appended.Update()
         node = self._ensure_node()
-        node.SetAndObservePolyData(together.GetOutput())
+        node.SetAndObservePolyData(appended.GetOutput())
         node.GetDisplayNode().SetViewNodeIDs(view_ids)
 
     def _ensure_node(self):

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from deepfeatures.cli import app as page
 from deepfeatures.cli import train, weights
 from deepfeatures.cli.activations import activations
 from deepfeatures.cli.cohort import cohort
+from deepfeatures.cli.entry_points import add_commands
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
 from deepfeatures.cli.quality import quality
@@ -81,7 +81,7 @@ def demo(
     return run(output_dir)
 
 
-app.command("app")(page.app)
+add_commands(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
 A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`, `cancel`, `shutdown`.
-Events: `begun` (which stays with the client), `progress`, `settling`, `result`, `error`. Voxels travel as `.npy` files
+Events: `begun` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
 
@@ -49,11 +49,11 @@ class Event:
 
     Args:
         request: The number that the client's method returned.
-        kind: `"progress"`, `"settling"`, `"result"` or `"error"`; the last two end the request.
+        kind: `"progress"`, `"interim"`, `"result"` or `"error"`; the last two end the request.
         fraction: Done, from 0 to 1; of progress.
         text: What is being done, or the sentence of an error: the cause and what a person can do about it.
         cause: Of an error: `"input"`, `"memory"`, `"missing"` (no PyTorch), `"crash"`, `"cancelled"` or `"bug"`.
-        content: `settling`: `landmarks` (`LandmarkSet`: where they lie so far, to be looked at, not to be kept). Of a
+        content: `interim`: `landmarks` (`LandmarkSet`: where they are so far). Of a
             result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
             (the matcher's). `activations`: `maps` (tuple of `VolumeArray`, one a channel), `source` (`VolumeArray`, the
             patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `encode`: empty.

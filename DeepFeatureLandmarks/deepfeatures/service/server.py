@@ -59,8 +59,8 @@ class Teller:
     def progress(self, fraction: float, text: str) -> None:
         self._send({"id": self._number, "event": "progress", "fraction": round(fraction, 4), "text": text})
 
-    def settling(self, landmarks: LandmarkSet) -> None:
-        self._send({"id": self._number, "event": "settling", "content": {"landmarks": landmarks_to_json(landmarks)}})
+    def interim(self, landmarks: LandmarkSet) -> None:
+        self._send({"id": self._number, "event": "interim", "content": {"landmarks": landmarks_to_json(landmarks)}})
 
 
 class Recent:
@@ -121,7 +121,7 @@ class Worker:
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
         tell.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
         result = matcher.match(
-            template, landmarks, target, progress=lambda done: tell.progress(done, text), interim=tell.settling
+            template, landmarks, target, progress=lambda done: tell.progress(done, text), interim=tell.interim
         )
         return {"landmarks": landmarks_to_json(result.landmarks), "report": result.report()}
 

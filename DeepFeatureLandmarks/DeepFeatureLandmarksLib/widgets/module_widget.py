@@ -1,4 +1,4 @@
-"""The module's panel: its sections, put together, in step with the scene."""
+"""The module's widget: its sections together, updated with the scene."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from DeepFeatureLandmarksLib.scene.interim_points import COLOUR, Settling
-from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic, Run
+from DeepFeatureLandmarksLib.scene.interim_points import COLOUR, InterimPoints
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
 from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection
-from DeepFeatureLandmarksLib.widgets.install import Installer
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
-from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySide
+from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySideLayout
+from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters, parameterNode
-from DeepFeatureLandmarksLib.widgets.place_section import PlaceSection, placementOf
+from DeepFeatureLandmarksLib.widgets.place_section import PlaceSection, placeRequestOf
 from DeepFeatureLandmarksLib.widgets.point_marking import PointMarking
 from DeepFeatureLandmarksLib.widgets.quality_section import QualitySection
 from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
@@ -27,14 +28,14 @@ from deepfeatures.errors import InputError
 REFRESH_MS = 50
 
 
-class Panel(VTKObservationMixin):
-    """What the module shows.
+class ModuleWidget(VTKObservationMixin):
+    """All sections of the module.
 
     Args:
         ui: The widgets of the .ui file, by name.
         scene: vtkMRMLScene.
-        logic: Does all the work.
-        installer: Knows which packages are missing.
+        logic: Places landmarks and keeps their review.
+        installer: Finds and installs missing packages.
         window: Gives the main window, whose keys are used.
     """
 
@@ -54,25 +55,25 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self._isEntered = False
         self._isRefreshing = False
-        self._soon = qt.QTimer()
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(REFRESH_MS)
-        self._soon.timeout.connect(lambda: self._refresh())
-        self.isStale = False  # a refresh will follow
-        self._prepared: tuple = (None, None)  # volumes that the worker has been told of
-        self._points: set = set()  # markups nodes that are followed
-        self.layout = SideBySide(scene, onLeft=lambda: ui.sideBySideButton.setChecked(False))
-        self.settling = Settling(scene, self._styleSettling)
+        self._refreshTimer = qt.QTimer()
+        self._refreshTimer.setSingleShot(True)
+        self._refreshTimer.setInterval(REFRESH_MS)
+        self._refreshTimer.timeout.connect(lambda: self._refresh())
+        self.isStale = False  # whether a refresh will follow
+        self._prepared: tuple = (None, None)  # the pair that the worker has read last
+        self._observedPoints: set = set()  # markups nodes
+        self.layout = SideBySideLayout(scene, onClosed=lambda: ui.sideBySideButton.setChecked(False))
+        self.interimPoints = InterimPoints(scene, self._styleInterimPoints)
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
         self.features = FeaturesSection(ui)
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
-        self.place = PlaceSection(ui, logic, lambda: self.install.reason, self._selectedName)
+        self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
         self.quality = QualitySection(ui, logic)
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
-        logic.onSettling = self.settling.show
+        logic.onInterim = self.interimPoints.show
         logic.onFinished = self._onFinished
         logic.onError = self._onError
         ui.sideBySideButton.toggled.connect(self._onSideBySide)
@@ -92,38 +93,38 @@ class Panel(VTKObservationMixin):
         return self._parameters
 
     def enter(self) -> None:
-        """The person has opened the module."""
+        """The user has opened the module."""
         self._isEntered = True
         if self._parameters is None:
             self.setParameters(parameterNode(self._scene))
         self.shortcuts.install()
         self.install.refresh()
-        if not self.install.reason:
+        if not self.install.unavailableReason:
             self._askForCatalog()
         self._refresh()
 
     def exit(self) -> None:
-        """The person has opened another module; a run goes on, keys and clicks are given back."""
+        """The user has opened another module: a run continues; keys and clicks no longer act here."""
         self._isEntered = False
         self.shortcuts.remove()
         self._ui.placePointsButton.setChecked(False)
 
     def cleanup(self) -> None:
-        """The panel goes away for good."""
+        """The widget is deleted."""
         self.exit()
         self.layout.hide()
         self.place.close()
         self.setParameters(None)
-        self._soon.stop()
-        self.settling.end()
+        self._refreshTimer.stop()
+        self.interimPoints.clear()
         self.removeObservers()
         self._logic.close()
 
     def setParameters(self, parameters: Parameters | None) -> None:
-        """Bind everything to another parameter node, or to none."""
+        """Bind all sections to another parameter node, or to none."""
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
-            self._parameters.letGo()
+            self._parameters.removeObservers()
         self._parameters = parameters
         for section in (self.features, self.place, self.activations, self.quality):
             section.setParameters(parameters)
@@ -134,10 +135,10 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _refresh(self) -> None:
-        """Bring all sections in step with the scene."""
+        """Update all sections from the scene."""
         if self._isRefreshing:
             return
-        self._soon.stop()
+        self._refreshTimer.stop()
         self.isStale = False
         self._isRefreshing = True
         try:
@@ -155,15 +156,16 @@ class Panel(VTKObservationMixin):
             self._isRefreshing = False
 
     def _prepare(self) -> None:
-        """Let the worker read a newly chosen pair while the person is still looking at it."""
+        """Let the worker read a newly chosen pair before it is needed."""
         pair = self._node("templateVolume"), self._node("targetVolume")
-        if None in pair or pair == self._prepared or not self._isEntered or self.install.reason or self._logic.isBusy:
+        isReady = self._isEntered and not self.install.unavailableReason and not self._logic.isBusy
+        if None in pair or pair == self._prepared or not isReady:
             return
         self._prepared = pair
-        self._logic.prepare(placementOf(self._parameters))
+        self._logic.prepare(placeRequestOf(self._parameters))
 
     def _observePoints(self) -> None:
-        """Follow the points of the two lists: they are set, dragged, renamed and locked in the views."""
+        """Observe the points of the two lists: they are set, dragged, renamed and locked in the views."""
         wanted = {self._node("templateLandmarks"), self._node("targetLandmarks")} - {None}
         markups = slicer.vtkMRMLMarkupsNode
         events = (
@@ -174,14 +176,14 @@ class Panel(VTKObservationMixin):
             markups.LockModifiedEvent,
             "ModifiedEvent",
         )
-        for node in self._points - wanted:
+        for node in self._observedPoints - wanted:
             for event in events:
                 self.removeObserver(node, event, self._onPointsModified)
         for node in wanted:
             for event in events:
                 if not self.hasObserver(node, event, self._onPointsModified):
                     self.addObserver(node, event, self._onPointsModified)
-        self._points = wanted
+        self._observedPoints = wanted
 
     def _node(self, name: str):
         return getattr(self._parameters, name) if self._parameters is not None else None
@@ -194,7 +196,7 @@ class Panel(VTKObservationMixin):
         try:
             changed = self._logic.revertLastRun(self._node("targetLandmarks"))
         except InputError as error:
-            self.place.tell(str(error))
+            self.place.showMessage(str(error))
             return
         self.place.stop(f"{len(changed)} points are back where they were.")
         self._refresh()
@@ -204,30 +206,30 @@ class Panel(VTKObservationMixin):
         return row.name if row is not None else None
 
     def _goTo(self, row: ReviewRow) -> None:
-        """Show a landmark in both scans."""
+        """Show a landmark in template and target."""
         self.layout.jump(
             _positionOf(self._node("templateLandmarks"), row.name), _positionOf(self._node("targetLandmarks"), row.name)
         )
         self.activations.choose(row.name)
         self.place.refresh()
 
-    def _styleSettling(self, points) -> None:
+    def _styleInterimPoints(self, points) -> None:
         """Yellow, without names, and on the target's side where there are sides."""
         display = points.GetDisplayNode()
         display.SetSelectedColor(*COLOUR)
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(False)
-        self.layout.confine(points, TARGET)
+        self.layout.restrictTo(points, TARGET)
 
     def _onFinished(self, run: Run) -> None:
-        self.settling.end()
+        self.interimPoints.clear()
         if run.kind == "catalog":
             self.features.setCatalog(self._logic.catalog)
             self._refresh()
             return
         if run.kind in ("place", "placeAgain"):
             self._parameters.targetLandmarks = run.node
-            self.place.stop(_told(run))
+            self.place.stop(run.summary)
             self._ui.reviewSection.setProperty("collapsed", False)
             if not self.layout.isShown:
                 self._ui.sideBySideButton.setChecked(True)
@@ -239,7 +241,7 @@ class Panel(VTKObservationMixin):
             self.activations.show(run)
 
     def _onError(self, message: str) -> None:
-        self.settling.end()
+        self.interimPoints.clear()
         self.place.stop(message)
         self._refresh()
 
@@ -254,12 +256,12 @@ class Panel(VTKObservationMixin):
             self.layout.hide()
 
     def _resumeLayout(self) -> None:
-        """Go on as the scene was saved, or free its points where they would be seen nowhere."""
-        if self.layout.isLeftOver:
+        """Restore a saved side-by-side layout, or show points in all views where they would be hidden."""
+        if self.layout.isRestored:
             self._ui.sideBySideButton.setChecked(True)
         elif not self.layout.isShown:
             for points in filter(None, map(self._node, ("templateLandmarks", "targetLandmarks"))):
-                self.layout.free(points)
+                self.layout.showInAllViews(points)
 
     def _showSideBySide(self) -> None:
         self.layout.show(*map(self._node, ("templateVolume", "targetVolume", "templateLandmarks", "targetLandmarks")))
@@ -279,15 +281,15 @@ class Panel(VTKObservationMixin):
         self._refresh()
 
     def _onPointsModified(self, *_) -> None:
-        """Points change by the hundred, and while they are dragged: one refresh for all that happens meanwhile."""
+        """Points change often, for example while they are dragged: one refresh for all changes of that time."""
         if not self.isStale:
             self.isStale = True
-            self._soon.start()
+            self._refreshTimer.start()
 
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:
             self._logic.cancel()
-        self.settling.end()
+        self.interimPoints.clear()
         self._ui.placePointsButton.setChecked(False)
         self._ui.sideBySideButton.setChecked(False)
         self._prepared = None, None
@@ -296,16 +298,6 @@ class Panel(VTKObservationMixin):
     def _onSceneChanged(self, *_) -> None:
         if self._isEntered:
             self.setParameters(parameterNode(self._scene))
-
-
-def _told(run: Run) -> str:
-    """What a run has brought, in one sentence."""
-    parts = [f"{len(run.placed)} placed in {run.seconds:.1f} s"]
-    if run.missing:
-        parts.append(f"{len(run.missing)} not found: {run.missingText}")
-    if run.kept:
-        parts.append(f"{len(run.kept)} of yours left as they were")
-    return "; ".join(parts) + "."
 
 
 def _positionOf(points, name: str) -> tuple[float, float, float] | None:

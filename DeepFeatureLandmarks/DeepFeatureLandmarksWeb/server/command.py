@@ -1,8 +1,10 @@
-"""`deepfeatures app`: the module in a browser. What it needs is imported when it is asked for."""
+"""`deepfeatures app`: the module in a browser, registered as an entry point of `deepfeatures.commands`.
+
+`deepfeatures --help` imports this file, so that it imports little: the rest is imported when the command runs.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +45,6 @@ def app(
         if not path.exists():
             raise InputError(f"{path} does not exist; check the path")
         require_utf8_name(path)
-    # Resolved by name: the backend must not import what is built upon it.
-    serve = import_module("DeepFeatureLandmarksWeb.server.launcher").serve
+    from DeepFeatureLandmarksWeb.server.launcher import serve
+
     serve(host, port, token, {role: path for role, path in files.items() if path}, open_browser)

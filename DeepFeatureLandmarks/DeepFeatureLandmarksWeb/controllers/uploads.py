@@ -15,9 +15,9 @@ from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference")
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
-MOST_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
-MOST_FILES = 4000  # slices of the largest series
-LONGEST_NAME = 120  # bytes; file systems take 255 at most
+MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
+MAX_FILES = 4000  # slices of the largest series
+MAX_NAME_BYTES = 120  # bytes; file systems take 255 at most
 SERIES = "DICOM series"  # what a volume of many files is called
 CHUNK = 2**18
 
@@ -34,13 +34,13 @@ def kind_of(role: str) -> str:
 def safe_name(name: str) -> str:
     """A file name without folders and without characters that mean something to a shell or a file system."""
     name = re.sub(r"[^\w.\- ()]", "_", Path(name.replace("\\", "/")).name).strip(". ")
-    return name.encode()[-LONGEST_NAME:].decode(errors="ignore") or "file"
+    return name.encode()[-MAX_NAME_BYTES:].decode(errors="ignore") or "file"
 
 
 def check_name(name: str, kind: str) -> None:
-    """Raise `InputError` where a file's name says that it is nothing that can be opened.
+    """Raise `InputError` where a file's name shows that it cannot be opened.
 
-    Volumes without a suffix pass: files of DICOM series often have none, and reading them tells.
+    Volumes without a suffix pass: files of DICOM series often have none, and are checked when they are read.
     """
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
     looks_like_dicom = kind == "volume" and (Path(name).suffix == "" or Path(name).suffix[1:].isdigit())
@@ -59,7 +59,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
     place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
     place.mkdir()
     try:
-        files, room = [], MOST_BYTES[kind]
+        files, room = [], MAX_BYTES[kind]
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader) or not part.filename:
@@ -68,7 +68,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
             if name.startswith((".", "~")) or name in ("DICOMDIR", "Thumbs.db"):
                 continue
             check_name(name, kind)
-            if len(files) >= (MOST_FILES if kind == "volume" else 1):
+            if len(files) >= (MAX_FILES if kind == "volume" else 1):
                 raise InputError(f"more than {len(files)} files were sent; send one volume or one series at a time")
             path = place / name if not (place / name).exists() else place / f"{len(files)}-{name}"
             room -= await _write(part, path, room, kind)
@@ -89,7 +89,7 @@ async def _write(part: BodyPartReader, path: Path, room: int, kind: str) -> int:
         while chunk := await part.read_chunk(CHUNK):
             written += len(chunk)
             if written > room:
-                limit = MOST_BYTES[kind] // 2**20
+                limit = MAX_BYTES[kind] // 2**20
                 raise InputError(f"more than {limit} MB were sent; crop the volume or open it by path at the start")
             file.write(chunk)
     return written

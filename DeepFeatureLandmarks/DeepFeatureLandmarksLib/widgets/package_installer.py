@@ -1,4 +1,4 @@
-"""Packages that the module needs beyond Slicer's own: named, asked for, and installed on a click only."""
+"""Packages that the module needs beyond Slicer's own: they are installed after a person has agreed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Package:
 
     Args:
         name: On PyPI.
-        requirement: What pip is told.
-        why: What it is needed for, and how large it is.
+        requirement: As pip reads it.
+        purpose: What it is needed for, and how large it is.
     """
 
     name: str
     requirement: str
-    why: str
+    purpose: str
 
 
 TORCH = Package("torch", ">=2.4", "computes the features (PyTorch, by Slicer's PyTorch extension; 0.2 to 3 GB)")
@@ -38,7 +38,7 @@ REQUESTER = "Deep Feature Landmarks"
 
 
 class Installer:
-    """Knows what is missing and installs it after a person has agreed.
+    """Finds missing packages, and installs them after a person has agreed.
 
     Args:
         ask: Shows a text and returns whether the person agrees.
@@ -64,7 +64,7 @@ class Installer:
         missing = self.missing()
         if not missing:
             return True
-        listed = "\n".join(f"• {package.name}: {package.why}" for package in missing)
+        listed = "\n".join(f"• {package.name}: {package.purpose}" for package in missing)
         if not self._ask(f"These packages will be downloaded from the internet and added to 3D Slicer:\n\n{listed}"):
             return False
         if TORCH in missing:
@@ -93,7 +93,7 @@ def _installTorch() -> None:
             "Slicer's PyTorch extension is not there; install “PyTorch” in the Extensions Manager, restart Slicer, and"
             " click Install again."
         ) from None
-    with _toldInWords("PyTorch"):
+    with _asInputError("PyTorch"):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH.requirement)
     if torch is None:
@@ -101,7 +101,7 @@ def _installTorch() -> None:
 
 
 def _pip(requirements: list[str]) -> None:
-    with _toldInWords(" ".join(requirements)):
+    with _asInputError(" ".join(requirements)):
         if packaging := _slicerPackaging():
             packaging.pip_ensure(requirements, requester=REQUESTER, prompt_install=False)
         else:
@@ -109,7 +109,7 @@ def _pip(requirements: list[str]) -> None:
 
 
 @contextmanager
-def _toldInWords(what: str):
+def _asInputError(what: str):
     try:
         yield
     except Exception as error:  # pip's process fails in many ways

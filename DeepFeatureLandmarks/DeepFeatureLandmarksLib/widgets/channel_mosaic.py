@@ -11,11 +11,11 @@ import qt
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-MOST_CHANNELS = 64  # more would be too small to see
+MAX_CHANNELS = 64  # more would be too small to see
 TILE = 44  # pixels
 
 
-def tiled(channels: Sequence[np.ndarray]) -> np.ndarray:
+def mosaic(channels: Sequence[np.ndarray]) -> np.ndarray:
     """The middle slices of the first channels side by side, each stretched from black to white.
 
     Args:
@@ -24,12 +24,12 @@ def tiled(channels: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         uint8, shape `(rows, columns)`, the first channel top left.
     """
-    shown = channels[:MOST_CHANNELS]
+    shown = channels[:MAX_CHANNELS]
     across = int(np.ceil(np.sqrt(len(shown))))
     down = int(np.ceil(len(shown) / across))
     picture = np.full((down * (TILE + 2), across * (TILE + 2)), 32, np.uint8)
-    for place, channel in enumerate(shown):
-        row, column = divmod(place, across)
+    for index, channel in enumerate(shown):
+        row, column = divmod(index, across)
         top, left = row * (TILE + 2) + 1, column * (TILE + 2) + 1
         picture[top : top + TILE, left : left + TILE] = _tile(channel[len(channel) // 2])
     return picture

@@ -1,4 +1,4 @@
-"""The panel's behaviours on real MRML and a stand-in for Slicer's widgets (see `standin`: not PythonQt, not Slicer)."""
+"""The module's tests on real MRML and a stand-in for Slicer's widgets (see `standin`: not PythonQt, not Slicer)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ standin.install()
 
 import slicer
 
-from DeepFeatureLandmarksLib.selftest.module_tests import Behaviours
+from DeepFeatureLandmarksLib.selftest.module_tests import ModuleTests
 from DeepFeatureLandmarksLib.widgets.parameters import MODULE_NAME
 
 
-class TestPanel(Behaviours, unittest.TestCase):
+class TestModuleWidget(ModuleTests, unittest.TestCase):
     def setUp(self):
         self.raised = []  # in slots and observers, where exceptions are printed only
         self.hook, sys.excepthook = sys.excepthook, lambda kind, error, trace: self.raised.append(error)
@@ -33,18 +33,18 @@ class TestPanel(Behaviours, unittest.TestCase):
         self.assertEqual(self.raised, [])
 
     def test_a_network_without_weights_is_listed_and_cannot_be_chosen(self):
-        self.panel.enter()
+        self.moduleWidget.enter()
         self.finish()
         entries = self.ui.networkBox.model()
         enabled = {entries.item(n).text(): entries.item(n).isEnabled() for n in range(entries.rowCount())}
         assert [can for name, can in enabled.items() if "weights missing" in name] == [False]
         assert sum(enabled.values()) == len(enabled) - 1
 
-    def test_nothing_observes_the_parameters_of_a_panel_that_is_gone(self):
+    def test_nothing_observes_the_parameters_of_a_widget_that_is_deleted(self):
         """What Python collects must not be called: it would end Slicer."""
         slicer.mrmlScene.Clear(0)
-        self.panel.enter()
-        self.panel.cleanup()
+        self.moduleWidget.enter()
+        self.moduleWidget.cleanup()
         gc.collect()
         node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
         assert not node.HasObserver("ModifiedEvent")

@@ -1,4 +1,4 @@
-"""Plain pages for when there is no session to show."""
+"""Pages that are shown where there is no session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ height:100vh;margin:0"><main style="max-width:32rem;padding:2rem"><h1 style="fon
 
 
 def notice(status: int, title: str, advice: str, head: str = "") -> web.Response:
-    """A page that says what is wrong and what to do."""
+    """A page with an error and what to do."""
     text = PAGE.format(head=head, title=escape(title), advice=escape(advice))
     return web.Response(status=status, text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
 

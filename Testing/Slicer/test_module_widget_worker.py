@@ -1,4 +1,4 @@
-"""The panel with the real worker: from chosen volumes to found points, maps and errors, on two made heads."""
+"""The module's widget with the real worker: from chosen volumes to found points, maps and errors, on two made heads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import slicer
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.selftest.fake_client import RehearsedInstaller
-from DeepFeatureLandmarksLib.selftest.module_tests import UI
-from DeepFeatureLandmarksLib.widgets.widget import Panel
+from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
+from DeepFeatureLandmarksLib.selftest.module_test_case import UI
+from DeepFeatureLandmarksLib.widgets.module_widget import ModuleWidget
 from deepfeatures.phantom import make_pair
 from deepfeatures.service.client import WorkerClient
 
@@ -29,25 +29,25 @@ LIMIT_S = 120
 
 
 @pytest.fixture
-def panel():
+def module_widget():
     slicer.mrmlScene.Clear(0)
     widget = slicer.util.loadUI(str(UI))
     widget.setMRMLScene(slicer.mrmlScene)
     client = WorkerClient()
     logic = DeepFeatureLandmarksLogic(slicer.mrmlScene, client)
-    panel = Panel(slicer.util.childWidgetVariables(widget), slicer.mrmlScene, logic, RehearsedInstaller())
-    panel.widget, panel.logic = widget, logic
-    yield panel
-    panel.cleanup()
+    module_widget = ModuleWidget(slicer.util.childWidgetVariables(widget), slicer.mrmlScene, logic, FakeInstaller())
+    module_widget.widget, module_widget.logic = widget, logic
+    yield module_widget
+    module_widget.cleanup()
     client.close()
     slicer.mrmlScene.Clear(0)
 
 
-def wait(panel, is_done):
+def wait(module_widget, is_done):
     end = time.monotonic() + LIMIT_S
     while not is_done():
         assert time.monotonic() < end
-        panel.logic.poll()
+        module_widget.logic.poll()
         time.sleep(0.02)
 
 
@@ -62,27 +62,27 @@ def add_points(landmarks, name):
     return node
 
 
-def test_from_two_volumes_to_errors(panel):
+def test_from_two_volumes_to_errors(module_widget):
     template, points, target, truth = make_pair(VOXELS)
-    parameters = panel.parameters
-    panel.enter()
+    parameters = module_widget.parameters
+    module_widget.enter()
     parameters.templateVolume, parameters.targetVolume = add_volume(template, "template"), add_volume(target, "target")
     parameters.templateLandmarks = add_points(points, "landmarks")
-    wait(panel, lambda: panel.logic.catalog is not None)
-    assert parameters.network == panel.logic.catalog["best"]["network"]
+    wait(module_widget, lambda: module_widget.logic.catalog is not None)
+    assert parameters.network == module_widget.logic.catalog["best"]["network"]
 
-    panel.place.start()
-    wait(panel, lambda: not panel.logic.isBusy)
-    assert parameters.targetLandmarks is not None, panel._ui.progressLabel.text
-    table = panel._ui.reviewTable
-    doubts = [float(table.item(row, 1).text()) for row in range(table.rowCount)]
-    assert doubts == sorted(doubts, reverse=True) and doubts[-1] > 0
+    module_widget.place.start()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert parameters.targetLandmarks is not None, module_widget._ui.progressLabel.text
+    table = module_widget._ui.reviewTable
+    errors = [float(table.item(row, 1).text()) for row in range(table.rowCount)]
+    assert errors == sorted(errors, reverse=True) and errors[-1] > 0
     assert not table.isColumnHidden(2), "chances to lie within 3 mm"
     parameters.humanLandmarks = add_points(truth, "truth")
-    panel.quality.compare()
-    mean_mm = float(panel._ui.qualitySummaryLabel.text.split("mean ")[1].split(" mm")[0])
+    module_widget.quality.compare()
+    mean_mm = float(module_widget._ui.qualitySummaryLabel.text.split("mean ")[1].split(" mm")[0])
     assert mean_mm < 4.9, "worse than a voxel"
 
-    panel._ui.activationButton.click()
-    wait(panel, lambda: not panel.logic.isBusy)
-    assert panel._ui.channelSlider.enabled, panel._ui.progressLabel.text
+    module_widget._ui.activationButton.click()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert module_widget._ui.channelSlider.enabled, module_widget._ui.progressLabel.text

@@ -1,4 +1,4 @@
-"""Template on the left, target on the right: the views of each, and what they show."""
+"""The views of the template on the left and of the target on the right, and what they show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLANES = {"Axial": "#F34A33", "Coronal": "#6DAD4A", "Sagittal": "#EFD64D"}  # Sl
 THREE_D = "3D"
 STILL_PX = 3  # a press that moves less is a click
 SAME_MM = 1e-3
-FOLLOW_S = 0.08  # time for the scrolled view's own picture where another program is at work, too
+FOLLOW_S = 0.08  # time for the scrolled view's own picture on a busy machine, too
 MARGIN = 1.06
 TRANSLUCENCY = 0.06
 SAME_SCALE = 0.02
@@ -29,18 +29,18 @@ def view_tag(side: str, plane: str) -> str:
     return f"{side}{plane.replace('3D', 'ThreeD')}"
 
 
-class Side:
+class VolumeViews:
     """The views of one volume.
 
     Args:
         app: Holds scene and views.
         name: `TEMPLATE` or `TARGET`.
-        group: Number that this side's views share.
-        on_moved: Called with this side where somebody has clicked into a slice or scrolled one; `position` then tells
-            where the crosshair is.
+        group: Number that these views share.
+        on_moved: Called with these views after a click into a slice, or a scroll; `position` is then where the
+            crosshair is.
     """
 
-    def __init__(self, app: SlicerApp, name: str, group: int, on_moved: Callable[[Side], None]):
+    def __init__(self, app: SlicerApp, name: str, group: int, on_moved: Callable[[VolumeViews], None]):
         self.name = name
         self._on_moved = on_moved
         self.volume = None
@@ -65,7 +65,9 @@ class Side:
                 ViewProps(orientation=plane, label=plane[0], color=colour, group=self._group),
             )
         )
-        view.render_window().SetMultiSamples(0)  # smooths no picture, but takes ten times as long without a GPU
+        view.render_window().SetMultiSamples(
+            0
+        )  # smoothing changes nothing here, but takes ten times as long without a GPU
         view.set_background_color_from_string("#000000")
         view.set_ruler(vtkMRMLAbstractViewNode.RulerTypeThin, vtkMRMLAbstractViewNode.RulerColorWhite)
         view.interactor().AddObserver(vtkCommand.LeftButtonPressEvent, self._on_press)
@@ -85,7 +87,7 @@ class Side:
                 ViewProps(label="3D", group=self._group, background_color=("#101214", "#101214"), box_visible=False),
             )
         )
-        view.renderer().SetUseDepthPeelingForVolumes(False)  # without a GPU it makes the volume vanish behind points
+        view.renderer().SetUseDepthPeelingForVolumes(False)  # without a GPU it hides the volume behind points
         if is_new and self.volume is not None:
             self._show_volume_in_3d(view)
         return view
@@ -114,7 +116,7 @@ class Side:
         self.fit()
 
     def fit(self) -> None:
-        """Turn the slices to the volume's own axes, show all of it, and point at its middle."""
+        """Rotate the slices to the volume's axes, show all of it, and put the crosshair at its centre."""
         if self.volume is None:
             return
         self._follows = False
@@ -127,7 +129,7 @@ class Side:
         self.jump(centre_of(self.volume))
 
     def jump(self, ras: np.ndarray, name: str = "") -> None:
-        """Show the slices through `ras`, mm, and put the crosshair there, with the name of what lies there."""
+        """Show the slices through `ras`, mm, and put the crosshair there, with the name of the landmark there."""
         self._follows = False
         for plane, view in self.slices.items():
             view.get_view_node().JumpSliceByOffsetting(*ras)
@@ -136,7 +138,7 @@ class Side:
         self.set_crosshair(ras, name)
 
     def centre_on(self, ras: np.ndarray, name: str) -> None:
-        """As `jump`, and move `ras` to the middle of a view where it would lie outside of it."""
+        """As `jump`, and move `ras` to the centre of a view that would not show it."""
         for view in self.slices.values():
             node: vtkMRMLSliceNode = view.get_view_node()
             half = np.array(node.GetFieldOfView()[:2]) / 2
@@ -180,7 +182,7 @@ class Side:
             self._on_moved(self)
 
     def _on_resized(self, plane: str, view: SliceView) -> None:
-        """Show all of the volume in the new size too, unless somebody has zoomed."""
+        """Show all of the volume in the new size too, unless the user has zoomed."""
         scale = view.get_view_node().GetFieldOfView()[0] / max(view.render_window().GetSize()[0], 1)
         if self.volume is not None and abs(scale / self._scales.get(plane, np.inf) - 1) < SAME_SCALE:
             self._scales[plane] = _show_all(view, self.volume)
@@ -199,7 +201,7 @@ class Side:
             asyncio.get_running_loop().call_later(FOLLOW_S, self._follow)
 
     def _follow(self) -> None:
-        """Take crosshair and other side along, after the scrolled view itself has been sent."""
+        """Move the crosshair and the other side, after the scrolled view itself has been sent."""
         self._is_following = False
         if self.position is not None:
             self.set_crosshair(self.position)
@@ -207,7 +209,7 @@ class Side:
 
 
 def _make_translucent(opacity) -> None:
-    """Let the points within be seen through a volume's opacity function."""
+    """Lower a volume's opacity function, so that the points inside are visible."""
     for index in range(opacity.GetSize()):
         point = [0.0] * 4
         opacity.GetNodeValue(index, point)
@@ -233,7 +235,7 @@ def _show_all(view: SliceView, volume) -> float:
 
 
 def centre_of(volume) -> np.ndarray:
-    """The middle of a volume node, RAS mm."""
+    """The centre of a volume node, RAS mm."""
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
     return (bounds[::2] + bounds[1::2]) / 2

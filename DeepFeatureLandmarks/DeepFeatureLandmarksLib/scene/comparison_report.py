@@ -1,0 +1,89 @@
+"""Placed points, and their errors against a person's points, for spreadsheets and paper: the same in both faces."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS, PointError, summary
+from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from deepfeatures.data.scores import REVIEWED, UNKNOWN
+
+SCALE_MM = 10.0  # the bars' full width
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;width:100%}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left}"
+    "td.n{text-align:right;font-variant-numeric:tabular-nums}.bar{background:#E69F00;height:.7rem}"
+)
+MEASURED = tuple(column for column in COLUMNS if column.name not in {score.name for score in REVIEWED})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows.
+
+    Args:
+        title: Of the page.
+        rows: The placed points, in the order in which they are shown.
+        errors: Against a person's points; empty where nothing was compared.
+        runs: See `DeepFeatureLandmarksLogic.history`.
+    """
+
+    title: str
+    rows: Sequence[ReviewRow]
+    errors: Sequence[PointError] = ()
+    runs: Sequence[Mapping] = ()
+
+
+def csvText(errors: Sequence[PointError]) -> str:
+    """Comma-separated, empty cells where nothing is known."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["landmark", *(column.name for column in COLUMNS)])
+    for error in errors:
+        values = (getattr(error, column.name) for column in COLUMNS)
+        writer.writerow([error.name, *("" if value is None else f"{value:.4f}" for value in values)])
+    return text.getvalue()
+
+
+def htmlText(report: Report) -> str:
+    """A page that needs nothing but itself."""
+    errors = {error.name: error for error in report.errors}
+    known = {column.name for column in MEASURED for error in report.errors if getattr(error, column.name) is not None}
+    measured = [column for column in MEASURED if column.name in known]
+    heads = "".join(f"<th>{escape(column.heading)}</th>" for column in (*REVIEWED, *measured))
+    rows = "".join(_row(row, errors.get(row.name), measured) for row in report.rows)
+    runs = "".join(f"<li>{escape(_runText(run))}</li>" for run in report.runs)
+    note = summary(list(report.errors)) if report.errors else "No second set was compared."
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{escape(report.title)}</title><style>{STYLE}</style><h1>{escape(report.title)}</h1>"
+        f"<p>{escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
+        f"<table><tr><th>Landmark</th><th>Status</th>{heads}<th></th></tr>{rows}</table>"
+        f"<h2>Runs</h2><ul>{runs}</ul></html>\n"
+    )
+
+
+def _row(row: ReviewRow, error: PointError | None, measured: Sequence) -> str:
+    scores = [score.text(getattr(row, score.name)) for score in REVIEWED]
+    errors = [column.text(getattr(error, column.name)) if error else UNKNOWN for column in measured]
+    numbers = "".join(f"<td class=n>{text}</td>" for text in (*scores, *errors))
+    return (
+        f"<tr><td>{escape(row.name)}</td><td>{escape(row.statusText)}</td>{numbers}"
+        f'<td style="width:20%"><div class=bar style="width:{barPercent(error):.0f}%"></div></td></tr>'
+    )
+
+
+def barPercent(error: PointError | None) -> float:
+    """Length of the bar that shows an error, from 0 to 100."""
+    return 0.0 if error is None or error.error_mm is None else min(100.0, 100 * error.error_mm / SCALE_MM)
+
+
+def _runText(run: Mapping) -> str:
+    features = " ".join(str(run[name]) for name in ("network", "layer") if run[name])
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    reverted = " (reverted)" if run["reverted"] else ""
+    return f"Run {run['number']}, {run['time']}: {features}, {run['search']} search{reverted}; {versions}"

@@ -1,0 +1,68 @@
+"""What a finished request has brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepfeatures.service.protocol import VolumeArray
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationMaps:
+    """All channels of one layer around one landmark.
+
+    Args:
+        landmark: Its name.
+        layer: The layer's own name.
+        source: The patch as the network saw it.
+        channels: One volume a channel, on the layer's own grid.
+        complete: False where the patch is too small for the layer as the paper has it.
+        volume: The volume node from which the patch was cut.
+    """
+
+    landmark: str
+    layer: str
+    source: VolumeArray
+    channels: tuple[VolumeArray, ...]
+    complete: bool
+    volume: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The argument of `onFinished`.
+
+    Args:
+        kind: `"place"`, `"placeAgain"`, `"activations"`, `"distanceMap"` or `"catalog"`.
+        number: Of the run of this output node, from 1; 0 where nothing was placed.
+        node: The markups node that was filled, or the volume node of a distance map.
+        placed: Names of points that were placed.
+        missing: Names that were not found.
+        missingText: A few of them, with the reasons.
+        kept: Names that were left alone because a person had locked, moved or made the point.
+        seconds: From the request to its result.
+        report: The matcher's own report.
+        maps: Of activations: all channels, for a mosaic and `activationMap`.
+    """
+
+    kind: str
+    number: int = 0
+    node: Any = None
+    placed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    missingText: str = ""
+    kept: tuple[str, ...] = ()
+    seconds: float = 0.0
+    report: dict = field(default_factory=dict)
+    maps: ActivationMaps | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was placed, in one sentence."""
+        parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s"]
+        if self.missing:
+            parts.append(f"{len(self.missing)} not found: {self.missingText}")
+        if self.kept:
+            parts.append(f"{len(self.kept)} reviewed by you left unchanged")
+        return "; ".join(parts) + "."

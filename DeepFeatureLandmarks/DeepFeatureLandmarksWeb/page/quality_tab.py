@@ -1,0 +1,71 @@
+"""The tab Quality: placed points against a second set."""
+
+from __future__ import annotations
+
+from trame.widgets import html
+from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
+
+from DeepFeatureLandmarksLib.scene.comparison_report import SCALE_MM
+from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS
+
+
+def quality_tab(name, actions) -> None:
+    """Fill the tab.
+
+    Args:
+        name: Names of the fields of `PageState`.
+        actions: What a click calls.
+    """
+    with html.H3():
+        html.Span("Against a second set")
+        html.Div(style="flex:1")
+        VBtn(
+            "Open",
+            size="x-small",
+            variant="tonal",
+            click="window.deepfeatures.choose('reference', false)",
+            disabled=(f"!{name.target.title}",),
+        )
+    html.P("{{ " + name.quality_note + " }}", classes="hint mb-2 quality-note")
+    _error_table(name, actions)
+    VCheckbox(
+        v_model=(name.is_reference_shown,),
+        label="Show the second set in the target's views",
+        density="compact",
+        hide_details=True,
+        v_if=(f"{name.quality_rows}.length",),
+    )
+    VBtn(
+        "Report (HTML)",
+        size="small",
+        variant="tonal",
+        click="window.deepfeatures.save('report.html')",
+        classes="mt-2",
+        disabled=(f"!{name.rows}.length",),
+    )
+
+
+def _error_table(name, actions) -> None:
+    with html.Table(v_if=(f"{name.quality_rows}.length",), classes="quality"):
+        with html.Thead(), html.Tr():
+            html.Th("Landmark")
+            for column in COLUMNS:
+                with html.Th(classes="n", v_if=(f"{name.quality_columns}.includes('{column.name}')",)):
+                    html.Span(column.short_label)
+                    VTooltip(column.tooltip, activator="parent", location="top")
+            html.Th(f"0 to {SCALE_MM:.0f} mm", style="width:32%")
+        with (
+            html.Tbody(),
+            html.Tr(
+                v_for=(f"row in {name.quality_rows}",),
+                key="row.name",
+                click=(actions.show, "[row.name]"),
+                classes="row",
+            ),
+        ):
+            html.Td("{{ row.name }}", classes="name", title=("row.name",))
+            for column in COLUMNS:
+                is_known = f"{name.quality_columns}.includes('{column.name}')"
+                html.Td("{{ row." + column.name + " }}", classes="n", v_if=(is_known,))
+            with html.Td(), html.Div(classes="bar-of"):
+                html.Div(style=("{width: row.percent + '%'}",))

@@ -1,0 +1,77 @@
+"""The tab Review: placed points, the most uncertain first."""
+
+from __future__ import annotations
+
+from trame.widgets import html
+from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
+
+from DeepFeatureLandmarksWeb.page.buttons import small_icon
+from deepfeatures.data.scores import BY_NAME, REVIEWED, Score
+
+
+def review_tab(name, actions) -> None:
+    """Fill the tab.
+
+    Args:
+        name: Names of the fields of `PageState`.
+        actions: What a click calls.
+    """
+    html.P(
+        "Place the landmarks first; they are listed here, the most uncertain first.",
+        classes="hint",
+        v_if=(f"!{name.rows}.length",),
+    )
+    with html.Div(v_if=(f"{name.rows}.length",)):
+        with html.H3():
+            html.Span("{{ " + name.reviewed + " }} reviewed, {{ " + name.pending + " }} to go")
+            html.Div(style="flex:1")
+            VBtn("Next", size="x-small", variant="tonal", click=actions.next_unreviewed, disabled=(f"!{name.pending}",))
+        with html.P(classes="hint mb-1"):
+            html.Kbd("A")
+            html.Span("accept, ")
+            html.Kbd("X")
+            html.Span("reject, ")
+            html.Kbd("N")
+            html.Span("next; drag a point to correct it.")
+        _table(name, actions)
+        VCheckbox(
+            v_model=(name.are_circles_shown,),
+            label="Circle of the expected error",
+            v_if=(_is_known(name, BY_NAME["expected_error_mm"]),),
+            density="compact",
+            hide_details=True,
+        )
+
+
+def _table(name, actions) -> None:
+    with html.Table(classes="review"):
+        with html.Thead(), html.Tr():
+            html.Th("Landmark")
+            for score in REVIEWED:
+                with html.Th(classes="n", v_if=(_is_known(name, score),)):
+                    html.Span(score.short_label)
+                    VTooltip(score.tooltip, activator="parent", location="top")
+            html.Th("Status")
+            html.Th("")
+        with (
+            html.Tbody(),
+            html.Tr(
+                v_for=(f"row in {name.rows}",),
+                key="row.name",
+                click=(actions.show, "[row.name]"),
+                classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
+            ),
+        ):
+            html.Td("{{ row.name }}", classes="name", title=("row.name",))
+            for score in REVIEWED:
+                html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
+            with html.Td():
+                html.Span("{{ row.status_text }}", classes=("'status status-' + row.status",), title=("row.reason",))
+            with html.Td(), html.Div(classes="decision"):
+                small_icon("mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept")
+                small_icon("mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True, disabled="!row.can_reject")
+
+
+def _is_known(name, score: Score) -> str:
+    """Whether any point has the score."""
+    return f"{name.known_scores}.includes('{score.name}')"
