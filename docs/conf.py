@@ -15,12 +15,13 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_l
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings have names in single backticks
 html_theme = "furo"
-html_title = "DeepFeatureLandmarks"
+html_title = "Deep Feature Landmarks"
 html_favicon = "../Resources/DeepFeatureLandmarks.png"
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"  # the notebook is run at each build, so that it cannot fall behind the code
+nb_execution_in_temp = True  # what it writes stays out of the folder
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 

@@ -172,3 +172,12 @@ def test_users_get_a_range_of_torch_and_developers_the_tested_version():
     tested = re.search(r"^torch==([\d.]+)$", (ROOT / "Testing" / "constraints.txt").read_text(), re.MULTILINE)[1]
     assert library.startswith(">=")
     assert [*map(int, library[2:].split("."))] <= [*map(int, tested.split("."))]
+
+
+def test_each_python_that_is_promised_is_tested():
+    project = (ROOT / "pyproject.toml").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    promised = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    lowest, beyond = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups()
+    assert promised == [f"3.{minor}" for minor in range(int(lowest), int(beyond))]
+    assert re.findall(r"3\.\d+", re.search(r"python: \[(.+)\]", workflow)[1]) == promised
