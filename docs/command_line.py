@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
-from deepfeatures.cli.main import app
 from sphinx.util.docutils import SphinxDirective
+
+from deepfeatures.cli.main import app
 
 if TYPE_CHECKING:
     from docutils import nodes

@@ -11,7 +11,7 @@ project = "DeepFeatureLandmarks"
 author = copyright = "The DeepFeatureLandmarks contributors"
 version = release = metadata.version("deep-feature-landmarks")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_line"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_line", "rooms"]
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings have names in single backticks
 html_theme = "furo"
@@ -28,3 +28,4 @@ nb_execution_timeout = 120
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
+suppress_warnings = ["ref.python"]  # a public name and its home in a room are one thing under two names

@@ -43,6 +43,7 @@ def test_every_public_name_is_described(site):
 
 def test_every_command_is_described_with_its_options(site):
     import typer
+
     from deepfeatures.cli.main import app
 
     text = text_of(site, "reference/commands.html")
