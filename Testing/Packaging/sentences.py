@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A sentence ends before a space and something that begins one; "e.g." and initials do not end it.
-END = re.compile(r"(?<![A-Z])(?<!e\.g)(?<!i\.e)(?<!vs)(?<!al)[.!?][)\"”*_]*\s+(?=[A-Z0-9\"“(`*_\[<…])")
+END = re.compile(r"(?<![ (][A-Z])(?<!e\.g)(?<!i\.e)(?<!vs)(?<!al)[.!?][)\"”*_]*\s+(?=[A-Z0-9\"“(`*_\[<…])")
 FENCE = re.compile(r"^\s*(`{3,}|:{3,}|~{3,})")
 OF_PROSE = re.compile(r"^\s*`{3,}\{(glossary|figure|note|important|tip|warning)\}")
 NEW_PARAGRAPH = re.compile(r"^\s*([-*+] |\d+\. |> ?|: |\[\^)")
-ENTRY = re.compile(r"^\s+(\*{0,2}\w+(, \*{0,2}\w+)*): ")  # of an argument or an error in a docstring
+# Of an argument or an error in a docstring, or of a parameter as Slicer writes them.
+ENTRY = re.compile(r"^\s+(\*{0,2}\w+(, \*{0,2}\w+)*): |^\s*\w+ - ")
 SECTION = re.compile(r"^\s*(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note):\s*$")
 
 

@@ -74,8 +74,8 @@ def scale_volume(voxels: torch.Tensor) -> torch.Tensor:
 def scale_percentiles(voxels: torch.Tensor) -> torch.Tensor:
     """All voxels from their 1st and 99th percentile to [-127.5, 127.5], the rest clipped; a flat volume to zeros.
 
-    The paper scales each patch by its own extremes. Those of a whole volume are often a vessel or a defect, and with
-    them two scans of one contrast differ so much in brightness that random features find the nearest grey instead of
+    The paper scales each patch by its own extremes. Those of a whole volume are often a vessel or a defect. With them,
+    two scans of one contrast differ so much in brightness that random features find the nearest grey value instead of
     the nearest shape.
     """
     some = _sorted_sample(voxels)

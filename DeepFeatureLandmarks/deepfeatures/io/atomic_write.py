@@ -18,8 +18,8 @@ PREFIX = ".deepfeatures-"
 def whole_file(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """Yield a path to write to that becomes `path` in one step when the block ends well, and vanishes when it does not.
 
-    The yielded file lies in a hidden folder beside `path`: on the same file system, or the last step could not be
-    atomic, and out of the way of whoever lists files of some kind while it is being written.
+    The yielded file lies in a hidden folder beside `path`. It is on the same file system, so that the last step is
+    atomic, and programs that list the folder's files do not see it while it is being written.
 
     Args:
         path: The file to be.
