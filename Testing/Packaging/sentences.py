@@ -104,11 +104,11 @@ def _docstring_line(line: str) -> str:
 
 
 def of_errors(source: str) -> list[Sentence]:
-    """Of the texts with which exceptions are raised; what is filled in counts as one word."""
+    """Of the texts of which errors are made; what is filled in counts as one word."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            for argument in node.exc.args:
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
+            for argument in node.args:
                 found += _sentences(iter([[(node.lineno, _literal(argument))]]))
     return found
 

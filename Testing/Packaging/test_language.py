@@ -55,6 +55,6 @@ def test_the_reader_of_markdown_sees_its_sentences(text, expected):
 
 def test_the_reader_of_code_sees_docstrings_and_errors():
     docstring = '    """Four.\n\n    Args:\n        x: Five six.\n    """'
-    source = f'"""One two. Three."""\ndef f(x):\n{docstring}\n    raise E(f"a {{x}}")'
+    source = f'"""One two. Three."""\ndef f(x):\n{docstring}\n    raise InputError(f"a {{x}}")'
     assert [(s.line, s.words) for s in sentences.of_docstrings(source)] == [(1, 2), (1, 1), (3, 1), (6, 3)]
     assert [(s.line, s.words) for s in sentences.of_errors(source)] == [(8, 2)]
