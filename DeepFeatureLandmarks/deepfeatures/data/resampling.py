@@ -13,9 +13,9 @@ FWHM = 2 * math.sqrt(2 * math.log(2))
 def resample_axis(voxels: torch.Tensor, axis: int, positions: torch.Tensor, step: float) -> torch.Tensor:
     """Linear interpolation along one axis, smoothed first where the new samples lie further apart than the old ones.
 
-    The Gaussian turns a point spread as wide as an old voxel into one as wide as a new voxel. So fine structure does not
-    alias (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). Beyond the ends the outermost voxel
-    is repeated.
+    The Gaussian turns a point spread as wide as an old voxel into one as wide as a new voxel. So fine structure does
+    not alias (Cardoso et al., Scale factor point spread function matching, MICCAI 2015). Beyond the ends the outermost
+    voxel is repeated.
 
     Args:
         voxels: float tensor of any shape.
