@@ -1,4 +1,4 @@
-"""What `deepfeatures cohort` does with a set of scans with known landmarks, in a company and each alone.
+"""What `deepfeatures cohort` does with a set of scans with known landmarks, together and each independently.
 
     python Testing/Benchmarks/cohorts.py hippocampus hippocampus_001
     python Testing/Benchmarks/cohorts.py brain 1000
@@ -32,7 +32,7 @@ def main() -> None:
     scans = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{arguments.template}.nii.gz"]
     template = ["--template", folder / f"{arguments.template}.nii.gz"]
     template += ["--landmarks", folder / f"{arguments.template}.mrk.json"]
-    for options in ([], ["--alone"]):
+    for options in ([], ["--independent"]):
         with tempfile.TemporaryDirectory() as output:
             command = [sys.executable, "-m", "deepfeatures", "cohort", *scans, *template, "--output-dir", output]
             started = time.perf_counter()
@@ -47,7 +47,7 @@ def main() -> None:
         known = np.concatenate(found)
         known = known[np.isfinite(known)]
         print(
-            f"{arguments.set} {arguments.template} {' '.join(options) or 'in a company'}: {len(scans)} scans,"
+            f"{arguments.set} {arguments.template} {' '.join(options) or 'together'}: {len(scans)} scans,"
             f" {int((summary.status == 'failed').sum())} failed; mean {known.mean():.2f} mm,"
             f" 95th percentile {np.percentile(known, 95):.2f}; {seconds:.0f} s",
             flush=True,
