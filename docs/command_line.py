@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 from sphinx.util.docutils import SphinxDirective
+from typer.testing import CliRunner
 
 from deepfeatures.cli.main import app
 
@@ -17,31 +15,27 @@ if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
 
-PLAIN = {"TYPER_USE_RICH": "0", "COLUMNS": "100"}  # text without boxes
 
-
-def commands_of(command: Any, name: str = "deepfeatures") -> Iterator[str]:
-    """What is typed for each command that can be run."""
+def commands_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """What is typed after `deepfeatures` for each command that can be run."""
     children = getattr(command, "commands", {})
     if not children:
-        yield name
+        yield words
     for child in sorted(children):
-        yield from commands_of(children[child], f"{name} {child}")
+        yield from commands_of(children[child], (*words, child))
 
 
-def help_of(name: str) -> str:
-    """What `--help` prints after a command."""
-    arguments = [sys.executable, "-m", *name.split(), "--help"]
-    run = subprocess.run(arguments, env={**os.environ, **PLAIN}, capture_output=True, text=True, check=True)
-    return run.stdout.strip()
+def described(words: tuple[str, ...]) -> str:
+    """A section with what `--help` prints after a command."""
+    run = CliRunner().invoke(app, [*words, "--help"], prog_name="deepfeatures", catch_exceptions=False)
+    return f"## deepfeatures {' '.join(words)}\n\n```text\n{run.output.strip()}\n```"
 
 
 class Commands(SphinxDirective):
     """All commands, a section each."""
 
     def run(self) -> list[nodes.Node]:
-        names = commands_of(typer.main.get_command(app))
-        text = "\n\n".join(f"## {name}\n\n```text\n{help_of(name)}\n```" for name in names)
+        text = "\n\n".join(map(described, commands_of(typer.main.get_command(app))))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 

@@ -1,10 +1,12 @@
 """Settings of the documentation: `make docs` builds it into docs/_build/html."""
 
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
+os.environ["TYPER_USE_RICH"] = "0"  # the commands' help without boxes
 sys.path[:0] = [str(HERE), str(HERE.parent / "DeepFeatureLandmarks")]
 
 project = "DeepFeatureLandmarks"
