@@ -1,11 +1,13 @@
 # Everything a newcomer or CI needs. Each target sets up what it needs in .venv, once.
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := DeepFeatureLandmarks Testing
-TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+CODE := DeepFeatureLandmarks Testing docs
+CONSTRAINTS := Testing/constraints.txt
+TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
+TORCH_INDEX :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo app test bench screenshots lint format pictures clean
+.PHONY: help demo app test docs bench screenshots lint format pictures clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -17,28 +19,35 @@ demo: .venv/has-pictures ## Make a head, deform it, place its landmarks: numbers
 app: .venv/has-web ## Open the page on which landmarks are placed and reviewed
 	$(BIN)/deepfeatures app
 
-test: lint .venv/has-libraries .venv/has-chromium ## Lint, check the format and run every test
+test: lint .venv/has-libraries .venv/has-chromium ## Lint, check format and types, and run every test
 	$(BIN)/python -m pytest
+
+docs: .venv/has-docs ## Build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 screenshots: .venv/has-dev .venv/has-libraries ## Draw Resources/Screenshots from made heads; not pictures of Slicer
 	$(BIN)/python Testing/Slicer/screenshots.py Resources/Screenshots
+	$(BIN)/python Testing/small_pictures.py Resources/Screenshots
 
 bench: .venv/has-evaluation ## Measure greedy search: modes, precisions, SyN, growth; needs the development volumes
 	$(BIN)/python Testing/Benchmarks/greedy.py --output benchmark-output
 
 pictures: .venv/has-dev .venv/has-chromium ## Draw the README's pictures of the page anew
 	$(BIN)/python Testing/Web/pictures.py Resources
+	$(BIN)/python Testing/small_pictures.py Resources
 
-lint: .venv/has-dev ## Lint and check the format
+lint: .venv/has-dev ## Lint, check the format and the types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
 
 format: .venv/has-dev ## Repair what lint can repair
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment and what targets wrote
-	rm -rf .venv build dist demo-output benchmark-output test-output .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build demo-output benchmark-output test-output .pytest_cache .ruff_cache .mypy_cache
 
 # Qt and VTK need a few shared libraries that a bare machine lacks.
 .venv/has-libraries: Testing/system_libraries.sh .venv/has-torch
@@ -46,14 +55,14 @@ clean: ## Remove the environment and what targets wrote
 	@touch $@
 
 # torch first and alone: resolved together with the rest, pip may look at other builds of several GB.
-.venv/has-torch: pyproject.toml
+.venv/has-torch: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet $(TORCH_INDEX) $(TORCH)
 	@touch $@
 
 # One rule for every extra of pyproject.toml; the stamp keeps a second call from installing again.
 .venv/has-%: .venv/has-torch
-	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
 # The page is tested in Debian's Chromium. Without it, and without the right to install it, those tests skip, saying so.

@@ -1,6 +1,6 @@
 """Landmarks carried from one MRI contrast to the other, by the defaults of `place`.
 
-    python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40] [--alone]
+    python Testing/Benchmarks/contrasts.py mni152 [--draws 10] [--warp 12 --wave 40] [--independent]
     python Testing/Benchmarks/contrasts.py stored [--networks mind/ssc_r1_d2 cifl/fine]
     python Testing/Benchmarks/contrasts.py series [TEMPLATE TARGET]
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--warp", type=float, default=WARP_MM, help="for mni152: standard deviation of the warp, mm")
     parser.add_argument("--wave", type=float, default=WAVE_MM, help="for mni152: the Gaussian that smooths it, mm")
-    parser.add_argument("--alone", action="store_true", help="for mni152: targets do not help one another")
+    parser.add_argument("--independent", action="store_true", help="for mni152: targets do not help one another")
     parser.add_argument(
         "--networks",
         nargs="+",
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     figures = {
-        "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave, arguments.alone),
+        "mni152": lambda: mni152(arguments.draws, arguments.warp, arguments.wave, arguments.independent),
         "stored": lambda: stored(arguments.networks),
         "series": lambda: series(arguments.volumes or TUMOUR, arguments.draws),
     }[arguments.set]()
@@ -81,7 +81,7 @@ def heads() -> dict[str, Case]:
     return {name: Case(read_volume(next(folder.glob(f"*{name}*.nii.gz"))), points) for name in ("T1", "T2")}
 
 
-def mni152(draws: int, warp_mm: float, wave_mm: float, alone: bool) -> dict[str, float]:
+def mni152(draws: int, warp_mm: float, wave_mm: float, independent: bool) -> dict[str, float]:
     """Mean error in mm of each pair of contrasts."""
     templates = heads()
     found: dict[str, list[np.ndarray]] = {}
@@ -93,7 +93,7 @@ def mni152(draws: int, warp_mm: float, wave_mm: float, alone: bool) -> dict[str,
         volume, points = templates[template].volume, templates[template].landmarks
         for target, cases in deformed.items():
             started = time.perf_counter()
-            if alone:
+            if independent:
                 placed = [matcher.match(volume, points, case.volume) for case in cases]
             else:
                 placed = matcher.match_together(volume, points, [case.volume for case in cases])

@@ -2,7 +2,7 @@
 
     python Testing/Benchmarks/defaults.py brain 1000
     python Testing/Benchmarks/defaults.py brain 1000 --turned      # each target turned at random, up to 180 degrees
-    python Testing/Benchmarks/defaults.py brain 1000 --alone       # targets do not help one another
+    python Testing/Benchmarks/defaults.py brain 1000 --independent  # targets do not help one another
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_001 --search dense
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_033 --network cifl/fine_ssc
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("template")
     parser.add_argument("--search", choices=("guided", "dense"), default="guided")
     parser.add_argument("--turned", action="store_true")
-    parser.add_argument("--alone", action="store_true", help="targets do not help one another")
+    parser.add_argument("--independent", action="store_true", help="targets do not help one another")
     parser.add_argument("--network", metavar="NETWORK/LAYER", help="features other than the default ones")
     arguments = parser.parse_args()
     folder, random = data_folder() / arguments.set, np.random.default_rng(0)
@@ -44,7 +44,7 @@ def main() -> None:
     if arguments.turned:
         targets = [turned(target, random) for target in targets]
     started = time.perf_counter()
-    if arguments.alone:
+    if arguments.independent:
         placed = [matcher.match(template.volume, template.landmarks, target.volume) for target in targets]
     else:
         placed = matcher.match_together(template.volume, template.landmarks, [target.volume for target in targets])

@@ -90,9 +90,17 @@ def test_the_index_entry_names_this_extension(configured):
     assert b"\r" not in entry_file.read_bytes()
 
 
+def test_the_repository_is_called_as_the_index_of_extensions_demands():
+    """Its check refuses names that do not begin with Slicer; the extension keeps its own."""
+    entry = json.loads((ROOT / "Resources" / "DeepFeatureLandmarks.json").read_text())
+    assert entry["scm_url"].rsplit("/", 1)[1].startswith("Slicer")
+
+
 def test_icon_and_screenshot_urls_lead_to_files_of_this_repository(configured):
     described = metadata(configured)
+    repository = described["HOMEPAGE"].removeprefix("https://github.com/")
     for url in (described["ICONURL"], *described["SCREENSHOTURLS"].split()):
+        assert url.startswith(f"https://raw.githubusercontent.com/{repository}/main/")
         path = ROOT / url.split("/main/", 1)[1]
         assert path.read_bytes().startswith(b"\x89PNG"), f"{url} has no picture at {path}"
 

@@ -11,6 +11,8 @@ from setuptools.config.pyprojecttoml import read_configuration
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 2**20
+LARGEST_PICTURE = 300_000
+REPOSITORY = "https://github.com/DeepFeatureLandmarks/SlicerDeepFeatureLandmarks"
 # Home and work folders of a machine, on any system. Split, so that this file does not find itself.
 MACHINE_PATHS = re.compile(
     "|".join(["/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/", r"[A-Z]:\\\\?Us" + "ers"])
@@ -45,6 +47,11 @@ def test_files_stay_small():
         return 10 * MEGABYTE if "pretrained" in file.parts else 2 * MEGABYTE
 
     assert not named(file for file in tracked_files() if file.stat().st_size > limit(file))
+
+
+def test_pictures_are_small():
+    """Each version of a picture stays in the history; Testing/small_pictures.py stores them so."""
+    assert not named(f for f in tracked_files() if f.suffix == ".png" and f.stat().st_size > LARGEST_PICTURE)
 
 
 def test_no_volumes_or_unsafe_weights_are_committed():
@@ -122,16 +129,75 @@ def test_one_version_everywhere():
     assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_what_the_readme_points_to_exists():
+def test_the_repository_has_one_address():
+    addresses = re.compile(r"https://(?:raw\.githubusercontent|github)\.com/DeepFeatureLandmarks/\w+")
+    found = {address for file in tracked_files() for address in addresses.findall(text_of(file) or "")}
+    assert {address.rsplit("/", 1)[1] for address in found} == {REPOSITORY.rsplit("/", 1)[1]}
+
+
+def documents():
+    """The pages that people read on the site of the repository."""
+    return [file for file in tracked_files() if file.suffix == ".md" and file.parts[-2] != "templates"]
+
+
+def anchors_of(file):
+    """The ends of links to a file's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("file", documents(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_of_a_document_lead_somewhere(file):
+    text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        ours = re.sub(rf"^{re.escape(REPOSITORY)}/(blob|tree)/main/", "", link)
+        if "://" in ours:
+            continue
+        path, _, anchor = ours.partition("#")
+        target = (ROOT if ours != link else file.parent) / path if path else file
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_map_of_the_house_has_every_room_and_nothing_that_is_not_there():
+    text, rooms = (ROOT / "CONTRIBUTING.md").read_text(), ROOT / "DeepFeatureLandmarks" / "deepfeatures"
+    folders = {file.parent.relative_to(rooms).as_posix() for file in tracked_files() if file.is_relative_to(rooms)}
+    folders = {folder.removeprefix("matching/") for folder in folders if (rooms / folder / "__init__.py").is_file()}
+    shown = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert shown == folders - {"."}
+    to_begin_in = text[text.index("## Where to make a change") :]
+    paths = re.findall(r"`(\w+/[\w./]*)`", to_begin_in[: to_begin_in.index("After you add")])
+    assert paths
+    assert not [path for path in paths if not (rooms / path).exists()]
+
+
+def test_the_readme_is_a_page_not_a_manual():
     text = (ROOT / "README.md").read_text()
-    links = re.findall(r'\]\(([^)#\s]+)[^)]*\)|src="([^"]+)"', text)
-    local = [target for pair in links for target in pair if target and "://" not in target]
-    assert local
-    assert not [target for target in local if not (ROOT / target).exists()]
+    assert len(text.splitlines()) <= 180
+    assert "Not a medical device" in text
 
 
-def test_make_targets_named_in_the_readme_exist():
+@pytest.mark.parametrize("file", documents(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_make_targets_named_in_a_document_exist(file):
     makefile = (ROOT / "Makefile").read_text()
-    named_targets = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
-    assert named_targets
+    named_targets = re.findall(r"(?:`|^)make ([a-z]+)", file.read_text(), re.MULTILINE)
     assert not [target for target in named_targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+def test_users_get_a_range_of_torch_and_developers_the_tested_version():
+    library = re.search(r'"torch([^"]*)"', (ROOT / "pyproject.toml").read_text())[1]
+    tested = re.search(r"^torch==([\d.]+)$", (ROOT / "Testing" / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert library.startswith(">=")
+    assert [*map(int, library[2:].split("."))] <= [*map(int, tested.split("."))]
+
+
+def test_each_python_that_is_promised_is_tested():
+    project = (ROOT / "pyproject.toml").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    promised = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    lowest, beyond = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups()
+    assert promised == [f"3.{minor}" for minor in range(int(lowest), int(beyond))]
+    assert re.findall(r"3\.\d+", re.search(r"python: \[(.+)\]", workflow)[1]) == promised

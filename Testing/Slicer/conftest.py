@@ -1,4 +1,4 @@
-"""A real MRML scene with the logics that Slicer has, volumes and landmarks in it, and a worker that the tests control."""
+"""A real MRML scene with the logics that Slicer has, volumes and landmarks in it, and a worker that tests control."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A lean 3D U-Net that gives every voxel a vector which stays the same when the contrast changes and differs from that of
 other places. After "Contrast Invariant Feature Representations for Segmentation and Registration of Medical Images",
-with a contrast between positions instead of channels (`deepfeatures.training.losses`), and then trained for what a
+with a contrast between positions instead of channels (`deepfeatures.training.losses`). It is then trained for what a
 guided search does with it: matching blocks beside self-similarity (`deepfeatures.training.block_loss`).
 """
 

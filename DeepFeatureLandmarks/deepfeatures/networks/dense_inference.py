@@ -79,11 +79,11 @@ def encode_every_voxel(
 ) -> None:
     """Fill `views` with what a strided network gives at every voxel, each operation repeating its input's border.
 
-    A strided operation is computed at stride 1 and its result is dealt out into 8 phases (even and odd positions along
-    each axis) that no later operation mixes; the phases go on as batch entries, so that all convolutions stay ordinary
-    and undilated. The result equals that of dilated convolutions. Every operation stops where its output would be
-    centred beyond the volume, so that deep layers, which see far, cost little more than the volume itself; where it
-    stops depends on the volume alone, so that any two views agree.
+    A strided operation is computed at stride 1 and its result is split into 8 phases (even and odd positions along each
+    axis) that no later operation mixes. The phases go on as batch entries, so that all convolutions stay ordinary and
+    undilated. The result equals that of dilated convolutions. Every operation stops where its output would be centred
+    beyond the volume, so that deep layers, which see far, cost little more than the volume itself. Where it stops
+    depends on the volume alone, so that any two views agree.
 
     Args:
         volume: Shape `(batch, 1, d, h, w)`.

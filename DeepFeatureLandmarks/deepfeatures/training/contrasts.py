@@ -132,7 +132,7 @@ def thicken(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 
 def degrade(draw: Random, x: torch.Tensor, body: torch.Tensor, settings: ContrastSettings) -> torch.Tensor:
-    """A scanner's view of a clean image, `normalise`d with some slack as the network sees it.
+    """A scanner's view of a clean image, made comparable by `normalise` with some slack, as the network sees it.
 
     Args:
         x: clean image, about 0 to 1, shape `(batch, 1, size, size, size)`.

@@ -70,7 +70,7 @@ class PatchStream:
     """Batches of patches; batch number `step` is always the same one.
 
     A window of volumes moves through all of them in an order drawn from the seed, one volume a step, so that few
-    need to be in memory; a batch is cut from those in the window.
+    need to be in memory. A batch is cut from those in the window.
 
     Args:
         sources: The volumes.

@@ -34,8 +34,8 @@ class PoseSettings:
         fine: Rounds after that.
         patch_step: Every so many voxels of a larger block are compared, along each axis.
         prior: Weight of "the pose changes little" against all matches of a round.
-        alike: A start may be right where its pose is similar enough: this share of the way from the similarity of the
-            pose upside down to full similarity, at the spacing of the last coarse round.
+        alike: A start may be right where its pose is similar enough, at the spacing of the last coarse round. Enough
+            is this share of the way from the similarity of the pose upside down to full similarity.
         slight_advantage: The world takes the place of the centres as a start, and a translation that of either, where
             the similarity is higher by more than this.
         advantage: The same of a rotated pose, which needs more: small crops allow many that are nearly as like, and
