@@ -34,7 +34,8 @@ class DeepFeatureLandmarks(ScriptedLoadableModule):
             "Place a landmark once, find it in every scan: points of a template volume are found in other volumes by"
             " comparing deep 3D features of their neighbourhoods, without training. Every point comes with its expected"
             " error and is reviewed side by side with the template. For research only. See"
-            ' <a href="https://github.com/DeepFeatureLandmarks/DeepFeatureLandmarks#in-3d-slicer">the tutorial</a>.'
+            ' <a href="https://github.com/DeepFeatureLandmarks/SlicerDeepFeatureLandmarks/blob/main/docs/tutorial/'
+            'slicer.md">the tutorial</a>.'
         )
         self.parent.acknowledgementText = _(
             "The method starts from Avants, Greenblatt, Hesterman and Tustison: Deep Volumetric Feature Encoding for"
