@@ -23,7 +23,7 @@ from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import KILLED, WorkerClient
 from deepfeatures.service.protocol import VolumeArray, voxel_file
-from deepfeatures.service.server import MEMORY, Worker, answer
+from deepfeatures.service.server import MEMORY, Worker, handle
 
 QUICK = MatchSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
 SLOW = MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
@@ -295,8 +295,8 @@ def test_out_of_memory_is_told_in_words_and_survived(tmp_path, error):
         raise error
 
     worker._requests["match"] = fail
-    answer(worker, {"id": 1, "type": "match"}, sent.append)
-    assert sent == [{"id": 1, "event": "begun"}, {"id": 1, "event": "error", "cause": "memory", "text": MEMORY}]
+    handle(worker, {"id": 1, "type": "match"}, sent.append)
+    assert sent == [{"id": 1, "event": "started"}, {"id": 1, "event": "error", "cause": "memory", "text": MEMORY}]
 
 
 def test_an_error_that_only_speaks_of_memory_is_a_bug_with_a_traceback(tmp_path, capfd):
@@ -306,7 +306,7 @@ def test_an_error_that_only_speaks_of_memory_is_a_bug_with_a_traceback(tmp_path,
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     worker._requests["match"] = fail
-    answer(worker, {"id": 1, "type": "match"}, sent.append)
+    handle(worker, {"id": 1, "type": "match"}, sent.append)
     assert sent[1]["cause"] == "bug" and "illegal memory access" in sent[1]["text"]
     assert "Traceback" in capfd.readouterr().err
 

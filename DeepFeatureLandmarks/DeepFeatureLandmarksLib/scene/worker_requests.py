@@ -55,10 +55,8 @@ class WorkerRequests:
         onInterim: Called with a `LandmarkSet`, world LPS: where the landmarks are so far. The scene is unchanged.
         onFinished: Called with a `Run`.
         onError: Called with a sentence. A cancelled run ends here too, with "cancelled" in words.
-        catalog: `None` until the worker has answered `requestCatalog`; then its `hello`: `versions` (name -> version),
-            `devices` (names that can be chosen), `networks` (list of dicts: `name`, `summary`, `weights`, `licence`,
-            `parameters`, `paper_number`, `default_layer`, `aliases`, `layers`: list of `name`, `channels`, `stride`,
-            `receptive_field` in voxels, `available`), `best` (`network`, `layer`, `patch_size` of the defaults).
+        catalog: `None` until the worker has answered `requestCatalog`; then what `service.capabilities.describe`
+            returns: versions, devices, networks with their layers, and the best settings.
     """
 
     def __init__(self, client: WorkerClient):

@@ -60,7 +60,8 @@ class Features:
         size = [stop - start for start, stop in box]
         channels, dtype = self.encoder.layers[self.layer].channels, DTYPES[self.precision]
         held = torch.empty((*size, channels), dtype=dtype, device=voxels.device).movedim(-1, 0)
-        region, done = tuple(slice(start, stop) for start, stop in box), 0
+        depth, height, width = (slice(start, stop) for start, stop in box)
+        region, done = (depth, height, width), 0
         for part, tile in encode_tiles(
             self.encoder, self.layer, voxels, region=region, precision=self.precision, max_bytes=working_bytes
         ):

@@ -13,7 +13,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -143,7 +143,8 @@ def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affi
             f"{path} is too large for the memory; install what reads it by region with pip install '.[large]'"
         ) from error
     require_finite(path, header)
-    voxels = nibabel.load(path, keep_file_open=True).dataobj  # kept open, as gzip can only be read from the start
+    image: Any = nibabel.load(path, keep_file_open=True)  # kept open, as gzip can only be read from the start
+    voxels = image.dataobj
     others = (0,) * (len(voxels.shape) - 3)
 
     def read(region: Region) -> np.ndarray:

@@ -22,6 +22,7 @@ from deepfeatures.matching.groupwise import GroupwiseModel
 if TYPE_CHECKING:
     from deepfeatures.matching.matcher import Matcher
     from deepfeatures.matching.result import MatchResult
+    from deepfeatures.matching.settings import MatchSettings
 
 OUTPUT_SUFFIX = ".mrk.json"
 NAMES_SHOWN = 5
@@ -37,6 +38,8 @@ class LandmarkResult(Protocol):
 
 class LandmarkMatcher(Protocol):
     """What placing asks of a matcher; `Matcher` and `MultiTemplateMatcher` are such."""
+
+    settings: MatchSettings
 
     def match(
         self,

@@ -55,7 +55,7 @@ class WorkerClient:
 
     Every request returns its number at once; what becomes of it is told by `poll`. Requests are served one after the
     other: the next is sent when the one before has ended, so that a worker that dies takes one request with it; one
-    that it had not begun with goes to a new worker. Volumes may be `VolumeArray` or `deepfeatures.Volume`; their voxels
+    that it had not started goes to a new worker. Volumes may be `VolumeArray` or `deepfeatures.Volume`; their voxels
     must not change any more. One that comes again is sent without being read again.
 
     Args:
@@ -78,10 +78,10 @@ class WorkerClient:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._unread: list[Event] = []
         self._outbox: queue.SimpleQueue[tuple[int, dict, dict] | None] = queue.SimpleQueue()
-        self._has_begun = False  # the worker, with the running request
+        self._has_started = False  # the worker, with the running request
         self._last_obituary = ""
         self._ended = threading.Condition(self._lock)  # the running request has ended, or its worker
-        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._stderr_tail: deque[str] = deque(maxlen=LAST_WORDS)
         threading.Thread(target=self._send_all, name="worker requests", daemon=True).start()
 
     @property
@@ -192,7 +192,7 @@ class WorkerClient:
             if number not in self._open:
                 return  # cancelled before it was sent, or answered by an earlier try
             process = self._process or self._start()
-            self._running, self._has_begun = number, False
+            self._running, self._has_started = number, False
         try:
             process.stdin.write(line)  # without the lock: it may block, and cancelling must not
             process.stdin.flush()
@@ -200,7 +200,7 @@ class WorkerClient:
             pass  # it has died, which its reader sees as well
 
     def _await_end(self, number: int) -> None:
-        """Wait until the request has ended, or the worker before it had begun with the request."""
+        """Wait until the request has ended, or the worker before it had started it."""
         with self._ended:
             self._ended.wait_for(lambda: self._running != number)
 
@@ -232,7 +232,7 @@ class WorkerClient:
             **popen_arguments(),
         )
         self._process = process
-        self._last_words.clear()
+        self._stderr_tail.clear()
         for read in (self._read_events, self._read_words):
             threading.Thread(target=read, args=(process,), name="worker output", daemon=True).start()
         return process
@@ -245,17 +245,17 @@ class WorkerClient:
     def _read_words(self, process: subprocess.Popen) -> None:
         for line in process.stderr:
             if process is self._process and line.strip():
-                self._last_words.append(line.decode(errors="replace").strip())
+                self._stderr_tail.append(line.decode(errors="replace").strip())
 
     def _read_events(self, process: subprocess.Popen) -> None:
         for line in process.stdout:
             try:
                 event = self._event(json.loads(line))
             except (ValueError, OSError) as error:  # cut off by the worker's death, or its files are gone
-                self._last_words.append(str(error))
+                self._stderr_tail.append(str(error))
                 break
-            if event.kind == "begun":
-                self._has_begun = True
+            if event.kind == "started":
+                self._has_started = True
             elif event.kind in ENDS:
                 self._finish(event)
             elif event.request in self._open:
@@ -266,16 +266,16 @@ class WorkerClient:
             if process is not self._process:
                 return  # ended by us
             self._process = None
-            self._last_obituary = self._obituary(code)
+            self._last_obituary = self._crash_message(code)
             number, self._running = self._running, None
-            if number is not None and self._has_begun:
+            if number is not None and self._has_started:
                 self._finish(Event(number, "error", text=self._last_obituary, cause="crash"))
             self._ended.notify_all()
 
-    def _obituary(self, code: int) -> str:
+    def _crash_message(self, code: int) -> str:
         if code == -getattr(signal, "SIGKILL", 9):
             return KILLED
-        words = self._last_words[-1].rstrip(".") if self._last_words else "it left no word"
+        words = self._stderr_tail[-1].rstrip(".") if self._stderr_tail else "it left no word"
         return f"The worker ended unexpectedly (exit code {code}: {words}); try again, or choose the device cpu."
 
     def _finish(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""A process with all that it starts: how it is begun, made polite, ended, and how it notices that it is alone."""
+"""A process with all that it starts: its start, its low priority, its end, and how it notices that it is alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 # Of 19: a user interface on the same cores goes first, and the work still gets nearly all of an idle one.
-POLITENESS = 10
+NICENESS = 10
 LOOK_AT_PARENT_S = 0.5
 
 
@@ -26,7 +26,7 @@ def popen_arguments() -> dict[str, Any]:
 
 
 def end_tree(process: subprocess.Popen) -> None:
-    """Kill a process that was begun with `popen_arguments`, and its descendants, at once; it may have ended before."""
+    """Kill a process started with `popen_arguments`, and its descendants, at once; it may have ended before."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
         return
@@ -37,7 +37,7 @@ def end_tree(process: subprocess.Popen) -> None:
 def lower_priority() -> None:
     """Let other programs go first. On Windows `popen_arguments` has already seen to it."""
     if hasattr(os, "nice"):
-        os.nice(POLITENESS)
+        os.nice(NICENESS)
 
 
 def watch_parent(when_gone: Callable[[], None]) -> None:

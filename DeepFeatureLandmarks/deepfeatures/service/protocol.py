@@ -1,7 +1,7 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
 A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`, `cancel`, `shutdown`.
-Events: `begun` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
+Events: `started` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
 

@@ -1,8 +1,8 @@
 """The process that Slicer and the web app talk to: `python -m deepfeatures.service.server FOLDER`.
 
 Reads requests from standard input and writes events to standard output, one line of JSON each; voxels lie in FOLDER.
-Networks, volumes and what was computed of them stay warm between requests. It ends with its parent. `worker_protocol`
-says what the messages hold, `worker_client` is the other end.
+Networks, volumes and what was computed of them stay warm between requests. It ends with its parent. `protocol` says
+what the messages hold, `client` is the other end.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ NO_TORCH = "PyTorch cannot be loaded ({}); install it and try again."
 Kept = TypeVar("Kept")
 
 
-class Teller:
-    """Tells what happens while a request is served.
+class ProgressReporter:
+    """Reports what happens while a request is served.
 
     Args:
         number: Of the request.
@@ -63,7 +63,7 @@ class Teller:
         self._send({"id": self._number, "event": "interim", "content": {"landmarks": landmarks_to_json(landmarks)}})
 
 
-class Recent:
+class LRUCache:
     """The `size` things that were asked for last."""
 
     def __init__(self, size: int):
@@ -88,7 +88,7 @@ class Worker:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._volumes, self._matchers = Recent(VOLUMES_KEPT), Recent(MATCHERS_KEPT)
+        self._volumes, self._matchers = LRUCache(VOLUMES_KEPT), LRUCache(MATCHERS_KEPT)
         self._requests = {
             "hello": self._hello,
             "encode": self._encode,
@@ -97,38 +97,38 @@ class Worker:
             "distances": self._distances,
         }
 
-    def serve(self, message: dict[str, Any], tell: Teller) -> dict[str, Any]:
+    def serve(self, message: dict[str, Any], report: ProgressReporter) -> dict[str, Any]:
         """The content of the result of a request."""
-        return self._requests[message["type"]](message, tell)
+        return self._requests[message["type"]](message, report)
 
-    def _hello(self, _message: dict, _tell: Teller) -> dict:
+    def _hello(self, _message: dict, _report: ProgressReporter) -> dict:
         from deepfeatures.service import capabilities
 
         return capabilities.describe()
 
-    def _encode(self, message: dict, tell: Teller) -> dict:
+    def _encode(self, message: dict, report: ProgressReporter) -> dict:
         template, target = self._volume(message["template"]), self._volume(message["target"])
-        tell.progress(0.1, "Comparing the volumes")
+        report.progress(0.1, "Comparing the volumes")
         self._matcher(message).warm_up(template, target)
         return {}
 
-    def _match(self, message: dict, tell: Teller) -> dict:
-        tell.progress(0.0, "Starting PyTorch")
+    def _match(self, message: dict, report: ProgressReporter) -> dict:
+        report.progress(0.0, "Starting PyTorch")
         matcher = self._matcher(message)
-        tell.progress(0.0, "Reading the volumes")
+        report.progress(0.0, "Reading the volumes")
         template, target = self._volume(message["template"]), self._volume(message["target"])
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
-        tell.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
+        report.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
         result = matcher.match(
-            template, landmarks, target, progress=lambda done: tell.progress(done, text), interim=tell.interim
+            template, landmarks, target, progress=lambda done: report.progress(done, text), interim=report.interim
         )
         return {"landmarks": landmarks_to_json(result.landmarks), "report": result.report()}
 
-    def _activations(self, message: dict, tell: Teller) -> dict:
+    def _activations(self, message: dict, report: ProgressReporter) -> dict:
         from deepfeatures.features.activations import activation_maps
 
-        tell.progress(0.0, "Starting PyTorch")
+        report.progress(0.0, "Starting PyTorch")
         matcher = self._matcher(message)
         layer = matcher.settings.layer
         maps = activation_maps(
@@ -147,11 +147,11 @@ class Worker:
             "channels": self._write(maps.channels[0], voxels, message, "channels"),
         }
 
-    def _distances(self, message: dict, tell: Teller) -> dict:
-        tell.progress(0.0, "Starting PyTorch")
+    def _distances(self, message: dict, report: ProgressReporter) -> dict:
+        report.progress(0.0, "Starting PyTorch")
         matcher, landmark = self._matcher(message), _landmark(message)
         template, target = self._volume(message["template"]), self._volume(message["target"])
-        tell.progress(0.1, f"Comparing every place with {landmark.name}")
+        report.progress(0.1, f"Comparing every place with {landmark.name}")
         distances = matcher.distance_volume(template, landmark, target)
         return {"map": self._write(distances, distances.voxels.cpu().numpy(), message, "map")}
 
@@ -185,16 +185,16 @@ def _landmark(message: dict) -> Landmark:
     return landmarks_from_json([message["landmark"]])[0]
 
 
-def answer(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+def handle(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
     """Serve one request and send what became of it; whatever fails is told in words and survived."""
     number = message["id"]
 
     def fail(cause: str, sentence: str) -> None:
         send({"id": number, "event": "error", "cause": cause, "text": sentence})
 
-    send({"id": number, "event": "begun"})
+    send({"id": number, "event": "started"})
     try:
-        content = worker.serve(message, Teller(number, send))
+        content = worker.serve(message, ProgressReporter(number, send))
     except InputError as error:
         fail("input", str(error))
     except ImportError as error:
@@ -236,7 +236,7 @@ def main(folder: Path) -> None:
     threading.Thread(target=read, name="requests", daemon=True).start()
     worker = Worker(folder)
     while True:
-        answer(worker, requests.get(), lambda event: out.write(json.dumps(event) + "\n"))
+        handle(worker, requests.get(), lambda event: out.write(json.dumps(event) + "\n"))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,8 @@ def fit_multi_template_model(groups: Sequence[Sequence[ConsensusSample]]) -> Mul
     logarithms = np.log([one.error_mm / one.expected_mm + RELATIVE_OFFSET for one in samples])
     slopes = np.linalg.lstsq(design * roots[:, None], logarithms * roots, rcond=None)[0]
     deviation = float(np.sqrt(roots**2 @ (logarithms - design @ slopes) ** 2))
-    return MultiTemplateModel(*slopes.tolist(), RELATIVE_OFFSET, deviation)
+    intercept, of_spread, of_number = slopes.tolist()
+    return MultiTemplateModel(intercept, of_spread, of_number, RELATIVE_OFFSET, deviation)
 
 
 def _equal_weights(sizes: Sequence[int]) -> np.ndarray:

@@ -66,8 +66,8 @@ def load_error_model(network: str, layer: str, patch_size: int) -> ErrorModel | 
 
 def from_values(values: dict) -> ErrorModel:
     """The model whose coefficients `to_values` has given."""
-    lists = {name: tuple(values[name]) for name in ("slopes", "means")}
-    return ErrorModel(**lists, **{name: values[name] for name in ("intercept", "offset", "deviation")})
+    slopes, means = tuple(values["slopes"]), tuple(values["means"])
+    return ErrorModel(values["intercept"], slopes, means, values["offset"], values["deviation"])
 
 
 def to_values(model: ErrorModel) -> dict:
