@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,55 @@ def test_the_notebook_places_landmarks_close_to_the_truth(site):
     found = re.search(r"centres aligned ([\d.]+) mm, placed ([\d.]+) mm", text_of(site, "tutorial/notebook.html"))
     aligned, placed = map(float, found.groups())
     assert placed < 1.5 < aligned
+
+
+def options_of(command, name="deepfeatures"):
+    """The options of each command, by what is typed for it."""
+    found = {name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}}
+    for child, below in getattr(command, "commands", {}).items():
+        found |= options_of(below, f"{name} {child}")
+    return found
+
+
+def documents():
+    """Pages that say how things are today."""
+    return [ROOT / "README.md", *(file for file in (ROOT / "docs").rglob("*.md") if "_build" not in file.parts)]
+
+
+@pytest.mark.parametrize("file", documents(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_commands_of_the_documents_exist(file):
+    import typer
+
+    from deepfeatures.cli.main import app
+
+    known = options_of(typer.main.get_command(app))
+    text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+    wrong = []
+    for line in re.findall(r"\bdeepfeatures (?:[a-z].*)", text):
+        words = line.split("`")[0].split("#")[0].split()
+        name = max((name for name in known if f"{' '.join(words)} ".startswith(f"{name} ")), key=len)
+        if len(words) > 1 and name == "deepfeatures":
+            continue  # the package's name in running text
+        wrong += [f"{name} {word}" for word in words if word.startswith("--") and word not in known[name] | {"--help"}]
+    assert not wrong
+
+
+@pytest.mark.parametrize("file", documents(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_python_names_of_the_documents_exist(file):
+    text = file.read_text(encoding="utf-8")
+    names = set(re.findall(r"\b(deepfeatures(?:\.[a-z]\w*)+)", text)) | {
+        f"{module}.{name.strip()}"
+        for module, names in re.findall(r"from (deepfeatures[\w.]*) import ([\w, ]+)", text)
+        for name in names.split(",")
+    }
+    names |= {f"deepfeatures.{name}" for name in re.findall(r"\bdf\.(\w+)", text)}
+    assert not [name for name in names if not is_there(name)]
+
+
+def is_there(name):
+    """Whether a dotted name is a module, or something in one."""
+    try:
+        return bool(import_module(name))
+    except ImportError:
+        module, _, attribute = name.rpartition(".")
+        return bool(module) and is_there(module) and hasattr(import_module(module), attribute)

@@ -201,3 +201,10 @@ def test_each_python_that_is_promised_is_tested():
     lowest, beyond = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups()
     assert promised == [f"3.{minor}" for minor in range(int(lowest), int(beyond))]
     assert re.findall(r"3\.\d+", re.search(r"python: \[(.+)\]", workflow)[1]) == promised
+
+
+@pytest.mark.parametrize("package", ["deepfeatures", "DeepFeatureLandmarksLib", "DeepFeatureLandmarksWeb"])
+def test_the_packages_tell_type_checkers_that_they_are_typed(package):
+    assert (ROOT / "DeepFeatureLandmarks" / package / "py.typed").is_file()
+    shipped = re.search(rf"^{package} = \[([^\]]*)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert '"py.typed"' in shipped
