@@ -21,16 +21,19 @@ class InputError(ValueError):
 
 
 def damaged(path: Path) -> InputError:
+    """The error of a file that is not whole."""
     return InputError(f"{path} is cut short or damaged; copy or export it again")
 
 
 def sheared(path: Path) -> InputError:
+    """The error of a volume whose grid is not rectangular."""
     return InputError(
         f"{path} has axes that are not at right angles; resample it to a rectangular grid, for example in 3D Slicer"
     )
 
 
 def not_finite(path: Path, voxels: int) -> InputError:
+    """The error of a volume with so many voxels that are NaN or infinite."""
     return InputError(
         f"{path} holds {voxels} voxels that are not finite float32 numbers; "
         "replace NaN and infinity, for example by the background's value"

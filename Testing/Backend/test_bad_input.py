@@ -108,10 +108,10 @@ OPTIONS = {
     "patch too small": (lambda: None, "a.nii.gz --patch-size 3", "--patch-size"),
     "patch that is no number": (lambda: None, "a.nii.gz --patch-size big", "--patch-size"),
     "unknown search": (lambda: None, "a.nii.gz --search wild", "--search"),
-    "unknown device": (lambda: None, "a.nii.gz --device tpu", "--device"),
+    "unknown device": (lambda: None, "a.nii.gz --device tpu", "no device 'tpu'"),
     "unknown precision": (lambda: None, "a.nii.gz --precision float8", "--precision"),
-    "negative radius": (lambda: None, "a.nii.gz --search-radius -3", "--search-radius"),
-    "radius that is no number": (lambda: None, "a.nii.gz --search-radius nan", "--search-radius"),
+    "negative radius": (lambda: None, "a.nii.gz --search-radius -3", "search radius of -3.0 mm"),
+    "radius that is no number": (lambda: None, "a.nii.gz --search-radius nan", "search radius of nan mm"),
     "negative seed": (lambda: None, "a.nii.gz --seed -1", "--seed"),
     "absent template": (lambda: None, "a.nii.gz --template t.nii.gz", "t.nii.gz does not exist"),
     "template with NaN": (

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfeatures.data.landmark_checks import check_inside, check_unique_names
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
 from deepfeatures.data.scores import BY_NAME
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.score_description import describe, with_description
@@ -331,3 +334,21 @@ def test_the_experts_points_are_read(data):
     brain = read_landmarks(data / "brain" / "1000.mrk.json")
     assert len(brain) == 39
     assert brain[0] == Landmark("R hippocampus centre", (55.7506, 181.4217, -192.7588), locked=True)
+
+
+def test_landmarks_of_the_same_name_are_named_once():
+    two = LandmarkSet(tuple(Landmark(name, (0.0, 0.0, 0.0)) for name in ("AC", "PC", "AC", "AC")))
+    with pytest.raises(InputError, match=r"^brain names several landmarks AC; rename them$"):
+        check_unique_names(two, "brain")
+    check_unique_names(LandmarkSet(two.landmarks[:2]), "brain")
+
+
+def test_landmarks_outside_the_template_are_named_and_those_without_a_position_are_not():
+    template = Volume(torch.zeros(4, 4, 4))
+    points = [Landmark(f"P{n}", (10.0, 0.0, 0.0)) for n in range(7)]
+    inside, nowhere = Landmark("in", (3.0, 3.0, 3.0)), Landmark("gone", None, "missing")
+    check_inside(LandmarkSet((inside, nowhere)), template, "a.csv", "t.nii.gz")
+    with pytest.raises(
+        InputError, match=r"^P0, P1, P2, P3, P4 and 2 more of a\.csv lie outside the template t\.nii\.gz"
+    ):
+        check_inside(LandmarkSet((inside, nowhere, *points)), template, "a.csv", "t.nii.gz")

@@ -89,7 +89,7 @@ def test_points_without_a_common_name_are_refused():
 
 
 def test_two_points_of_one_name_are_refused():
-    with pytest.raises(InputError, match="several points AC"):
+    with pytest.raises(InputError, match="several landmarks AC"):
         pointErrors(HUMAN, LandmarkSet((*FOUND, Landmark("AC", (1, 1, 1)))))
 
 

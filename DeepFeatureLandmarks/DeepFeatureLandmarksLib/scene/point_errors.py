@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.scores import BY_NAME, Score
 from deepfeatures.errors import InputError
@@ -106,10 +107,7 @@ def summary(errors: list[PointError]) -> str:
 
 def _requireCommonNames(reference: LandmarkSet, sets: tuple[LandmarkSet, ...]) -> None:
     for landmarks in sets:
-        if landmarks.duplicate_names:
-            raise InputError(
-                f"{landmarks.name} names several points {', '.join(landmarks.duplicate_names[:5])}; rename them."
-            )
+        check_unique_names(landmarks, landmarks.name)
     measured = {landmark.name for landmark in reference if landmark.is_defined}
     for landmarks in sets[1:]:
         if measured.isdisjoint(landmark.name for landmark in landmarks):

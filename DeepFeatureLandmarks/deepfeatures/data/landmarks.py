@@ -68,6 +68,7 @@ class Landmark(Scores):
 
     @property
     def is_defined(self) -> bool:
+        """Whether it has a position that counts."""
         return self.status == "defined" and self.position is not None
 
 

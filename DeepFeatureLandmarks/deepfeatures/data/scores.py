@@ -38,6 +38,7 @@ class Score:
 
     @property
     def is_percentage(self) -> bool:
+        """Whether people read the number, from 0 to 1, as a percentage."""
         return self.format.endswith("%")
 
     def text(self, value: float | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
@@ -49,8 +50,7 @@ def prepare(study: Study, arguments: Sequence[str] = ()) -> int:
     """
     points = {case: read_landmarks(case.landmarks) for case in (*study.templates, *study.targets)}
     for case, landmarks in points.items():
-        if landmarks.duplicate_names:
-            raise InputError(f"{case.landmarks} has several landmarks {landmarks.duplicate_names[0]}; rename them")
+        check_unique_names(landmarks, case.landmarks)
     if all(len(points[case].missing) == len(points[case]) for case in study.templates):
         path = study.templates[0].landmarks
         raise InputError(f"{path} has no landmark with a position; choose another --template")

@@ -21,6 +21,7 @@ def coordinate_system(stated: object, path: Path) -> str:
 
 
 def require_millimetres(unit: object, path: Path) -> None:
+    """Raise `InputError` where coordinates are in another unit than mm."""
     if str(unit).strip().lower() not in ("mm", "millimeter", "millimetre"):
         raise InputError(f"{path} has coordinates in {unit}; convert them to mm")
 

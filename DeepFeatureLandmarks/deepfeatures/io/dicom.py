@@ -86,6 +86,7 @@ def _slice_count(header: sitk.ImageFileReader) -> int:
 
 
 def read_header(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of one file; raises `InputError` where the file is damaged."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -125,6 +126,7 @@ def _check_slices(path: Path, slices: Sequence[sitk.ImageFileReader]) -> None:
 
 
 def dicom_tag(reader: sitk.ImageFileReader, key: str) -> str | None:
+    """The text of a tag, written as `"0008|0060"`; `None` where the header does not have it."""
     return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else None
 
 

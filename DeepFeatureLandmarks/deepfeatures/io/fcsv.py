@@ -21,6 +21,7 @@ VERSION = "Markups fiducial file version"
 
 
 def parse(text: str, path: Path) -> LandmarkSet:
+    """The landmarks in the text of a file; raises `InputError`, which names `path`, where it is not such a file."""
     lines = text.splitlines()
     header = dict(
         (part.strip() for part in line.lstrip("# ").split("=", 1))
@@ -43,6 +44,7 @@ def parse(text: str, path: Path) -> LandmarkSet:
 
 
 def render(landmarks: LandmarkSet) -> str:
+    """The text of the file, positions in LPS mm."""
     buffer = io.StringIO()
     buffer.write(f"# {VERSION} = 5.6\n# CoordinateSystem = LPS\n# columns = {','.join(COLUMNS)}\n")
     writer = csv.writer(buffer, lineterminator="\n")

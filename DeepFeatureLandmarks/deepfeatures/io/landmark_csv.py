@@ -24,6 +24,7 @@ TRUE = ("1", "true", "yes")
 
 
 def parse(text: str, path: Path) -> LandmarkSet:
+    """The landmarks in the text of a table; raises `InputError`, which names `path`, where it is not such a table."""
     comments, body = [], text
     while body.startswith("#"):
         comment, _, body = body.partition("\n")
@@ -49,6 +50,7 @@ def parse(text: str, path: Path) -> LandmarkSet:
 
 
 def render(landmarks: LandmarkSet) -> str:
+    """The text of the table, positions in LPS mm."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

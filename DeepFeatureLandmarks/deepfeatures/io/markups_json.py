@@ -37,6 +37,7 @@ def parse(text: str, path: Path) -> LandmarkSet:
 
 
 def render(landmarks: LandmarkSet) -> str:
+    """The text of the file, positions in LPS mm."""
     markup = {
         "type": "Fiducial",
         "name": landmarks.name,

@@ -68,4 +68,5 @@ def is_rectangular(affine: np.ndarray) -> bool:
 
 
 def no_geometry(path: Path) -> InputError:
+    """The error of a volume whose header does not say where its voxels lie."""
     return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")

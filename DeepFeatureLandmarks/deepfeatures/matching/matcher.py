@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.intensity import choose_policy
+from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.volume import Volume
@@ -254,15 +255,8 @@ class Matcher:
     @staticmethod
     def _defined_inside(template: Volume, landmarks: LandmarkSet) -> tuple[int, ...]:
         """Indices of landmarks that have a position; it must lie in the template."""
-        defined = tuple(index for index, landmark in enumerate(landmarks) if landmark.is_defined)
-        inside = template.contains(landmarks.positions[list(defined)])
-        outside = [landmarks[index].name for index, is_in in zip(defined, inside, strict=True) if not is_in]
-        if outside:
-            raise InputError(
-                f"{', '.join(outside[:3])} lie outside the template {template.name}; give the volume in which the"
-                " landmarks were placed."
-            )
-        return defined
+        check_inside(landmarks, template, landmarks.name, template.name)
+        return tuple(index for index, landmark in enumerate(landmarks) if landmark.is_defined)
 
 
 def _renamed(choices: dict[str, Any]) -> dict[str, Any]:

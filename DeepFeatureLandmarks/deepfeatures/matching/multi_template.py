@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import TOO_FEW
 from deepfeatures.data.volume import Volume
@@ -100,11 +101,7 @@ class MultiTemplateMatcher:
         """The other template with those of its landmarks that are wanted."""
         volume, landmarks = other
         for owner, points in ((template, wanted), other):
-            if points.duplicate_names:
-                raise InputError(
-                    f"Several landmarks of {owner.name} are called {points.duplicate_names[0]}; templates are compared"
-                    " by name, so rename them."
-                )
+            check_unique_names(points, owner.name)
         names = {landmark.name for landmark in wanted}
         kept = tuple(landmark for landmark in landmarks if landmark.name in names)
         if not any(landmark.is_defined for landmark in kept):

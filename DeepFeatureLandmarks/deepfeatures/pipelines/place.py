@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from deepfeatures.data.landmark_checks import check_inside, check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
 from deepfeatures.data.volume import Volume
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from deepfeatures.matching.settings import MatchSettings
 
 OUTPUT_SUFFIX = ".mrk.json"
-NAMES_SHOWN = 5
 
 
 class LandmarkResult(Protocol):
@@ -139,19 +139,12 @@ def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
         InputError: Where they do not, or a file cannot be read.
     """
     landmarks = read_landmarks(points)
-    if landmarks.duplicate_names:
-        raise InputError(f"{points} names several landmarks {_listed(landmarks.duplicate_names)}; rename them")
+    check_unique_names(landmarks, points)
     if len(landmarks.missing) == len(landmarks):
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
     with suppress_native_output():
         template = read_within_memory(volume)
-    inside = template.contains(landmarks.positions)
-    outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
-    if outside:
-        raise InputError(
-            f"{_listed(outside)} of {points} lie outside the template {volume}; give the volume in which "
-            "the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
-        )
+    check_inside(landmarks, template, points, volume)
     return template, landmarks
 
 
@@ -301,8 +294,3 @@ def _has_points_of_a_person(path: Path) -> bool:
     except InputError:  # whatever it is, it holds no points
         return False
     return any(point.locked or (point.is_defined and point.feature_distance is None) for point in points)
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

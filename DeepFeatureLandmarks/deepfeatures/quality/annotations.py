@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks
@@ -64,8 +65,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
         if scan in annotations:
             raise InputError(f"{folder} has two landmark files for the scan {scan}; keep one of each")
         landmarks = read_landmarks(file)
-        if landmarks.duplicate_names:
-            raise InputError(f"{file} names several landmarks {', '.join(landmarks.duplicate_names)}; rename them")
+        check_unique_names(landmarks, file)
         annotations[scan] = Annotation(scan, rater or folder.resolve().name, landmarks, order)
     return list(annotations.values())
 
