@@ -155,24 +155,32 @@ def test_a_scroll_and_a_click_take_the_other_side_along(visitor):
         read = "window.trame.state.get('{}{}__FrameState__offset')"
         return np.array([visitor.page.evaluate(read.format(side, p)) for p in ("Axial", "Coronal", "Sagittal")])
 
+    def at_rest(before: np.ndarray | None = None) -> np.ndarray:
+        """Offsets of both sides, `(2, 3)`, once they have changed since `before` and change no more."""
+        for _ in range(20):
+            known = np.array([offsets("template"), offsets("target")])
+            visitor.page.wait_for_timeout(1000)
+            now = np.array([offsets("template"), offsets("target")])
+            if (now == known).all() and (before is None or (now != before).any(axis=1).all()):
+                return now
+        pytest.fail("the views do not follow, or do not come to rest")
+
     visitor.open_demo()
     visitor.place()
-    visitor.page.wait_for_timeout(1000)
+    start = at_rest()
     box = visitor.page.locator(".side-template .view-axial").bounding_box()
-    before = offsets("template"), offsets("target")
     visitor.page.mouse.move(box["x"] + 150, box["y"] + 150)
     for _ in range(5):
         visitor.page.mouse.wheel(0, -100)
         visitor.page.wait_for_timeout(100)
-    visitor.page.wait_for_timeout(1000)
-    moved, followed = offsets("template") - before[0], offsets("target") - before[1]
-    assert abs(moved[0]) > 5
-    assert 0.7 < followed[0] / moved[0] < 1.4  # both heads are about as large
+    scrolled = at_rest(start)
+    (moved, *_), (followed, *_) = scrolled - start
+    assert abs(moved) > 5
+    assert 0.7 < followed / moved < 1.4  # both heads are about as large
     visitor.page.mouse.click(box["x"] + 150, box["y"] + 150)
-    visitor.page.wait_for_timeout(1000)
-    here, there = offsets("template") - before[0], offsets("target") - before[1]
-    assert (np.abs(here[1:]) > 5).all()
-    assert (np.sign(here[1:]) == np.sign(there[1:])).all()
+    template, target = at_rest(scrolled) - start
+    assert (np.abs(template[1:]) > 5).all()
+    assert (np.sign(template[1:]) == np.sign(target[1:])).all()
     visitor.picture("1-linked")
 
 
