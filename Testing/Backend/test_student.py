@@ -18,8 +18,8 @@ from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 from deepfeatures.networks import catalog, vgg, weights
 from deepfeatures.networks.importers import import_weights
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.patches import PatchStream, Source, find_sources
-from deepfeatures.training.process import Process
 from deepfeatures.training.student import (
     StudentSettings,
     StudentTrainer,
@@ -206,9 +206,9 @@ def test_validation_picks_the_weights(teacher_weights, volumes, folder):
     trainer = StudentTrainer("vgg19-3d-student", volumes, TINY, ALONE)
     trainer.advance()
     good = trainer.student.state_dict()["encoder.parts.conv1_2.weight"].clone()
-    trainer.keep({"correlation": 0.5})
+    trainer.on_validation({"correlation": 0.5})
     trainer.advance()
-    trainer.keep({"correlation": 0.4})
+    trainer.on_validation({"correlation": 0.4})
     trainer.save_weights(folder / "student.safetensors")
     assert torch.equal(load_file(folder / "student.safetensors")["conv1_2.weight"], good)
 
