@@ -154,7 +154,7 @@ def test_results_of_other_weights_do_not_count(folder, monkeypatch):
     pair = job.pairs[0]
     Results(job, cifl).add(pair, np.zeros((3, 3)), 1.0)
     assert computed(job, cifl) == ["case1"]
-    monkeypatch.setattr("deepfeatures.networks.weights.record", lambda slot: {"sha256": f"other weights of {slot}"})
+    monkeypatch.setattr("deepfeatures.networks.weights.record", lambda key: {"sha256": f"other weights of {key}"})
     assert computed(job, cifl) == []
 
 

@@ -184,7 +184,7 @@ def test_students_learn_and_their_weights_are_imported_and_used(name, teacher_we
     assert "up to conv1_2 only" in shown
     assert trainer.best_scores["correlation"] > before["correlation"] + 0.1
     assert main(["weights", "import", name, str(folder / "out" / f"{name}.safetensors")]) == 0
-    noted = weights.record(catalog.slot_of(name))["origin"]
+    noted = weights.record(catalog.weight_key_of(name))["origin"]
     assert noted["teacher"] == "vgg19-3d-pseudo conv1_2"
     assert noted["held out"] == trainer.best_scores
     layer = "conv1_2" if name.startswith("vgg") else "stage1_block1_conv3"
