@@ -62,7 +62,7 @@ class Entry:
 
     Args:
         layers: Gives the layers, available as far as the given convolutions have weights; all with `None`.
-        build: Makes the encoder up to a layer from `(name, layer, seed, tensors)`; `tensors` is `None` where it needs none.
+        build: Makes the encoder up to a layer from `(name, layer, seed, tensors)`; `tensors` may be `None`.
         weight_key: Name of the weights file, `None` where no weights are needed.
         source: Where they are published, `None` where no public address is known.
     """

@@ -131,13 +131,8 @@ def simulate_thick_slices(x: torch.Tensor, factors: torch.Tensor) -> torch.Tenso
     return x
 
 
-<<<<<<< HEAD
-def degrade(draw: Random, x: torch.Tensor, body: torch.Tensor, settings: ContrastSettings) -> torch.Tensor:
-    """A scanner's view of a clean image, made comparable by `normalise` with some slack, as the network sees it.
-=======
 def simulate_artefacts(rng: Random, x: torch.Tensor, body: torch.Tensor, settings: ContrastSettings) -> torch.Tensor:
-    """A scanner's view of a clean image, `normalise`d with some slack as the network sees it.
->>>>>>> 2fa9076 (Training in the field's words; the paper's CIFL lies with its benchmark, and cuDNN is left as it was)
+    """A scanner's view of a clean image, made comparable by `normalise` with some slack, as the network sees it.
 
     Args:
         x: clean image, about 0 to 1, shape `(batch, 1, size, size, size)`.
