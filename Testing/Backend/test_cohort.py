@@ -37,6 +37,7 @@ from deepfeatures.pipelines import cohort as cohorts
 from deepfeatures.pipelines.cohort import Cohort
 
 SCANS = 10
+ANY_PORT = "127.0.0.1:0"
 
 
 @pytest.fixture
@@ -66,7 +67,9 @@ def cohort_of(folder):
 @pytest.fixture
 def client():
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
@@ -150,7 +153,9 @@ def test_threads_of_a_worker_share_a_matcher(folder):
     cohort = replace(cohort_of(folder), independent=True)
     cohorts.prepare(cohort)
     with (
-        distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            processes=False, n_workers=1, threads_per_worker=4, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         summary = cohorts.run(cohort, client)
@@ -310,7 +315,7 @@ def test_bad_input_ends_in_one_sentence(folder, monkeypatch, capsys, scans, opti
 def test_a_scheduler_without_workers_is_refused(monkeypatch):
     monkeypatch.setattr(cohort, "CONNECT_S", 0.5)
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=0, dashboard_address=ANY_PORT) as cluster,
         pytest.raises(InputError, match="no dask scheduler with workers"),
         cohort._client(cluster.scheduler_address, None),
     ):

@@ -23,7 +23,7 @@ from deepfeatures.pipelines.cohort_template import CohortMatcher
 
 
 @pytest.fixture
-def gathered(family, tmp_path):
+def model(family, tmp_path):
     """Of the family's first five, as it comes back from its file."""
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
@@ -33,9 +33,9 @@ def gathered(family, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 6], ids=["a member", "no member"])
-def test_a_scan_is_placed_as_together_with_the_members(family, gathered, number):
+def test_a_scan_is_placed_as_together_with_the_members(family, model, number):
     template, landmarks, targets, _ = family
-    target, matcher = targets[number], CohortMatcher(Matcher(device="cpu"), gathered, targets[number].name)
+    target, matcher = targets[number], CohortMatcher(Matcher(device="cpu"), model, targets[number].name)
     others = [other for other in targets[:5] if other is not target]
     *_, wanted = Matcher(device="cpu").match_together(template, landmarks, [*others, target])
     for _ in range(2):  # the second time as the first: it joins for good neither time
@@ -44,13 +44,13 @@ def test_a_scan_is_placed_as_together_with_the_members(family, gathered, number)
     assert found.group_size == len(others)
 
 
-def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family, gathered, monkeypatch):
+def test_a_member_that_has_just_been_looked_at_is_only_settled_once_more(family, model, monkeypatch):
     template, landmarks, targets, _ = family
     matcher = Matcher(device="cpu")
-    wanted = CohortMatcher(matcher, gathered, targets[1].name).match(template, landmarks, targets[1]).landmarks
-    looked_at = cohort_template.match_alone(matcher, template, landmarks, targets[1])
+    wanted = CohortMatcher(matcher, model, targets[1].name).match(template, landmarks, targets[1]).landmarks
+    matched = cohort_template.match_alone(matcher, template, landmarks, targets[1])
     monkeypatch.setattr(Matcher, "match", lambda *_, **__: pytest.fail("it was placed already"))
-    again = CohortMatcher(matcher, gathered, targets[1].name, looked_at).match(template, landmarks, targets[1])
+    again = CohortMatcher(matcher, model, targets[1].name, matched).match(template, landmarks, targets[1])
     np.testing.assert_allclose(again.landmarks.positions, wanted.positions, atol=1e-3)
     assert (again.group_size, again.target_name) == (4, targets[1].name)
 
@@ -66,10 +66,10 @@ def test_what_one_process_has_matched_another_can_take(family):
         torch.testing.assert_close(taken.group.sums[kind][1], 2 * count)
 
 
-def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, gathered):
+def test_a_scan_that_is_seen_otherwise_than_the_members_is_placed_alone(family, model):
     """Here by another policy of intensities; where memory is short, more coarsely."""
     template, landmarks, targets, _ = family
-    matcher = CohortMatcher(Matcher(device="cpu", intensity="rank"), gathered, targets[6].name)
+    matcher = CohortMatcher(Matcher(device="cpu", intensity="rank"), model, targets[6].name)
     found = matcher.match(template, landmarks, targets[6])
     alone = Matcher(device="cpu", intensity="rank").match(template, landmarks, targets[6]).landmarks
     np.testing.assert_array_equal(found.landmarks.positions, alone.positions)
@@ -83,10 +83,10 @@ def test_members_are_spread_evenly_and_are_none_where_a_scan_has_too_few_others(
     assert cohort_template.chosen_members(scans) == scans[::10]
 
 
-def test_a_company_that_is_broken_is_refused_in_one_sentence(gathered, tmp_path):
+def test_a_model_that_is_broken_is_refused_in_one_sentence(model, tmp_path):
     file = tmp_path / cohort_template.FILE
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(InputError, match=r"company\.safetensors cannot be read; delete it"):
+    with pytest.raises(InputError, match=r"groupwise_model\.safetensors cannot be read; delete it"):
         cohort_template.read(file, "cpu")
 
 
@@ -105,7 +105,7 @@ def cohort(*options: str) -> int:
     return main(["cohort", "scans", *given, "--workers", "1", "--device", "cpu", *options])
 
 
-def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_company(scans, family):
+def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_model(scans, family):
     template, landmarks, targets, _ = family
     together = Matcher(device="cpu").match_together(template, landmarks, targets[:4])
     assert cohort() in (0, 3)
@@ -113,11 +113,11 @@ def test_a_cohort_is_placed_as_together_and_later_scans_do_not_change_its_compan
         found = read_landmarks(f"out/{target.name}.mrk.json")
         np.testing.assert_allclose(found.positions, wanted.landmarks.positions, atol=0.02)  # files hold rounded headers
     assert pd.read_csv("out/summary.csv").group_size.tolist() == [3] * 4
-    company = scans.parent / "out" / cohort_template.FILE
-    before = company.read_bytes(), company.stat().st_mtime_ns
+    model = scans.parent / "out" / cohort_template.FILE
+    before = model.read_bytes(), model.stat().st_mtime_ns
     write_volume(targets[5], scans / "target5.nii.gz")
     assert cohort() in (0, 3)
-    assert (company.read_bytes(), company.stat().st_mtime_ns) == before
+    assert (model.read_bytes(), model.stat().st_mtime_ns) == before
     later = pd.read_csv("out/summary.csv").set_index("target")
     assert later.group_size["target5"] == 4
     assert later.attempts.tolist() == [1] * 5

@@ -173,13 +173,13 @@ def test_a_network_without_public_address_points_to_import(capsys):
 
 
 def test_every_published_source_has_an_address_and_a_name_that_the_importer_reads():
-    from deepfeatures.networks.importers import SLOTS
+    from deepfeatures.networks.importers import WEIGHT_FILES
 
-    found = [slot for slot in weight_store.slots() if slot.source]
-    assert {slot.name for slot in found} == {"vgg19-2d", "brainage-resnet-3d"}
-    for slot in found:
-        assert slot.source.url.startswith("https://")
-        assert "." + slot.source.file.rsplit(".", 1)[1] in SLOTS[slot.name][1]
+    found = [stored for stored in weight_store.all_stored_weights() if stored.source]
+    assert {stored.name for stored in found} == {"vgg19-2d", "brainage-resnet-3d"}
+    for stored in found:
+        assert stored.source.url.startswith("https://")
+        assert "." + stored.source.file.rsplit(".", 1)[1] in WEIGHT_FILES[stored.name][1]
 
 
 def test_list_shows_what_is_there_and_how_to_get_the_rest(server, capsys):

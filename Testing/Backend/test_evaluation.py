@@ -154,7 +154,7 @@ def test_results_of_other_weights_do_not_count(folder, monkeypatch):
     pair = job.pairs[0]
     Results(job, cifl).add(pair, np.zeros((3, 3)), 1.0)
     assert computed(job, cifl) == ["case1"]
-    monkeypatch.setattr("deepfeatures.networks.weights.record", lambda slot: {"sha256": f"other weights of {slot}"})
+    monkeypatch.setattr("deepfeatures.networks.weights.record", lambda key: {"sha256": f"other weights of {key}"})
     assert computed(job, cifl) == []
 
 
@@ -255,10 +255,10 @@ def test_the_command_writes_one_self_contained_page_and_uses_all_workers(folder,
     [
         ([], "nothing to compare"),
         (["--network", "nonesuch"], "no network"),
-        (["--network", "mind", "--search", "quick"], "no search 'quick'"),
+        (["--network", "mind", "--search", "quick"], "'quick' is not one of"),
         (["--method", "default", "--template", "nobody"], "no case 'nobody'"),
         (["--network", "brainage-resnet-3d"], "none of the configurations"),
-        (["--network", "mind", "--initialization", "upright"], "no initialization 'upright'"),
+        (["--network", "mind", "--initialization", "upright"], "'upright' is not one of"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, options, words):

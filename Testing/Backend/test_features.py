@@ -12,7 +12,7 @@ from deepfeatures.features.dense import encode_dense, encode_tiles, receptive_of
 from deepfeatures.features.patch import anchor, cut_patches, patch_features, scale_patches
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.dense_inference import Stage
+from deepfeatures.networks.dense_inference import Operation
 from deepfeatures.networks.layers import Convolution
 from deepfeatures.networks.resnext import ResNext50
 
@@ -168,9 +168,9 @@ class Averaging(Encoder):
             torch.nn.init.zeros_(part.bias)
         self.layers = {"mean": Layer.after([Step(*step) for step in kernels], "mean", 1)}
 
-    def stages(self, layer):
+    def operations(self, layer):
         return [
-            Stage(lambda x, walk, p=part, s=stride: walk.conv(x, p, stride=s), 1, part.weight.shape[-1] - 1, stride)
+            Operation(lambda x, mode, p=part, s=stride: mode.conv(x, p, stride=s), 1, part.weight.shape[-1] - 1, stride)
             for part, stride in zip(self.convolutions, self.strides, strict=True)
         ]
 

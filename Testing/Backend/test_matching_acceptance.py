@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.missing_reason import UNLIKE
+from deepfeatures.data.missing_reason import REASONS, UNLIKE
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
@@ -34,6 +34,7 @@ def match(template: Volume, landmarks: LandmarkSet, target: Volume) -> LandmarkS
             assert target.contains(np.array([landmark.position])).all()
         else:
             assert (landmark.status, landmark.position) == ("missing", None)
+            assert landmark.reason in REASONS
     return placed
 
 
@@ -155,10 +156,19 @@ def test_the_voxels_size_alone_changes_nothing(heads, voxel_mm):
     assert wrong.mean() < 2 * target.spacing.mean()
 
 
-@pytest.mark.parametrize("voxel_mm", [0.1, 6.0])
-def test_a_target_of_another_scale_gives_a_result(heads, voxel_mm):
+def test_a_target_of_another_scale_is_placed_as_far_as_heads_differ(heads):
+    template, landmarks, target, truth = heads
+    larger = 6.0 / target.spacing.mean()
+    placed = match(template, landmarks, grown(target, larger))
+    assert not placed.missing
+    wrong = np.linalg.norm(placed.positions / larger - truth.positions, axis=1)
+    assert wrong.mean() < 2 * target.spacing.mean()
+
+
+def test_a_target_a_fiftieth_of_the_size_is_said_to_look_otherwise(heads):
     template, landmarks, target, _ = heads
-    match(template, landmarks, grown(target, voxel_mm / target.spacing.mean()))
+    placed = match(template, landmarks, grown(target, 0.1 / target.spacing.mean()))
+    assert {landmark.reason for landmark in placed} == {UNLIKE}
 
 
 def test_a_template_smaller_than_the_targets_voxels_is_refused(heads):
@@ -177,14 +187,27 @@ def test_a_coarse_scan_of_the_same_head_still_places(heads):
         assert np.nanmean(wrong) < spacing_mm
 
 
+def noise(*size: int, spacing: np.ndarray | float = 1.0) -> Volume:
+    voxels = torch.rand(*size, generator=torch.Generator().manual_seed(0))
+    return Volume(voxels, spacing=np.broadcast_to(spacing, 3).copy(), name="thin")
+
+
 @pytest.mark.parametrize("size", [(2, 2, 2), (80, 2, 2), (2, 60, 60)])
-def test_tiny_and_thin_targets_give_a_result(heads, size):
+def test_tiny_and_thin_targets_are_said_to_look_otherwise(heads, size):
     template, landmarks, _, _ = heads
-    match(template, landmarks, Volume(torch.rand(*size, generator=torch.Generator().manual_seed(0)), name="thin"))
+    assert {landmark.reason for landmark in match(template, landmarks, noise(*size))} == {UNLIKE}
 
 
-@pytest.mark.parametrize("size", [(4, 4, 4), (80, 4, 5), (5, 60, 60)])
-def test_tiny_and_thin_templates_give_a_result(heads, size):
+@pytest.mark.parametrize("size", [(80, 4, 5), (5, 60, 60)])
+def test_a_target_is_said_to_look_otherwise_than_a_thin_template(heads, size):
     _, _, target, _ = heads
-    thin = Volume(torch.rand(*size, generator=torch.Generator().manual_seed(0)), spacing=target.spacing, name="thin")
-    match(thin, crowd(thin.centre[None]), target)
+    thin = noise(*size, spacing=target.spacing)
+    (placed,) = match(thin, crowd(thin.centre[None]), target)
+    assert placed.reason == UNLIKE
+
+
+def test_a_template_of_four_voxels_along_each_axis_is_searched(heads):
+    _, _, target, _ = heads
+    tiny = noise(4, 4, 4, spacing=target.spacing)
+    (placed,) = match(tiny, crowd(tiny.centre[None]), target)
+    assert placed.is_defined or placed.reason in REASONS

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from deepfeatures.errors import InputError
 from deepfeatures.networks import catalog, dense_inference, layers, resnext, vgg
-from deepfeatures.networks.base import exists, first_centre
+from deepfeatures.networks.base import first_centre, patch_reaches_layer
 from deepfeatures.networks.mind import Mind
 from deepfeatures.networks.resnext import ResNext50
 from deepfeatures.networks.vgg import PseudoVgg19, Vgg19
@@ -119,7 +119,9 @@ def test_beyond_the_border_every_operation_repeats_the_border_of_its_input():
 def test_deep_layers_compute_little_more_than_the_volume():
     encoder = Vgg19("random", "conv4_2")
     seen = encoder.layers["conv4_2"].receptive_field
-    ranges = dense_inference.dense_ranges(encoder.stages("conv4_2"), [-(seen - 1) // 2] * 3, (40, 40, 40), (40, 40, 40))
+    ranges = dense_inference.dense_ranges(
+        encoder.operations("conv4_2"), [-(seen - 1) // 2] * 3, (40, 40, 40), (40, 40, 40)
+    )
     assert all(40 <= high - low <= 48 for axes in ranges for low, high in axes)
 
 
@@ -192,7 +194,7 @@ def test_strided_convolution_pads_more_at_the_end(size, taps):
         part.weight.zero_()[0, 0, 0, 1, 1] = 1  # looks at the first plane of its window
         part.bias.zero_()
         ramp = torch.arange(1.0, size + 1)[None, None, :, None, None].expand(1, 1, size, size, size)
-        out = dense_inference.Walk("same").conv(ramp, part, stride=2)[0, 0, :, 1, 1]
+        out = dense_inference.ConvolutionMode("same").conv(ramp, part, stride=2)[0, 0, :, 1, 1]
     assert out.tolist() == [tap + 1 if tap >= 0 else 0 for tap in taps]
 
 
@@ -208,13 +210,13 @@ def test_strided_convolution_pads_more_at_the_end(size, taps):
 )
 @torch.no_grad()
 def test_small_patches_have_deep_layers_and_say_that_the_paper_has_none(layer, size, there):
-    assert exists(vgg.vgg_layers()[layer], size) is there
+    assert patch_reaches_layer(vgg.vgg_layers()[layer], size) is there
     if layer == "conv4_2":
         assert Vgg19("random", layer)(torch.rand(1, 1, size, size, size), layer).shape == (1, 512, 1, 1, 1)
 
 
 def test_resnet_reaches_every_layer_whatever_the_patch():
-    assert all(exists(layer, 4) for layer in resnext.resnext_layers().values())
+    assert all(patch_reaches_layer(layer, 4) for layer in resnext.resnext_layers().values())
 
 
 @torch.no_grad()
@@ -224,9 +226,11 @@ def test_later_pseudo_layers_see_a_volume_constant_along_the_third_axis_as_the_f
     generator = torch.Generator().manual_seed(0)
     plane = torch.rand(1, 64, 12, 14, generator=generator)  # (height y, width x), as if from the first layer
     solid = plane[:, :, None].expand(1, 64, 9, 12, 14)
-    valid = dense_inference.Walk("valid")
+    valid = dense_inference.ConvolutionMode("valid")
     deep = network._convolve(
-        "conv2_1", dense_inference.Walk().max_pool(network._convolve("conv1_2", solid, valid), 2, padded=False), valid
+        "conv2_1",
+        dense_inference.ConvolutionMode().max_pool(network._convolve("conv1_2", solid, valid), 2, padded=False),
+        valid,
     )
     kernels = {name: weights[f"{name}.weight"].transpose(2, 3) for name in ("conv1_2", "conv2_1")}
     flat = F.relu(F.conv2d(plane, kernels["conv1_2"], weights["conv1_2.bias"]))

@@ -1,16 +1,24 @@
 """The paper's CIFL: its network and its loss with three temperatures."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from deepfeatures.training.contrasts import ContrastSettings
-from deepfeatures.training.paper_cifl import (
-    PaperCifl,
-    Temperatures,
-    channel_contrast,
-    contrast_views,
-    inner_products,
+
+FILE = Path(__file__).parents[1] / "Benchmarks/paper_cifl.py"
+SPEC = importlib.util.spec_from_file_location("paper_cifl", FILE)
+sys.modules[SPEC.name] = benchmark = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmark)
+PaperCifl, Temperatures = benchmark.PaperCifl, benchmark.Temperatures
+channel_contrast, contrast_views, inner_products = (
+    benchmark.channel_contrast,
+    benchmark.contrast_views,
+    benchmark.inner_products,
 )
 
 

@@ -350,7 +350,7 @@ def test_the_automatic_rater_goes_on_where_it_stopped(carried, tmp_path):
     assert all(template != target for template, target in first.calls)
     found = automatic_rater.consensus(placed, landmark_names(annotations))
     assert np.allclose(found["scan3"], stack_positions(annotations, NAMES)[3])
-    assert automatic_rater.round_trips(placed).mean_mm.eq(0.5).all()
+    assert automatic_rater.inverse_consistency(placed).mean_mm.eq(0.5).all()
     (tmp_path / f"{first.calls[4][1]}_from_{first.calls[4][0]}.mrk.json").unlink()
     second = CountingMatcher()
     again = automatic_rater.place_from_others(annotations, volumes, hashes, second, tmp_path)

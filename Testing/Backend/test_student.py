@@ -18,8 +18,8 @@ from deepfeatures.cli.main import main
 from deepfeatures.errors import InputError
 from deepfeatures.networks import catalog, vgg, weights
 from deepfeatures.networks.importers import import_weights
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.patches import PatchStream, Source, find_sources
-from deepfeatures.training.process import Process
 from deepfeatures.training.student import (
     StudentSettings,
     StudentTrainer,
@@ -184,7 +184,7 @@ def test_students_learn_and_their_weights_are_imported_and_used(name, teacher_we
     assert "up to conv1_2 only" in shown
     assert trainer.best_scores["correlation"] > before["correlation"] + 0.1
     assert main(["weights", "import", name, str(folder / "out" / f"{name}.safetensors")]) == 0
-    noted = weights.record(catalog.slot_of(name))["origin"]
+    noted = weights.record(catalog.weight_key_of(name))["origin"]
     assert noted["teacher"] == "vgg19-3d-pseudo conv1_2"
     assert noted["held out"] == trainer.best_scores
     layer = "conv1_2" if name.startswith("vgg") else "stage1_block1_conv3"
@@ -206,9 +206,9 @@ def test_validation_picks_the_weights(teacher_weights, volumes, folder):
     trainer = StudentTrainer("vgg19-3d-student", volumes, TINY, ALONE)
     trainer.advance()
     good = trainer.student.state_dict()["encoder.parts.conv1_2.weight"].clone()
-    trainer.keep({"correlation": 0.5})
+    trainer.on_validation({"correlation": 0.5})
     trainer.advance()
-    trainer.keep({"correlation": 0.4})
+    trainer.on_validation({"correlation": 0.4})
     trainer.save_weights(folder / "student.safetensors")
     assert torch.equal(load_file(folder / "student.safetensors")["conv1_2.weight"], good)
 

@@ -15,15 +15,15 @@ from deepfeatures.networks.cifl import Cifl, build_cifl, self_similarity
 from deepfeatures.training import checkpoint
 from deepfeatures.training.block_loss import BlockSettings, block_distances, block_match
 from deepfeatures.training.cifl import CiflSettings, CiflTrainer
-from deepfeatures.training.contrasts import ContrastSettings, blur, thicken
+from deepfeatures.training.contrasts import ContrastSettings, blur, simulate_thick_slices
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random, smooth_noise
-from deepfeatures.training.process import Process
+from deepfeatures.training.random_deformations import DeformationSettings
 from deepfeatures.training.settings import read_settings
 from deepfeatures.training.shapes import MAX_LABELS, label_maps
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.validation import matching_accuracy, raw_patches
-from deepfeatures.training.warps import WarpSettings
 
 CLEAN = ContrastSettings(
     similar_fraction=1, merged_fraction=0, noise=0, blur=0, bias=0, gamma=0, thick_slices=1, ghost=0, distractors=0
@@ -117,16 +117,16 @@ def test_smooth_noise_has_its_wavelength_and_unit_size():
 def test_artefacts_of_strength_zero_change_nothing():
     x = torch.rand(2, 1, 12, 12, 12)
     torch.testing.assert_close(blur(x, torch.zeros(2, 3)), x)
-    torch.testing.assert_close(thicken(x, torch.ones(2, 3)), x)
+    torch.testing.assert_close(simulate_thick_slices(x, torch.ones(2, 3)), x)
 
 
 def test_thick_slices_keep_ramps_and_lose_detail():
     ramp = torch.arange(13.0).expand(1, 1, 13, 13, 13)
     factors = torch.tensor([[1.0, 1.0, 3.0]])
-    torch.testing.assert_close(thicken(ramp, factors), ramp)
+    torch.testing.assert_close(simulate_thick_slices(ramp, factors), ramp)
     stripes = (torch.arange(13) % 2).float().expand(1, 1, 13, 13, 13)
-    assert thicken(stripes, factors).diff(dim=-1).abs().mean() < 0.5
-    assert torch.equal(thicken(stripes.mT, factors), stripes.mT)
+    assert simulate_thick_slices(stripes, factors).diff(dim=-1).abs().mean() < 0.5
+    assert torch.equal(simulate_thick_slices(stripes.mT, factors), stripes.mT)
 
 
 def test_contrast_between_positions_rewards_agreement_and_forgives_neighbours():
@@ -277,7 +277,7 @@ def test_an_unknown_loss_is_named():
 
 
 BLOCKS = BlockSettings(points=32, radius=4, search_radius=2)
-MIDDLING = dataclasses.replace(SMALL, size=32, canonical_size=48, points=256, warp=WarpSettings(shift=3.0))
+MIDDLING = dataclasses.replace(SMALL, size=32, canonical_size=48, points=256, warp=DeformationSettings(shift=3.0))
 
 
 def test_block_distances_in_training_are_those_of_a_search():
@@ -348,10 +348,25 @@ def test_settings_in_a_file_replace_defaults(tmp_path):
     path.write_text("learning_rate = 1\n[data.warp]\nzoom = [0.5, 2]")
     settings = read_settings(path, CiflSettings)
     assert settings.learning_rate == 1.0
-    assert settings.data.warp == dataclasses.replace(WarpSettings(), zoom=(0.5, 2.0))
+    assert settings.data.warp == dataclasses.replace(DeformationSettings(), zoom=(0.5, 2.0))
     assert settings.steps == CiflSettings().steps
 
 
 def test_going_on_without_a_checkpoint_says_so(tmp_path, capsys):
     assert main(["train", "cifl", "--out", str(tmp_path), "--device", "cpu", "--resume"]) == 2
     assert "There is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_leaves_the_choice_of_convolutions_as_it_was(tmp_path, monkeypatch):
+    from deepfeatures.training import trainer
+
+    seen = []
+
+    def stopped(*_):
+        seen.append(torch.backends.cudnn.benchmark)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "_train", stopped)
+    assert main(["train", "cifl", "--out", str(tmp_path), "--device", "cpu"]) == 130
+    assert seen == [True]
+    assert not torch.backends.cudnn.benchmark

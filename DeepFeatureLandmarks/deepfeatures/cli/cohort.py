@@ -108,7 +108,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     from dask.distributed import Client, LocalCluster
 
     if scheduler is None:
-        local = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50, "preload": __name__}
+        local = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50, "preload": __name__}
         with LocalCluster(n_workers=workers, **local) as cluster, Client(cluster) as client:
             yield client
         return

@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.options import plain, several
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
+    from deepfeatures.evaluation.cases import Case
     from deepfeatures.evaluation.configurations import Configuration
     from deepfeatures.evaluation.results import Study
 
 EACH = "each"  # case in turn is the template
+
+
+Networks = several("network", "One or more networks of the grid.")
+Layers = several("layer", "Their layers; by default each network's own.")
+PatchSizes = several("patch_size", "Patch sizes of the grid; by default 12 to 32 by 4.")
+Searches = several("search", "Searches of the grid; by default dense.")
+Initializations = several("initialization", "How guided searches start; by default auto.")
+Intensities = several("intensity", "How voxels are scaled; by default auto.")
 
 
 class Preset(str, Enum):
@@ -40,21 +50,12 @@ def evaluate(
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="paper: its 90 configurations, densely searched.")
     ] = None,
-    network: Annotated[list[str] | None, typer.Option("--network", help="One or more networks of the grid.")] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option("--layer", help="Their layers; by default each network's own.")
-    ] = None,
-    patch_size: Annotated[
-        list[int] | None, typer.Option("--patch-size", min=4, help="Patch sizes of the grid; by default 12 to 32 by 4.")
-    ] = None,
-    search: Annotated[list[str] | None, typer.Option("--search", help="dense (the default), patch, guided.")] = None,
-    initialization: Annotated[
-        list[str] | None,
-        typer.Option("--initialization", help="How guided searches start: auto, centres, world, any."),
-    ] = None,
-    intensity: Annotated[
-        list[str] | None, typer.Option("--intensity", help="Policies of the grid: auto, percentile, zscore and so on.")
-    ] = None,
+    network: Networks = None,
+    layer: Layers = None,
+    patch_size: PatchSizes = None,
+    search: Searches = None,
+    initialization: Initializations = None,
+    intensity: Intensities = None,
     search_radius: Annotated[
         float | None,
         typer.Option("--search-radius", help="Of dense and patch searches, in mm; else the whole target."),
@@ -74,18 +75,27 @@ def evaluate(
     A run that was stopped goes on where it was. Writes tidy CSV tables and report.html.
     """
     require_extra("evaluate", "evaluation", "pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
-    from deepfeatures.evaluation.cases import find_cases
     from deepfeatures.evaluation.results import Study
 
     axes = {
         "network": network or [],
         "layer": layer or [],
         "patch_size": patch_size or [],
-        "search": search or ["dense"],
-        "initialization": initialization or ["auto"],
-        "intensity": intensity or ["auto"],
+        "search": [plain(one) for one in search or ["dense"]],
+        "initialization": [plain(one) for one in initialization or ["auto"]],
+        "intensity": [plain(one) for one in intensity or ["auto"]],
     }
     chosen = _configurations(preset, axes, method or [])
+    given = tuple(chosen), *_templates_and_targets(folder, template, targets), output_dir
+    _run(Study(*given, search_radius, device), workers, context.obj)
+
+
+def _templates_and_targets(
+    folder: Path, template: str | None, targets: int | None
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """The case to place from, or each; and the first so many of those to place in."""
+    from deepfeatures.evaluation.cases import find_cases
+
     cases = {case.name: case for case in find_cases(folder)}
     template = template or next(iter(cases))
     if template != EACH and template not in cases:
@@ -94,8 +104,7 @@ def evaluate(
         )
     templates = cases if template == EACH else [template]
     others = [case for name, case in cases.items() if template == EACH or name != template][:targets]
-    given = tuple(chosen), tuple(cases[name] for name in templates), tuple(others), output_dir
-    _run(Study(*given, search_radius, device), workers, context.obj)
+    return tuple(cases[name] for name in templates), tuple(others)
 
 
 def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
@@ -117,14 +126,10 @@ def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
 def _configurations(preset: Preset | None, axes: dict[str, list], methods: list[str]) -> list[Configuration]:
     from deepfeatures.evaluation import configurations
     from deepfeatures.evaluation.baselines import BASELINES
-    from deepfeatures.matching.settings import setting
 
-    allowed = {name: setting(name)["choices"] for name in ("search", "initialization", "intensity")}
-    for kind, choices in {**allowed, "method": configurations.METHODS}.items():
-        for one in {**axes, "method": methods}[kind]:
-            if one not in choices:
-                raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(choices)}")
     for one in methods:
+        if one not in configurations.METHODS:
+            raise InputError(f"there is no method {one!r}; choose one of {', '.join(configurations.METHODS)}")
         if one in BASELINES and not is_installed(BASELINES[one].package):
             raise InputError(f"{one} needs {BASELINES[one].package}; install it with pip install '.[evaluation]'")
     chosen = configurations.paper() if preset else []

@@ -58,12 +58,12 @@ def quality(
     if len({(annotation.rater, annotation.scan) for annotation in annotations}) < len(annotations):
         raise InputError("two raters bear the same name; give them as NAME=FOLDER with names of their own")
     carried = [one for one in annotations if one.rater == (reference or annotations[0].rater)]
-    estimates, trips = {}, None
+    estimates, errors = {}, None
     if automatic_rater:
-        estimates, trips = _automatic_estimates(
+        estimates, errors = _automatic_estimates(
             carried, scans, paths, output_dir / "automatic_rater", landmark_names(annotations)
         )
-    found = review(annotations, reference, scans, estimates, trips)
+    found = review(annotations, reference, scans, estimates, errors)
     with progress_bar("report") as progress:
         page = write_review(found, output_dir, reference, scans, progress)
     count = len(found.flagged)
@@ -80,4 +80,4 @@ def _automatic_estimates(carried, scans, paths: dict[str, Path], folder: Path, n
     hashes = {one.scan: content_hash(paths[one.scan]) for one in carried if one.scan in paths}
     with progress_bar("automatic rater") as progress:
         placed = automatic_rater.place_from_others(carried, scans, hashes, Matcher(), folder, progress)
-    return automatic_rater.consensus(placed, names), automatic_rater.round_trips(placed)
+    return automatic_rater.consensus(placed, names), automatic_rater.inverse_consistency(placed)

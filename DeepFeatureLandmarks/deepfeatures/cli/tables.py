@@ -34,16 +34,16 @@ def weights_table() -> Table:
     table.add_column("weights", no_wrap=True)
     for column in ("state", "MB", "sha256", "licence", "file, or how to get it"):
         table.add_column(column, justify="right" if column == "MB" else "left")
-    for slot in weight_store.slots():
-        command = "fetch" if slot.source else "import"
-        file = "" if slot.source else " FILE"
+    for stored in weight_store.all_stored_weights():
+        command = "fetch" if stored.source else "import"
+        file = "" if stored.source else " FILE"
         table.add_row(
-            slot.name,
-            slot.state,
-            f"{slot.size / 1e6:.1f}" if slot.path else "",
-            slot.sha256[:12],
-            slot.licence,
-            str(slot.path or f"deepfeatures weights {command} {slot.networks[0]}{file}"),
+            stored.name,
+            stored.state,
+            f"{stored.size / 1e6:.1f}" if stored.path else "",
+            stored.sha256[:12],
+            stored.licence,
+            str(stored.path or f"deepfeatures weights {command} {stored.networks[0]}{file}"),
         )
     return table
 

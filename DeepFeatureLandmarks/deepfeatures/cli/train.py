@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from deepfeatures.training.process import Process
+    from deepfeatures.training.distributed import Process
     from deepfeatures.training.trainer import Trainer
 
 app = typer.Typer(
@@ -64,12 +64,9 @@ def student(
 
 
 def _run(make: Callable[[Process], Trainer], out: Path, seconds: float, resume: bool, device: str) -> None:
-    import torch
-
     from deepfeatures.matching.devices import choose_device
-    from deepfeatures.training.process import joined
+    from deepfeatures.training.distributed import join_process_group
     from deepfeatures.training.trainer import run
 
-    torch.backends.cudnn.benchmark = True
-    with joined(choose_device(device)) as process:
+    with join_process_group(choose_device(device)) as process:
         run(make(process), out, seconds=seconds, resume=resume)

@@ -55,10 +55,10 @@ def verify() -> None:
     """Compare the sha256 of every kept file with the one noted at its import."""
     from deepfeatures.networks import weight_store
 
-    kept = [slot for slot in weight_store.slots() if slot.path]
-    faults = {slot.name: weight_store.fault(slot) for slot in kept}
-    for slot in kept:
-        typer.echo(f"{slot.name}: {'damaged' if faults[slot.name] else 'whole'}, {slot.path}")
+    kept = [stored for stored in weight_store.all_stored_weights() if stored.path]
+    faults = {stored.name: weight_store.fault(stored) for stored in kept}
+    for stored in kept:
+        typer.echo(f"{stored.name}: {'damaged' if faults[stored.name] else 'whole'}, {stored.path}")
     found = [fault for fault in faults.values() if fault]
     if found:
         raise InputError(" ".join(found))
@@ -76,11 +76,11 @@ def remove(
 
     if (network is None) != everything:
         raise InputError("name a network whose weights to remove, or give --all, not both")
-    slot = None if network is None else weight_store.slot_named(network)
-    what = f"the weights of {', '.join(slot.networks)}" if slot else "all weights and downloads"
+    stored = None if network is None else weight_store.stored_weights_of(network)
+    what = f"the weights of {', '.join(stored.networks)}" if stored else "all weights and downloads"
     if not yes:
         typer.confirm(f"Remove {what} from {weights_folder()}?", abort=True)
-    gone = weight_store.remove(slot) if slot else weight_store.remove_all()
+    gone = weight_store.remove(stored) if stored else weight_store.remove_all()
     for path in gone:
         typer.echo(f"removed {path}")
     if not gone:

@@ -9,7 +9,7 @@ from itertools import product
 from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.networks import catalog
-from deepfeatures.networks.base import exists
+from deepfeatures.networks.base import patch_reaches_layer
 
 PATCH_SIZES = (12, 16, 20, 24, 28, 32)
 PAPER_LAYERS = {1: "VGG", 2: "VGG", 3: "VGG", 4: "ResNet", 5: "ResNet"}
@@ -45,7 +45,7 @@ class Configuration:
         if self.method != "grid":
             return ""
         layer = catalog.describe(self.settings.network).layers[self.settings.layer]
-        if not exists(layer, self.settings.patch_size):
+        if not patch_reaches_layer(layer, self.settings.patch_size):
             return "the patch is too small for the layer"
         return "" if layer.available else "no weights"
 

@@ -79,12 +79,12 @@ class Results:
     def keys(self) -> Mapping[Names, str]:
         """For each pair of the study the key of all that its result follows from."""
         method, network = self.configuration.method, self.configuration.settings.network
-        slot = catalog.slot_of(network) if network else None
+        weight_key = catalog.weight_key_of(network) if network else None
         facts = {
             "configuration": asdict(self.configuration),
             "search_radius_mm": self.study.search_radius_mm,
             "device": choose_device(self.study.device).type,
-            "weights": weights.record(slot).get("sha256") if slot else None,
+            "weights": weights.record(weight_key).get("sha256") if weight_key else None,
             "package": package_version(BASELINES[method].package) if method in BASELINES else None,
         }
         return {

@@ -12,7 +12,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.features.dense import DTYPES
 from deepfeatures.features.patch import anchor, cut_patches, scale_patches
-from deepfeatures.networks.base import Encoder, exists, first_centre
+from deepfeatures.networks.base import Encoder, first_centre, patch_reaches_layer
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def activation_maps(
     channels = tuple(
         replace(placed, voxels=channel, name=f"{volume.name} {layer} {i}") for i, channel in enumerate(maps)
     )
-    return ActivationMaps(source, channels, complete=all(exists(known, n) for n in source.size))
+    return ActivationMaps(source, channels, complete=all(patch_reaches_layer(known, n) for n in source.size))
 
 
 def _patch(volume: Volume, point: np.ndarray, size: int) -> Volume:

@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from deepfeatures.errors import InputError
-from deepfeatures.networks.dense_inference import Stage, Walk, dense_ranges, encode_every_voxel, same_padding
+from deepfeatures.networks.dense_inference import (
+    ConvolutionMode,
+    Operation,
+    dense_ranges,
+    encode_every_voxel,
+    same_padding,
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Layer:
         return cls(name, channels, stride, receptive_field, available, tuple(steps))
 
 
-def exists(layer: Layer, patch_size: int) -> bool:
+def patch_reaches_layer(layer: Layer, patch_size: int) -> bool:
     """Whether a patch of `patch_size` voxels reaches the layer as the paper's network defines it.
 
     Unpadded pooling leaves nothing of an axis shorter than its kernel: a patch of 12³ has no `conv5_4`. `forward` then
@@ -96,7 +102,7 @@ class Encoder(nn.Module):
     """A 3D feature encoder whose layers can be selected by name.
 
     Input is always a float tensor of shape `(batch, 1, depth, height, width)` with one channel. A family implements
-    `stages`; patches and dense encoding then run the same operations.
+    `operations`; patches and dense encoding then run the same operations.
     """
 
     name: str
@@ -105,7 +111,7 @@ class Encoder(nn.Module):
     reads_float32: bool = False  # whether volumes come in float32 even where features are wanted in less
     full_resolution_channels: int = 64  # what dense encoding holds for every voxel before the first stride
 
-    def stages(self, layer: str) -> Sequence[Stage]:
+    def operations(self, layer: str) -> Sequence[Operation]:
         """The operations up to `layer`."""
         raise NotImplementedError
 
@@ -121,9 +127,9 @@ class Encoder(nn.Module):
         """
         if padding == "valid":
             self._require_room(x, layer)
-        walk = Walk(padding)
-        for stage in self.stages(layer):
-            x = stage.run(x, walk)
+        mode = ConvolutionMode(padding)
+        for operation in self.operations(layer):
+            x = operation.run(x, mode)
         return x
 
     def dense(self, x: torch.Tensor, layer: str) -> torch.Tensor:
@@ -145,11 +151,11 @@ class Encoder(nn.Module):
         The feature at index q of a view sees the voxels from `start + q` on; `start` is `(depth, height, width)`, such
         that features are centred within `x`. Beyond its border, every operation repeats the border of its own input.
         """
-        encode_every_voxel(x, self.stages(layer), views, start)
+        encode_every_voxel(x, self.operations(layer), views, start)
 
     def dense_voxels(self, layer: str, start: Sequence[int], size: Sequence[int], volume: Sequence[int]) -> int:
         """Voxels at which `dense_into` holds `full_resolution_channels` to fill a view of `size`."""
-        return prod(high - low for low, high in dense_ranges(self.stages(layer), start, size, volume)[0])
+        return prod(high - low for low, high in dense_ranges(self.operations(layer), start, size, volume)[0])
 
     def _require_room(self, x: torch.Tensor, layer: str) -> None:
         needed = self.layers[layer].receptive_field

@@ -62,8 +62,8 @@ class Entry:
 
     Args:
         layers: Gives the layers, available as far as the given convolutions have weights; all with `None`.
-        build: Makes the encoder up to a layer from `(name, layer, seed, tensors)`; `tensors` is `None` without a slot.
-        slot: Name of the weights file, `None` where no weights are needed.
+        build: Makes the encoder up to a layer from `(name, layer, seed, tensors)`; `tensors` may be `None`.
+        weight_key: Name of the weights file, `None` where no weights are needed.
         source: Where they are published, `None` where no public address is known.
     """
 
@@ -74,7 +74,7 @@ class Entry:
     licence: str
     parameters: int = 0
     paper_number: int | None = None
-    slot: str | None = None
+    weight_key: str | None = None
     source: Source | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ def _pseudo(combine: str, summary: str) -> Entry:
         licence="VGG, CC BY 4.0",
         parameters=layers.count(vgg.PLAN),
         paper_number=2,
-        slot="vgg19-2d",
+        weight_key="vgg19-2d",
         source=Source(  # the address and the checksum that Keras' own code names
             f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{KERAS_VGG19}",
             KERAS_VGG19,
@@ -123,7 +123,7 @@ ENTRIES: dict[str, Entry] = {
         licence="that of the imported weights",
         parameters=layers.count(vgg.PLAN),
         paper_number=3,
-        slot="vgg19-3d-student",
+        weight_key="vgg19-3d-student",
     ),
     "resnet-3d-student": Entry(
         summary="ResNeXt-50 in 3D trained to predict the mean features of the three pseudo-3D networks.",
@@ -133,7 +133,7 @@ ENTRIES: dict[str, Entry] = {
         licence="that of the imported weights",
         parameters=resnext.parameter_count(),
         paper_number=4,
-        slot="resnet-3d-student",
+        weight_key="resnet-3d-student",
         aliases=resnext.ALIASES,
     ),
     "brainage-resnet-3d": Entry(
@@ -144,7 +144,7 @@ ENTRIES: dict[str, Entry] = {
         licence="that of the imported weights",
         parameters=resnext.parameter_count(),
         paper_number=5,
-        slot="brainage-resnet-3d",
+        weight_key="brainage-resnet-3d",
         # the address that ANTsPyNet's code names for `brainAgeGender`; it names no checksum
         source=Source("https://ndownloader.figshare.com/files/22179948", "brainAgeGender.h5"),
         aliases=resnext.ALIASES,
@@ -156,7 +156,7 @@ ENTRIES: dict[str, Entry] = {
         default_layer="fine_ssc",
         licence="Apache-2.0",
         parameters=cifl.parameter_count(),
-        slot="cifl",
+        weight_key="cifl",
     ),
     "mind": Entry(
         summary="Self-similarity descriptors (MIND and MIND-SSC), the untrained yardstick of multi-modal matching.",
@@ -232,13 +232,13 @@ def build(
             f"{' or `deepfeatures weights fetch ' + name + '`' if entry.source else ''}"
             ", or choose another layer or network."
         )
-    tensors = None if entry.slot is None else weights.load(entry.slot)
+    tensors = None if entry.weight_key is None else weights.load(entry.weight_key)
     return entry.build(name, layer, seed, tensors).to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def slot_of(name: str) -> str | None:
+def weight_key_of(name: str) -> str | None:
     """The name under which the network's weights are kept; `None` where it needs none."""
-    return _entry(name).slot
+    return _entry(name).weight_key
 
 
 def source_of(name: str) -> Source | None:
@@ -254,13 +254,13 @@ def _entry(name: str) -> Entry:
 
 def _weighted(entry: Entry) -> Collection[str] | None:
     """The convolutions that have weights; `None` where none are needed."""
-    if entry.slot is None:
+    if entry.weight_key is None:
         return None
-    return {tensor.rsplit(".", 1)[0] for tensor in weights.record(entry.slot).get("tensors", ())}
+    return {tensor.rsplit(".", 1)[0] for tensor in weights.record(entry.weight_key).get("tensors", ())}
 
 
 def _weights_state(entry: Entry, layers: Mapping[str, Layer]) -> str:
-    if entry.slot is None:
+    if entry.weight_key is None:
         return "none needed"
     there = [layer.name for layer in layers.values() if layer.available]
     if len(there) == len(layers):

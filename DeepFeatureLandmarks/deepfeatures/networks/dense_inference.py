@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-PHASE_BYTES = 16 << 20  # phases walk together up to this size: enough to amortise the kernels' reordering
+PHASE_BYTES = 16 << 20  # phases are computed together up to this size: enough to amortise the kernels' reordering
 SLAB_BYTES = 24 << 20  # planes computed at a time: smaller slabs pay in halo, larger ones in page faults
 
 
 @dataclass(frozen=True)
-class Walk:
+class ConvolutionMode:
     """How operations treat borders and strides.
 
     Args:
@@ -52,17 +52,17 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Operation:
     """A stretch of a network that strides at most once, where everything after the stride is pointwise.
 
     Args:
         run: Computes it.
         channels: The most channels it holds.
-        shrink: Voxels (of its input) that a valid walk loses along each axis at stride 1.
+        shrink: Voxels (of its input) that it loses without padding along each axis at stride 1.
         stride: 1 or 2.
     """
 
-    run: Callable[[torch.Tensor, Walk], torch.Tensor]
+    run: Callable[[torch.Tensor, ConvolutionMode], torch.Tensor]
     channels: int
     shrink: int
     stride: int = 1
@@ -75,7 +75,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def encode_every_voxel(
-    volume: torch.Tensor, stages: Sequence[Stage], views: list[torch.Tensor], start: Sequence[int]
+    volume: torch.Tensor, operations: Sequence[Operation], views: list[torch.Tensor], start: Sequence[int]
 ) -> None:
     """Fill `views` with what a strided network gives at every voxel, each operation repeating its input's border.
 
@@ -87,25 +87,25 @@ def encode_every_voxel(
 
     Args:
         volume: Shape `(batch, 1, d, h, w)`.
-        stages: The network up to the layer.
+        operations: The network up to the layer.
         views: One tensor a batch entry, shape `(features, d', h', w')`, any strides. The feature at index q sees the
             voxels from `start + q` on.
         start: Voxel along depth, height and width, such that the views' features are centred within the volume.
     """
-    segments = _segments(stages, volume.shape[2:])
-    needs = dense_ranges(stages, start, views[0].shape[1:], volume.shape[2:])
-    origin = _origin(stages)
+    segments = _segments(operations, volume.shape[2:])
+    needs = dense_ranges(operations, start, views[0].shape[1:], volume.shape[2:])
+    origin = _origin(operations)
     entries = [_Entry(view, tuple(first + origin for first in start)) for view in views]
     _encode(volume, [(origin, origin + n) for n in volume.shape[2:]], segments, needs, entries)
 
 
 def dense_ranges(
-    stages: Sequence[Stage], start: Sequence[int], size: Sequence[int], volume: Sequence[int]
+    operations: Sequence[Operation], start: Sequence[int], size: Sequence[int], volume: Sequence[int]
 ) -> list[list[Range]]:
-    """For each stretch of stages between strides and each axis, the positions at which its output is computed."""
-    origin = _origin(stages)
+    """For each stretch of operations between strides and each axis, the positions at which its output is computed."""
+    origin = _origin(operations)
     needs, need = [], [(first + origin, first + origin + count) for first, count in zip(start, size, strict=True)]
-    for segment in reversed(_segments(stages, volume)):
+    for segment in reversed(_segments(operations, volume)):
         needs.insert(0, segment[-1].gives(need))
         need = segment[0].sees(_outputs(segment, needs[0])[0])
     return needs
@@ -117,16 +117,16 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Placed:
-    """A stage in its place.
+    """An operation in its place.
 
     Args:
-        stage: What it does.
+        operation: What it does.
         jump: Voxels between neighbouring entries of its input.
         jump_after: The same once its output is dealt out.
         limits: Positions between which it is computed, along each axis; `None` at the end of the network.
     """
 
-    stage: Stage
+    operation: Operation
     jump: int
     jump_after: int
     limits: list[Range] | None
@@ -139,7 +139,7 @@ class _Placed:
 
     def sees(self, output: list[Range]) -> list[Range]:
         """What it must be given to put out a range."""
-        return [(low, high + self.stage.shrink * self.jump) for low, high in output]
+        return [(low, high + self.operation.shrink * self.jump) for low, high in output]
 
 
 @dataclass(frozen=True)
@@ -175,33 +175,33 @@ def _up(position: int, multiple: int) -> int:
     return -(-position // multiple) * multiple
 
 
-def _origin(stages: Sequence[Stage]) -> int:
+def _origin(operations: Sequence[Operation]) -> int:
     """Where the volume's first voxel lies: as far behind its first feature's start as half of what the feature sees."""
     seen, jump = 0, 1
-    for stage in stages:
-        seen += stage.shrink * jump
-        jump *= stage.stride
+    for operation in operations:
+        seen += operation.shrink * jump
+        jump *= operation.stride
     return seen // 2
 
 
-def _segments(stages: Sequence[Stage], volume: Sequence[int]) -> list[list[_Placed]]:
-    """The stages in stretches that end with a stride, or with the network."""
-    segments, seen, jump, origin = [[]], 0, 1, _origin(stages)
-    for stage in stages[:-1]:
-        seen += stage.shrink * jump
-        after = jump * stage.stride
+def _segments(operations: Sequence[Operation], volume: Sequence[int]) -> list[list[_Placed]]:
+    """The operations in stretches that end with a stride, or with the network."""
+    segments, seen, jump, origin = [[]], 0, 1, _origin(operations)
+    for operation in operations[:-1]:
+        seen += operation.shrink * jump
+        after = jump * operation.stride
         first = origin - seen // 2
         limits = [(-_up(-first, after), _up(first + n, after)) for n in volume]
-        segments[-1].append(_Placed(stage, jump, after, limits))
-        if stage.stride > 1:
+        segments[-1].append(_Placed(operation, jump, after, limits))
+        if operation.stride > 1:
             segments.append([])
         jump = after
-    segments[-1].append(_Placed(stages[-1], jump, jump, None))
+    segments[-1].append(_Placed(operations[-1], jump, jump, None))
     return segments
 
 
 def _outputs(segment: Sequence[_Placed], wanted: list[Range]) -> list[list[Range]]:
-    """What each stage of a segment has to put out for the last one to give what is wanted."""
+    """What each operation of a segment has to put out for the last one to give what is wanted."""
     outputs = [wanted]
     for placed, after in zip(segment[-2::-1], segment[:0:-1], strict=True):
         outputs.insert(0, placed.gives(after.sees(outputs[0])))
@@ -250,19 +250,19 @@ def _slabs(
     x: torch.Tensor, covered: list[Range], segment: Sequence[_Placed], wanted: list[Range]
 ) -> Iterator[tuple[list[Range], torch.Tensor]]:
     """The segment's result in slabs of an even number of planes, each with what it covers."""
-    walk = Walk("valid", strided=False)
+    mode = ConvolutionMode("valid", strided=False)
     jump = segment[-1].jump
     height, width = ((high - low) // jump for low, high in wanted[1:])
-    channels = max(placed.stage.channels for placed in segment)
+    channels = max(placed.operation.channels for placed in segment)
     plane_bytes = x.shape[0] * channels * height * width * x.element_size()
-    shrink = sum(placed.stage.shrink for placed in segment)
+    shrink = sum(placed.operation.shrink for placed in segment)
     thickness = max(2, SLAB_BYTES // plane_bytes, 3 * shrink) // 2 * 2 * jump
     low, high = wanted[0]
     for first in range(low, high, thickness):
         slab = [(first, min(first + thickness, high)), *wanted[1:]]
         part, has = x, covered
         for placed, output in zip(segment, _outputs(segment, slab), strict=True):
-            part = placed.stage.run(_reach(part, has, placed.sees(output), jump), walk)
+            part = placed.operation.run(_reach(part, has, placed.sees(output), jump), mode)
             has = output
         yield slab, part
 

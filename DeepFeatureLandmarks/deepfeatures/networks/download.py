@@ -33,7 +33,7 @@ def fetch_weights(network: str, progress: Progress) -> Path:
             should be.
     """
     source = catalog.source_of(network)
-    if catalog.slot_of(network) is None:
+    if catalog.weight_key_of(network) is None:
         raise InputError(f"{network} needs no weights: use it as it is.")
     if source is None:
         raise InputError(

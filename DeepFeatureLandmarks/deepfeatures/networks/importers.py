@@ -1,4 +1,4 @@
-"""Bring weights of other people's making into a network's slot: nothing is downloaded, nothing is unpickled."""
+"""Bring weights of others into the form that a network takes: nothing is downloaded, nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
         InputError: The network takes no weights, or the file is unreadable, of another network, or of wrong shapes.
     """
     path = Path(path)
-    slot = catalog.slot_of(network)
-    if slot is None:
+    weight_key = catalog.weight_key_of(network)
+    if weight_key is None:
         raise InputError(f"{network} needs no weights: use it as it is.")
     if not path.is_file():
         raise InputError(f"There is no weights file {path}: check the path.")
-    fit, readers = SLOTS[slot]
+    fit, readers = WEIGHT_FILES[weight_key]
     kind = path.suffix.lower()
     if kind not in readers:
         raise InputError(f"Weights of {network} are read from {', '.join(readers)}: {path.name} is none of these.")
@@ -73,7 +73,7 @@ def import_weights(network: str, path: str | Path, *, origin: Mapping[str, objec
         raise
     except UNREADABLE as error:
         raise InputError(f"The weights file {path.name} cannot be read as {kind} weights of {network}.") from error
-    return weights.save(slot, tensors, source=path, origin=origin or _note(path))
+    return weights.save(weight_key, tensors, source=path, origin=origin or _note(path))
 
 
 def _note(path: Path) -> dict[str, object]:
@@ -235,10 +235,10 @@ def _number(name: str) -> int:
 
 
 Reader = Callable[[Path], Tensors]
-Fit = Callable[[Tensors, Path], Tensors]  # to what the slot holds; raises `InputError` where the tensors do not fit
+Fit = Callable[[Tensors, Path], Tensors]  # to what the network takes; raises `InputError` where the tensors do not fit
 HDF5 = (".h5", ".hdf5")
 OWN = {".safetensors": _read_safetensors}
-SLOTS: dict[str, tuple[Fit, dict[str, Reader]]] = {
+WEIGHT_FILES: dict[str, tuple[Fit, dict[str, Reader]]] = {
     "vgg19-2d": (
         partial(_fitting, FLAT_VGG, first_blocks_do=True),
         {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.dense_inference import Stage, Walk
+from deepfeatures.networks.dense_inference import ConvolutionMode, Operation
 
 RADII = (1, 2, 3)
 DILATIONS = (1, 2, 3, 4)
@@ -47,17 +47,17 @@ class Mind(Encoder):
         self.layers = mind_layers()
         self.register_buffer("_place", torch.empty(0), persistent=False)
 
-    def stages(self, layer: str) -> list[Stage]:
+    def operations(self, layer: str) -> list[Operation]:
         kind, radius, dilation = layer.split("_")
         radius, dilation = int(radius[1:]), int(dilation[1:])
         describe = _self_similarity_context if kind == "ssc" else _neighbourhood
         run = partial(_describe, describe, radius, dilation)
-        return [Stage(run, 2 * self.full_resolution_channels, shrink=2 * (radius + dilation))]
+        return [Operation(run, 2 * self.full_resolution_channels, shrink=2 * (radius + dilation))]
 
 
-def _describe(distances_of, radius: int, dilation: int, x: torch.Tensor, walk: Walk) -> torch.Tensor:
+def _describe(distances_of, radius: int, dilation: int, x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
     image = x[:, 0].float()
-    if walk.padding == "same":
+    if mode.padding == "same":
         image = F.pad(image, (radius + dilation,) * 6)
     distances = distances_of(image, radius, dilation)
     variance = distances.mean(1, keepdim=True).clamp_min_(VARIANCE_FLOOR)

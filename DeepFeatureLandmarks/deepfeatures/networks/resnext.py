@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from deepfeatures.networks import layers
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.dense_inference import Stage, Walk
+from deepfeatures.networks.dense_inference import ConvolutionMode, Operation
 from deepfeatures.networks.layers import BatchNorm, Convolution, Part
 
 STEM = 64
@@ -103,7 +103,7 @@ class ResNext50(Encoder):
     """ResNeXt-50-3D up to a layer, without its classifier.
 
     A convolution's layer is what it puts out, before batch norm; a block's layer is its sum with the shortcut, after
-    the ReLU. In a valid walk, the shortcut of a stride meets the first voxel of the 3³ kernel's window, as it does
+    the ReLU. Without padding, the shortcut of a stride meets the first voxel of the 3³ kernel's window, as it does
     under Keras' "same" padding of even sizes.
 
     Args:
@@ -125,11 +125,11 @@ class ResNext50(Encoder):
         self.layers = {key: known[key] for key in wanted}
         self.parts = layers.make({key: PLAN[key] for key in wanted if key in PLAN}, seed=seed, weights=weights)
 
-    def stages(self, layer: str) -> list[Stage]:
-        stages = [Stage(partial(self._stem, layer), STEM, shrink=6, stride=2)]
+    def operations(self, layer: str) -> list[Operation]:
+        operations = [Operation(partial(self._stem, layer), STEM, shrink=6, stride=2)]
         if layer.startswith("stem"):
-            return stages
-        stages.append(Stage(_pool, STEM, shrink=2, stride=2))
+            return operations
+        operations.append(Operation(_pool, STEM, shrink=2, stride=2))
         for block in block_names():
             before, inner, stride = geometry_of(block)
             inside = layer.removeprefix(f"{block}_") if layer.startswith(f"{block}_") else ""
@@ -137,45 +137,45 @@ class ResNext50(Encoder):
                 shrink, stride = 0, 1
             else:
                 shrink = 0 if inside.startswith("shortcut") else 2
-            stages.append(Stage(partial(self._block, block, inside), max(before, 2 * inner), shrink, stride))
+            operations.append(Operation(partial(self._block, block, inside), max(before, 2 * inner), shrink, stride))
             if layer.startswith(block):
-                return stages
+                return operations
         raise AssertionError(layer)
 
-    def _stem(self, layer: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
-        x = walk.conv(x, self.parts["stem_conv"], stride=2)
+    def _stem(self, layer: str, x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
+        x = mode.conv(x, self.parts["stem_conv"], stride=2)
         if layer == "stem_conv":
             return x
         x = self.parts["stem_bn"](x)
         return x if layer == "stem_bn" else F.leaky_relu_(x, LEAK)
 
-    def _block(self, block: str, until: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
+    def _block(self, block: str, until: str, x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
         """The block, or what it holds at `until`."""
         stride = geometry_of(block)[2]
         shortcut = x
         if until.startswith("shortcut"):
-            x = walk.conv(x, self.parts[f"{block}_shortcut"], stride=stride)
+            x = mode.conv(x, self.parts[f"{block}_shortcut"], stride=stride)
             return x if until == "shortcut" else self.parts[f"{block}_shortcut_bn"](x)
         for part in INNER:
             module = self.parts[f"{block}_{part}"]
             if part.startswith("bn"):
                 x = module(x)
             else:
-                x = walk.conv(x, module, stride=stride if part == "conv2" else 1)
+                x = mode.conv(x, module, stride=stride if part == "conv2" else 1)
             if part == until:
                 return x
             if part in ("bn1", "bn2"):
                 x = F.leaky_relu_(x, LEAK)
-        if walk.padding == "valid" and stride == 1:
+        if mode.padding == "valid" and stride == 1:
             shortcut = shortcut[:, :, 1:, 1:, 1:]
-        step = stride if walk.strided else 1
+        step = stride if mode.strided else 1
         depth, height, width = x.shape[2:]
         shortcut = shortcut[:, :, ::step, ::step, ::step][:, :, :depth, :height, :width]
         if has_shortcut_convolution(block):
-            shortcut = walk.conv(shortcut, self.parts[f"{block}_shortcut"])
+            shortcut = mode.conv(shortcut, self.parts[f"{block}_shortcut"])
             shortcut = self.parts[f"{block}_shortcut_bn"](shortcut)
         return F.leaky_relu_(x + shortcut, LEAK)
 
 
-def _pool(x: torch.Tensor, walk: Walk) -> torch.Tensor:
-    return walk.max_pool(x, 3, padded=True)
+def _pool(x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
+    return mode.max_pool(x, 3, padded=True)

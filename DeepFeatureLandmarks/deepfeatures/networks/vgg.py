@@ -12,7 +12,7 @@ from torch import nn
 
 from deepfeatures.networks import layers
 from deepfeatures.networks.base import Encoder, Layer, Step
-from deepfeatures.networks.dense_inference import Stage, Walk
+from deepfeatures.networks.dense_inference import ConvolutionMode, Operation
 from deepfeatures.networks.layers import Convolution
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # filters, convolutions
@@ -79,21 +79,21 @@ class Vgg19(Encoder):
     def _make_parts(self, layer: str, seed: int, weights: Mapping[str, torch.Tensor] | None) -> nn.ModuleDict:
         return layers.make({name: PLAN[name] for name in up_to(layer)}, seed=seed, weights=weights)
 
-    def stages(self, layer: str) -> list[Stage]:
-        stages = []
+    def operations(self, layer: str) -> list[Operation]:
+        operations = []
         for name in up_to(layer):
             before, after = PLAN[name].before, PLAN[name].after
-            if stages and name.endswith("_1"):
-                stages.append(Stage(_pool, before, shrink=1, stride=2))
-            stages.append(Stage(partial(self._convolve, name), max(before, after), shrink=2))
-        return stages
+            if operations and name.endswith("_1"):
+                operations.append(Operation(_pool, before, shrink=1, stride=2))
+            operations.append(Operation(partial(self._convolve, name), max(before, after), shrink=2))
+        return operations
 
-    def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
-        return F.relu_(walk.conv(x, self.parts[name]))
+    def _convolve(self, name: str, x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
+        return F.relu_(mode.conv(x, self.parts[name]))
 
 
-def _pool(x: torch.Tensor, walk: Walk) -> torch.Tensor:
-    return walk.max_pool(x, 2, padded=False)
+def _pool(x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
+    return mode.max_pool(x, 2, padded=False)
 
 
 class _OneOrientation(Vgg19):
@@ -113,11 +113,11 @@ class _OneOrientation(Vgg19):
             oriented[f"{name}.weight"] = kernel[:, None] if name == "conv1_1" else kernel[:, :, None]
         return layers.make(plan, weights=oriented)
 
-    def _convolve(self, name: str, x: torch.Tensor, walk: Walk) -> torch.Tensor:
+    def _convolve(self, name: str, x: torch.Tensor, mode: ConvolutionMode) -> torch.Tensor:
         if name != "conv1_1":
-            x = F.pad(x, (0, 0, 0, 0, 1, 1)) if walk.padding == "same" else x
+            x = F.pad(x, (0, 0, 0, 0, 1, 1)) if mode.padding == "same" else x
             x = (x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]) * (1 / 3)
-        return super()._convolve(name, x, walk)
+        return super()._convolve(name, x, mode)
 
 
 class PseudoVgg19(Encoder):
@@ -142,9 +142,9 @@ class PseudoVgg19(Encoder):
         copies = len(ORIENTATIONS) if combine == "concatenated" else 1
         self.layers = {known: vgg_layers(copies=copies)[known] for known in up_to(layer)}
 
-    def stages(self, layer: str) -> list[Stage]:
+    def operations(self, layer: str) -> list[Operation]:
         """The operations of one orientation."""
-        return self.network.stages(layer)
+        return self.network.operations(layer)
 
     def forward(self, x: torch.Tensor, layer: str, *, padding: str = "same") -> torch.Tensor:
         maps = []

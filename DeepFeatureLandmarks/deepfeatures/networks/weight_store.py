@@ -14,11 +14,11 @@ DOWNLOADS = "downloads"
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A place for weights, and what lies in it.
+class StoredWeights:
+    """Weights that networks take, and what of them lies on this computer.
 
     Args:
-        name: Of the slot; several networks may share one.
+        name: The weight key; several networks may share one.
         networks: The networks that use it.
         path: The weights file, `None` where there is none.
         size: Of the file in bytes.
@@ -38,34 +38,34 @@ class Slot:
     source: catalog.Source | None
 
 
-def slots() -> tuple[Slot, ...]:
-    """Every slot of the catalog, in its order."""
+def all_stored_weights() -> tuple[StoredWeights, ...]:
+    """All weights that networks of the catalog take, in its order."""
     users: dict[str, list[str]] = {}
     for name in catalog.names():
-        if slot := catalog.slot_of(name):
-            users.setdefault(slot, []).append(name)
-    return tuple(_slot(name, tuple(networks)) for name, networks in users.items())
+        if key := catalog.weight_key_of(name):
+            users.setdefault(key, []).append(name)
+    return tuple(_stored(name, tuple(networks)) for name, networks in users.items())
 
 
-def slot_named(name: str) -> Slot:
-    """The slot of that name, or the one of the network of that name.
+def stored_weights_of(name: str) -> StoredWeights:
+    """The weights of that key, or of the network of that name.
 
     Raises:
         InputError: There is neither, or the network needs no weights.
     """
-    for slot in slots():
-        if name == slot.name or name in slot.networks:
-            return slot
+    for stored in all_stored_weights():
+        if name == stored.name or name in stored.networks:
+            return stored
     catalog.describe(name)  # says so where there is no such network
     raise InputError(f"{name} needs no weights: use it as it is.")
 
 
-def fault(slot: Slot) -> str | None:
-    """What is wrong with the file of a slot, as a sentence with the way out; `None` where it is whole or missing."""
-    if slot.path is None:
+def fault(stored: StoredWeights) -> str | None:
+    """What is wrong with the file, as a sentence with the way out; `None` where it is whole or missing."""
+    if stored.path is None:
         return None
     try:
-        weights.load(slot.name)
+        weights.load(stored.name)
     except InputError as error:
         return str(error)
     return None
@@ -76,21 +76,21 @@ def downloads_folder() -> Path:
     return weights.weights_folder() / DOWNLOADS
 
 
-def remove(slot: Slot) -> list[Path]:
-    """Delete the user's own file of a slot and its note; what comes with the package stays. Returns what went."""
-    return _delete(_own_files(slot.name))
+def remove(stored: StoredWeights) -> list[Path]:
+    """Delete the user's own file and its note; what comes with the package stays. Returns what went."""
+    return _delete(_own_files(stored.name))
 
 
 def remove_all() -> list[Path]:
     """Delete all weights and downloads that this program put into the user's folder. Returns what went."""
-    gone = _delete(file for slot in slots() for file in _own_files(slot.name))
+    gone = _delete(file for stored in all_stored_weights() for file in _own_files(stored.name))
     if downloads_folder().is_dir():
         gone.append(downloads_folder())
         shutil.rmtree(downloads_folder())
     return gone
 
 
-def _slot(name: str, networks: tuple[str, ...]) -> Slot:
+def _stored(name: str, networks: tuple[str, ...]) -> StoredWeights:
     path = weights.find(name)
     entry = catalog.ENTRIES[networks[0]]
     try:
@@ -98,12 +98,12 @@ def _slot(name: str, networks: tuple[str, ...]) -> Slot:
     except InputError:  # the note beside the file cannot be read
         state, sha256 = "damaged", ""
     size = path.stat().st_size if path else 0
-    return Slot(name, networks, path, size, sha256, entry.licence, state, entry.source)
+    return StoredWeights(name, networks, path, size, sha256, entry.licence, state, entry.source)
 
 
-def _own_files(slot: str) -> Iterator[Path]:
+def _own_files(key: str) -> Iterator[Path]:
     for suffix in (".safetensors", ".json"):
-        yield weights.weights_folder() / f"{slot}{suffix}"
+        yield weights.weights_folder() / f"{key}{suffix}"
 
 
 def _delete(files: Iterator[Path]) -> list[Path]:

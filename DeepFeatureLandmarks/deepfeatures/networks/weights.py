@@ -26,18 +26,18 @@ def weights_folder() -> Path:
     return user_cache_path("deepfeatures", appauthor=False) / "weights"
 
 
-def find(slot: str) -> Path | None:
-    """The weights file of a slot: the user's own before the one that comes with the package."""
+def find(weight_key: str) -> Path | None:
+    """The weights file of a key: the user's own before the one that comes with the package."""
     for folder in (weights_folder(), PRETRAINED):
-        path = folder / f"{slot}.safetensors"
+        path = folder / f"{weight_key}.safetensors"
         if path.is_file() and path.with_suffix(".json").is_file():
             return path
     return None
 
 
-def record(slot: str) -> dict:
+def record(weight_key: str) -> dict:
     """What was noted when the weights were imported: sha256, source, tensors; empty where there are none."""
-    path = find(slot)
+    path = find(weight_key)
     if path is None:
         return {}
     try:
@@ -49,15 +49,15 @@ def record(slot: str) -> dict:
         ) from error
 
 
-def load(slot: str) -> dict[str, torch.Tensor]:
-    """The tensors of a slot, after comparing the file's sha256 with the one noted at import."""
+def load(weight_key: str) -> dict[str, torch.Tensor]:
+    """The tensors of a key, after comparing the file's sha256 with the one noted at import."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = find(slot)
+    path = find(weight_key)
     if path is None:
-        raise InputError(f"There are no weights for {slot}: import them with `deepfeatures weights import`.")
-    if sha256(path) != record(slot)["sha256"]:
+        raise InputError(f"There are no weights for {weight_key}: import them with `deepfeatures weights import`.")
+    if sha256(path) != record(weight_key)["sha256"]:
         raise InputError(f"The weights file {path} has changed since its import: import the weights again.")
     try:
         return load_file(path)
@@ -66,12 +66,12 @@ def load(slot: str) -> dict[str, torch.Tensor]:
 
 
 def save(
-    slot: str, tensors: Mapping[str, torch.Tensor], *, source: Path, origin: Mapping[str, object] | None = None
+    weight_key: str, tensors: Mapping[str, torch.Tensor], *, source: Path, origin: Mapping[str, object] | None = None
 ) -> Path:
     """Keep tensors in the user's folder, with a note of their sha256 and where they came from; whole or not at all.
 
     Args:
-        slot: The name to keep them under.
+        weight_key: The name to keep them under.
         tensors: What to keep.
         source: The file that they were read from.
         origin: What else is known of that file.
@@ -82,13 +82,13 @@ def save(
     note = {"source": source.name, "source_sha256": sha256(source), "tensors": sorted(tensors)}
     if origin:
         note["origin"] = dict(origin)
-    path = folder / f"{slot}.safetensors"
+    path = folder / f"{weight_key}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as staging:
             staged = Path(staging) / path.name
             # not by save_file, whose error of a full disk is no OSError
-            staged.write_bytes(serialized(dict(tensors), metadata={"slot": slot, "source": source.name}))
+            staged.write_bytes(serialized(dict(tensors), metadata={"weight_key": weight_key, "source": source.name}))
             staged_note = staged.with_suffix(".json")
             staged_note.write_text(json.dumps({"sha256": sha256(staged), **note}, indent=1), encoding="utf-8")
             staged.replace(path)

@@ -3,7 +3,7 @@
 Every target is a task of dask.distributed. A result is a file that appears whole, so the folder of results is the state
 of the run: what is there is not done again. Each attempt leaves a mark before it begins, which names the version of
 this package and the date; more than one mark is a target that was retried. Before the first of them a few targets are
-looked at, whose company helps to place all.
+matched first; their groupwise model helps to place all.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Cohort:
         return [target for target in self.targets if not self.output_of(target).exists()]
 
     @property
-    def company(self) -> Path:
-        """Where it lies what some of the targets show, see `cohort_template`."""
+    def model_file(self) -> Path:
+        """Where the groupwise model of some targets lies, see `cohort_template`."""
         return self.output_dir / cohort_template.FILE
 
     @property
-    def to_look_at(self) -> list[str]:
-        """Targets whose company is still wanted: none where it is there, or nothing is to do."""
-        if self.independent or not self.settings.is_guided or self.company.exists() or not self.to_do:
+    def to_match_first(self) -> list[str]:
+        """Targets to match first for the groupwise model; none where it is there, or nothing is to do."""
+        if self.independent or not self.settings.is_guided or self.model_file.exists() or not self.to_do:
             return []
         return cohort_template.chosen_members(list(self.targets))
 
@@ -159,23 +159,23 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
         client: Of the scheduler that has the workers.
         progress: Called with the fraction done, from 0 to 1.
     """
-    to_look_at, to_do = cohort.to_look_at, cohort.to_do
-    steps, done = len(to_look_at) + len(cohort.targets), itertools.count(len(cohort.targets) - len(to_do))
+    to_match_first, to_do = cohort.to_match_first, cohort.to_do
+    steps, done = len(to_match_first) + len(cohort.targets), itertools.count(len(cohort.targets) - len(to_do))
 
     def step() -> None:
         progress(next(done) / steps)
 
     step()
-    looked_at = {
+    matched = {
         target: future
-        for target, future in _ended(client, look_at_one, cohort, to_look_at, step)
+        for target, future in _ended(client, match_one_first, cohort, to_match_first, step)
         if not future.exception()
     }
-    if looked_at:
-        found = ((target, future.result()) for target, future in looked_at.items())
-        cohort_template.write(cohort.company, cohort_template.gather(found))
+    if matched:
+        found = ((target, future.result()) for target, future in matched.items())
+        cohort_template.write(cohort.model_file, cohort_template.gather(found))
     reports, failures = {}, {}
-    for target, future in _ended(client, place_one, cohort, to_do, step, looked_at):
+    for target, future in _ended(client, place_one, cohort, to_do, step, matched):
         error = future.exception()
         if error is None:
             reports[target] = future.result()
@@ -207,7 +207,7 @@ def _ended(
         step()
 
 
-def place_one(cohort: Cohort, target: str, looked_at: MatchedAlone | None = None) -> dict:
+def place_one(cohort: Cohort, target: str, matched: MatchedAlone | None = None) -> dict:
     """What a worker does: place one target's landmarks and write them; returns who did it and how long it took."""
     import os
     import socket
@@ -219,9 +219,9 @@ def place_one(cohort: Cohort, target: str, looked_at: MatchedAlone | None = None
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
     given = cohort.template, cohort.landmarks, (cohort.targets[target],), cohort.output_dir
     job = place_pipeline.Job(*given, memory_bytes=memory)
-    if cohort.company.exists():
-        gathered = _gathered(cohort.company, cohort.company.stat().st_mtime_ns, matcher.settings.device)
-        matcher = cohort_template.CohortMatcher(matcher, gathered, target, looked_at)
+    if cohort.model_file.exists():
+        model = _cohort_model(cohort.model_file, cohort.model_file.stat().st_mtime_ns, matcher.settings.device)
+        matcher = cohort_template.CohortMatcher(matcher, model, target, matched)
     (outcome,) = place_pipeline.place(job, template, landmarks, None, matcher, lambda *_: None)
     if outcome.failure:
         raise RuntimeError(outcome.failure)
@@ -235,8 +235,8 @@ def place_one(cohort: Cohort, target: str, looked_at: MatchedAlone | None = None
     }
 
 
-def look_at_one(cohort: Cohort, name: str) -> MatchedAlone:
-    """What a worker does before: find what one target shows around the template's points."""
+def match_one_first(cohort: Cohort, name: str) -> MatchedAlone:
+    """What a worker does before: match one target on its own, for the groupwise model."""
     from deepfeatures.io.downsampled_reading import read_within_memory
 
     memory = _memory_of_worker()
@@ -247,7 +247,7 @@ def look_at_one(cohort: Cohort, name: str) -> MatchedAlone:
 
 
 @lru_cache(maxsize=1)
-def _gathered(path: Path, written_ns: int, device: str) -> cohort_template.CohortModel:
+def _cohort_model(path: Path, written_ns: int, device: str) -> cohort_template.CohortModel:
     """Kept by each worker between targets; `written_ns` tells a file from one that was there before."""
     return cohort_template.read(path, device)
 

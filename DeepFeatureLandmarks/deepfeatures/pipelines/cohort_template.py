@@ -20,7 +20,7 @@ from deepfeatures.matching import GroupwiseModel, Matcher, MatchResult
 from deepfeatures.matching.groupwise import FEWEST
 from deepfeatures.matching.search import Progress, ignore
 
-FILE = "company.safetensors"
+FILE = "groupwise_model.safetensors"
 MEMBERS = 24  # so many of 198 crops bring most of what all of them bring (`Testing/Benchmarks/cohorts.py`)
 
 

@@ -76,8 +76,8 @@ def consensus(placed: Mapping[str, Sequence[Annotation]], names: Sequence[str]) 
     }
 
 
-def round_trips(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
-    """Template -> target -> template distance of each landmark: `landmark, n, mean_mm, p95_mm, largest_mm`."""
+def inverse_consistency(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
+    """Inverse-consistency error of each landmark: `landmark, n, mean_mm, p95_mm, largest_mm`."""
     rows = [
         (landmark.name, landmark.inverse_consistency_error_mm)
         for found in placed.values()
@@ -85,8 +85,8 @@ def round_trips(placed: Mapping[str, Sequence[Annotation]]) -> pd.DataFrame:
         for landmark in annotation.landmarks
         if landmark.inverse_consistency_error_mm is not None
     ]
-    trips = pd.DataFrame(rows, columns=["landmark", "mm"]).astype({"mm": float})
-    grouped = trips.groupby("landmark", sort=False).mm
+    errors = pd.DataFrame(rows, columns=["landmark", "mm"]).astype({"mm": float})
+    grouped = errors.groupby("landmark", sort=False).mm
     table = grouped.agg(n="count", mean_mm="mean", largest_mm="max")
     table.insert(2, "p95_mm", grouped.quantile(0.95))
     return table.reset_index()

@@ -111,12 +111,12 @@ def _sections(review: Review, reference: str | None):
         " same scans helps; more of the same rater's scans may not.",
         review.sensitivity.sort_values("detectable_shift_mm"),
     )
-    if len(review.round_trip):
+    if len(review.inverse_consistency):
         yield _section(
             "Inverse-consistency error",
             "How far from where it started a landmark comes back, in mm, when it is placed in another scan and"
             " back: to be read beside the spread among raters.",
-            review.round_trip,
+            review.inverse_consistency,
         )
 
 

@@ -39,7 +39,7 @@ class Review:
         drift: Of each rater.
         sensitivity: One row a landmark: `spread_mm` along an axis of good points around where they are expected, and
             `detectable_shift_mm`, the smallest shift that is found in 19 of 20 cases. Empty where people are too few.
-        round_trip: Template -> target -> template distance of each landmark; empty without an automatic rater.
+        inverse_consistency: Inverse-consistency error of each landmark; empty without an automatic rater.
         positions: Every point that was looked at, as `position_table` returns them.
     """
 
@@ -51,7 +51,7 @@ class Review:
     bland_altman: pd.DataFrame
     drift: pd.DataFrame
     sensitivity: pd.DataFrame
-    round_trip: pd.DataFrame
+    inverse_consistency: pd.DataFrame
     positions: pd.DataFrame
 
     @property
@@ -66,7 +66,7 @@ class Review:
             "bland_altman": self.bland_altman,
             "drift": self.drift,
             "sensitivity": self.sensitivity,
-            "round_trip": self.round_trip,
+            "inverse_consistency": self.inverse_consistency,
         }
 
 
@@ -75,7 +75,7 @@ def review(
     reference: str | None = None,
     volumes: Mapping[str, Volume] | None = None,
     estimates: Mapping[str, np.ndarray] | None = None,
-    round_trip: pd.DataFrame | None = None,
+    inverse_consistency: pd.DataFrame | None = None,
 ) -> Review:
     """Compare raters, and look for errors in every annotation.
 
@@ -88,7 +88,7 @@ def review(
             all raters.
         volumes: Of scans, by name, to tell which points lie outside; read one at a time if the mapping does so.
         estimates: Of a matcher, by scan: LPS mm, shape `(L, 3)` in the order of `landmark_names(annotations)`.
-        round_trip: Of the same matcher, as `automatic_rater.round_trips` returns it.
+        inverse_consistency: Of the same matcher, as `automatic_rater.inverse_consistency` returns it.
 
     Raises:
         InputError: The reference is no rater.
@@ -118,7 +118,7 @@ def review(
         bland_altman=pd.concat([empty, *(rater_agreement.bland_altman(positions, *pair) for pair in pairs)]),
         drift=rater_agreement.drift(differences),
         sensitivity=_sensitivity(model),
-        round_trip=pd.DataFrame(columns=["landmark"]) if round_trip is None else round_trip,
+        inverse_consistency=pd.DataFrame(columns=["landmark"]) if inverse_consistency is None else inverse_consistency,
         positions=positions,
     )
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from deepfeatures.matching.geometry.block_matching import ball, cube
 from deepfeatures.networks.cifl import Cifl, self_similarity
 from deepfeatures.training.noise import Random
+from deepfeatures.training.random_deformations import sample
 from deepfeatures.training.synthetic import Pairs
-from deepfeatures.training.warps import sample
 
 STEP = 2  # every other voxel of a block is compared, as in a search
 BLUR = 0.6  # voxels: standard deviation of the displacements that are wanted around the true one
@@ -40,14 +40,14 @@ class BlockSettings:
 
 
 def block_match(
-    network: Cifl, maps: torch.Tensor, pairs: Pairs, settings: BlockSettings, draw: Random
+    network: Cifl, maps: torch.Tensor, pairs: Pairs, settings: BlockSettings, rng: Random
 ) -> dict[str, torch.Tensor]:
     """Loss of a batch of pairs, and how far off the least distances lie.
 
     Args:
         network: Gives sharpness and gain.
         maps: Fine features of the first and then of the second views, `(2 batch, channels, size, size, size)`.
-        draw: Chooses blocks and starts.
+        rng: Chooses blocks and starts.
 
     Returns:
         `"block"`: mean cross-entropy; `"error"`: mean distance in voxels between the best displacement and the true
@@ -58,7 +58,7 @@ def block_match(
     with torch.no_grad():
         context = self_similarity(views)
     batch = len(pairs.first)
-    for k, (chosen, starts, shifts) in enumerate(_blocks(pairs, settings, draw)):
+    for k, (chosen, starts, shifts) in enumerate(_blocks(pairs, settings, rng)):
         if len(chosen) == 0:
             continue
         places = pairs.first_points[k, chosen], starts
@@ -116,17 +116,17 @@ def block_distances(
 
 
 def _blocks(
-    pairs: Pairs, settings: BlockSettings, draw: Random
+    pairs: Pairs, settings: BlockSettings, rng: Random
 ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """For each pair: which points, their starts in the second view, and the displacements from there to the truth."""
     last, margin = pairs.first.shape[-1] - 1, settings.radius + settings.search_radius
-    drawn = draw.integers(2 * settings.offset + 1, *pairs.second_points.shape) - settings.offset
+    drawn = rng.integers(2 * settings.offset + 1, *pairs.second_points.shape) - settings.offset
     starts = pairs.second_points.long() + drawn
     inside = pairs.valid & ((starts >= margin) & (starts <= last - margin)).all(-1)
     inside &= ((pairs.first_points >= settings.radius) & (pairs.first_points <= last - settings.radius)).all(-1)
     blocks = []
     for k, there in enumerate(inside):
         chosen = torch.nonzero(there)[:, 0]
-        chosen = chosen[draw.permutation(len(chosen))[: settings.points]]
+        chosen = chosen[rng.permutation(len(chosen))[: settings.points]]
         blocks.append((chosen, starts[k, chosen], -drawn[k, chosen]))
     return blocks

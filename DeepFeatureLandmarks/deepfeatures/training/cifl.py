@@ -16,9 +16,9 @@ from torch import nn
 from deepfeatures.errors import InputError
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, check_weights, self_similarity
 from deepfeatures.training.block_loss import BlockSettings, block_match
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random
-from deepfeatures.training.process import Process
 from deepfeatures.training.synthetic import Pairs, PairStream, SyntheticSettings, draw_picture
 from deepfeatures.training.trainer import RunSettings, Trainer, autocast
 from deepfeatures.training.validation import matching_accuracy, raw_patches
@@ -70,13 +70,13 @@ class _Objective(nn.Module):
         super().__init__()
         self.network, self._settings = Cifl(), settings
 
-    def forward(self, pairs: Pairs, draw: Random) -> dict[str, torch.Tensor]:
+    def forward(self, pairs: Pairs, rng: Random) -> dict[str, torch.Tensor]:
         s = self._settings
         views = torch.cat([pairs.first, pairs.second]).to(memory_format=torch.channels_last_3d)
         with autocast(views.device, s.mixed_precision):
             maps = self.network.maps(views, coarse=s.loss == "positions")
         if s.loss == "blocks":
-            found = block_match(self.network, maps["fine"], pairs, s.blocks, draw)
+            found = block_match(self.network, maps["fine"], pairs, s.blocks, rng)
             return {"total": found["block"], **found}
         losses = {}
         for name, stride, margin in (("fine", 1, s.fine_margin), ("coarse", COARSE_STRIDE, s.coarse_margin)):
@@ -164,7 +164,7 @@ class CiflTrainer(Trainer):
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         return {"network": self.network.state_dict(), "averaged": self.averaged.state_dict()}
 
-    def take_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
+    def load_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
         self.network.load_state_dict(weights["network"])
         self.averaged.load_state_dict(weights["averaged"])
 
@@ -187,8 +187,8 @@ class CiflTrainer(Trainer):
 
         if self.settings.loss == "blocks":
             maps = encoder("fine")(torch.cat([self._held_out.first, self._held_out.second]))
-            draw = Random(self.process.device, VALIDATION_SEED)
-            found = block_match(self.averaged, maps, self._held_out, self.settings.blocks, draw)
+            rng = Random(self.process.device, VALIDATION_SEED)
+            found = block_match(self.averaged, maps, self._held_out, self.settings.blocks, rng)
             return {name: float(value) for name, value in found.items()}
         return {
             "fine": matching_accuracy(self._held_out, encoder("fine")),

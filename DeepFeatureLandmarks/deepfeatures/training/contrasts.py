@@ -49,25 +49,25 @@ class Contrast:
     textures: torch.Tensor
 
 
-def contrast_pair(draw: Random, batch: int, settings: ContrastSettings) -> tuple[Contrast, Contrast]:
+def contrast_pair(rng: Random, batch: int, settings: ContrastSettings) -> tuple[Contrast, Contrast]:
     """Two contrasts a label map: independent, or alike up to small changes."""
-    first = _contrast(draw, batch, settings)
-    second = _contrast(draw, batch, settings)
-    similar = draw.chance(settings.similar_fraction, batch, 1)
-    near = (first.means + 0.05 * draw.normal(*first.means.shape)).clamp(0, 1)
+    first = _contrast(rng, batch, settings)
+    second = _contrast(rng, batch, settings)
+    similar = rng.chance(settings.similar_fraction, batch, 1)
+    near = (first.means + 0.05 * rng.normal(*first.means.shape)).clamp(0, 1)
     means = torch.where(similar, near, second.means)
     means[:, BACKGROUND] = second.means[:, BACKGROUND]
     return first, Contrast(means, torch.where(similar, first.textures, second.textures))
 
 
-def _contrast(draw: Random, batch: int, settings: ContrastSettings) -> Contrast:
+def _contrast(rng: Random, batch: int, settings: ContrastSettings) -> Contrast:
     shape = (batch, MAX_LABELS)
-    means = draw.uniform(0, 1, *shape)
-    donors = draw.integers(MAX_LABELS, *shape)
-    means = torch.where(draw.chance(settings.merged_fraction, *shape), means.gather(1, donors), means)
-    textures = draw.uniform(-settings.texture, settings.texture, *shape) * draw.chance(0.6, *shape)
+    means = rng.uniform(0, 1, *shape)
+    donors = rng.integers(MAX_LABELS, *shape)
+    means = torch.where(rng.chance(settings.merged_fraction, *shape), means.gather(1, donors), means)
+    textures = rng.uniform(-settings.texture, settings.texture, *shape) * rng.chance(0.6, *shape)
     # The world around the body is mostly dark.
-    means[:, BACKGROUND] *= draw.chance(0.2, batch)
+    means[:, BACKGROUND] *= rng.chance(0.2, batch)
     textures[:, BACKGROUND] = 0
     return Contrast(means, textures)
 
@@ -109,7 +109,7 @@ def blur(x: torch.Tensor, sigma: torch.Tensor, radius: int = 4) -> torch.Tensor:
     return x
 
 
-def thicken(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+def simulate_thick_slices(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """Keep every n-th slice only and fill in between linearly.
 
     Args:
@@ -131,7 +131,7 @@ def thicken(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def degrade(draw: Random, x: torch.Tensor, body: torch.Tensor, settings: ContrastSettings) -> torch.Tensor:
+def simulate_artefacts(rng: Random, x: torch.Tensor, body: torch.Tensor, settings: ContrastSettings) -> torch.Tensor:
     """A scanner's view of a clean image, made comparable by `normalise` with some slack, as the network sees it.
 
     Args:
@@ -142,32 +142,32 @@ def degrade(draw: Random, x: torch.Tensor, body: torch.Tensor, settings: Contras
     batch, size = len(x), x.shape[-1]
 
     def sometimes(probability: float, most: float) -> torch.Tensor:
-        return draw.uniform(0, most, batch) * draw.chance(probability, batch)
+        return rng.uniform(0, most, batch) * rng.chance(probability, batch)
 
     # A shape that the other view lacks: a lesion, an implant, a fold of another person.
-    extra = smooth_noise(draw, batch, 1, size, draw.number(size / 12, size / 4))
-    where = torch.sigmoid((extra - 2.0) * 6) * _each(draw.chance(settings.distractors, batch))
-    x = torch.lerp(x, _each(draw.uniform(0, 1, batch)).expand_as(x), where)
+    extra = smooth_noise(rng, batch, 1, size, rng.number(size / 12, size / 4))
+    where = torch.sigmoid((extra - 2.0) * 6) * _each(rng.chance(settings.distractors, batch))
+    x = torch.lerp(x, _each(rng.uniform(0, 1, batch)).expand_as(x), where)
 
-    x = x * torch.exp(_each(sometimes(0.7, settings.bias)) * smooth_noise(draw, batch, 1, size, size / 2))
+    x = x * torch.exp(_each(sometimes(0.7, settings.bias)) * smooth_noise(rng, batch, 1, size, size / 2))
     ratio = 1 + sometimes(0.35, settings.thick_slices - 1)
-    thick = torch.where(torch.eye(3, device=x.device)[draw.integers(3, batch)] > 0,
+    thick = torch.where(torch.eye(3, device=x.device)[rng.integers(3, batch)] > 0,
                         ratio[:, None], torch.ones((), device=x.device))  # fmt: skip
     x = blur(x, sometimes(0.8, settings.blur)[:, None] + 0.4 * (thick - 1))
-    x = thicken(x, thick)
+    x = simulate_thick_slices(x, thick)
     for axis in (2, 3, 4):
-        echo = torch.roll(x, size // draw.whole_number(2, 5), axis)
+        echo = torch.roll(x, size // rng.whole_number(2, 5), axis)
         x = x + _each(sometimes(0.06, settings.ghost)) * echo
 
-    noise = _each(sometimes(0.85, settings.noise)) * draw.normal(2, *x.shape)
-    rician = _each(draw.chance(0.5, batch))
+    noise = _each(sometimes(0.85, settings.noise)) * rng.normal(2, *x.shape)
+    rician = _each(rng.chance(0.5, batch))
     x = torch.where(rician, ((x + noise[0]) ** 2 + noise[1] ** 2).sqrt(), x + noise[0])
-    x = x.clamp_min(0) ** torch.exp(_each(draw.uniform(-settings.gamma, settings.gamma, batch)))
+    x = x.clamp_min(0) ** torch.exp(_each(rng.uniform(-settings.gamma, settings.gamma, batch)))
     low, high = _each(sometimes(0.2, 0.25)), 1 - _each(sometimes(0.2, 0.3))
     x = torch.minimum(torch.maximum(x, low), torch.where(high < 1, high, torch.inf))
-    stripped = _each(draw.chance(0.4, batch))
+    stripped = _each(rng.chance(0.4, batch))
     x = torch.where(stripped, x * (body > 0.5), x)
 
     # Percentiles of a whole volume differ from those of a crop; the network has to bear that.
     x = normalise(x)
-    return (x * _each(draw.log_uniform(0.7, 1.3, batch)) + _each(draw.uniform(-0.15, 0.15, batch))).clamp(-0.5, 1.5)
+    return (x * _each(rng.log_uniform(0.7, 1.3, batch)) + _each(rng.uniform(-0.15, 0.15, batch))).clamp(-0.5, 1.5)

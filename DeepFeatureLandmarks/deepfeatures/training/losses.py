@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.training.warps import sample
+from deepfeatures.training.random_deformations import sample
 
 
 def interpolate(features: torch.Tensor, points: torch.Tensor, stride: int) -> torch.Tensor:

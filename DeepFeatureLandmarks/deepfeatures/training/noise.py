@@ -1,4 +1,4 @@
-"""Random numbers and smooth random fields, the raw material of shapes, warps, textures and bias fields."""
+"""Random numbers and smooth random fields, the raw material of shapes, deformations, textures and bias fields."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Random:
         return self._host.randint(low, high)
 
 
-def smooth_noise(draw: Random, batch: int, channels: int, size: int, wavelength: float) -> torch.Tensor:
+def smooth_noise(rng: Random, batch: int, channels: int, size: int, wavelength: float) -> torch.Tensor:
     """Noise of about unit variance without detail much finer than `wavelength` voxels.
 
     White noise on a coarse grid, doubled until it covers the volume. Linear doubling at half-voxel offsets is Chaikin's
@@ -62,7 +62,7 @@ def smooth_noise(draw: Random, batch: int, channels: int, size: int, wavelength:
         shape `(batch, channels, size, size, size)`.
     """
     nodes = max(2, round(size / max(wavelength, 1.0))) + 2
-    field = draw.normal(batch, channels, nodes, nodes, nodes)
+    field = rng.normal(batch, channels, nodes, nodes, nodes)
     # Two border nodes are cut off at the end, where doubling repeats the edge.
     target = size * nodes / (nodes - 2)
     while field.shape[-1] * 2 < target:

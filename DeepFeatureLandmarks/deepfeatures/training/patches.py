@@ -88,13 +88,13 @@ class PatchStream:
 
     def batch(self, step: int) -> torch.Tensor:
         """Patches number `step`, each scaled to [-127.5, 127.5], shape `(batch, 1, size, size, size)`, float32."""
-        draw = Random("cpu", self._seed, 4, step)
+        rng = Random("cpu", self._seed, 4, step)
         window = [self._sources[(step + k) % len(self._sources)] for k in range(self._window)]
         self._voxels = {source: voxels for source, voxels in self._voxels.items() if source in window}
         # the first volume decides the size, so that each size comes as often as its volumes do
-        size = window[draw.whole_number(0, len(window) - 1)].patch_size
+        size = window[rng.whole_number(0, len(window) - 1)].patch_size
         fitting = [source for source in window if source.patch_size == size]
-        patches = [_cut(self._read(fitting[int(k)]), size, draw) for k in draw.integers(len(fitting), self.batch_size)]
+        patches = [_cut(self._read(fitting[int(k)]), size, rng) for k in rng.integers(len(fitting), self.batch_size)]
         return scale_patches(torch.stack(patches)[:, None])
 
     def _read(self, source: Source) -> torch.Tensor:
@@ -152,7 +152,7 @@ def _read(source: Source) -> torch.Tensor:
     return torch.from_numpy(voxels.astype("float32") if voxels.dtype.kind == "u" else voxels)
 
 
-def _cut(voxels: torch.Tensor, size: int, draw: Random) -> torch.Tensor:
-    starts = (draw.whole_number(0, n - size) for n in voxels.shape)
+def _cut(voxels: torch.Tensor, size: int, rng: Random) -> torch.Tensor:
+    starts = (rng.whole_number(0, n - size) for n in voxels.shape)
     patch = voxels[tuple(slice(start, start + size) for start in starts)]
     return torch.nan_to_num(patch.float(), posinf=0, neginf=0)

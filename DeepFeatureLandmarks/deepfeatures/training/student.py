@@ -18,8 +18,8 @@ from deepfeatures.matching.devices import device_name
 from deepfeatures.networks import catalog, resnext, vgg
 from deepfeatures.networks.base import Encoder
 from deepfeatures.networks.weights import sha256
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.patches import PatchStream, find_sources
-from deepfeatures.training.process import Process
 from deepfeatures.training.trainer import RunSettings, Trainer, autocast
 
 TEACHER = "vgg19-3d-pseudo"
@@ -199,14 +199,14 @@ class StudentTrainer(Trainer):
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         return {"student": self.student.state_dict(), "best": self.best_weights}
 
-    def take_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
+    def load_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
         self.student.load_state_dict(weights["student"])
         self.best_weights = weights["best"]
 
     def notes(self) -> dict:
         return {"scores": self.best_scores, "best_step": self._best_step}
 
-    def take_notes(self, notes: dict) -> None:
+    def load_notes(self, notes: dict) -> None:
         self.best_scores, self._best_step = notes["scores"], notes["best_step"]
         if not self.best_scores:  # nothing has been picked yet: the present weights are the best
             self.best_weights = self.student.state_dict()
@@ -236,7 +236,7 @@ class StudentTrainer(Trainer):
             "loss": sum(float((found - targets).square().mean()) for found, targets in pairs) / len(pairs),
         }
 
-    def keep(self, scores: dict[str, float]) -> None:
+    def on_validation(self, scores: dict[str, float]) -> None:
         """Validation picks the weights."""
         if not self.best_scores or scores[PICKED_BY] > self.best_scores[PICKED_BY]:
             self.best_weights = {key: value.clone() for key, value in self.student.state_dict().items()}

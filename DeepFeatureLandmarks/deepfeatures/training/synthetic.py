@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from deepfeatures.training.contrasts import ContrastSettings, contrast_pair, degrade, render
+from deepfeatures.training.contrasts import ContrastSettings, contrast_pair, render, simulate_artefacts
 from deepfeatures.training.noise import Random, smooth_noise
+from deepfeatures.training.random_deformations import DeformationSettings, random_geometries, sample
 from deepfeatures.training.shapes import BACKGROUND, label_maps
-from deepfeatures.training.warps import WarpSettings, random_geometries, sample
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SyntheticSettings:
     points: int = 512
     cluster: int = 8
     cluster_radius: float = 4.0
-    warp: WarpSettings = field(default_factory=WarpSettings)
+    warp: DeformationSettings = field(default_factory=DeformationSettings)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
 
 
@@ -73,9 +73,9 @@ class PairStream:
         window = range(step, step + self.settings.pool // self.settings.new_maps)
         for chunk in window:
             if chunk not in self._chunks:
-                draw = Random(self.device, self.seed, 1, chunk)
+                rng = Random(self.device, self.seed, 1, chunk)
                 self._chunks[chunk] = label_maps(
-                    draw, self.settings.new_maps, self.settings.canonical_size, self.settings.objects
+                    rng, self.settings.new_maps, self.settings.canonical_size, self.settings.objects
                 )
         for chunk in [c for c in self._chunks if c not in window]:
             del self._chunks[chunk]
@@ -86,27 +86,27 @@ class PairStream:
         """Pairs number `step`."""
         s = self.settings
         pool = self._maps(step)
-        draw = Random(self.device, self.seed, 2, step)
-        chosen = draw.permutation(len(pool))[: s.batch]
+        rng = Random(self.device, self.seed, 2, step)
+        chosen = rng.permutation(len(pool))[: s.batch]
         labels = pool[chosen]
-        return _views(draw, labels, s)
+        return _views(rng, labels, s)
 
 
-def _views(draw: Random, labels: torch.Tensor, s: SyntheticSettings) -> Pairs:
+def _views(rng: Random, labels: torch.Tensor, s: SyntheticSettings) -> Pairs:
     batch = len(labels)
-    wavelength = draw.number(2.0, 10.0)
-    texture = smooth_noise(draw, batch, 1, s.canonical_size, wavelength)[:, 0]
+    wavelength = rng.number(2.0, 10.0)
+    texture = smooth_noise(rng, batch, 1, s.canonical_size, wavelength)[:, 0]
     body = (labels != BACKGROUND)[:, None].float()
-    geometries = random_geometries(draw, batch, s.size, s.canonical_size, s.warp)
-    contrasts = contrast_pair(draw, batch, s.contrast)
+    geometries = random_geometries(rng, batch, s.size, s.canonical_size, s.warp)
+    contrasts = contrast_pair(rng, batch, s.contrast)
     views, bodies, grids = [], [], []
     for geometry, contrast in zip(geometries, contrasts, strict=True):
         grid = geometry.canonical_grid(s.size)
         both = sample(torch.cat([render(labels, texture, contrast), body], 1), grid)
         bodies.append(both[:, 1:])
         grids.append(grid)
-        views.append(degrade(draw, both[:, :1], both[:, 1:], s.contrast))
-    points, valid = _points(draw, bodies[1], s)
+        views.append(simulate_artefacts(rng, both[:, :1], both[:, 1:], s.contrast))
+    points, valid = _points(rng, bodies[1], s)
     places = grids[1].flatten(2).gather(2, _flat(points, s.size)[:, None].expand(-1, 3, -1)).mT
     first_points = geometries[0].from_canonical(places) + (s.size - 1) / 2
     inside = ((first_points >= 1) & (first_points <= s.size - 2)).all(-1)
@@ -117,21 +117,21 @@ def _flat(points: torch.Tensor, size: int) -> torch.Tensor:
     return (points[..., 0] * size + points[..., 1]) * size + points[..., 2]
 
 
-def _points(draw: Random, body: torch.Tensor, s: SyntheticSettings) -> tuple[torch.Tensor, torch.Tensor]:
+def _points(rng: Random, body: torch.Tensor, s: SyntheticSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole-number points in clusters, most of them within the body, and whether they lie inside of the view."""
     batch, clusters = len(body), s.points // s.cluster
-    candidates = draw.uniform(2, s.size - 3, batch, 3 * clusters, 3)
+    candidates = rng.uniform(2, s.size - 3, batch, 3 * clusters, 3)
     inside = body.flatten(1).gather(1, _flat(candidates.round().long(), s.size))
-    order = (inside + 0.3 * draw.uniform(0, 1, *inside.shape)).topk(clusters, dim=1).indices
+    order = (inside + 0.3 * rng.uniform(0, 1, *inside.shape)).topk(clusters, dim=1).indices
     centres = candidates.gather(1, order[..., None].expand(-1, -1, 3))
-    spread = draw.normal(batch, clusters, s.cluster, 3) * s.cluster_radius
+    spread = rng.normal(batch, clusters, s.cluster, 3) * s.cluster_radius
     spread[:, :, 0] = 0
     points = (centres[:, :, None] + spread).flatten(1, 2).round()
     valid = ((points >= 1) & (points <= s.size - 2)).all(-1)
     points = points.clamp(0, s.size - 1).long()
     # In an empty background nothing tells places apart; a few points there teach that, most would only be noise.
     near = body.flatten(1).gather(1, _flat(points, s.size)) > 0.5
-    return points, valid & (near | draw.chance(0.05, *valid.shape))
+    return points, valid & (near | rng.chance(0.05, *valid.shape))
 
 
 def draw_picture(pairs: Pairs, path: Path, rows: int = 8) -> None:

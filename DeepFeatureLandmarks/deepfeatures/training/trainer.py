@@ -6,7 +6,8 @@ import dataclasses
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.matching.devices import multiplies_bfloat16
 from deepfeatures.networks.weights import sha256
 from deepfeatures.training import checkpoint
-from deepfeatures.training.process import Process
+from deepfeatures.training.distributed import Process
 
 REPORT_EVERY = 50  # steps between printed losses
 
@@ -81,7 +82,7 @@ class Trainer(ABC):
         """State dicts of all that is trained or kept, by name."""
 
     @abstractmethod
-    def take_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
+    def load_weights(self, weights: dict[str, dict[str, torch.Tensor]]) -> None:
         """Go on from what `weights` gave."""
 
     @abstractmethod
@@ -95,14 +96,14 @@ class Trainer(ABC):
     def begin(self, out: Path) -> None:  # noqa: B027 - most runs have nothing to show
         """Called before the first step, and again when a run goes on: what is worth showing of the data."""
 
-    def keep(self, scores: dict[str, float]) -> None:  # noqa: B027 - only runs that pick their weights need it
+    def on_validation(self, scores: dict[str, float]) -> None:  # noqa: B027 - only runs that pick their weights need it
         """Called with each scheduled measurement."""
 
     def notes(self) -> dict[str, float]:
         """Numbers that a checkpoint holds beside the step."""
         return {}
 
-    def take_notes(self, notes: dict) -> None:  # noqa: B027 - as above
+    def load_notes(self, notes: dict) -> None:  # noqa: B027 - as above
         """Go on from what `notes` gave."""
 
     def learning_rate(self) -> float:
@@ -144,12 +145,12 @@ class Trainer(ABC):
             InputError: It is that of another network.
         """
         try:
-            self.take_weights(state["weights"])
+            self.load_weights(state["weights"])
             self.optimiser.load_state_dict(state["optimiser"]["optimiser"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError("The checkpoint is that of another network; choose another folder with --out.") from error
         self.step, self.seconds = state["progress"]["step"], state["progress"]["seconds"]
-        self.take_notes(state["progress"])
+        self.load_notes(state["progress"])
 
 
 def autocast(device: torch.device, wanted: bool) -> torch.autocast:
@@ -173,6 +174,22 @@ def run(trainer: Trainer, out: Path, *, seconds: float = math.inf, resume: bool 
         trainer.restore(checkpoint.load(out, trainer.process.device))
     elif checkpoint.exists(out):
         raise InputError(f"{out} holds the checkpoint of a run; go on with --resume or choose another folder.")
+    with _fastest_convolutions():
+        _train(trainer, out, seconds)
+
+
+@contextmanager
+def _fastest_convolutions() -> Iterator[None]:
+    """Let cuDNN try out which algorithms are fastest, since all batches have one shape; as before afterwards."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _train(trainer: Trainer, out: Path, seconds: float) -> None:
     first = trainer.process.is_first
     if first:
         out.mkdir(parents=True, exist_ok=True)
@@ -192,7 +209,7 @@ def run(trainer: Trainer, out: Path, *, seconds: float = math.inf, resume: bool 
                 _say(f"step {trainer.step} loss {_text(values)} lr {trainer.learning_rate():.1e} {pace:.2f} steps/s")
         if curves and (trainer.step % trainer.settings.validate_every == 0 or trainer.step == trainer.steps):
             scores = trainer.validate()
-            trainer.keep(scores)
+            trainer.on_validation(scores)
             curves({f"held-out/{name}": value for name, value in scores.items()}, trainer.step)
             _say(f"step {trainer.step} held-out {_text(scores)} after {trainer.seconds:.0f} s")
             lap = _Lap()

@@ -57,7 +57,7 @@ class Process:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Process]:
+def join_process_group(device: torch.device) -> Iterator[Process]:
     """This process among those that torchrun started, each with a GPU of its own; without torchrun, this one alone."""
     if not distributed.is_torchelastic_launched():
         yield Process(device)

@@ -11,7 +11,7 @@ from deepfeatures.training.noise import Random, smooth_noise
 
 
 @dataclass(frozen=True)
-class WarpSettings:
+class DeformationSettings:
     """How the two views of a pair may differ. Lengths in voxels.
 
     Args:
@@ -71,25 +71,25 @@ def rotations(degrees: torch.Tensor) -> torch.Tensor:
 
 
 def random_geometries(
-    draw: Random, batch: int, size: int, canonical_size: int, settings: WarpSettings
+    rng: Random, batch: int, size: int, canonical_size: int, settings: DeformationSettings
 ) -> tuple[Geometry, Geometry]:
     """Two views of one place: the first affine, the second also deformed and cut at another offset."""
-    zoom = draw.log_uniform(*settings.zoom, batch)
-    large = draw.chance(settings.large_fraction, batch)
-    common = rotations(draw.uniform(-20, 20, batch, 3))
+    zoom = rng.log_uniform(*settings.zoom, batch)
+    large = rng.chance(settings.large_fraction, batch)
+    common = rotations(rng.uniform(-20, 20, batch, 3))
     degrees = torch.where(large, settings.large_rotation_deg, settings.rotation_deg)[:, None]
-    relative = rotations(draw.uniform(-1, 1, batch, 3) * degrees)
-    scale = torch.diag_embed(draw.log_uniform(*settings.scale, batch, 3))
+    relative = rotations(rng.uniform(-1, 1, batch, 3) * degrees)
+    scale = torch.diag_embed(rng.log_uniform(*settings.scale, batch, 3))
     first = common * zoom[:, None, None]
     second = first @ relative @ scale
     # Crops lie anywhere in the canonical map, as far as they fit.
     room = ((canonical_size - size * zoom) / 2).clamp_min(0)[:, None] * 0.8
-    place = draw.uniform(-1, 1, batch, 3) * room
-    shift = draw.uniform(-settings.shift, settings.shift, batch, 3)
+    place = rng.uniform(-1, 1, batch, 3) * room
+    shift = rng.uniform(-settings.shift, settings.shift, batch, 3)
     offset = place + (first @ shift[..., None])[..., 0]
     field = sum(
-        smooth_noise(draw, batch, 3, size, wavelength)
-        * (amount * zoom * draw.uniform(0, 1, batch))[:, None, None, None, None]
+        smooth_noise(rng, batch, 3, size, wavelength)
+        * (amount * zoom * rng.uniform(0, 1, batch))[:, None, None, None, None]
         for wavelength, amount in zip((32.0, 16.0, 8.0), settings.displacement, strict=True)
     )
     return Geometry(first, place), Geometry(second, offset, field)
