@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfeatures.data.landmark_checks import check_inside, check_unique_names
+from deepfeatures.data.landmark_scores import BY_NAME
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import DOUBTFUL, OUTSIDE, REASONS, UNLIKE, missing_text
-from deepfeatures.data.scores import BY_NAME
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks

@@ -26,8 +26,8 @@ from deepfeatures.matching.uncertainty.calibration import (
     predict_matches,
     rank_correlation,
 )
+from deepfeatures.matching.uncertainty.covariates import NAMES
 from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, ErrorModel
-from deepfeatures.matching.uncertainty.match_features import NAMES
 from deepfeatures.matching.uncertainty.multi_template_model import KEY, MultiTemplateModel
 
 SLOPES = np.linspace(-0.3, 0.4, len(NAMES))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.guided.level import correlation
+from deepfeatures.matching.uncertainty.covariates import NAMES, LevelMatch, covariates
 from deepfeatures.matching.uncertainty.error_model import ErrorModel, load_error_model
-from deepfeatures.matching.uncertainty.match_features import NAMES, LevelMatch, covariates
 from deepfeatures.phantom import make_pair
 
 

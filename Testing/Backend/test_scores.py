@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 
 import pytest
 
+from deepfeatures.data.landmark_scores import BY_NAME, FORMER_NAMES, REVIEWED, SCORES, Scores, with_former_keys
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.scores import BY_NAME, FORMER_NAMES, REVIEWED, SCORES, Scores, with_former_keys
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.score_description import describe, with_description
 
@@ -97,5 +97,5 @@ def test_reports_keep_the_keys_of_version_0_1():
 
 
 def test_the_table_needs_no_torch():
-    code = "import sys, deepfeatures.data.scores; assert not {'torch', 'SimpleITK'} & set(sys.modules)"
+    code = "import sys, deepfeatures.data.landmark_scores; assert not {'torch', 'SimpleITK'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

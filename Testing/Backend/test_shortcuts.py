@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 import torch
+from deepfeatures.training.process import Process
+from deepfeatures.training.warps import WarpSettings
 from safetensors.torch import load_file
 
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, build_cifl, normalise
@@ -11,10 +13,8 @@ from deepfeatures.networks.weights import find
 from deepfeatures.training.cifl import CiflSettings, CiflTrainer
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random, smooth_noise
-from deepfeatures.training.process import Process
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings
 from deepfeatures.training.validation import matching_accuracy
-from deepfeatures.training.warps import WarpSettings
 
 SMALL = SyntheticSettings(batch=2, size=32, canonical_size=56, pool=4, new_maps=2, objects=4, points=128)
 SAME_CROP = WarpSettings(

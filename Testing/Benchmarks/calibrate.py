@@ -39,8 +39,8 @@ from deepfeatures.matching.uncertainty.calibration import (
     joined_predictions,
     predict_matches,
 )
+from deepfeatures.matching.uncertainty.covariates import NAMES
 from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, to_values
-from deepfeatures.matching.uncertainty.match_features import NAMES
 
 SPACING_MM = 1.0  # of the finest level, in all these volumes
 BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))

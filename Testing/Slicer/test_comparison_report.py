@@ -17,8 +17,8 @@ pytest.importorskip("pandas", reason="needs the extra quality")
 from DeepFeatureLandmarksLib.scene.comparison_report import Report, csvText, htmlText
 from DeepFeatureLandmarksLib.scene.point_errors import largestFirst, pointErrors, summary
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from deepfeatures.data.landmark_scores import REVIEWED
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.scores import REVIEWED
 from deepfeatures.errors import InputError
 
 HUMAN = LandmarkSet((Landmark("AC", (0, 0, 0)), Landmark("PC <2>", (0, 30, 0)), Landmark("eye", (9, 9, 9))))

@@ -10,7 +10,7 @@ from html import escape
 
 from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS, PointError, summary
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
-from deepfeatures.data.scores import REVIEWED, UNKNOWN
+from deepfeatures.data.landmark_scores import REVIEWED, UNKNOWN
 
 SCALE_MM = 10.0  # the bars' full width
 STYLE = (

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names
+from deepfeatures.data.landmark_scores import BY_NAME, Score
 from deepfeatures.data.landmarks import LandmarkSet
-from deepfeatures.data.scores import BY_NAME, Score
 from deepfeatures.errors import InputError
 
 REFERENCE, PLACED, SECOND = "reference", "placed", "second"  # raters of one target, as `deepfeatures.quality` has them

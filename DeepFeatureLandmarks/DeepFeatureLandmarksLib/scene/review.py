@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deepfeatures.data.scores import Scores
+from deepfeatures.data.landmark_scores import Scores
 
 # What people read of a status: the shape says it too, for those who do not see the colour.
 STATUS_TEXTS = {

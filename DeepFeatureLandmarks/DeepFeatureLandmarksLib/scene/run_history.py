@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from deepfeatures.data.scores import FORMER_NAMES
+from deepfeatures.data.landmark_scores import FORMER_NAMES
 
 ATTRIBUTE = "DeepFeatureLandmarks.runs"
 REJECTED = "DeepFeatureLandmarks.rejected"
@@ -51,7 +51,7 @@ class PointRecord:
         name: Its label.
         position: (i, j, k) in the target, `None` where it was not found.
         previous: Its state before; `None` where the run made the point.
-        scores: By name, those that are known, see `deepfeatures.data.scores`.
+        scores: By name, those that are known, see `deepfeatures.data.landmark_scores`.
     """
 
     name: str

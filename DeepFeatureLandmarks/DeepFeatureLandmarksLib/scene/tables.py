@@ -9,7 +9,7 @@ import vtk
 
 from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS, PointError, summary
 from DeepFeatureLandmarksLib.scene.run_history import PointRecord, RunRecord, latest
-from deepfeatures.data.scores import SCORES
+from deepfeatures.data.landmark_scores import SCORES
 
 ERRORS_TABLE = "DeepFeatureLandmarks.errorsTable"  # reference of an output
 SETTINGS_SHOWN = ("network", "layer", "patch_size", "search", "seed", "precision")

@@ -8,7 +8,7 @@ import qt
 
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
-from deepfeatures.data.scores import REVIEWED
+from deepfeatures.data.landmark_scores import REVIEWED
 
 COLUMNS = {
     "Landmark": "The most uncertain first; click to go there in template and target",

@@ -9,7 +9,7 @@ from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, REVIEWED_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
 from DeepFeatureLandmarksWeb.views.volume_views import positions_of
-from deepfeatures.data.scores import REVIEWED
+from deepfeatures.data.landmark_scores import REVIEWED
 
 PROPOSED = "proposed"
 

@@ -6,7 +6,7 @@ from trame.widgets import html
 from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
-from deepfeatures.data.scores import BY_NAME, REVIEWED, Score
+from deepfeatures.data.landmark_scores import BY_NAME, REVIEWED, Score
 
 
 def review_tab(name, actions) -> None:

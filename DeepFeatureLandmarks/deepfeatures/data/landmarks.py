@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from deepfeatures.data.scores import FORMER_NAMES, Scores
+from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores
 from deepfeatures.deprecation import warn_renamed
 
 Class = TypeVar("Class", bound=type)

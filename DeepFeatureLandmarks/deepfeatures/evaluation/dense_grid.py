@@ -17,7 +17,7 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.features.receptive_window import Box
 from deepfeatures.matching.devices import choose_device, choose_precision, memory_to_use
 from deepfeatures.matching.greedy.search import GreedySearch
-from deepfeatures.matching.search import SearchRequest
+from deepfeatures.matching.search_interface import SearchRequest
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.timing import Timer
 from deepfeatures.networks import catalog

@@ -11,9 +11,9 @@ import csv
 import io
 from pathlib import Path
 
+from deepfeatures.data.landmark_scores import BY_NAME, FORMER_NAMES
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import REASONS
-from deepfeatures.data.scores import BY_NAME, FORMER_NAMES
 from deepfeatures.errors import InputError
 from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
 

@@ -10,9 +10,9 @@ import math
 import re
 from dataclasses import replace
 
+from deepfeatures.data.landmark_scores import BY_NAME, FORMER_LABELS, SCORES, Score
 from deepfeatures.data.landmarks import Landmark
 from deepfeatures.data.missing_reason import REASONS
-from deepfeatures.data.scores import BY_NAME, FORMER_LABELS, SCORES, Score
 
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 NOT_FOUND = "not found: "

@@ -24,7 +24,7 @@ from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
 from deepfeatures.matching.result import MatchResult, missing
-from deepfeatures.matching.search import Positions, Progress, Search, SearchRequest, SearchResult, ignore
+from deepfeatures.matching.search_interface import Positions, Progress, Search, SearchRequest, SearchResult, ignore
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.timing import Timer
 from deepfeatures.matching.uncertainty.error_model import load_error_model

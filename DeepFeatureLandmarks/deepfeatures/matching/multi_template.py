@@ -21,7 +21,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching.matcher import Matcher
 from deepfeatures.matching.result import MatchResult, reported
-from deepfeatures.matching.search import Progress, ignore
+from deepfeatures.matching.search_interface import Progress, ignore
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.uncertainty.multi_template_model import load_multi_template_model
 

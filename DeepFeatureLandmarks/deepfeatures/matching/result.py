@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import deepfeatures
+from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores, with_former_keys
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.scores import FORMER_NAMES, Scores, with_former_keys
 from deepfeatures.matching import devices
 
 if TYPE_CHECKING:

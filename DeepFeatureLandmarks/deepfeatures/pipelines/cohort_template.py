@@ -18,7 +18,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import atomic_write
 from deepfeatures.matching import GroupwiseModel, Matcher, MatchResult
 from deepfeatures.matching.groupwise import FEWEST
-from deepfeatures.matching.search import Progress, ignore
+from deepfeatures.matching.search_interface import Progress, ignore
 
 FILE = "groupwise_model.safetensors"
 MEMBERS = 24  # so many of 198 crops bring most of what all of them bring (`Testing/Benchmarks/cohorts.py`)

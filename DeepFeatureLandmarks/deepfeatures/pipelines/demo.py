@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from deepfeatures.data.landmark_scores import BY_NAME
 from deepfeatures.data.landmarks import LandmarkSet
-from deepfeatures.data.scores import BY_NAME
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.landmark_files import write_landmarks

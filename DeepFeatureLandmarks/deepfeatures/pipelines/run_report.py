@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from deepfeatures.data.scores import FORMER_NAMES
+from deepfeatures.data.landmark_scores import FORMER_NAMES
 from deepfeatures.io.atomic_write import write_text
 from deepfeatures.io.provenance import command_line, versions
 from deepfeatures.matching.settings import MatchSettings

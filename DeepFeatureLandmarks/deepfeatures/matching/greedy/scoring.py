@@ -15,7 +15,7 @@ from deepfeatures.features.receptive_window import Box, crop_with_margins, withi
 from deepfeatures.matching.greedy.candidates import Candidates
 from deepfeatures.matching.greedy.descriptors import patch_templates
 from deepfeatures.matching.greedy.distance import distance_maps, mean_distance_maps
-from deepfeatures.matching.search import Progress
+from deepfeatures.matching.search_interface import Progress
 from deepfeatures.matching.timing import Timer
 
 PATCHES_AT_A_TIME = 64

@@ -29,7 +29,7 @@ from deepfeatures.matching.greedy.scoring import (
 )
 from deepfeatures.matching.preprocessing import on_common_grid
 from deepfeatures.matching.result import LandmarkMatch
-from deepfeatures.matching.search import SearchRequest, SearchResult
+from deepfeatures.matching.search_interface import SearchRequest, SearchResult
 from deepfeatures.matching.settings import MatchSettings
 
 INTERIM_EVERY_S = 0.25

@@ -9,8 +9,8 @@ from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.guided.registration import PointRegistration
 from deepfeatures.matching.pose.estimation import Pose
 from deepfeatures.matching.result import LandmarkMatch
+from deepfeatures.matching.uncertainty.covariates import NAMES
 from deepfeatures.matching.uncertainty.error_model import ErrorModel
-from deepfeatures.matching.uncertainty.match_features import NAMES
 
 # A landmark that lies beyond the target's edge may come to lie just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.

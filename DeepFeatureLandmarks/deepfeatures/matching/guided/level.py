@@ -11,7 +11,7 @@ from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.pyramid import SamplingGrid
 from deepfeatures.matching.guided.regularization import RegularizedMatch, regularize
 from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
-from deepfeatures.matching.pose.similarity import ImagePair
+from deepfeatures.matching.pose.image_similarity import ImagePair
 
 DARK = 0.1  # of the range of intensities: air, or bone in MRI, which two contrasts share
 

@@ -25,8 +25,8 @@ from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
 from deepfeatures.matching.guided.level import Points, RegistrationLevel, build_level
 from deepfeatures.matching.guided.regularization import RegularizedMatch
 from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
-from deepfeatures.matching.pose.similarity import ImagePair
-from deepfeatures.matching.uncertainty.match_features import LevelMatch, covariates
+from deepfeatures.matching.pose.image_similarity import ImagePair
+from deepfeatures.matching.uncertainty.covariates import LevelMatch, covariates
 from deepfeatures.threads import use_free_cores
 
 COARSER_STEPS = 4  # from one spacing to twice as much
@@ -43,7 +43,7 @@ class PointRegistration:
         inverse_consistency_error_mm: Distance between the landmark and its place matched back into the template,
             `(N,)`.
         consistent_share: Share of all points that are matched back to where they came from, see `inverse_consistency`.
-        evidence: See `match_features.covariates`, `(N, F)`.
+        evidence: See `covariates.covariates`, `(N, F)`.
         spacing_mm: Of the finest level as it lies in the target, the unit of the evidence.
         mapping: Template points to target points.
         state: From which the finest level can be repeated.

@@ -23,9 +23,9 @@ from deepfeatures.matching.guided.registration import (
 )
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.estimation import Pose, estimate_poses
-from deepfeatures.matching.pose.similarity import ImagePair
+from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.preprocessing import in_canonical_order
-from deepfeatures.matching.search import SearchRequest, SearchResult
+from deepfeatures.matching.search_interface import SearchRequest, SearchResult
 from deepfeatures.matching.uncertainty.error_model import ErrorModel
 from deepfeatures.networks.mind import Mind
 

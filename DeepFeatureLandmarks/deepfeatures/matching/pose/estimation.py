@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from deepfeatures.matching.geometry.pyramid import Image
+from deepfeatures.matching.pose.image_similarity import ImagePair, max_overlap
 from deepfeatures.matching.pose.initialization import centres_aligned, world_aligned
 from deepfeatures.matching.pose.refinement import refine_pose, usable_spacing
 from deepfeatures.matching.pose.rotation_search import best_rotation, scales
 from deepfeatures.matching.pose.settings import PoseSettings
-from deepfeatures.matching.pose.similarity import ImagePair, max_overlap
 from deepfeatures.matching.pose.translation_search import best_translation
 
 

@@ -6,8 +6,8 @@ import torch
 
 from deepfeatures.matching.geometry.pyramid import SamplingGrid
 from deepfeatures.matching.geometry.sampling import translation
+from deepfeatures.matching.pose.image_similarity import ImagePair, bounding_grid
 from deepfeatures.matching.pose.rotations import structured
-from deepfeatures.matching.pose.similarity import ImagePair, bounding_grid
 
 LEAST_SHARE = 0.25  # of what the target can show of the template's structure
 LARGEST = 160  # voxels of the target along an axis; larger ones are seen more coarsely

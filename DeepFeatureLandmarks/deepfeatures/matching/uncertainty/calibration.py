@@ -33,7 +33,7 @@ class MatchSamples:
     """Landmarks that one template each has placed where the truth is known; lengths in voxels of the finest level.
 
     Args:
-        evidence: As `match_features.gather` gives them, shape `(N, len(match_features.NAMES))`.
+        evidence: As `covariates.covariates` gives them, shape `(N, len(covariates.NAMES))`.
         errors: Distances from the truth, shape `(N,)`.
     """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from deepfeatures.matching.uncertainty import match_features
+from deepfeatures.matching.uncertainty import covariates
 
 FILE = Path(__file__).parents[2] / "pretrained" / "expected_error.json"
 CLOSE_MM = 3.0
@@ -27,7 +27,7 @@ class ErrorModel:
 
     Args:
         intercept: Of the logarithm of error plus `offset`.
-        slopes: Of the same, one for each of `match_features.NAMES`.
+        slopes: Of the same, one for each of `covariates.NAMES`.
         means: Of the evidence where it was calibrated.
         offset: Voxels; keeps the logarithm of small errors finite.
         deviation: Standard deviation of the logarithm around the prediction.
@@ -59,7 +59,7 @@ class ErrorModel:
 def load_error_model(network: str, layer: str, patch_size: int) -> ErrorModel | None:
     """The prediction for a guided search with these features; `None` where nobody has calibrated it."""
     values = json.loads(FILE.read_text(encoding="utf-8")).get(f"{network}/{layer}/{patch_size}")
-    if values is None or tuple(values["evidence"]) != match_features.NAMES:
+    if values is None or tuple(values["evidence"]) != covariates.NAMES:
         return None
     return from_values(values)
 
@@ -76,4 +76,4 @@ def to_values(model: ErrorModel) -> dict:
         name: [round(value, DECIMALS) for value in one] if isinstance(one, tuple) else round(one, DECIMALS)
         for name, one in asdict(model).items()
     }
-    return {"evidence": list(match_features.NAMES), **values}
+    return {"evidence": list(covariates.NAMES), **values}
