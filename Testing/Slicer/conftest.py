@@ -9,6 +9,7 @@ import pytest
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import OUTSIDE
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.protocol import Event
 
 LOGICS = (
@@ -171,3 +172,41 @@ class Heard:
 @pytest.fixture
 def listen():
     return Heard
+
+
+@pytest.fixture
+def logic(scene, client):
+    from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
+
+    logic = DeepFeatureLandmarksLogic(scene, client)
+    yield logic
+    logic.close()
+
+
+@pytest.fixture
+def heard(logic, listen):
+    return listen(logic)
+
+
+@pytest.fixture
+def place_request(add_volume, add_points):
+    """Three landmarks of a template, to be placed in a target."""
+    from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
+
+    points = add_points("brain", A=(1.0, 2.0, 3.0), B=(4.0, 5.0, 4.0), C=(2.0, 2.0, 2.0))
+    points.SetNthControlPointDescription(0, "by an expert")
+    return PlaceRequest(add_volume("template"), points, add_volume("scan"))
+
+
+@pytest.fixture
+def place(logic, client, heard, place_request):
+    """A function that places, or places one again, and returns the run."""
+
+    def run(output=None, name=None, settings=None):
+        asked = replace(place_request, output=output, settings=settings or MatchSettings())
+        logic.placeAgain(asked, name) if name else logic.place(asked)
+        client.place()
+        logic.poll()
+        return heard.runs[-1]
+
+    return run

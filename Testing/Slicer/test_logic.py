@@ -4,104 +4,19 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from scene_helpers import MISSING, index_of, shifted, statuses, world
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib.scene import run_history
-from DeepFeatureLandmarksLib.scene.interim_points import InterimPoints
-from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic
+from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.protocol import VolumeArray
-
-DEFINED, MISSING = 2, 3
-
-
-@pytest.fixture
-def logic(scene, client):
-    logic = DeepFeatureLandmarksLogic(scene, client)
-    yield logic
-    logic.close()
-
-
-@pytest.fixture
-def heard(logic, listen):
-    return listen(logic)
-
-
-@pytest.fixture
-def place_request(add_volume, add_points):
-    """Three landmarks of a template, to be placed in a target."""
-    points = add_points("brain", A=(1.0, 2.0, 3.0), B=(4.0, 5.0, 4.0), C=(2.0, 2.0, 2.0))
-    points.SetNthControlPointDescription(0, "by an expert")
-    return PlaceRequest(add_volume("template"), points, add_volume("scan"))
-
-
-@pytest.fixture
-def place(logic, client, heard, place_request):
-    """A function that places, or places one again, and returns the run."""
-
-    def run(output=None, name=None, settings=None):
-        asked = replace(place_request, output=output, settings=settings or MatchSettings())
-        logic.placeAgain(asked, name) if name else logic.place(asked)
-        client.place()
-        logic.poll()
-        return heard.runs[-1]
-
-    return run
-
-
-def world(node, name):
-    return np.array(node.GetNthControlPointPositionWorld(index_of(node, name)))
-
-
-def index_of(node, name):
-    return next(i for i in range(node.GetNumberOfControlPoints()) if node.GetNthControlPointLabel(i) == name)
-
-
-def statuses(logic, node):
-    return {row.name: row.status for row in logic.reviewRows(node)}
-
-
-def through_mrml(scene, new_scene, folder):
-    """The scene as it comes back from a scene file and the files of its nodes."""
-    for number in range(scene.GetNumberOfNodes()):
-        node = scene.GetNthNode(number)
-        if node.IsA("vtkMRMLStorableNode") and node.GetSaveWithScene():
-            node.AddDefaultStorageNode()
-            storage = node.GetStorageNode()
-            if storage is not None:
-                storage.SetFileName(str(folder / f"{node.GetID()}.{storage.GetDefaultWriteFileExtension()}"))
-                assert storage.WriteData(node)
-    scene.SetURL(str(folder / "scene.mrml"))
-    scene.SetRootDirectory(str(folder))
-    assert scene.Commit(scene.GetURL())
-    loaded = new_scene()
-    loaded.SetURL(scene.GetURL())
-    assert loaded.Connect()
-    return loaded
-
-
-def through_mrb(scene, new_scene, folder):
-    """The scene as it comes back from a bundle of all its files."""
-    assert scene.WriteToMRB(str(folder / "scene.mrb"), None)
-    with ZipFile(folder / "scene.mrb") as bundle:  # Slicer's own reader of bundles needs its application
-        bundle.extractall(folder / "unpacked")
-    loaded = new_scene()
-    loaded.SetURL(str(next((folder / "unpacked").rglob("*.mrml"))))
-    assert loaded.Connect()
-    return loaded
-
-
-@pytest.fixture(params=[through_mrml, through_mrb], ids=["mrml", "mrb"])
-def save_and_load(request):
-    return request.param
 
 
 def test_points_are_placed_with_what_is_known_of_them(place, logic):
@@ -145,30 +60,6 @@ def test_what_was_not_found_is_missing_not_guessed(place, client, logic):
     assert run.node.GetNthControlPointPositionStatus(index) == MISSING
     assert index_of(run.node, "B") == 1  # in the template's order
     assert {row.name: row.reason for row in logic.reviewRows(run.node)} == {"A": "", "B": "outside the target", "C": ""}
-
-
-def test_what_was_accepted_as_missing_is_looked_for_again_once_that_is_rejected(place, client, logic):
-    def row(node):
-        return next(row for row in logic.reviewRows(node) if row.name == "B")
-
-    client.lost = {"B"}
-    node = place().node
-    assert (row(node).statusText, row(node).isPending, row(node).canBeRejected) == ("○ not found", True, False)
-    logic.accept(node, row(node).index)
-    assert (row(node).statusText, row(node).isPending, row(node).canBeRejected) == ("✓ not found", False, True)
-    client.lost = set()
-    assert place(node).kept == ("B",)
-    with pytest.raises(InputError, match="accepted by a person; reject it"):
-        place(node, name="B")
-    logic.reject(node, row(node).index)
-    assert place(node, name="B").placed == ("B",)
-
-
-def test_a_point_that_was_not_found_and_then_placed_by_hand_has_no_reason(place, client, logic):
-    client.lost = {"B"}
-    node = place().node
-    node.SetNthControlPointPositionWorld(index_of(node, "B"), 4.0, 4.0, 4.0)
-    assert [(row.status, row.reason) for row in logic.reviewRows(node) if row.name == "B"] == [("corrected", "")]
 
 
 def test_locked_moved_and_human_points_are_never_moved(place, logic):
@@ -231,198 +122,6 @@ def test_one_landmark_is_placed_again_alone(place, logic, client):
     assert {row.name: row.patchSize for row in logic.reviewRows(node)} == {"A": 13, "B": 20, "C": 13}
 
 
-def test_a_reviewed_landmark_is_not_placed_again(place, logic):
-    node = place().node
-    logic.accept(node, index_of(node, "B"))
-    with pytest.raises(InputError, match="B was accepted by a person; reject it"):
-        place(node, name="B")
-
-
-def test_revert_goes_back_run_by_run(place, logic, client):
-    client.lost = {"C"}
-    node = place().node
-    first = node.GetNthControlPointDescription(0)
-    client.lost, client.step, client.settings["patch_size"] = set(), (0.0, 3.0, 0.0), 20
-    place(node)
-    assert logic.revertLastRun(node) == ("A", "B", "C")
-    np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
-    assert node.GetNthControlPointDescription(0) == first
-    assert statuses(logic, node) == {"A": "proposed", "B": "proposed", "C": "missing"}
-    assert logic.revertLastRun(node) == ("A", "B", "C")
-    assert node.GetNumberOfControlPoints() == 0
-    assert logic.revertLastRun(node) == ()
-    assert [run["reverted"] for run in logic.history(node)] == [True, True]
-
-
-def test_revert_leaves_what_a_person_has_reviewed_since(place, logic, client):
-    node = place().node
-    client.step = (0.0, 3.0, 0.0)
-    place(node)
-    logic.accept(node, index_of(node, "A"))
-    node.SetNthControlPointPositionWorld(index_of(node, "B"), 1.0, 1.0, 1.0)
-    assert logic.revertLastRun(node) == ("C",)
-    np.testing.assert_allclose(world(node, "A"), (1, -1, 3))
-    np.testing.assert_allclose(world(node, "B"), (1, 1, 1))
-    assert statuses(logic, node)["A"] == "corrected"  # no standing run has put it there
-
-
-def test_review(place, logic, client):
-    client.lost = {"C"}
-    node = place().node
-    assert [row.name for row in logic.reviewRows(node)] == ["C", "A", "B"]
-    assert logic.nextUnreviewed(node) == index_of(node, "C")
-    assert logic.nextUnreviewed(node, after=index_of(node, "C")) == index_of(node, "A")
-    logic.correct(node, index_of(node, "C"), (2.0, 2.0, 1.0))
-    logic.accept(node, index_of(node, "A"))
-    logic.reject(node, index_of(node, "B"))
-    assert statuses(logic, node) == {"A": "accepted", "B": "rejected", "C": "corrected"}
-    assert logic.nextUnreviewed(node) is None
-    assert node.GetNthControlPointLocked(index_of(node, "C"))
-    assert node.GetNthControlPointPositionStatus(index_of(node, "B")) == MISSING
-
-
-def test_a_corrected_point_bears_no_scores_of_its_old_place(place, logic):
-    node = place().node
-    node.SetNthControlPointPositionWorld(0, 1.0, 1.0, 1.0)
-    logic.accept(node, 0)
-    assert node.GetNthControlPointDescription(0) == "by an expert | corrected by hand"
-    logic.correct(node, 0, (2.0, 2.0, 2.0))
-    assert node.GetNthControlPointDescription(0) == "by an expert | corrected by hand"
-
-
-def test_a_rejected_point_may_be_proposed_again_and_reverted(place, logic):
-    node = place().node
-    logic.reject(node, index_of(node, "B"))
-    run = place(node)
-    assert "B" in run.placed
-    assert statuses(logic, node)["B"] == "proposed"
-    logic.revertLastRun(node)
-    assert statuses(logic, node)["B"] == "rejected"
-
-
-def test_a_scene_of_version_0_1_keeps_its_history(place):
-    node = place().node
-    before = run_history.readRuns(place(node).node)
-    saved = node.GetAttribute(run_history.ATTRIBUTE)
-    for new, old in (("inverse_consistency_error_mm", "round_trip"), ("position", "place"), ("previous", "before")):
-        saved = saved.replace(f'"{new}":', f'"{old}":')
-    assert '"round_trip":0.25' in saved and '"before":{"status"' in saved
-    node.SetAttribute(run_history.ATTRIBUTE, saved)
-    assert run_history.readRuns(node) == before
-    assert before[0].points[0].scores == {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
-
-
-def test_expected_errors_travel_with_the_points(place, logic, client):
-    client.scores = {
-        "feature_distance": 0.5,
-        "expected_error_mm": 1.25,
-        "probability_within_3mm": 0.93,
-        "inverse_consistency_error_mm": 0.25,
-    }
-    node = place().node
-    row = logic.reviewRows(node)[0]
-    assert (row.expected_error_mm, row.probability_within_3mm) == (1.25, 0.93)
-    assert node.GetNthControlPointDescription(0).endswith(
-        "expected error 1.25 mm; within 3 mm 93 %; inverse-consistency error 0.25 mm"
-    )
-    table = node.GetNodeReference(run_history.TABLE).GetTable()
-    columns = {table.GetColumnName(c): table.GetValue(0, c).ToDouble() for c in range(table.GetNumberOfColumns())}
-    assert (columns["Expected error (mm)"], columns["Within 3 mm"]) == (1.25, 0.93)
-
-
-def test_the_most_uncertain_come_first(place, logic, client):
-    node = place().node
-    for name, error in (("A", 1.0), ("B", 4.0), ("C", 2.0)):
-        client.scores = {"feature_distance": 0.5, "expected_error_mm": error, "probability_within_3mm": 0.5}
-        place(node, name=name)
-    assert [(row.name, row.expected_error_mm) for row in logic.reviewRows(node)] == [("B", 4), ("C", 2), ("A", 1)]
-
-
-def shifted(x=0.0, y=0.0, z=0.0):
-    matrix = np.eye(4)
-    matrix[:3, 3] = x, y, z
-    return matrix
-
-
-def test_a_target_that_is_transformed_takes_its_points_along(place, logic, place_request, add_transform):
-    node, target = place().node, place_request.targetVolume
-    transform = add_transform(shifted(10))
-    target.SetAndObserveTransformNodeID(transform.GetID())
-    logic.poll()
-    np.testing.assert_allclose(world(node, "A"), (10, 2, 3))
-    assert set(statuses(logic, node).values()) == {"proposed"}
-    target.HardenTransform()
-    logic.poll()
-    np.testing.assert_allclose(world(node, "A"), (10, 2, 3))
-    assert node.GetParentTransformNode() is None
-    assert set(statuses(logic, node).values()) == {"proposed"}
-    logic._client.step = (0.0, 1.0, 0.0)
-    assert place(node).kept == ()
-
-
-def test_a_target_whose_origin_is_changed_takes_its_points_along(place, logic, place_request):
-    node = place().node
-    place_request.targetVolume.SetOrigin(5, 0, 0)
-    logic.poll()
-    np.testing.assert_allclose(world(node, "A"), (5, 2, 3))
-    assert set(statuses(logic, node).values()) == {"proposed"}
-
-
-def crop(volume, first):
-    """Cut the voxels before `first` (i, j, k) off, in place, as Crop Volume does."""
-    kept = slicer.util.arrayFromVolume(volume)[first[2] :, first[1] :, first[0] :].copy()
-    slicer.util.updateVolumeFromArray(volume, kept)
-    volume.SetOrigin(*np.add(volume.GetOrigin(), np.multiply(first, volume.GetSpacing())))
-
-
-def test_a_target_that_is_cropped_leaves_its_points_where_they_are(place, logic, client, place_request):
-    node = place().node
-    client.step = (0.0, 1.0, 0.0)
-    place(node, name="B")
-    crop(place_request.targetVolume, (0, 1, 2))
-    logic.poll()
-    np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
-    np.testing.assert_allclose(world(node, "B"), (4, 4, 4))
-    assert set(statuses(logic, node).values()) == {"proposed"}
-    logic.revertLastRun(node)
-    np.testing.assert_allclose(world(node, "B"), (3, 5, 4))
-
-
-def test_a_target_cropped_during_the_run_gets_its_points_where_they_were_found(logic, client, heard, place_request):
-    logic.place(place_request)
-    crop(place_request.targetVolume, (0, 1, 2))
-    client.place()
-    logic.poll()
-    np.testing.assert_allclose(world(heard.runs[0].node, "A"), (0, 2, 3))
-
-
-def test_an_output_that_a_person_has_moved_is_left_there(place, logic, place_request, add_transform):
-    node = place().node
-    own = add_transform(shifted(0, 7))
-    node.SetAndObserveTransformNodeID(own.GetID())
-    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
-    logic.poll()
-    assert node.GetParentTransformNode() is own
-    np.testing.assert_allclose(world(node, "A"), (0, 9, 3))
-
-
-def test_a_target_under_a_transform_is_placed_in_the_world(place, place_request, add_transform):
-    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
-    node = place().node
-    np.testing.assert_allclose(world(node, "A"), (0, 2, 3))
-    np.testing.assert_allclose(node.GetNthControlPointPosition(0), (-10, 2, 3))
-
-
-def test_a_target_moved_during_the_run_gets_its_points_where_its_voxels_are(
-    logic, client, heard, place_request, add_transform
-):
-    logic.place(place_request)
-    place_request.targetVolume.SetAndObserveTransformNodeID(add_transform(shifted(10)).GetID())
-    client.place()
-    logic.poll()
-    np.testing.assert_allclose(world(heard.runs[0].node, "A"), (10, 2, 3))
-
-
 def test_cancel_leaves_the_scene_as_it_was(logic, client, heard, place_request, scene):
     before = scene.GetNumberOfNodes()
     logic.place(place_request)
@@ -431,29 +130,6 @@ def test_cancel_leaves_the_scene_as_it_was(logic, client, heard, place_request, 
     assert heard.errors == ["Cancelled."]
     assert not logic.isBusy
     assert scene.GetNumberOfNodes() == before
-
-
-@pytest.mark.parametrize("role", ["templateVolume", "templateLandmarks", "targetVolume", "output"])
-def test_a_node_removed_during_the_run_ends_it_in_words(logic, client, heard, place_request, add_points, scene, role):
-    asked = PlaceRequest(
-        place_request.templateVolume, place_request.templateLandmarks, place_request.targetVolume, add_points("out")
-    )
-    logic.place(asked)
-    node = getattr(asked, role)
-    scene.RemoveNode(node)
-    logic.poll()
-    assert heard.errors == [f"{node.GetName()} was removed while it was being worked on; nothing was placed."]
-    assert client.cancelled == 1
-    assert not logic.isBusy and not heard.runs
-
-
-def test_a_scene_closed_during_the_run_ends_it_in_words(logic, client, heard, place_request, scene):
-    logic.place(place_request)
-    scene.Clear(False)
-    logic.poll()
-    assert heard.errors == [SCENE_CLOSED]
-    assert client.cancelled == 1
-    assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
 
 
 def test_an_error_of_the_worker_is_passed_on(logic, client, heard, place_request):
@@ -535,51 +211,6 @@ def test_five_hundred_landmarks(logic, client, heard, add_volume, scene):
     assert len(logic.revertLastRun(run.node)) == 499
 
 
-def test_everything_survives_saving_and_loading(
-    place, logic, client, scene, new_scene, save_and_load, tmp_path, listen
-):
-    client.lost = {"C"}
-    node = place().node
-    client.step = (0.0, 1.0, 0.0)
-    place(node, name="B")
-    logic.accept(node, index_of(node, "A"))
-    logic.reject(node, index_of(node, "C"))
-    before, history = logic.reviewRows(node), logic.history(node)
-    loaded = save_and_load(scene, new_scene, tmp_path)
-    other = DeepFeatureLandmarksLogic(loaded, client)
-    again = loaded.GetFirstNodeByName("brain in scan")
-    assert other.reviewRows(again) == before
-    assert other.history(again) == history
-    table = again.GetNodeReference(run_history.TABLE).GetTable()
-    assert table.GetNumberOfRows() == 4
-    heard = listen(other)
-    asked = PlaceRequest(
-        again.GetNodeReference(run_history.TEMPLATE),
-        again.GetNodeReference(run_history.LANDMARKS),
-        again.GetNodeReference(run_history.TARGET),
-        again,
-    )
-    other.place(asked)
-    client.place()
-    other.poll()
-    assert heard.runs[0].kept == ("A",) and heard.runs[0].number == 3
-    other.revertLastRun(again)
-    other.revertLastRun(again)
-    np.testing.assert_allclose(world(again, "B"), (3, 5, 4))
-    other.close()
-
-
-def test_a_loaded_scene_still_takes_points_along(place, logic, client, scene, new_scene, save_and_load, tmp_path):
-    place()
-    loaded = save_and_load(scene, new_scene, tmp_path)
-    other = DeepFeatureLandmarksLogic(loaded, client)
-    node, target = loaded.GetFirstNodeByName("brain in scan"), loaded.GetFirstNodeByName("scan")
-    target.SetOrigin(5, 0, 0)
-    other.poll()
-    np.testing.assert_allclose(world(node, "A"), (5, 2, 3))
-    other.close()
-
-
 def test_activation_maps_and_the_distance_map_lie_beneath_their_volume(
     logic, client, heard, place, place_request, scene
 ):
@@ -613,16 +244,6 @@ def test_activation_maps_and_the_distance_map_lie_beneath_their_volume(
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(child)) == parent
 
 
-def test_the_quality_table_compares_by_name(logic, client, place, place_request):
-    client.lost = {"C"}
-    node = place().node
-    table = logic.qualityTable(place_request.templateLandmarks, node)
-    assert [table.GetTable().GetValue(row, 0).ToString() for row in range(3)] == ["A", "B", "C"]
-    np.testing.assert_allclose([table.GetTable().GetValue(row, 1).ToDouble() for row in range(3)], [1, 1, np.nan])
-    assert table.GetDescription() == "2 of 3 found: mean 1.00 mm, median 1.00 mm, largest 1.00 mm."
-    assert logic.qualityTable(place_request.templateLandmarks, node) is table
-
-
 def test_the_catalog_arrives_when_it_is_asked_for(logic, client, heard):
     logic.requestCatalog()
     client.send("result", content={"networks": []})
@@ -640,21 +261,6 @@ def test_interim_points_are_reported_and_not_in_the_scene(scene, logic, client, 
     logic.poll()
     assert reported[0][0].position == (1.0, 2.0, 3.0)
     assert scene.GetNumberOfNodes() == before and logic.isBusy
-
-
-def test_clicks_go_on_to_the_list_that_is_being_marked(scene, place, place_request):
-    """Slicer's markups logic makes every new list the one that clicks add points to."""
-    selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
-    marked = place_request.templateLandmarks.GetID()
-    assert selection.GetActivePlaceNodeID() == marked, "the list that was made last"
-    interim = InterimPoints(scene, lambda points: None)
-    interim.show(LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),)))
-    assert interim.node.GetDisplayNode() is not None
-    assert selection.GetActivePlaceNodeID() == marked
-    interim.clear()
-    output = place().node
-    assert output.GetDisplayNode() is not None
-    assert selection.GetActivePlaceNodeID() == marked
 
 
 def test_a_volume_that_has_not_changed_is_sent_as_the_same_array(logic, client, place_request, add_transform):
@@ -697,15 +303,6 @@ def test_the_former_module_still_works_and_names_the_new_one():
         former = importlib.import_module("DeepFeatureLandmarksLib.logic")
     assert former.DeepFeatureLandmarksLogic is DeepFeatureLandmarksLogic
     assert former.Placement is PlaceRequest
-
-
-def test_a_closed_logic_no_longer_observes_the_scene(scene, client, place_request, listen):
-    logic = DeepFeatureLandmarksLogic(scene, client)
-    heard = listen(logic)
-    logic.place(place_request)
-    logic.close()
-    scene.Clear(False)
-    assert client.cancelled == 1 and not heard.errors
 
 
 def test_an_output_used_as_template_passes_on_only_what_people_wrote(place, logic, client, place_request, add_volume):

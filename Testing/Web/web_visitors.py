@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "test-output" / "web"
 START_S = 60_000  # ms: a session starts a process of its own
@@ -148,3 +150,9 @@ class Visitor:
         self.page.wait_for_timeout(700)  # until the sharp picture follows the quick one
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{self.name}-{step}.png")
+
+
+def mean_error_mm(placed, truth) -> float:
+    """Mean distance between points of the same name."""
+    known = {mark.name: np.array(mark.position) for mark in truth if mark.is_defined}
+    return float(np.mean([np.linalg.norm(known[mark.name] - mark.position) for mark in placed if mark.is_defined]))

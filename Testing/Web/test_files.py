@@ -1,0 +1,91 @@
+"""Files into the page and out of it, in a real browser: dropped, uploaded, exported."""
+
+import pytest
+from web_visitors import mean_error_mm
+
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import write_volume
+from deepfeatures.phantom import make_pair
+
+
+def test_files_and_folders_are_dropped_onto_a_side(visitors, server, tmp_path):
+    template, landmarks, target, _ = make_pair(48)
+    write_volume(template, tmp_path / "head.nii.gz")
+    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    folder = tmp_path / "scan" / "of today"
+    folder.mkdir(parents=True)
+    write_volume(target, folder / "other.mha")
+    visitor = visitors(server.url)
+    visitor.drop(".side-template", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
+    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')", 20)
+    visitor.drop(".side-target", tmp_path / "scan")
+    visitor.wait_until("state('target__SideState__title') == 'other' && state('validation_message') == ''", 20)
+    visitor.page.evaluate("document.addEventListener('drop', (event) => { window.stays = event.defaultPrevented; })")
+    visitor.drop(".panel", tmp_path / "head.mrk.json")  # the browser would open it in place of the page
+    visitor.page.wait_for_function("window.stays")
+
+
+def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_target(visitors, server, tmp_path):
+    template, landmarks, target, truth = make_pair(48)
+    for volume, marks, name in ((template, landmarks, "head"), (target, truth, "other")):
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+        write_landmarks(marks, tmp_path / f"{name}.mrk.json")
+    visitor = visitors(server.url)
+    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.wait_until("state('landmarks').length == 18 && !state('is_loading')", 20)
+    visitor.drop(".side-template", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
+    assert len(visitor.state("landmarks")) == 18
+    visitor.page.get_by_label("Name of the landmark").last.click()
+    visitor.wait_until("state('current') == state('landmarks').at(-1).name", 20)
+    with visitor.page.expect_response("**/upload/reference"):  # the answer comes once it has been read
+        visitor.drop(".side-target", tmp_path / "other.mrk.json")
+    visitor.wait_until("!state('is_loading')", 20)
+    visitor.drop(".side-target", tmp_path / "other.nii.gz")
+    visitor.wait_until("state('validation_message') == ''", 20)
+    visitor.place()
+    assert visitor.state("quality_note").startswith("18 of 18 found")
+
+
+@pytest.mark.data
+def test_real_volumes_from_upload_to_export(visitors, server, data):
+    visitor = visitors(server.url)
+    folder = data / "hippocampus"
+    template, target = (sorted(folder.rglob(f"hippocampus_{number}.nii.gz"))[0] for number in ("001", "003"))
+    marks, truth = (sorted(folder.rglob(f"hippocampus_{number}.mrk.json"))[0] for number in ("001", "003"))
+    visitor.choose("Open a volume", template, side=".side-template")
+    visitor.wait_until("state('template__SideState__title') != '' && !state('is_loading')")
+    assert "landmarks" in visitor.state("validation_message")
+    visitor.picture("1-template")
+    visitor.choose("Open", marks, side=".tab-place")
+    visitor.wait_until("state('landmarks').length > 0")
+    visitor.choose("Open a volume", target, side=".side-target")
+    visitor.wait_until("state('validation_message') == ''")
+    visitor.picture("2-ready")
+    visitor.place()
+    visitor.picture("3-placed")
+    placed = read_landmarks(visitor.export("Placed landmarks, for Slicer"))
+    assert mean_error_mm(placed, read_landmarks(truth)) < 4
+    visitor.tab("Quality")
+    visitor.choose("Open", truth, side=".tab-quality")
+    visitor.wait_until("state('quality_rows').length > 0")
+    visitor.picture("4-compared")
+    table = read_landmarks(visitor.export("Placed landmarks, as a table"))
+    assert [mark.name for mark in table] == [mark.name for mark in placed]
+
+
+@pytest.mark.data
+def test_dicom_series_and_fcsv(visitors, server, data):
+    visitor = visitors(server.url)
+    series = next(folder for folder in sorted((data / "dicom").rglob("*")) if len(list(folder.glob("*.dcm"))) > 5)
+    visitor.choose("Open a volume", *sorted(series.glob("*.dcm")), side=".side-target")
+    visitor.wait_until("state('target__SideState__title') != '' && !state('is_loading')")
+    assert visitor.state("target__SideState__facts").startswith("MR")
+    brain = sorted((data / "mni152").rglob("*.nii.gz"))[0]
+    visitor.choose("Open a volume", brain, side=".side-template")
+    visitor.wait_until("state('template__SideState__title') != '' && !state('is_loading')")
+    visitor.choose("Open", sorted((data / "mni152").rglob("*.fcsv"))[0], side=".tab-place")
+    visitor.wait_until("state('landmarks').length == 32")
+    visitor.picture("1-dicom")
