@@ -255,10 +255,10 @@ def test_the_command_writes_one_self_contained_page_and_uses_all_workers(folder,
     [
         ([], "nothing to compare"),
         (["--network", "nonesuch"], "no network"),
-        (["--network", "mind", "--search", "quick"], "'quick' is not one of"),
+        (["--network", "mind", "--search", "quick"], "no search 'quick'"),
         (["--method", "default", "--template", "nobody"], "no case 'nobody'"),
         (["--network", "brainage-resnet-3d"], "none of the configurations"),
-        (["--network", "mind", "--initialization", "upright"], "'upright' is not one of"),
+        (["--network", "mind", "--initialization", "upright"], "no initialization 'upright'"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(folder, tmp_path, monkeypatch, capsys, options, words):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
-from deepfeatures.cli.options import plain, several
+from deepfeatures.cli.options import option_of
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from deepfeatures.evaluation.results import Study
 
 EACH = "each"  # case in turn is the template
-
-
-Networks = several("network", "One or more networks of the grid.")
-Layers = several("layer", "Their layers; by default each network's own.")
-PatchSizes = several("patch_size", "Patch sizes of the grid; by default 12 to 32 by 4.")
-Searches = several("search", "Searches of the grid; by default dense.")
-Initializations = several("initialization", "How guided searches start; by default auto.")
-Intensities = several("intensity", "How voxels are scaled; by default auto.")
 
 
 class Preset(str, Enum):
@@ -50,12 +42,18 @@ def evaluate(
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="paper: its 90 configurations, densely searched.")
     ] = None,
-    network: Networks = None,
-    layer: Layers = None,
-    patch_size: PatchSizes = None,
-    search: Searches = None,
-    initialization: Initializations = None,
-    intensity: Intensities = None,
+    network: Annotated[list[str] | None, option_of("network", "One or more networks of the grid.")] = None,
+    layer: Annotated[list[str] | None, option_of("layer", "Their layers; by default each network's own.")] = None,
+    patch_size: Annotated[
+        list[int] | None, option_of("patch_size", "Patch sizes of the grid; by default 12 to 32 by 4.")
+    ] = None,
+    search: Annotated[list[str] | None, option_of("search", "dense (the default), patch, guided.")] = None,
+    initialization: Annotated[
+        list[str] | None, option_of("initialization", "How guided searches start: auto, centres, world, any.")
+    ] = None,
+    intensity: Annotated[
+        list[str] | None, option_of("intensity", "Policies of the grid: auto, percentile, zscore and so on.")
+    ] = None,
     search_radius: Annotated[
         float | None,
         typer.Option("--search-radius", help="Of dense and patch searches, in mm; else the whole target."),
@@ -81,9 +79,9 @@ def evaluate(
         "network": network or [],
         "layer": layer or [],
         "patch_size": patch_size or [],
-        "search": [plain(one) for one in search or ["dense"]],
-        "initialization": [plain(one) for one in initialization or ["auto"]],
-        "intensity": [plain(one) for one in intensity or ["auto"]],
+        "search": search or ["dense"],
+        "initialization": initialization or ["auto"],
+        "intensity": intensity or ["auto"],
     }
     chosen = _configurations(preset, axes, method or [])
     given = tuple(chosen), *_templates_and_targets(folder, template, targets), output_dir
@@ -126,10 +124,14 @@ def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
 def _configurations(preset: Preset | None, axes: dict[str, list], methods: list[str]) -> list[Configuration]:
     from deepfeatures.evaluation import configurations
     from deepfeatures.evaluation.baselines import BASELINES
+    from deepfeatures.matching.settings import setting
 
+    allowed = {name: setting(name)["choices"] for name in ("search", "initialization", "intensity")}
+    for kind, choices in {**allowed, "method": configurations.METHODS}.items():
+        for one in {**axes, "method": methods}[kind]:
+            if one not in choices:
+                raise InputError(f"there is no {kind} {one!r}; choose one of {', '.join(choices)}")
     for one in methods:
-        if one not in configurations.METHODS:
-            raise InputError(f"there is no method {one!r}; choose one of {', '.join(configurations.METHODS)}")
         if one in BASELINES and not is_installed(BASELINES[one].package):
             raise InputError(f"{one} needs {BASELINES[one].package}; install it with pip install '.[evaluation]'")
     chosen = configurations.paper() if preset else []

@@ -29,7 +29,7 @@ def with_match_settings(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
-        values = {name: plain(given.pop(name)) for name in NAMES}
+        values = {name: _plain(given.pop(name)) for name in NAMES}
         defaults = MatchSettings()
         chosen = {name: getattr(defaults, name) if value is None else value for name, value in values.items()}
         return command(settings=MatchSettings(**chosen), **given)
@@ -42,20 +42,14 @@ def with_match_settings(command: Callable) -> Callable:
     return run
 
 
-def several(name: str, help_text: str) -> Any:
-    """The type of an option by which a setting is given several times, for studies."""
-    kind, option = _choices(name) or TYPES.get(name, str), option_name(name)
-    return Annotated[list[kind] | None, typer.Option(option, help=help_text, **LIMITS.get(name, {}))]
-
-
-def plain(value: Any) -> Any:
-    """What was chosen, as `MatchSettings` takes it."""
-    return value.value if isinstance(value, Enum) else value
+def option_of(name: str, help_text: str) -> Any:
+    """The option of a setting with a help text of its own, for studies, where it may be given several times."""
+    return typer.Option(option_name(name), help=help_text, **LIMITS.get(name, {}))
 
 
 def _parameter(name: str) -> inspect.Parameter:
     known = setting(name)
-    option = typer.Option(option_name(name), help=known["help"], **LIMITS.get(name, {}))
+    option = option_of(name, known["help"])
     kind = _choices(name) or TYPES.get(name, str)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -67,6 +61,10 @@ def _choices(name: str) -> type[Enum] | None:
     """The choices of a setting as typer wants them; a device may also be a numbered one, so it stays a text."""
     choices = setting(name)["choices"]
     return None if name == "device" or not choices else Enum(name.title(), {one: one for one in choices}, type=str)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _in_order(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
