@@ -87,7 +87,7 @@ def test_nothing_is_lost_or_doubled_when_a_worker_is_killed(folder, client):
     cohort = cohort_of(folder)
     cohorts.prepare(cohort)
     pids = set(client.run(os.getpid).values())
-    killer = threading.Thread(target=kill_a_worker_at_work, args=(client, cohort))
+    killer = threading.Thread(target=kill_a_worker_at_work, args=(client, cohort), daemon=True)
     killer.start()
     summary = cohorts.run(cohort, client)
     killer.join()
