@@ -176,6 +176,11 @@ def test_a_scroll_and_a_click_take_the_other_side_along(visitor):
     template, target = at_rest(scrolled) - start
     assert (np.abs(template[1:]) > 5).all()
     assert (np.sign(template[1:]) == np.sign(target[1:])).all()
+    clicked = at_rest()
+    visitor.page.locator(".side-template .view-axial .v-slider-thumb").focus()
+    visitor.page.keyboard.press("ArrowRight")
+    (moved, *_), (followed, *_) = at_rest(clicked) - clicked
+    assert moved > 0 and followed > 0  # the slider, too
     visitor.picture("1-linked")
 
 
