@@ -26,6 +26,7 @@ from deepfeatures.io.landmark_files import write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching.geometry.sampling import sample, smooth, voxel_coordinates
 from deepfeatures.matching.result import MatchResult
+from deepfeatures.matching.settings import MatchSettings
 
 
 @pytest.fixture(autouse=True)
@@ -116,8 +117,8 @@ class FakeMatcher:
     missing: ClassVar[tuple[str, ...]] = ()
     failures: ClassVar[dict[str, BaseException]] = {}  # by name of the target
 
-    def __init__(self, settings):
-        self.settings = settings
+    def __init__(self, settings=None):
+        self.settings = settings or MatchSettings()
         self.calls = []
         FakeMatcher.made.append(self)
 
