@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from deepfeatures.training.warps import rotations
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.pose.robust_affine import robust_affine
 from deepfeatures.matching.uncertainty.covariates import NAMES, LevelMatch, covariates
+from deepfeatures.training.random_deformations import rotations
 
 LACKING = (torch.linalg.svdvals, torch.linalg.eigvalsh, torch.linalg.matrix_exp)  # no MPS in native_functions.yaml
 

@@ -4,25 +4,25 @@ import dataclasses
 
 import pytest
 import torch
-from deepfeatures.training.process import Process
-from deepfeatures.training.warps import WarpSettings
 from safetensors.torch import load_file
 
 from deepfeatures.networks.cifl import COARSE_STRIDE, Cifl, build_cifl, normalise
 from deepfeatures.networks.weights import find
 from deepfeatures.training.cifl import CiflSettings, CiflTrainer
+from deepfeatures.training.distributed import Process
 from deepfeatures.training.losses import interpolate, position_contrast
 from deepfeatures.training.noise import Random, smooth_noise
+from deepfeatures.training.random_deformations import DeformationSettings
 from deepfeatures.training.synthetic import PairStream, SyntheticSettings
 from deepfeatures.training.validation import matching_accuracy
 
 SMALL = SyntheticSettings(batch=2, size=32, canonical_size=56, pool=4, new_maps=2, objects=4, points=128)
-SAME_CROP = WarpSettings(
+SAME_CROP = DeformationSettings(
     scale=(1.0, 1.0), rotation_deg=0, large_rotation_deg=0, shift=0, displacement=(0.0, 0.0, 0.0)
 )  # fmt: skip
 
 
-def pairs_of(warp: WarpSettings):
+def pairs_of(warp: DeformationSettings):
     return PairStream(dataclasses.replace(SMALL, warp=warp), 0, "cpu").batch(0)
 
 
@@ -43,7 +43,7 @@ def loss_of_places(pairs) -> float:
 
 
 def test_knowing_the_place_in_the_crop_is_worth_nothing_in_training():
-    shifted, same = pairs_of(WarpSettings()), pairs_of(SAME_CROP)
+    shifted, same = pairs_of(DeformationSettings()), pairs_of(SAME_CROP)
     assert matching_accuracy(same, place_in_the_crop) > 0.95
     assert matching_accuracy(shifted, place_in_the_crop) < 0.05
     guessing = torch.tensor(float(shifted.valid.sum())).log()
