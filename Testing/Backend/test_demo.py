@@ -11,6 +11,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.volume_files import read_volume
+from deepfeatures.matching import MatchResult, MatchSettings
 from deepfeatures.phantom import make_pair
 from deepfeatures.phantom.head import LANDMARKS
 from deepfeatures.pipelines import demo
@@ -27,15 +28,13 @@ class Shifted:
 
     def match(self, template, landmarks, target):
         truth = make_pair(SIZE)[3]
-        return LandmarkSet(
-            tuple(
-                replace(mark, position=None, status="missing")
-                if mark.name in self.missing
-                else replace(mark, position=(mark.position[0] + 3, *mark.position[1:]))
-                for mark in truth
-            ),
-            "placed",
+        placed = tuple(
+            replace(mark, position=None, status="missing")
+            if mark.name in self.missing
+            else replace(mark, position=(mark.position[0] + 3, *mark.position[1:]))
+            for mark in truth
         )
+        return MatchResult(LandmarkSet(placed, "placed"), template.name, target.name, MatchSettings())
 
 
 def test_files_and_numbers(tmp_path, capsys):

@@ -78,7 +78,7 @@ class Scores:
         "Inverse-consistency error",
         "Distance in mm between the landmark and the placed point matched back into the template",
         unit="mm",
-        short_label="IC error",
+        short_label="IC mm",
     )
 
     @property
