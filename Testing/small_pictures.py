@@ -17,7 +17,8 @@ from PIL import Image
 LIMIT_BYTES = 300_000
 COLOURS = (256, 192, 128, 96, 64)  # the most that fit; fewer would show as bands
 SMALLER = 0.9  # factor of the edge lengths, where no number of colours fits
-COLOURFUL = 40  # of 255, between the strongest and the weakest of red, green and blue
+COLOURFUL = 16  # of 255, between the strongest and the weakest of red, green and blue
+ALIKE = 8  # of 255: colours in one step of this count as one
 
 
 def small(image: Image.Image) -> bytes:
@@ -34,11 +35,15 @@ def small(image: Image.Image) -> bytes:
 
 
 def _sample(image: Image.Image) -> Image.Image:
-    """Pixels to choose a palette by: a fifth of them colourful, so that thin marks on grey slices keep theirs."""
+    """Pixels to choose a palette by, as many of them colourful as not.
+
+    Each colour counts once among the colourful, so that thin marks and faint overlays on grey slices keep theirs.
+    """
     pixels = np.asarray(image).reshape(-1, 3)
-    colourful = pixels[np.ptp(pixels, axis=1) > COLOURFUL]
+    colourful = pixels[np.ptp(pixels.astype(int), axis=1) > COLOURFUL]
     if len(colourful):
-        pixels = np.concatenate([pixels, np.resize(colourful, (len(pixels) // 4, 3))])
+        distinct = np.unique(colourful // ALIKE * ALIKE + ALIKE // 2, axis=0)
+        pixels = np.concatenate([pixels, np.resize(distinct, (len(pixels), 3))])
     return Image.fromarray(pixels[None])
 
 
