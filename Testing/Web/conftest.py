@@ -10,9 +10,12 @@ import pytest
 from web_visitors import ARGUMENTS, CHROMIUM, Server, Visitor
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, headless; skips where it, Playwright or trame-slicer is not installed."""
+    """Debian's Chromium, headless; skips where it, Playwright or trame-slicer is not installed.
+
+    Closed after each file: Playwright's event loop runs in this thread, where other files run loops of their own.
+    """
     pytest.importorskip("trame_slicer", reason='the page needs trame-slicer: pip install "deep-feature-landmarks[web]"')
     sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright: pip install it")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
