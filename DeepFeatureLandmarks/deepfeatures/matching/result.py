@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import deepfeatures
 from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores, with_former_keys
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.io.provenance import versions
 from deepfeatures.matching import devices
 
 if TYPE_CHECKING:
@@ -128,15 +127,6 @@ class MatchResult:
     def __getitem__(self, index: int) -> Landmark:
         _warn_of_landmarks("indexing")
         return self.landmarks[index]
-
-
-def versions() -> dict[str, str]:
-    """Of this package, Python and PyTorch."""
-    return {
-        "deepfeatures": deepfeatures.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def reported(landmark: Landmark) -> dict[str, Any]:
