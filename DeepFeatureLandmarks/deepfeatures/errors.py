@@ -32,7 +32,7 @@ def sheared(path: Path) -> InputError:
     )
 
 
-def not_finite(path: Path, voxels: int) -> InputError:
+def not_finite(path: Path | str, voxels: int) -> InputError:
     """The error of a volume with so many voxels that are NaN or infinite."""
     return InputError(
         f"{path} holds {voxels} voxels that are not finite float32 numbers; "

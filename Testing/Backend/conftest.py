@@ -21,7 +21,7 @@ import torch
 from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import OUTSIDE
-from deepfeatures.data.volume import Volume
+from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.io.landmark_files import write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching.geometry.sampling import sample, smooth, voxel_coordinates
@@ -138,7 +138,8 @@ class FakeMatcher:
             target.name,
         )
         settings = replace(self.settings.chosen(), network="fake", device="cpu")
-        return MatchResult(moved, template.name, target.name, settings, seconds={"match": 0.0})
+        notes = notes_of(template, target)
+        return MatchResult(moved, template.name, target.name, settings, seconds={"match": 0.0}, notes=notes)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.notes import NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_volumes
@@ -138,9 +139,10 @@ def test_a_nifti_file_that_fits_is_read_as_it_is_and_a_larger_one_coarser(scan, 
     np.testing.assert_allclose(coarser.centre, scan.centre, atol=1e-4)
     np.testing.assert_allclose(coarser.direction, scan.direction, atol=1e-5)
     np.testing.assert_allclose(coarser.voxels, scan.voxels.reshape(6, 7, 4, 2).mean(-1))
-    assert (
-        coarser.note == f"{path} is too large for the memory: read at 1.8 × 1.1 × 2.5 mm instead of 0.9 × 1.1 × 2.5 mm"
-    )
+    (note,) = coarser.notes
+    assert note.kind == NoteKind.RESAMPLED
+    assert note.text == "too large for the memory: read at 1.8 × 1.1 × 2.5 mm instead of 0.9 × 1.1 × 2.5 mm"
+    assert coarser.note == f"{image_stem(path)}: {note.text}"
 
 
 def test_scaled_integers_are_read_as_itk_reads_them(tmp_path):
@@ -386,7 +388,7 @@ def test_place_notes_a_target_that_was_read_coarser(write_zarr, tmp_path, place,
     monkeypatch.setattr("deepfeatures.io.downsampled_reading.memory_available", lambda: memory_for(30**3))
     assert place(str(path), "--report", "report.json") == 0
     (note,) = capsys.readouterr().err.splitlines()
-    assert note == f"note: {path} is too large for the memory: read at 1 × 2 × 2 mm instead of 1 × 1 × 1 mm"
+    assert note == f"note: {image_stem(path)}: too large for the memory: read at 1 × 2 × 2 mm instead of 1 × 1 × 1 mm"
     assert f"note: {json.loads((tmp_path / 'report.json').read_text())['targets'][0]['note']}" == note
 
 

@@ -254,5 +254,5 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
         )
         asyncio.run(LoadingController(context).open("target", path))
         assert context.target.volume.GetSpacing() == (2, 2, 2)
-        assert context.state.message.startswith("long.nii is too large for the memory: read at 2")
+        assert context.state.message.startswith("long: too large for the memory: read at 2")
         assert context.state.target.facts.startswith("20 × 15 × 10 voxels")

@@ -65,7 +65,7 @@ def volumeFromNode(node) -> Volume:
 
     known = arrayFromNode(node)
     voxels = torch.from_numpy(known.voxels)
-    return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality)
+    return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality, known.notes)
 
 
 def mapToNode(volume: VolumeArray | Volume, scene, name: str, like=None, node=None):

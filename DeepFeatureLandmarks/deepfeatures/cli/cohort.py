@@ -14,6 +14,7 @@ import typer
 
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.options import with_match_settings
+from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
-NAMES_SHOWN = 5
+NAMES_SHOWN = NOTES_SHOWN = 5
 
 
 @with_match_settings
@@ -137,10 +138,21 @@ def _note_versions(others: dict[str, int]) -> None:
     )
 
 
+def _tell_notes(summary, path: Path) -> None:
+    """The first notes on how volumes were read; all stand in the summary."""
+    texts = [text for joined in summary.note.dropna() for text in str(joined).split("; ") if text]
+    distinct = list(dict.fromkeys(texts))
+    for text in distinct[:NOTES_SHOWN]:
+        note(text)
+    if len(distinct) > NOTES_SHOWN:
+        note(f"{len(distinct) - NOTES_SHOWN} more stand in the column note of {path}")
+
+
 def _conclude(summary, path: Path) -> int:
     counts = ", ".join(f"{count} {status}" for status, count in summary.status.value_counts().items())
     retried = summary[summary.attempts > 1].target.tolist()
     typer.echo(f"{path}: {counts}; {len(retried)} took more than one attempt{_named(retried)}")
+    _tell_notes(summary, path)
     failed = summary[summary.status == "failed"]
     if len(failed):
         typer.echo(

@@ -17,6 +17,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
+    from deepfeatures.data.notes import Note
     from deepfeatures.pipelines.place import Job, Outcome
 
 SOME_MISSING = 3
@@ -67,11 +68,14 @@ def place(
     others = tuple(zip(template[1:], landmarks[1:], strict=True))
     job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
     outcomes: dict[Path, Outcome] = {}
+    told: set[Note] = set()
     for outcome in _outcomes(job, settings, independent):
         known = outcomes.get(outcome.target)
         outcomes[outcome.target] = outcome
-        if known is None or known.note != outcome.note:
-            note(outcome.note)
+        for new in outcome.notes:
+            if new not in told:
+                note(new.text)
+                told.add(new)
         if known is None and outcome.output:
             total = outcome.placed + len(outcome.missing)
             print(f"{outcome.output}: {outcome.placed} of {total} landmarks", flush=True)
@@ -90,8 +94,6 @@ def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[
 
     template, landmarks, mask = pipeline.prepare(job)
     others = [pipeline.read_template(*other) for other in job.others]
-    for volume in (template, *(volume for volume, _ in others)):
-        note(volume.note)
     together = settings.is_guided and not others and not independent and len(job.targets) > FEWEST
     with _progress_bar(len(job.targets), turns=2 if together else 1) as progress:
         if together:

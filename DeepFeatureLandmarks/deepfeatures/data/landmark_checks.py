@@ -38,6 +38,7 @@ def check_inside(
         raise InputError(
             f"{names_text(outside)} of {landmarks_source} lie outside the template {template_source}; give the volume"
             " in which the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
+            + (f" ({template.note})" if template.note else "")
         )
 
 

@@ -57,6 +57,7 @@ class Landmark(Scores):
         description: Free text, kept as read.
         locked: Whether a person has locked the point.
         reason: Why it is missing, one of `missing_reason.REASONS`; empty where the reason is not known.
+        note: What people should know of how the volumes were read between which it was carried over; empty for nothing.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Landmark(Scores):
     description: str = ""
     locked: bool = False
     reason: str = ""
+    note: str = ""
 
     @property
     def is_defined(self) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from deepfeatures.data.notes import Note, joined
 from deepfeatures.data.resampling import resample_axis
+from deepfeatures.errors import InputError, not_finite
 
+LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular: less is rounding, more is shear
 SAME_SPACING = 1e-3  # of a voxel: microscopes have voxels of less than a thousandth of a millimetre
 
 
@@ -19,14 +23,19 @@ class Volume:
     """A 3D image.
 
     Args:
-        voxels: float32 tensor of shape `(depth, height, width)`: the last axis is the file's first (x) axis.
+        voxels: float32 tensor of shape `(depth, height, width)`: the last axis is the file's first (x) axis. A NumPy
+            array, or numbers of another real type, become such a tensor.
         origin: LPS position in mm of the centre of the first voxel, shape `(3,)`.
         spacing: Distance in mm between voxel centres along x, y, z, shape `(3,)`.
         direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`; oblique and left-handed
             ones are allowed.
         name: What messages call this volume.
         modality: DICOM modality such as `"CT"` or `"MR"` where the file tells, else `None`.
-        note: What people should know about how it was read, one sentence, else `None`.
+        notes: What people should know about how it was read.
+
+    Raises:
+        InputError: Voxels are not real numbers on three axes, or origin, spacing and direction are not those of a
+            rectangular grid in millimetres. Voxels may be NaN, as in a map of distances; `require_finite` forbids it.
     """
 
     voxels: torch.Tensor
@@ -35,7 +44,27 @@ class Volume:
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     name: str = "volume"
     modality: str | None = None
-    note: str | None = None
+    notes: tuple[Note, ...] = ()
+
+    def __post_init__(self) -> None:
+        set_field = partial(object.__setattr__, self)  # the one moment at which a frozen volume may be changed
+        set_field("voxels", _checked_voxels(self.voxels, self.name))
+        set_field("origin", _vector(self.origin, "origin", self.name))
+        set_field("spacing", _vector(self.spacing, "spacing", self.name))
+        set_field("direction", _checked_direction(self.direction, self.name))
+        if not (self.spacing > 0).all():
+            raise InputError(f"{self.name} has the spacing {_text(self.spacing)}; give millimetres above 0")
+
+    @property
+    def note(self) -> str | None:
+        """All notes in one text, each with the volume's name; `None` where there are none."""
+        return joined(note.of(self.name) for note in self.notes)
+
+    def require_finite(self) -> None:
+        """Raise `InputError` where voxels are NaN or infinite."""
+        # a sum is quick and takes no memory; it may overflow, so that a second look tells
+        if not torch.isfinite(self.voxels.sum()) and (wrong := int((~torch.isfinite(self.voxels)).sum())):
+            raise not_finite(self.name, wrong)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -126,3 +155,57 @@ class Volume:
             voxels = resample_axis(voxels, 2 - int(axis), positions, float(step[axis]))
         voxels = voxels.contiguous()
         return replace(self, voxels=voxels, origin=self.to_world(first[None])[0], spacing=np.full(3, float(spacing_mm)))
+
+
+def notes_of(*volumes: Volume) -> tuple[Note, ...]:
+    """The notes of all volumes, each with its volume's name."""
+    return tuple(note.of(volume.name) for volume in volumes for note in volume.notes)
+
+
+def _checked_voxels(voxels: Any, name: str) -> torch.Tensor:
+    """The voxels as a float32 tensor of three axes; those that are one already are not copied."""
+    try:
+        voxels = torch.as_tensor(voxels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} has voxels that are not numbers; give a float32 tensor") from error
+    if voxels.is_complex():
+        raise InputError(f"{name} has complex voxels; give a scalar volume, for example their magnitude")
+    if voxels.ndim != 3 or 0 in voxels.shape:
+        shape = " × ".join(map(str, voxels.shape)) or "no axis"
+        raise InputError(f"{name} has voxels of shape {shape}; give (depth, height, width), each 1 or more")
+    return voxels.to(torch.float32)
+
+
+def _vector(values: Any, what: str, name: str) -> np.ndarray:
+    """Three finite numbers, shape `(3,)`."""
+    numbers = _numbers(values)
+    if numbers is None or numbers.shape != (3,):
+        raise InputError(f"{name} has the {what} {values!r}; give three finite numbers, in millimetres")
+    return numbers
+
+
+def _checked_direction(values: Any, name: str) -> np.ndarray:
+    """Three unit vectors at right angles, as columns, shape `(3, 3)`; nine numbers in one row are taken row by row."""
+    numbers = _numbers(values)
+    if numbers is None or numbers.size != 9 or numbers.ndim > 2:
+        raise InputError(f"{name} has a direction that is not a 3 × 3 matrix of finite numbers; give unit vectors")
+    matrix = numbers.reshape(3, 3)
+    if np.abs(matrix.T @ matrix - np.eye(3)).max() > LARGEST_COSINE:
+        raise InputError(
+            f"{name} has a direction whose columns are not unit vectors at right angles; resample it to a rectangular "
+            "grid, and give voxel sizes as spacing"
+        )
+    return matrix
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """The values as finite float64 numbers, else `None`."""
+    try:
+        numbers = np.array(values, float)
+    except (TypeError, ValueError):
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _text(numbers: np.ndarray) -> str:
+    return " × ".join(f"{number:g}" for number in numbers)

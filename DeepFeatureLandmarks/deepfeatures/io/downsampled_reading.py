@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.chunked import ChunkedVolume, factors_to_fit, read_averaged
 from deepfeatures.io.volume_files import open_volume
@@ -23,7 +24,7 @@ CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def read_within_memory(path: str | Path, memory_bytes: float | None = None) -> Volume:
-    """What `read_volume` reads, but as fine as memory allows; `note` says so where that is coarser than the file.
+    """What `read_volume` reads, but as fine as memory allows; a note says so where that is coarser than the file.
 
     Of an OME-Zarr folder the finest level that fits is read. A NIfTI file that does not fit is averaged over blocks of
     voxels while it is read slice by slice, as is a coarsest level. Other files are always read whole.
@@ -41,7 +42,7 @@ def read_within_memory(path: str | Path, memory_bytes: float | None = None) -> V
         return file.read()
     levels = file.levels()
     chosen = next((level for level in levels if math.prod(level.shape) <= most_voxels), levels[-1])
-    return _read(chosen, levels[0].spacing, most_voxels)
+    return _read(chosen, levels[0].spacing, most_voxels, file.notes)
 
 
 def memory_available() -> float:
@@ -57,16 +58,16 @@ def memory_available() -> float:
     return min(psutil.virtual_memory().available, limit)
 
 
-def _read(level: ChunkedVolume, finest: np.ndarray, most_voxels: float) -> Volume:
+def _read(level: ChunkedVolume, finest: np.ndarray, most_voxels: float, notes: tuple[Note, ...]) -> Volume:
     factors = (1, 1, 1)
     if math.prod(level.shape) > most_voxels:
         factors = factors_to_fit(level.shape, level.spacing, max(1, int(most_voxels)))
     voxels, affine = read_averaged(level, factors)
     spacing = np.linalg.norm(affine[:, :3], axis=0)
-    note = None
     if not np.allclose(spacing, finest):
-        note = f"{level.path} is too large for the memory: read at {_text(spacing)} mm instead of {_text(finest)} mm"
-    return volume_of(level.path, voxels, affine, note=note)
+        text = f"too large for the memory: read at {_text(spacing)} mm instead of {_text(finest)} mm"
+        notes = (*notes, Note(NoteKind.RESAMPLED, text))
+    return volume_of(level.path, voxels, affine, notes=notes)
 
 
 def _text(spacing: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from deepfeatures.data.missing_reason import REASONS
 from deepfeatures.errors import InputError
 from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
 
-COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason"]
+COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason", "note"]
 FORMER_COLUMNS = {**FORMER_NAMES, "round_trip_mm": "inverse_consistency_error_mm"}  # in files of version 0.1
 AXES = ("xyz", "lps", "ras")
 TRUE = ("1", "true", "yes")
@@ -60,7 +60,7 @@ def render(landmarks: LandmarkSet) -> str:
         writer.writerow(
             [landmark.name, *position, "LPS mm", landmark.status, landmark.description, int(landmark.locked)]
             + ["" if score is None else float(score) for score in scores]
-            + [landmark.reason]
+            + [landmark.reason, landmark.note]
         )
     return buffer.getvalue()
 
@@ -90,6 +90,7 @@ def _landmark(fields: dict[str, str], axes: str, stated: str, number: int, path:
         description=fields.get("description", ""),
         locked=fields.get("locked", "").strip().lower() in TRUE,
         reason=_reason(fields.get("reason", ""), status),
+        note=fields.get("note", ""),
         **_scores(fields, name, path),
     )
 

@@ -1,7 +1,8 @@
 """The scores of a placed point as text that people and programs read, at the end of the point's description.
 
 `checked by A. B. | feature distance 12.3; expected error 1.2 mm; within 3 mm 93 %; inverse-consistency error 0.4 mm`.
-Of a missing point it is the reason: `checked by A. B. | not found: outside the target`.
+Of a missing point it is the reason: `checked by A. B. | not found: outside the target`. Notes on how the volumes were
+read come last: `… | expected error 1.2 mm; note: scan7: the file gives no unit of length`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from deepfeatures.data.landmarks import Landmark
 from deepfeatures.data.missing_reason import REASONS
 
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
-NOT_FOUND = "not found: "
+NOT_FOUND, NOTE = "not found: ", "note: "
 
 
 def _phrase(label: str, number: str, score: Score) -> str:
@@ -27,14 +28,16 @@ PHRASES = [(score, _phrase(re.escape(score.label), NUMBER, score)) for score in 
     (BY_NAME[name], _phrase(label, NUMBER, BY_NAME[name])) for name, label in FORMER_LABELS.items()
 ]
 PHRASE = "|".join(
-    [pattern.replace("(", "(?:", 1) for _, pattern in PHRASES] + [re.escape(NOT_FOUND + reason) for reason in REASONS]
+    [pattern.replace("(", "(?:", 1) for _, pattern in PHRASES]
+    + [re.escape(NOT_FOUND + reason) for reason in REASONS]
+    + [re.escape(NOTE) + r"[^;|]+"]
 )
 RECORD = re.compile(rf"(?:(?P<text>.*) \| )?(?P<known>(?:{PHRASE})(?:; (?:{PHRASE}))*)", re.DOTALL)
 END = " |"  # closes a description that would otherwise read as scores
 
 
 def describe(landmark: Landmark) -> str:
-    """The landmark's description with its scores to six significant digits, or why it is missing, at the end."""
+    """The landmark's description, and at its end the scores to six significant digits, or why it is missing; notes."""
     phrases = [
         _phrase(BY_NAME[name].label, f"{value * _factor(BY_NAME[name]):.6g}", BY_NAME[name])
         for name, value in landmark.scores.items()
@@ -42,6 +45,7 @@ def describe(landmark: Landmark) -> str:
     ]
     if landmark.reason:
         phrases.append(NOT_FOUND + landmark.reason)
+    phrases += [NOTE + text for text in landmark.note.replace("|", "/").split("; ") if text.strip()]
     if known := "; ".join(phrases):
         return f"{landmark.description} | {known}" if landmark.description else known
     return landmark.description + END if _needs_end(landmark.description) else landmark.description
@@ -57,14 +61,16 @@ def with_description(landmark: Landmark, described: str) -> Landmark:
     record = RECORD.fullmatch(described)
     if record is None:
         return replace(landmark, description=described)
-    scores, reason = {}, ""
+    scores, reason, notes = {}, "", []
     for phrase in record["known"].split("; "):
         if phrase.startswith(NOT_FOUND) and landmark.status == "missing":
             reason = phrase.removeprefix(NOT_FOUND)
+        if phrase.startswith(NOTE):
+            notes.append(phrase.removeprefix(NOTE))
         for score, pattern in PHRASES:
             if number := re.fullmatch(pattern, phrase):
                 scores[score.name] = float(number[1]) / _factor(score)
-    return replace(landmark, description=record["text"] or "", reason=reason, **scores)
+    return replace(landmark, description=record["text"] or "", reason=reason, note="; ".join(notes), **scores)
 
 
 def _factor(score: Score) -> int:

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepfeatures.data.volume import Volume
+from deepfeatures.data.notes import Note
+from deepfeatures.data.volume import LARGEST_COSINE, Volume
 from deepfeatures.errors import InputError, sheared
 from deepfeatures.io.chunked import ChunkedVolume
 from deepfeatures.io.image_names import image_stem
-
-LARGEST_COSINE = 0.01  # between two axes: less is rounding, which the matrix keeps; more would be shear
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +26,22 @@ class VolumeFile:
         read: Reads all of it; raises `InputError` where voxels are damaged or not finite.
         levels: Opens it to be read by region, at each spacing that the file holds, the finest first; `None` where the
             format can only be read whole.
+        notes: What people should know of the header; the volume that is read has them, and those of its voxels.
     """
 
     path: Path
     shape: tuple[int, int, int]
     read: Callable[[], Volume]
     levels: Callable[[], Sequence[ChunkedVolume]] | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def volume_of(
-    path: Path, voxels: np.ndarray, affine: np.ndarray, modality: str | None = None, note: str | None = None
+    path: Path,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    modality: str | None = None,
+    notes: tuple[Note, ...] = (),
 ) -> Volume:
     """The volume with float32 voxels `(depth, height, width)` and this `(3, 4)` matrix from voxel index to LPS mm.
 
@@ -46,7 +51,7 @@ def volume_of(
     check_affine(affine, path)
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     return Volume(
-        torch.from_numpy(voxels), affine[:, 3], spacing, affine[:, :3] / spacing, image_stem(path), modality, note
+        torch.from_numpy(voxels), affine[:, 3], spacing, affine[:, :3] / spacing, image_stem(path), modality, notes
     )
 
 

@@ -15,7 +15,8 @@ from deepfeatures.data.intensity import choose_policy
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
-from deepfeatures.data.volume import Volume
+from deepfeatures.data.notes import joined
+from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
 from deepfeatures.matching import devices
@@ -111,9 +112,11 @@ class Matcher:
                 anatomy, see `refine_with_group`.
 
         Raises:
-            InputError: The template is flat or, guided, too small for the voxels, a landmark lies outside it, the mask
-                is empty, or memory is too short.
+            InputError: Voxels are not finite, the template is flat or, guided, too small for the voxels, a landmark
+                lies outside it, the mask is empty, or memory is too short.
         """
+        for volume in (template, target, *([mask] if mask else [])):
+            volume.require_finite()
         self._check_template(template)
         defined = self._defined_inside(template, landmarks)
         wanted = [landmarks[index] for index in defined]
@@ -212,6 +215,8 @@ class Matcher:
         evidence: list[dict[str, float]] = [{} for _ in landmarks]
         for index, match in zip(defined, found.matches, strict=True):
             placed[index], evidence[index] = match.of(landmarks[index]), match.evidence
+        notes = notes_of(request.template, request.target)
+        placed = [replace(landmark, note=joined(notes) or "") for landmark in placed]
         return MatchResult(
             replace(landmarks, landmarks=tuple(placed)),
             request.template.name,
@@ -225,6 +230,7 @@ class Matcher:
             dict(request.timer.seconds),
             devices.peak_bytes(self._device),
             found.state,
+            notes=notes,
         )
 
     @contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import TOO_FEW
+from deepfeatures.data.notes import Note, joined
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching.matcher import Matcher
@@ -42,6 +43,11 @@ class MultiTemplateResult:
     results: tuple[MatchResult, ...]
 
     @property
+    def notes(self) -> tuple[Note, ...]:
+        """As of `MatchResult`, of all volumes."""
+        return _notes_of(self.results)
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Of all templates together, by stage."""
         stages = sorted({stage for result in self.results for stage in result.seconds})
@@ -54,6 +60,7 @@ class MultiTemplateResult:
             **reports[0],
             **{key: [report[key] for report in reports] for key in ("template", "pose", "consistent_share")},
             "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+            "notes": [note.as_json() for note in self.notes],
             "landmarks": [reported(landmark) for landmark in self.landmarks],
         }
 
@@ -94,7 +101,10 @@ class MultiTemplateMatcher:
                     volume, known, target, mask=mask, progress=lambda done, n=number: progress((n + done) / count)
                 )
             )
-        return MultiTemplateResult(consensus(landmarks, [one.landmarks for one in results]), tuple(results))
+        found = consensus(landmarks, [one.landmarks for one in results])
+        notes = joined(_notes_of(results)) or ""
+        noted = tuple(replace(landmark, note=notes) for landmark in found)
+        return MultiTemplateResult(replace(found, landmarks=noted), tuple(results))
 
     @staticmethod
     def _known(other: tuple[Volume, LandmarkSet], wanted: LandmarkSet, template: Volume) -> tuple[Volume, LandmarkSet]:
@@ -110,6 +120,11 @@ class MultiTemplateMatcher:
                 " same names."
             )
         return volume, replace(landmarks, landmarks=kept)
+
+
+def _notes_of(results: Sequence[MatchResult]) -> tuple[Note, ...]:
+    """Of all results, each once, in order."""
+    return tuple(dict.fromkeys(note for result in results for note in result.notes))
 
 
 def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkSet:

@@ -11,6 +11,7 @@ import torch
 
 from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores, with_former_keys
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.io.provenance import versions
 from deepfeatures.matching import devices
 
@@ -60,6 +61,8 @@ class MatchResult:
         peak_bytes: The most memory used so far, by the process and on the GPU.
         state: Guided search only: what groupwise refinement goes on from.
         group_size: How many other targets helped to refine it.
+        notes: What people should know of how the volumes were read, each with the volume's name; the landmarks have
+            them, too.
     """
 
     landmarks: LandmarkSet
@@ -75,6 +78,7 @@ class MatchResult:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     state: RegistrationState | None = None
     group_size: int | None = None
+    notes: tuple[Note, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """All but the mapping, as JSON takes it."""
@@ -94,6 +98,7 @@ class MatchResult:
             "consistent_share": None if share is None else round(share, 4),
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
             "peak_bytes": dict(self.peak_bytes),
+            "notes": [note.as_json() for note in self.notes],
             "landmarks": found,
             "deprecated_keys": FORMER_NAMES,
         }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfeatures import __version__
+from deepfeatures.data.notes import joined
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
@@ -226,12 +227,11 @@ def place_one(cohort: Cohort, target: str, matched: MatchedAlone | None = None) 
     if outcome.failure:
         raise RuntimeError(outcome.failure)
     who = f"{socket.gethostname()}:{os.getpid()}"
-    note = "; ".join(filter(None, (template.note, outcome.note)))
     return {
         "worker": who,
         "seconds": round(time.perf_counter() - start, 2),
         "group_size": outcome.report.get("group_size", 0),
-        "note": note,
+        "note": joined(outcome.notes) or "",
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from deepfeatures.data.landmark_checks import check_inside, check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.atomic_write import ensure_folder
@@ -32,6 +33,9 @@ class LandmarkResult(Protocol):
     """What placing asks of a result; `MatchResult` and `MultiTemplateResult` are such."""
 
     landmarks: LandmarkSet
+
+    @property
+    def notes(self) -> tuple[Note, ...]: ...
 
     def report(self) -> dict: ...
 
@@ -92,7 +96,7 @@ class Outcome:
         missing_text: The same with the reasons, see `reasons.missing_text`.
         report: The matcher's own report.
         failure: Why the target failed, one sentence, `None` where it did not.
-        note: What people should know of how the target was read, one sentence, else `None`.
+        notes: What people should know of how the volumes were read, each with the volume's name.
     """
 
     target: Path
@@ -102,7 +106,7 @@ class Outcome:
     missing_text: str = ""
     report: dict | None = None
     failure: str | None = None
-    note: str | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def status(self) -> str:
@@ -238,7 +242,7 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
         return _Placed(Outcome(path, failure=out_of_memory(str(path))))
     missing = missing_text(placed.landmarks)
     found = len(placed) - len(placed.missing)
-    outcome = Outcome(path, output, found, placed.missing, missing, result.report(), note=target.note)
+    outcome = Outcome(path, output, found, placed.missing, missing, result.report(), notes=result.notes)
     return _Placed(outcome, result, output.stat().st_mtime_ns)
 
 
@@ -256,7 +260,8 @@ def _refined(
 
     refined = _placed(job, alone.outcome.target, refine).outcome
     if refined.failure:
-        return replace(alone.outcome, note=f"placed without regard to the other targets: {refined.failure}")
+        why = Note(NoteKind.COMPANY, f"placed without regard to the other targets: {refined.failure}")
+        return replace(alone.outcome, notes=(*alone.outcome.notes, why))
     return refined
 
 

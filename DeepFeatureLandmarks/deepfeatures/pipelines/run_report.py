@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepfeatures.data.landmark_scores import FORMER_NAMES
+from deepfeatures.data.notes import joined
 from deepfeatures.io.atomic_write import write_text
 from deepfeatures.io.provenance import command_line, versions
 from deepfeatures.matching.settings import MatchSettings
@@ -31,7 +32,8 @@ def write_report(path: Path, arguments: Sequence[str], settings: MatchSettings, 
             "placed": outcome.placed,
             "missing": list(outcome.missing),
             "failure": outcome.failure,
-            "note": outcome.note,
+            "note": joined(outcome.notes),
+            "notes": [note.as_json() for note in outcome.notes],
             "report": outcome.report,
         }
         for outcome in outcomes

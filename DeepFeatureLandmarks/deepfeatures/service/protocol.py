@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.matching.settings import MatchSettings
 
 VOLUMES_KEPT = 4  # by the worker in memory and by the client on disk: two pairs
@@ -33,6 +34,7 @@ class VolumeArray:
         direction: Columns are the LPS unit vectors along which x, y and z grow, shape `(3, 3)`.
         name: What messages call it.
         modality: DICOM modality such as `"CT"` where it is known.
+        notes: What people should know about how it was read.
     """
 
     voxels: np.ndarray
@@ -41,6 +43,7 @@ class VolumeArray:
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     name: str = "volume"
     modality: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +75,17 @@ def volume_to_json(volume: VolumeArray) -> dict[str, Any]:
     voxels = np.ascontiguousarray(volume.voxels, np.float32)
     content = hashlib.blake2b(voxels, digest_size=16)
     geometry = {name: np.asarray(getattr(volume, name), float).tolist() for name in ("origin", "spacing", "direction")}
-    content.update(repr((voxels.shape, geometry, volume.name, volume.modality)).encode())
-    return {"key": content.hexdigest(), "name": volume.name, "modality": volume.modality, **geometry}
+    content.update(repr((voxels.shape, geometry, volume.name, volume.modality, volume.notes)).encode())
+    notes = [note.as_json() for note in volume.notes]
+    return {"key": content.hexdigest(), "name": volume.name, "modality": volume.modality, "notes": notes, **geometry}
 
 
 def volume_from_json(message: dict[str, Any], folder: Path) -> VolumeArray:
     """The volume with the voxels that lie in the folder."""
     geometry = {name: np.array(message[name], float) for name in ("origin", "spacing", "direction")}
     voxels = np.load(voxel_file(message["key"], folder), allow_pickle=False)
-    return VolumeArray(voxels, **geometry, name=message["name"], modality=message["modality"])
+    notes = tuple(map(Note.from_json, message.get("notes", ())))
+    return VolumeArray(voxels, **geometry, name=message["name"], modality=message["modality"], notes=notes)
 
 
 def voxel_file(key: str, folder: Path) -> Path:

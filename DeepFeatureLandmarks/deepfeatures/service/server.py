@@ -169,7 +169,7 @@ class Worker:
         def read() -> Volume:
             known = volume_from_json(message, self._folder)
             voxels = torch.from_numpy(known.voxels)
-            return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality)
+            return Volume(voxels, known.origin, known.spacing, known.direction, known.name, known.modality, known.notes)
 
         return self._volumes.get(message["key"], read)
 
