@@ -32,6 +32,11 @@ def sheared(path: Path) -> InputError:
     )
 
 
+def no_geometry(path: Path) -> InputError:
+    """The error of a volume whose header does not say where its voxels lie."""
+    return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
+
+
 def not_finite(path: Path | str, voxels: int) -> InputError:
     """The error of a volume with so many voxels that are NaN or infinite."""
     return InputError(

@@ -355,7 +355,8 @@ def test_a_package_that_is_missing_is_named(write_zarr, tmp_path, scan, monkeypa
     path = write_zarr(scan.voxels.numpy()) if package == "zarr" else tmp_path / "scan.nii"
     if package == "nibabel":
         write_volume(scan, path)
-    monkeypatch.setitem(sys.modules, package, None)
+    for module in (package, f"{package}.arrayproxy"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"pip install '\.\[large\]'"):
         read_within_memory(path, memory_for(10))
 

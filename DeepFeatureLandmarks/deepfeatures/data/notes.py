@@ -48,6 +48,15 @@ class Note:
         return cls(NoteKind(content["kind"]), content["text"])
 
 
+NO_POSITION = Note(NoteKind.ORIENTATION, "the file gives no position: its first voxel is taken to lie at 0, 0, 0")
+NO_VOXEL_SIZE = Note(NoteKind.UNIT, "the file gives no voxel size: 1 mm is taken, as in 3D Slicer")
+
+
+def unit_ignored(unit: str) -> Note:
+    """The note of a file that states a unit which its format's readers do not use."""
+    return Note(NoteKind.UNIT, f"the file gives lengths in {unit}: they are taken as millimetres, as in 3D Slicer")
+
+
 def joined(notes: Iterable[Note]) -> str | None:
     """All texts in one, `None` where there are none."""
     return "; ".join(note.text for note in notes) or None

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepfeatures.data.geometry import LARGEST_COSINE, size_mm, size_note
 from deepfeatures.data.notes import Note, joined
 from deepfeatures.data.resampling import resample_axis
 from deepfeatures.errors import InputError, not_finite
 
-LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular: less is rounding, more is shear
 SAME_SPACING = 1e-3  # of a voxel: microscopes have voxels of less than a thousandth of a millimetre
 
 
@@ -158,8 +158,9 @@ class Volume:
 
 
 def notes_of(*volumes: Volume) -> tuple[Note, ...]:
-    """The notes of all volumes, each with its volume's name."""
-    return tuple(note.of(volume.name) for volume in volumes for note in volume.notes)
+    """The notes of all volumes, each with its volume's name; also where a size is unlikely."""
+    noted = ((volume, (*volume.notes, *size_note(size_mm(volume.size, volume.spacing)))) for volume in volumes)
+    return tuple(dict.fromkeys(note.of(volume.name) for volume, notes in noted for note in notes))
 
 
 def _checked_voxels(voxels: Any, name: str) -> torch.Tensor:

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepfeatures.data.geometry import size_mm, size_note
+from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError, damaged, is_out_of_memory, not_finite, sheared
-from deepfeatures.io import metaimage, nifti
+from deepfeatures.errors import InputError, damaged, is_out_of_memory, no_geometry, not_finite, sheared
+from deepfeatures.io import metaimage, nifti, nifti_voxels, nrrd
 from deepfeatures.io.atomic_write import require_utf8_name
+from deepfeatures.io.chunked import read_averaged
 from deepfeatures.io.dicom import DICOM_IO, MODALITY, dicom_tag, read_headers
-from deepfeatures.io.volume_header import VolumeFile, check_affine, is_rectangular, no_geometry, volume_of
+from deepfeatures.io.volume_header import VolumeFile, check_affine, volume_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 NIFTI_IO = "NiftiImageIO"
-IMAGE_IOS = (NIFTI_IO, "NrrdImageIO", "MetaImageIO", DICOM_IO)
+NRRD_IO, META_IO = "NrrdImageIO", "MetaImageIO"
+IMAGE_IOS = (NIFTI_IO, NRRD_IO, META_IO, DICOM_IO)
+TEXT_HEADERS = {NRRD_IO: nrrd.check_header, META_IO: metaimage.check_header}
 NIFTI_TYPE = "nifti_type"
 PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _ONE_READER = threading.RLock()
@@ -47,20 +52,24 @@ def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
             raise InputError(f"{path} is NIfTI-2, which cannot be read; convert it to NIfTI-1")
         raise InputError(f"{path} is not a volume; give NIfTI, NRRD, MetaImage, OME-Zarr or a DICOM series, undamaged")
     header = nifti.read_header(path) if image_io == NIFTI_IO else None
-    sform = header.sform if header is not None and header.sform is not None and is_rectangular(header.sform) else None
+    notes = TEXT_HEADERS[image_io](path) if image_io in TEXT_HEADERS else ()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    permissive = _read_information(reader, path, has_good_sform=sform is not None)
+    permissive = _read_information(reader, path, has_good_sform=header is not None and header.has_good_sform)
     _check_information(reader, path)
-    if header and sform is None and not (np.isfinite(header.pixdim) & (header.pixdim != 0)).all():
-        raise no_geometry(path)
-    affine = _affine(reader) if sform is None else sform
+    affine = _affine(reader)
+    if header:
+        affine, notes = _nifti_affine(header, affine, path), nifti.notes_of(header)
     check_affine(affine, path)
     shape = tuple(reader.GetSize()[2::-1])
+    notes = (*notes, *size_note(size_mm(shape[::-1], np.linalg.norm(affine[:, :3], axis=0))))
 
     def read() -> Volume:
         if header:
-            nifti.require_finite(path, header)
+            nifti_voxels.require_finite(path, header)
+            if header.voxel_offset < nifti.FIRST_VOXEL:  # ITK would begin too early
+                voxels, _ = read_averaged(nifti_voxels.by_region(path, header, shape, affine))
+                return volume_of(named, voxels, affine, notes=notes)
         if path.suffix.lower() == ".mha":
             metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
@@ -68,11 +77,20 @@ def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
         surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
         if surplus:
             image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
-        return _volume(named, image, affine, dicom_tag(reader, MODALITY))
+        return _volume(named, image, affine, dicom_tag(reader, MODALITY), notes)
 
     if not header:
-        return VolumeFile(named, shape, read)
-    return VolumeFile(named, shape, read, lambda: [nifti.by_region(path, header, shape, affine)])
+        return VolumeFile(named, shape, read, notes=notes)
+    return VolumeFile(named, shape, read, lambda: [nifti_voxels.by_region(path, header, shape, affine)], notes)
+
+
+def _nifti_affine(header: nifti.NiftiHeader, in_itk: np.ndarray, path: Path) -> np.ndarray:
+    """The `(3, 4)` matrix of a NIfTI file: ITK's, but for the voxel size of an sform that is used."""
+    if header.uses_sform:
+        return header.sform
+    if not header.has_usable_pixdim:
+        raise no_geometry(path)
+    return in_itk
 
 
 def open_series(path: Path, files: Sequence[str]) -> VolumeFile:
@@ -102,14 +120,16 @@ def open_series(path: Path, files: Sequence[str]) -> VolumeFile:
     return VolumeFile(path, (len(files), height, width), read)
 
 
-def _volume(path: Path, image: sitk.Image, affine: np.ndarray, modality: str | None) -> Volume:
+def _volume(
+    path: Path, image: sitk.Image, affine: np.ndarray, modality: str | None, notes: tuple[Note, ...] = ()
+) -> Volume:
     import SimpleITK as sitk
 
     voxels = sitk.GetArrayFromImage(image)
     wrong = voxels.size - int(np.isfinite(voxels).sum())
     if wrong:
         raise not_finite(path, wrong)
-    return volume_of(path, voxels, affine, modality)
+    return volume_of(path, voxels, affine, modality, notes)
 
 
 def _read_information(reader: sitk.ImageFileReader, path: Path, has_good_sform: bool) -> bool:

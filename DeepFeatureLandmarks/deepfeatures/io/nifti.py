@@ -1,8 +1,8 @@
-"""What ITK does not tell of a NIfTI file: its sform and voxel size as stored, missing voxels, voxels not finite.
+"""The header of a NIfTI file as stored, which ITK does not tell: its two matrices, its voxel size, its unit.
 
-ITK takes the voxel size from another field than the sform. Several programs write files in which the two differ, and
-ITK reads these at the wrong scale. It takes 1 mm where there is no voxel size, and 0 where voxels are missing or not
-finite.
+A header may hold two matrices, the sform and the qform. ITK, and 3D Slicer, which reads through it, take the qform
+where there is one, unless the sform's code is 1; so does this package. With the sform, ITK takes the voxel size from
+another field. Several programs write files in which the two differ, and ITK reads these at the wrong scale.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from deepfeatures.errors import InputError, damaged, not_finite
-from deepfeatures.io.chunked import ChunkedVolume, Region
+from deepfeatures.data.geometry import is_rectangular, largest_distance_mm
+from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.errors import damaged
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
+FIRST_VOXEL = 352  # the least offset of voxels in a single file, bytes
 SINGLE_FILE = b"n+1"
 SECOND_VERSION = (b"n+2", b"ni2")
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
 SPACE_UNITS = 7  # the bits of xyzt_units that are about space
-FLOATS = {16: "f4", 64: "f8"}  # datatype: numpy's name
-CHUNK = 1 << 20  # bytes
+SCANNER = 1  # the code of an sform in the scanner's own coordinates
+LPS_FROM_RAS = np.array([[-1.0], [-1.0], [1.0]])
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,45 @@ class NiftiHeader:
 
     Args:
         sform: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm; `None` where the file has none.
+        qform: The other such matrix, `None` where the file has none that can be used.
+        sform_code: Of which coordinates the sform is; 0 for none.
         pixdim: Voxel size along x, y, z, which counts where the sform does not, in the file's unit, shape `(3,)`.
-        voxel_offset: Bytes before the first voxel.
+        size: Voxels along x, y, z.
+        unit: Code of the unit of length, 0 where the file gives none.
+        datatype: Code of the voxels' type.
+        byte_order: `"<"` or `">"`.
+        slope, intercept: Stored values are to be multiplied by the one, then the other added; not where the slope is 0.
+        voxel_offset: Bytes before the first voxel, as the file states it.
         voxel_bytes: Bytes of all voxels.
-        float_type: numpy's name of the voxels' type where it can hold NaN, else `None`.
     """
 
     sform: np.ndarray | None
+    qform: np.ndarray | None
+    sform_code: int
     pixdim: np.ndarray
+    size: tuple[int, int, int]
+    unit: int
+    datatype: int
+    byte_order: str
+    slope: float
+    intercept: float
     voxel_offset: int
     voxel_bytes: int
-    float_type: str | None
+
+    @property
+    def has_usable_pixdim(self) -> bool:
+        """Whether there is a voxel size."""
+        return bool((np.isfinite(self.pixdim) & (self.pixdim != 0)).all())
+
+    @property
+    def has_good_sform(self) -> bool:
+        """Whether there is an sform of a rectangular grid."""
+        return self.sform is not None and is_rectangular(self.sform)
+
+    @property
+    def uses_sform(self) -> bool:
+        """Whether the sform places the voxels."""
+        return self.has_good_sform and (self.sform_code == SCANNER or self.qform is None)
 
 
 def read_header(path: Path) -> NiftiHeader | None:
@@ -55,7 +86,7 @@ def read_header(path: Path) -> NiftiHeader | None:
         InputError: Where the file is damaged.
     """
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             header = file.read(HEADER_SIZE)
     except (EOFError, OSError, zlib.error) as error:
         raise damaged(path) from error
@@ -64,97 +95,117 @@ def read_header(path: Path) -> NiftiHeader | None:
     order = "<" if struct.unpack_from("<i", header)[0] == HEADER_SIZE else ">"
     axes, *lengths = struct.unpack_from(order + "8h", header, 40)
     datatype, bits = struct.unpack_from(order + "2h", header, 70)
-    (offset,) = struct.unpack_from(order + "f", header, 108)
-    (code,) = struct.unpack_from(order + "h", header, 254)
+    qfac, *pixdim = struct.unpack_from(order + "4f", header, 76)
+    offset, slope, intercept = struct.unpack_from(order + "3f", header, 108)
+    qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
+    quaternion, position = np.split(np.array(struct.unpack_from(order + "6f", header, 256), float), 2)
     sform = np.array(struct.unpack_from(order + "12f", header, 280), float).reshape(3, 4)
-    ras_mm = MM_PER_UNIT.get(header[123] & SPACE_UNITS, 1.0)
+    unit = header[123] & SPACE_UNITS
+    lps_mm = LPS_FROM_RAS * MM_PER_UNIT.get(unit, 1.0)
+    qform = _qform(quaternion, position, np.array(pixdim, float), qfac) if qform_code > 0 else None
     return NiftiHeader(
-        sform=sform * ras_mm * np.array([[-1.0], [-1.0], [1.0]]) if code > 0 else None,
-        pixdim=np.array(struct.unpack_from(order + "3f", header, 80), float),
+        sform=sform * lps_mm if sform_code > 0 else None,
+        qform=None if qform is None else qform * lps_mm,
+        sform_code=sform_code,
+        pixdim=np.array(pixdim, float),
+        size=tuple(max(length, 1) for length in lengths[:3]),
+        unit=unit,
+        datatype=datatype,
+        byte_order=order,
+        slope=slope,
+        intercept=intercept,
         voxel_offset=int(offset) if math.isfinite(offset) else 0,
-        voxel_bytes=math.prod(lengths[: max(axes, 0)]) * bits // 8,
-        float_type=order + FLOATS[datatype] if datatype in FLOATS else None,
+        voxel_bytes=math.prod(max(length, 1) for length in lengths[: max(axes, 0)]) * bits // 8,
     )
+
+
+def notes_of(header: NiftiHeader) -> tuple[Note, ...]:
+    """What people should know of a header that can be read."""
+    return (*_orientation_notes(header), *_matrix_notes(header), *_unit_notes(header))
 
 
 def is_second_version(path: Path) -> bool:
     """Whether a file is NIfTI-2, which ITK does not recognise."""
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             return file.read(8)[4:7] in SECOND_VERSION
     except (EOFError, OSError, zlib.error):
         return False
 
 
-def count_not_finite(path: Path, header: NiftiHeader) -> int:
-    """How many voxels are NaN or infinite.
-
-    Raises:
-        InputError: Where not all voxels that the header promises are in the file, intact.
-    """
-    remaining, wrong = header.voxel_bytes, 0
-    try:
-        with _open(path) as file:
-            file.read(header.voxel_offset)
-            while remaining > 0:
-                chunk = file.read(min(CHUNK, remaining))
-                if len(chunk) < min(CHUNK, remaining):
-                    raise damaged(path)
-                remaining -= len(chunk)
-                if header.float_type:
-                    wrong += int((~np.isfinite(np.frombuffer(chunk, header.float_type))).sum())
-            while file.read(CHUNK):  # to the end, where gzip keeps its checksum
-                pass
-    except (EOFError, OSError, zlib.error) as error:
-        raise damaged(path) from error
-    return wrong
-
-
-def require_finite(path: Path, header: NiftiHeader) -> None:
-    """Raise `InputError` where voxels are missing, damaged, NaN or infinite."""
-    if wrong := count_not_finite(path, header):
-        raise not_finite(path, wrong)
-
-
-def require_whole(path: Path) -> None:
-    """Raise `InputError` unless `path` is a NIfTI file with all its voxels."""
-    header = read_header(path)
-    if header is None:
-        raise damaged(path)
-    count_not_finite(path, header)
-
-
-def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affine: np.ndarray) -> ChunkedVolume:
-    """The file to be read slice by slice, after all its voxels were found good.
-
-    Args:
-        path: The file.
-        header: Its header.
-        shape: `(depth, height, width)`.
-        affine: `(3, 4)` matrix from `(x, y, z)` voxel index to LPS mm.
-
-    Raises:
-        InputError: Voxels are missing, damaged or not finite, or the package nibabel is missing.
-    """
-    try:
-        import nibabel
-    except ImportError as error:
-        raise InputError(
-            f"{path} is too large for the memory; install what reads it by region with pip install '.[large]'"
-        ) from error
-    require_finite(path, header)
-    image: Any = nibabel.load(path, keep_file_open=True)  # kept open, as gzip can only be read from the start
-    voxels = image.dataobj
-    others = (0,) * (len(voxels.shape) - 3)
-
-    def read(region: Region) -> np.ndarray:
-        depth, height, width = region
-        return np.asarray(voxels[(width, height, depth, *others)], np.float32).T
-
-    return ChunkedVolume(path, shape, affine, (1, *shape[1:]), read)
-
-
-def _open(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """The content of a file, gzipped or not, whatever its name."""
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if gzipped else path.open("rb")
+
+
+def _qform(quaternion: np.ndarray, position: np.ndarray, pixdim: np.ndarray, qfac: float) -> np.ndarray | None:
+    """The `(3, 4)` matrix to RAS, in the file's unit; `None` where its numbers cannot be used.
+
+    Source: section 6, method 2, of https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields/nifti1fields_pages/qsform.html.
+    """
+    numbers = np.concatenate([quaternion, position, pixdim])
+    if not np.isfinite(numbers).all() or not pixdim.all():
+        return None
+    real = math.sqrt(max(0.0, 1 - float(quaternion @ quaternion)))
+    rotation = Rotation.from_quat([*quaternion, real]).as_matrix()
+    steps = np.abs(pixdim) * [1, 1, -1 if qfac < 0 else 1]
+    return np.column_stack([rotation * steps, position])
+
+
+def _orientation_notes(header: NiftiHeader) -> tuple[Note, ...]:
+    if header.sform is not None or header.qform is not None:
+        return ()
+    text = (
+        "the file does not say how its axes lie in the patient (sform and qform have code 0), so that left and right "
+        "may be exchanged: it is read as in 3D Slicer"
+    )
+    return (Note(NoteKind.ORIENTATION, text),)
+
+
+def _matrix_notes(header: NiftiHeader) -> tuple[Note, ...]:
+    """Where the file's geometries differ by more than half a voxel."""
+    used = header.sform if header.uses_sform else header.qform
+    if used is None:
+        return ()
+    half_voxel = np.linalg.norm(used[:, :3], axis=0).min() / 2
+    other = header.qform if header.uses_sform else header.sform
+    distance = 0.0 if other is None or not np.isfinite(other).all() else largest_distance_mm(used, other, header.size)
+    if distance > half_voxel:
+        if not header.uses_sform and not header.has_good_sform:
+            text = f"the sform is sheared: the qform is used, as in 3D Slicer, up to {distance:.1f} mm beside it"
+            return (Note(NoteKind.SHEAR, text),)
+        which, elsewhere = ("sform", "qform") if header.uses_sform else ("qform", "sform")
+        others = "" if header.uses_sform else ", which nibabel and FSL use"
+        text = (
+            f"sform and qform disagree by up to {distance:.1f} mm: the {which} is used, as in 3D Slicer, and not the "
+            f"{elsewhere}{others}"
+        )
+        return (Note(NoteKind.MATRICES, text),)
+    return _scale_notes(header, used, half_voxel) if header.uses_sform and header.has_usable_pixdim else ()
+
+
+def _scale_notes(header: NiftiHeader, used: np.ndarray, half_voxel: float) -> tuple[Note, ...]:
+    """Where 3D Slicer reads the file at another scale, as it takes the voxel size from `pixdim`."""
+    steps = np.linalg.norm(used[:, :3], axis=0)
+    in_slicer = np.abs(header.pixdim) * MM_PER_UNIT.get(header.unit, 1.0)
+    scaled = np.column_stack([used[:, :3] / steps * in_slicer, used[:, 3]])
+    distance = largest_distance_mm(used, scaled, header.size)
+    if distance <= half_voxel:
+        return ()
+    text = (
+        f"the sform has voxels of {_mm(steps)} mm and pixdim of {_mm(in_slicer)} mm: the sform is used, 3D Slicer uses "
+        f"pixdim, which is up to {distance:.1f} mm elsewhere"
+    )
+    return (Note(NoteKind.MATRICES, text),)
+
+
+def _unit_notes(header: NiftiHeader) -> tuple[Note, ...]:
+    if header.unit in MM_PER_UNIT:
+        return ()
+    return (Note(NoteKind.UNIT, "the file gives no unit of length: millimetres are taken"),)
+
+
+def _mm(steps: np.ndarray) -> str:
+    return " × ".join(f"{step:.3g}" for step in steps)

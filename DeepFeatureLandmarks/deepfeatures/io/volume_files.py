@@ -9,7 +9,7 @@ import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io import dicom, nifti, ome_zarr
+from deepfeatures.io import dicom, nifti_voxels, ome_zarr
 from deepfeatures.io.atomic_write import atomic_write, require_utf8_name
 from deepfeatures.io.chunked import read_averaged
 from deepfeatures.io.itk_files import open_image, open_series
@@ -48,8 +48,9 @@ def open_volume(path: str | Path) -> VolumeFile:
 def read_volume(path: str | Path) -> Volume:
     """Read all of a volume, see `open_volume`; of an OME-Zarr folder the finest level.
 
-    `downsampled_reading.read_within_memory` reads what does not fit in memory. A NIfTI file has two matrices: the sform
-    is used, or the qform where the sform is sheared and the qform is not, as in Slicer.
+    `downsampled_reading.read_within_memory` reads what does not fit in memory. Where a NIfTI file has
+    two matrices that differ, the qform is used unless the sform's code is 1, as in 3D Slicer. What is doubtful about
+    the geometry stands in the volume's notes.
 
     Raises:
         InputError: As `open_volume`, or voxels are damaged or not finite.
@@ -83,7 +84,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         try:
             sitk.WriteImage(image, str(draft), useCompression=suffix != ".nii")
             if suffix.startswith(".nii"):  # of a full disk ITK says nothing here
-                nifti.require_whole(draft)
+                nifti_voxels.require_whole(draft)
         except (RuntimeError, InputError) as error:
             raise InputError(f"cannot write {path}; choose a folder that you may write to and that has room") from error
 

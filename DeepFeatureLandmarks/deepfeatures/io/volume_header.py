@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deepfeatures.data.geometry import is_rectangular
 from deepfeatures.data.notes import Note
-from deepfeatures.data.volume import LARGEST_COSINE, Volume
-from deepfeatures.errors import InputError, sheared
+from deepfeatures.data.volume import Volume
+from deepfeatures.errors import no_geometry, sheared
 from deepfeatures.io.chunked import ChunkedVolume
 from deepfeatures.io.image_names import image_stem
 
@@ -61,17 +62,3 @@ def check_affine(affine: np.ndarray, path: Path) -> None:
         raise no_geometry(path)
     if not is_rectangular(affine):
         raise sheared(path)
-
-
-def is_rectangular(affine: np.ndarray) -> bool:
-    """Whether the axes of a `(3, 4)` matrix are finite, not zero, and at right angles but for rounding."""
-    lengths = np.linalg.norm(affine[:, :3], axis=0)
-    if not np.isfinite(affine).all() or not lengths.all():
-        return False
-    axes = affine[:, :3] / lengths
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_COSINE)
-
-
-def no_geometry(path: Path) -> InputError:
-    """The error of a volume whose header does not say where its voxels lie."""
-    return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
