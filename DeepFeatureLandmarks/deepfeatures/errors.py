@@ -40,7 +40,7 @@ def no_geometry(path: Path) -> InputError:
 def not_finite(path: Path | str, voxels: int) -> InputError:
     """The error of a volume with so many voxels that are NaN or infinite."""
     return InputError(
-        f"{path} holds {voxels} voxels that are not finite float32 numbers; "
+        f"{path} holds {voxels} {'voxel that is' if voxels == 1 else 'voxels that are'} not finite float32 numbers; "
         "replace NaN and infinity, for example by the background's value"
     )
 

@@ -163,7 +163,7 @@ def test_voxels_that_are_not_finite_are_refused_in_a_large_file_too(tmp_path):
     volume.voxels[7, 7, 7] = torch.nan
     for suffix in (".nii", ".nii.gz"):
         write_volume(volume, tmp_path / f"a{suffix}")
-        with pytest.raises(InputError, match="1 voxels that are not finite"):
+        with pytest.raises(InputError, match="1 voxel that is not finite"):
             read_within_memory(tmp_path / f"a{suffix}", memory_for(100))
 
 

@@ -349,7 +349,7 @@ def test_a_voxel_that_is_not_finite_is_refused_wherever_it_is(tmp_path, suffix, 
         voxels = np.zeros((60, 70, 80), pixel)
         voxels.flat[place] = value
         sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / f"a{suffix}"))
-        with pytest.raises(InputError, match="1 voxels that are not finite"):
+        with pytest.raises(InputError, match="1 voxel that is not finite"):
             read_volume(tmp_path / f"a{suffix}")
 
 

@@ -1,7 +1,7 @@
 """What ITK does not tell of a MetaImage file: whether its geometry is there, and whether compressed voxels are intact.
 
-ITK, and 3D Slicer, which reads through it, take 1 mm where there is no voxel size, the axes as L, P, S where there is
-no matrix, 0 where there is no position or one that is no number, and all units as millimetres.
+3D Slicer reads through ITK. Both take 1 mm where there is no voxel size, and the axes as L, P, S where there is no
+matrix. A position that is not there, or is no number, becomes 0. All units are taken as millimetres.
 """
 
 from __future__ import annotations

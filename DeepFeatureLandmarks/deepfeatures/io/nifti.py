@@ -170,24 +170,29 @@ def _matrix_notes(header: NiftiHeader) -> tuple[Note, ...]:
     if used is None:
         return ()
     half_voxel = np.linalg.norm(used[:, :3], axis=0).min() / 2
+    if scaled := _scale_notes(header, used, half_voxel):
+        return scaled
     other = header.qform if header.uses_sform else header.sform
     distance = 0.0 if other is None or not np.isfinite(other).all() else largest_distance_mm(used, other, header.size)
-    if distance > half_voxel:
-        if not header.uses_sform and not header.has_good_sform:
-            text = f"the sform is sheared: the qform is used, as in 3D Slicer, up to {distance:.1f} mm beside it"
-            return (Note(NoteKind.SHEAR, text),)
-        which, elsewhere = ("sform", "qform") if header.uses_sform else ("qform", "sform")
-        others = "" if header.uses_sform else ", which nibabel and FSL use"
+    if distance <= half_voxel:
+        return ()
+    if header.uses_sform:
+        text = f"sform and qform disagree by up to {distance:.1f} mm: the sform is used, as in 3D Slicer"
+    elif header.has_good_sform:
         text = (
-            f"sform and qform disagree by up to {distance:.1f} mm: the {which} is used, as in 3D Slicer, and not the "
-            f"{elsewhere}{others}"
+            f"sform and qform disagree by up to {distance:.1f} mm: the qform is used, as in 3D Slicer, and not the "
+            "sform, which nibabel and FSL use"
         )
-        return (Note(NoteKind.MATRICES, text),)
-    return _scale_notes(header, used, half_voxel) if header.uses_sform and header.has_usable_pixdim else ()
+    else:
+        text = f"the sform is sheared: the qform is used, as in 3D Slicer, up to {distance:.1f} mm beside it"
+        return (Note(NoteKind.SHEAR, text),)
+    return (Note(NoteKind.MATRICES, text),)
 
 
 def _scale_notes(header: NiftiHeader, used: np.ndarray, half_voxel: float) -> tuple[Note, ...]:
-    """Where 3D Slicer reads the file at another scale, as it takes the voxel size from `pixdim`."""
+    """Where 3D Slicer reads an sform at another scale, as it takes the voxel size from `pixdim`."""
+    if not (header.uses_sform and header.has_usable_pixdim):
+        return ()
     steps = np.linalg.norm(used[:, :3], axis=0)
     in_slicer = np.abs(header.pixdim) * MM_PER_UNIT.get(header.unit, 1.0)
     scaled = np.column_stack([used[:, :3] / steps * in_slicer, used[:, 3]])

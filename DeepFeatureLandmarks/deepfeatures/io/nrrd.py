@@ -1,7 +1,7 @@
 """What ITK does not tell of an NRRD file: whether it says where and how its voxels lie in the patient.
 
-ITK, and 3D Slicer, which reads through it, take every space that is not anatomical as LPS, the position that is not
-given as 0, a voxel size that is not a number as 1, and all units as millimetres. The format:
+3D Slicer reads through ITK. Both take every space that is not anatomical as LPS. A position that is not given becomes
+0, and a voxel size that is no number 1. All units are taken as millimetres. The format is described at
 https://teem.sourceforge.net/nrrd/format.html.
 """
 

@@ -115,8 +115,8 @@ class Matcher:
             InputError: Voxels are not finite, the template is flat or, guided, too small for the voxels, a landmark
                 lies outside it, the mask is empty, or memory is too short.
         """
-        for volume in (template, target, *([mask] if mask else [])):
-            volume.require_finite()
+        if mask is not None:
+            mask.require_finite()
         self._check_template(template)
         defined = self._defined_inside(template, landmarks)
         wanted = [landmarks[index] for index in defined]

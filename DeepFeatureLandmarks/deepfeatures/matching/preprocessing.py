@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError
 
 
 def on_common_grid(volume: Volume, spacing_mm: float) -> Volume:
@@ -23,6 +20,5 @@ def in_canonical_order(volume: Volume) -> Volume:
     Raises:
         InputError: It holds voxels that are not finite.
     """
-    if not bool(torch.isfinite(volume.voxels).all()):
-        raise InputError(f"{volume.name} holds voxels that are not finite; replace them by the background's value.")
+    volume.require_finite()
     return volume.canonical()
