@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.missing_reason import REASONS, UNLIKE
+from deepfeatures.data.missing_reason import NOTHING_TO_COMPARE, REASONS, UNLIKE
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
@@ -211,3 +211,21 @@ def test_a_template_of_four_voxels_along_each_axis_is_searched(heads):
     tiny = noise(4, 4, 4, spacing=target.spacing)
     (placed,) = match(tiny, crowd(tiny.centre[None]), target)
     assert placed.is_defined or placed.reason in REASONS
+
+
+def test_a_landmark_in_a_flat_place_of_the_template_is_missing():
+    """As the eyes of heads without skull: every flat place looks like it, and its distance is 0."""
+    template, landmarks, target, truth = make_pair(80)
+    is_eye = np.array([landmark.name.endswith("eye") for landmark in landmarks])
+    blank_mm = 22.0
+
+    def blanked(volume: Volume, eyes: np.ndarray) -> Volume:
+        indices = np.indices(volume.voxels.shape).reshape(3, -1).T[:, ::-1]
+        near = np.linalg.norm(volume.to_world(indices)[:, None] - eyes, axis=-1).min(1) < blank_mm
+        return volume.with_voxels(volume.voxels.masked_fill(torch.tensor(near).reshape(volume.voxels.shape), 0))
+
+    given = blanked(template, landmarks.positions[is_eye]), landmarks, blanked(target, truth.positions[is_eye])
+    placed = match(*given)
+    assert {placed[index].reason for index in np.flatnonzero(is_eye)} == {NOTHING_TO_COMPARE}
+    assert not {landmark.reason for landmark in match(template, landmarks, target)} & {NOTHING_TO_COMPARE}
+    assert sum(landmark.is_defined for landmark in placed) >= 12

@@ -11,10 +11,11 @@ UNSEARCHED = "no voxel of the target may be searched"
 UNLIKE = "the target does not look like the template"
 OUTSIDE = "outside the target"
 NOTHING_ALIKE = "nothing there looks like it"
+NOTHING_TO_COMPARE = "nothing there to compare"
 DOUBTFUL = "too doubtful"
 TOO_FEW = "found by too few templates"
 ADVICE = "; check that both volumes show the same anatomy"
-REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
+REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_TO_COMPARE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
 
 
 def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str:
