@@ -217,7 +217,7 @@ def test_a_landmark_in_a_flat_place_of_the_template_is_missing():
     """As the eyes of heads without skull: every flat place looks like it, and its distance is 0."""
     template, landmarks, target, truth = make_pair(80)
     is_eye = np.array([landmark.name.endswith("eye") for landmark in landmarks])
-    blank_mm = 22.0
+    blank_mm = 40.0
 
     def blanked(volume: Volume, eyes: np.ndarray) -> Volume:
         indices = np.indices(volume.voxels.shape).reshape(3, -1).T[:, ::-1]
@@ -228,4 +228,4 @@ def test_a_landmark_in_a_flat_place_of_the_template_is_missing():
     placed = match(*given)
     assert {placed[index].reason for index in np.flatnonzero(is_eye)} == {NOTHING_TO_COMPARE}
     assert not {landmark.reason for landmark in match(template, landmarks, target)} & {NOTHING_TO_COMPARE}
-    assert sum(landmark.is_defined for landmark in placed) >= 12
+    assert sum(landmark.is_defined for landmark in placed) >= 10
