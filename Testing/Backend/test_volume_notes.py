@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfeatures.cli.volume_notes import tell_notes
 from deepfeatures.data.geometry import largest_distance_mm, size_note
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
@@ -182,3 +183,12 @@ def test_a_match_has_the_notes_of_both_volumes():
     )
     assert result.landmarks[0].note == "t: one thing; s: another"
     assert result.report()["notes"][1] == {"kind": "unit missing or unlikely", "text": "s: another"}
+
+
+def test_volumes_with_the_same_note_are_named_together(tmp_path, capsys):
+    paths = [save_nifti(tmp_path / f"scan{number}.nii", unit="unknown") for number in range(7)]
+    tell_notes([*paths, save_nifti(tmp_path / "good.nii")])
+    expected = (
+        "note: scan0, scan1, scan2, scan3, scan4 and 2 more: the file gives no unit of length: millimetres are taken"
+    )
+    assert capsys.readouterr().err.splitlines() == [expected]

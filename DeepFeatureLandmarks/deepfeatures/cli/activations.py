@@ -32,8 +32,10 @@ def activations(
     seed: Annotated[int, typer.Option("--seed", min=0, help=setting("seed")["help"])] = 0,
 ) -> None:
     """Show what a layer makes of the patch around a landmark (the paper's figure 3)."""
+    from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.pipelines.activations import write_activations
 
+    tell_notes([volume])
     written = write_activations(
         volume, landmarks, landmark, output, network=network, layer=layer, patch_size=patch_size, seed=seed
     )

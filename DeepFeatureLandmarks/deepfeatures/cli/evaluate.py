@@ -73,6 +73,7 @@ def evaluate(
     A run that was stopped goes on where it was. Writes tidy CSV tables and report.html.
     """
     require_extra("evaluate", "evaluation", "pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
+    from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.evaluation.results import Study
 
     axes = {
@@ -84,7 +85,9 @@ def evaluate(
         "intensity": intensity or ["auto"],
     }
     chosen = _configurations(preset, axes, method or [])
-    given = tuple(chosen), *_templates_and_targets(folder, template, targets), output_dir
+    templates, others = _templates_and_targets(folder, template, targets)
+    tell_notes(case.image for case in (*templates, *others))
+    given = tuple(chosen), templates, others, output_dir
     _run(Study(*given, search_radius, device), workers, context.obj)
 
 
