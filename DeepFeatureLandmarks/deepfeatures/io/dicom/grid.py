@@ -66,8 +66,9 @@ def grid_of(path: Path, frames: Sequence[Frame]) -> Grid:
     check_single(subject, frames, heights)
     step_mm = (heights[-1] - heights[0]) / (len(frames) - 1)
     notes = _evenness(subject, heights - heights[0], step_mm)
-    affine = np.column_stack([*(axes * pixel_mm[:, None]), normal * step_mm, frames[0].position])
-    sideways_mm = (np.array([frame.position for frame in frames]) - frames[0].position) @ axes.T
+    positions = np.array([frame.position for frame in frames])
+    affine = np.column_stack([*(axes * pixel_mm[:, None]), normal * step_mm, positions[0]])
+    sideways_mm = (positions - positions[0]) @ axes.T
     if np.abs(sideways_mm / pixel_mm).max() <= MAX_SIDEWAYS:
         return Grid(tuple(frames), affine, None, notes)
     note = _shift_note(path, sideways_mm, heights - heights[0], pixel_mm)

@@ -36,6 +36,16 @@ def is_dicom(path: Path) -> bool:
     return start[PREAMBLE_BYTES:] == MARK or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
 
 
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files of a folder by name, without those of its subfolders."""
+    return (file for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file))
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file of a folder is DICOM."""
+    return next(dicom_files(folder), None) is not None
+
+
 def read_header(path: Path) -> Dataset:
     """What the file says but its pixels, of `KEYWORDS` only.
 

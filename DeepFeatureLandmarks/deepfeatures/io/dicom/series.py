@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.frames import Frame, frames_of
-from deepfeatures.io.dicom.headers import is_dicom, read_header
+from deepfeatures.io.dicom.headers import dicom_files, read_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -65,9 +65,7 @@ def list_series(folder: str | Path) -> tuple[Series, ...]:
         InputError: A file is damaged.
     """
     found: dict[tuple[str, str], tuple[Dataset, list[Frame]]] = {}
-    for file in sorted(Path(folder).iterdir()):
-        if not file.is_file() or not is_dicom(file):
-            continue
+    for file in dicom_files(Path(folder)):
         header = read_header(file)
         if frames := frames_of(file, header):
             found.setdefault(_key(file, header), (header, []))[1].extend(frames)
@@ -88,11 +86,9 @@ def series_of(file: Path) -> Series:
         raise InputError(f"{file} is DICOM but holds no image; give a file of the scan")
     frames, key = own, _key(file, header)
     if len(own) == 1 or header.get("ConcatenationUID"):
-        others = [path for path in sorted(file.parent.iterdir()) if path != file and path.is_file() and is_dicom(path)]
-        for other in others:
-            other_header = read_header(other)
-            if _key(other, other_header) == key:
-                frames = [*frames, *frames_of(other, other_header)]
+        for other in dicom_files(file.parent):
+            if other != file and _key(other, beside := read_header(other)) == key:
+                frames = [*frames, *frames_of(other, beside)]
     return _numbered([(header, frames)])[0]
 
 
