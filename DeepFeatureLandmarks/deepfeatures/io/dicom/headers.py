@@ -56,8 +56,8 @@ def read_header(path: Path) -> Dataset:
 
     with reading(path):
         header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-        kind = header.get("SOPClassUID")
-        if kind is not None and "Image Storage" in kind.name and not header.get("Rows"):
+        kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+        if not header.get("Rows") and (kind is None or "Image Storage" in kind.name):
             raise damaged(path)
     return header
 

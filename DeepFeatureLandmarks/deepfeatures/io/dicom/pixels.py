@@ -47,18 +47,31 @@ def read_values(frames: Sequence[Frame]) -> np.ndarray:
 
 def _stored(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Of each frame the pixels as stored, shape `(rows, columns)`; the frames come by rising number."""
+    import pydicom
     from pydicom.pixels import iter_pixels
     from pydicom.uid import UID, RLELossless
 
     syntax = frames[0].syntax
     numbers = [frame.number for frame in frames]
+    image = pydicom.Dataset()
     if syntax is None:
-        yield from iter_pixels(_with_syntax(file), indices=numbers, raw=True)
+        image = _with_syntax(file)
+        pixels = iter_pixels(image, indices=numbers, raw=True)
     elif syntax == RLELossless or not UID(syntax).is_encapsulated:
-        yield from iter_pixels(file, indices=numbers, raw=True, view_only=True)
+        pixels = iter_pixels(file, ds_out=image, indices=numbers, raw=True, view_only=True)
     else:
         decoded = _decoded_by_gdcm(file)
         yield from (decoded[number] for number in numbers)
+        return
+    yield from (_used_bits(stored, image) for stored in pixels)
+
+
+def _used_bits(stored: np.ndarray, image: Dataset) -> np.ndarray:
+    """Without the bits beyond those that hold the value, in which old files keep overlays; GDCM does the same."""
+    allocated, used = image.BitsAllocated, image.get("BitsStored") or image.BitsAllocated
+    if used >= allocated or stored.dtype.kind == "f":
+        return stored
+    return stored << (allocated - used) >> (allocated - used)  # of signed numbers, the sign goes along
 
 
 def _with_syntax(file: Path) -> Dataset:
