@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # In which groups of a multi-frame file a value may stand: PS3.3 of the DICOM standard, C.7.6.16, C.8.13 and C.8.15.
+LARGEST_COMPRESSION = 10_000  # of empty slices
 FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 GROUPS_OF = {
     "ImagePositionPatient": ("PlanePositionSequence",),
@@ -93,11 +94,23 @@ def frames_of(path: Path, header: Dataset) -> list[Frame]:
     with reading(path):
         count = int(header.get("NumberOfFrames") or 1)
         own = header.get("PerFrameFunctionalGroupsSequence") or []
-        if own and len(own) < count:
+        if (own and len(own) < count) or _is_too_short(path, header, count):
             raise damaged(path)
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
-        frames = [_frame(path, header, (*own[number : number + 1], *shared), number) for number in range(count)]
-        return frames if own or count == 1 else stacked(header, frames)
+        if count > 1 and not own:
+            return stacked(header, _frame(path, header, shared, 0), count)
+        return [_frame(path, header, (*own[number : number + 1], *shared), number) for number in range(count)]
+
+
+def _is_too_short(path: Path, header: Dataset, count: int) -> bool:
+    """Whether a file cannot hold all the pixels of which it speaks, so that no memory is taken for them."""
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    is_plain = syntax is None or not (syntax == DeflatedExplicitVRLittleEndian or UID(syntax).is_encapsulated)
+    pixels = count * int(header.Rows) * int(header.Columns)
+    most_bytes = path.stat().st_size * (1 if is_plain else LARGEST_COMPRESSION)
+    return pixels * int(header.get("BitsAllocated", 8)) > 8 * most_bytes
 
 
 def _frame(path: Path, header: Dataset, groups: Sequence[Dataset], number: int) -> Frame:

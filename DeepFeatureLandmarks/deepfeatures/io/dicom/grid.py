@@ -93,6 +93,8 @@ def _check_alike(subject: str, frames: Sequence[Frame]) -> None:
         raise InputError(
             f"{subject} does not say how large its pixels are; export it again from the scanner or archive"
         )
+    if len({frame.value("RescaleSlope") is None for frame in frames}) > 1:
+        raise InputError(f"{subject} says of some slices only how their values are scaled; export it again")
     axes = np.array([frame.axes for frame in frames])
     if np.abs(axes - axes[0]).max() > MAX_COSINE_DIFFERENCE:
         raise InputError(f"{subject} has slices that are not parallel; give a series that is one volume")

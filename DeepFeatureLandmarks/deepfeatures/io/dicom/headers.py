@@ -23,7 +23,7 @@ KEYWORDS = (
     "SeriesNumber", "ConcatenationUID", "AcquisitionNumber", "KVP", "EchoTime", "EchoNumbers", "InversionTime",
     "TriggerTime", "DiffusionBValue", "TemporalPositionIdentifier", "ImagePositionPatient", "ImageOrientationPatient",
     "SpacingBetweenSlices", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
-    "PixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling",
+    "BitsAllocated", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling",
     "GridFrameOffsetVector", "SliceVector", "DetectorInformationSequence",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROJECTIONS = ("STATIC", "DYNAMIC", "GATED", "WHOLE BODY", "TOMO", "GATED TOMO")
 
 
-def stacked(header: Dataset, frames: list[Frame]) -> list[Frame]:
+def stacked(header: Dataset, first: Frame, count: int) -> list[Frame]:
     """The frames of a file without places of their own, each where the file's offsets put it.
 
     Offsets run along the normal of the first frame: the Grid Frame Offset Vector of an RT dose (C.8.8.3), and slice
@@ -28,11 +28,11 @@ def stacked(header: Dataset, frames: list[Frame]) -> list[Frame]:
     items = header.get("DetectorInformationSequence") or [header]
     position = numbers(items[0].get("ImagePositionPatient"), 3)
     axes = directions(items[0].get("ImageOrientationPatient"))
-    offsets_mm = _offsets_mm(header, len(frames))
+    offsets_mm = _offsets_mm(header, count)
     if position is None or axes is None or offsets_mm is None:
-        return [replace(frame, position=None) for frame in frames]
+        return [replace(first, number=number, position=None) for number in range(count)]
     places = position + offsets_mm[:, None] * np.cross(*axes)
-    return [replace(frame, position=place, axes=axes) for frame, place in zip(frames, places, strict=True)]
+    return [replace(first, number=number, position=place, axes=axes) for number, place in enumerate(places)]
 
 
 def _offsets_mm(header: Dataset, count: int) -> np.ndarray | None:
