@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepfeatures.cli.options import SERIES
 from deepfeatures.features import SMALLEST_PATCH
 from deepfeatures.matching.settings import setting
 
@@ -29,14 +30,14 @@ def activations(
     patch_size: Annotated[
         int, typer.Option("--patch-size", min=SMALLEST_PATCH, help="Edge of the patch in voxels.")
     ] = 32,
+    series: Annotated[str | None, SERIES] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help=setting("seed")["help"])] = 0,
 ) -> None:
     """Show what a layer makes of the patch around a landmark (the paper's figure 3)."""
     from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.pipelines.activations import write_activations
 
-    tell_notes([volume])
-    written = write_activations(
-        volume, landmarks, landmark, output, network=network, layer=layer, patch_size=patch_size, seed=seed
-    )
+    tell_notes([volume], series)
+    chosen = {"network": network, "layer": layer, "patch_size": patch_size, "seed": seed, "series": series}
+    written = write_activations(volume, landmarks, landmark, output, **chosen)
     typer.echo(f"{written[0]}" if len(written) == 1 else f"{written[0]} to {written[-1].name}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
-from deepfeatures.cli.options import with_match_settings
+from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
@@ -45,6 +45,7 @@ def cohort(
         str | None,
         typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
     ] = None,
+    series: Annotated[str | None, SERIES] = None,
     independent: Annotated[
         bool,
         typer.Option(
@@ -65,7 +66,7 @@ def cohort(
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
     given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
-    job = cohorts.Cohort(*given, settings, independent)
+    job = cohorts.Cohort(*given, settings, independent, series)
     cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
@@ -88,10 +89,17 @@ def _all_targets(given: list[Path]) -> dict[str, Path]:
 
 def _targets_of(path: Path) -> dict[str, Path]:
     from deepfeatures.io.bids import find_volumes
+    from deepfeatures.io.dicom.headers import holds_dicom
     from deepfeatures.io.image_names import image_stem
     from deepfeatures.io.ome_zarr import is_zarr
 
-    return find_volumes(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
+    if path.is_dir() and not is_zarr(path):
+        try:
+            return find_volumes(path)
+        except InputError:
+            if not holds_dicom(path):
+                raise
+    return {image_stem(path): path}
 
 
 def _default_workers(kind: str) -> int:

@@ -16,6 +16,9 @@ from deepfeatures.matching.settings import MatchSettings, setting
 
 TYPES = {"patch_size": int, "search_radius_mm": float, "seed": int}
 LIMITS = {"patch_size": {"min": SMALLEST_PATCH}, "seed": {"min": 0}}
+SERIES = typer.Option(
+    "--series", help="Of DICOM folders with several: number, UID or description of the series to read."
+)
 NAMES = tuple(one.name for one in fields(MatchSettings))
 
 

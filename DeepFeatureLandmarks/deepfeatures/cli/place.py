@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfeatures.cli.options import with_match_settings
+from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
@@ -47,9 +47,9 @@ def place(
             help="Place each target without regard to the others. Else three targets or more help one another.",
         ),
     ] = False,
+    series: Annotated[str | None, SERIES] = None,
     report: Annotated[
-        Path | None,
-        typer.Option("--report", help="JSON file for settings, versions, times and distances."),
+        Path | None, typer.Option("--report", help="JSON file for settings, versions, times and distances.")
     ] = None,
 ) -> int:
     """Find the landmarks of a template in other volumes.
@@ -66,7 +66,7 @@ def place(
     if mask and settings.is_guided and settings.search is None:
         settings = replace(settings, search="dense")  # only a greedy search takes a mask
     others = tuple(zip(template[1:], landmarks[1:], strict=True))
-    job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others)
+    job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others, series=series)
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
     for outcome in _outcomes(job, settings, independent):
@@ -93,7 +93,7 @@ def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[
     from deepfeatures.pipelines import place as pipeline
 
     template, landmarks, mask = pipeline.prepare(job)
-    others = [pipeline.read_template(*other) for other in job.others]
+    others = [pipeline.read_template(*other, job.series) for other in job.others]
     together = settings.is_guided and not others and not independent and len(job.targets) > FEWEST
     with _progress_bar(len(job.targets), turns=2 if together else 1) as progress:
         if together:

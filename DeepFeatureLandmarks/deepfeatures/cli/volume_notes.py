@@ -9,8 +9,8 @@ from deepfeatures.cli.terminal import note
 from deepfeatures.data.landmark_checks import names_text
 
 
-def tell_notes(volumes: Iterable[Path]) -> None:
-    """Say on standard error what is doubtful about the headers of volumes.
+def tell_notes(volumes: Iterable[Path], series: str | None = None) -> None:
+    """Say on standard error what is doubtful about the headers of volumes; for `series` see `open_volume`.
 
     Raises:
         InputError: A volume cannot be read.
@@ -22,7 +22,7 @@ def tell_notes(volumes: Iterable[Path]) -> None:
     names: dict[str, list[str]] = {}
     for path in dict.fromkeys(volumes):
         with suppress_native_output():
-            notes = open_volume(path).notes
+            notes = open_volume(path, series).notes
         for one in notes:
             names.setdefault(one.text, []).append(image_stem(path))
     for text, of in names.items():

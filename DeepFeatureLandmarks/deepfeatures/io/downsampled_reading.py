@@ -23,7 +23,7 @@ VOXEL_BYTES = 4
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def read_within_memory(path: str | Path, memory_bytes: float | None = None) -> Volume:
+def read_within_memory(path: str | Path, memory_bytes: float | None = None, series: str | None = None) -> Volume:
     """What `read_volume` reads, but as fine as memory allows; a note says so where that is coarser than the file.
 
     Of an OME-Zarr folder the finest level that fits is read. A NIfTI file that does not fit is averaged over blocks of
@@ -32,11 +32,12 @@ def read_within_memory(path: str | Path, memory_bytes: float | None = None) -> V
     Args:
         path: The volume.
         memory_bytes: What a search in it may take in all, by default what is free now.
+        series: Of a folder of DICOM files, see `open_volume`.
 
     Raises:
         InputError: As `read_volume`, or a package that is needed is missing.
     """
-    file = open_volume(path)
+    file = open_volume(path, series)
     most_voxels = (memory_available() if memory_bytes is None else memory_bytes) / VOXEL_BYTES / WORKING_SPACE
     if file.levels is None or math.prod(file.shape) <= most_voxels:
         return file.read()

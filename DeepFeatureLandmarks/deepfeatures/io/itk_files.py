@@ -1,10 +1,10 @@
-"""NIfTI, NRRD and MetaImage files and DICOM series, read through ITK."""
+"""NIfTI, NRRD and MetaImage files, read through ITK."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from deepfeatures.errors import InputError, damaged, is_out_of_memory, no_geomet
 from deepfeatures.io import metaimage, nifti, nifti_voxels, nrrd
 from deepfeatures.io.atomic_write import require_utf8_name
 from deepfeatures.io.chunked import read_averaged
-from deepfeatures.io.dicom import DICOM_IO, MODALITY, dicom_tag, read_headers
 from deepfeatures.io.volume_header import VolumeFile, check_affine, volume_of
 
 if TYPE_CHECKING:
@@ -26,20 +25,20 @@ if TYPE_CHECKING:
 
 NIFTI_IO = "NiftiImageIO"
 NRRD_IO, META_IO = "NrrdImageIO", "MetaImageIO"
-IMAGE_IOS = (NIFTI_IO, NRRD_IO, META_IO, DICOM_IO)
+IMAGE_IOS = (NIFTI_IO, NRRD_IO, META_IO)
 TEXT_HEADERS = {NRRD_IO: nrrd.check_header, META_IO: metaimage.check_header}
 NIFTI_TYPE = "nifti_type"
+MODALITY = "0008|0060"  # a tag, as ITK writes it
 PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _ONE_READER = threading.RLock()
 
 
-def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
+def open_image(path: Path, image_io: str) -> VolumeFile:
     """One file, whose header was found good.
 
     Args:
         path: The file.
         image_io: ITK's name of what reads it.
-        named: What messages and the volume are called by: the file, or the folder in which it lies alone.
 
     Raises:
         InputError: The file is not a volume that can be read, as far as its header tells.
@@ -69,7 +68,7 @@ def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
             nifti_voxels.require_finite(path, header)
             if header.voxel_offset < nifti.FIRST_VOXEL:  # ITK would begin too early
                 voxels, _ = read_averaged(nifti_voxels.by_region(path, header, shape, affine))
-                return volume_of(named, voxels, affine, notes=notes)
+                return volume_of(path, voxels, affine, notes=notes)
         if path.suffix.lower() == ".mha":
             metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
@@ -77,11 +76,11 @@ def open_image(path: Path, image_io: str, named: Path) -> VolumeFile:
         surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
         if surplus:
             image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
-        return _volume(named, image, affine, dicom_tag(reader, MODALITY), notes)
+        return _volume(path, image, affine, _modality(reader), notes)
 
     if not header:
-        return VolumeFile(named, shape, read, notes=notes)
-    return VolumeFile(named, shape, read, lambda: [nifti_voxels.by_region(path, header, shape, affine)], notes)
+        return VolumeFile(path, shape, read, notes=notes)
+    return VolumeFile(path, shape, read, lambda: [nifti_voxels.by_region(path, header, shape, affine)], notes)
 
 
 def _nifti_affine(header: nifti.NiftiHeader, in_itk: np.ndarray, path: Path) -> np.ndarray:
@@ -91,33 +90,6 @@ def _nifti_affine(header: nifti.NiftiHeader, in_itk: np.ndarray, path: Path) -> 
     if not header.has_usable_pixdim:
         raise no_geometry(path)
     return in_itk
-
-
-def open_series(path: Path, files: Sequence[str]) -> VolumeFile:
-    """A DICOM series.
-
-    Args:
-        path: The folder or file by which it was asked for.
-        files: Of the slices, first to last.
-
-    Raises:
-        InputError: The slices do not make a regular grid.
-    """
-    import SimpleITK as sitk
-
-    headers = read_headers(path, files)
-    width, height = headers[0].GetSize()[:2]
-    modality = dicom_tag(headers[0], MODALITY)
-
-    def read() -> Volume:
-        reader = sitk.ImageSeriesReader()
-        reader.SetImageIO(DICOM_IO)
-        reader.SetFileNames(files)
-        reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may be scaled each by its own slope
-        image = _execute(reader, path)
-        return _volume(path, image, _affine(image), modality)
-
-    return VolumeFile(path, (len(files), height, width), read)
 
 
 def _volume(
@@ -146,7 +118,7 @@ def _read_information(reader: sitk.ImageFileReader, path: Path, has_good_sform: 
     return permissive
 
 
-def _execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path, permissive: bool = False) -> sitk.Image:
+def _execute(reader: sitk.ImageFileReader, path: Path, permissive: bool = False) -> sitk.Image:
     try:
         with _reading(permissive):
             return reader.Execute()
@@ -171,6 +143,11 @@ def _check_information(reader: sitk.ImageFileReader, path: Path) -> None:
         raise InputError(f"{path} is empty ({shape} voxels); give a volume with voxels")
     if len(size) < 3 or 1 in size[:3]:
         raise InputError(f"{path} is a single slice ({shape} voxels); give a 3D volume")
+
+
+def _modality(reader: sitk.ImageFileReader) -> str | None:
+    """Of a NRRD or MetaImage file that keeps the tags of the DICOM series from which it was made."""
+    return reader.GetMetaData(MODALITY).strip() if reader.HasMetaDataKey(MODALITY) else None
 
 
 def _affine(source: sitk.ImageFileReader | sitk.Image) -> np.ndarray:

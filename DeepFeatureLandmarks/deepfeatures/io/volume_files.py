@@ -9,19 +9,26 @@ import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io import dicom, nifti_voxels, ome_zarr
+from deepfeatures.io import nifti_voxels, ome_zarr
 from deepfeatures.io.atomic_write import atomic_write, require_utf8_name
 from deepfeatures.io.chunked import read_averaged
-from deepfeatures.io.itk_files import open_image, open_series
+from deepfeatures.io.dicom.headers import is_dicom
+from deepfeatures.io.dicom.volume import open_dicom
+from deepfeatures.io.itk_files import open_image
 from deepfeatures.io.volume_header import VolumeFile, volume_of
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, so that it can appear whole
 
 
-def open_volume(path: str | Path) -> VolumeFile:
+def open_volume(path: str | Path, series: str | None = None) -> VolumeFile:
     """The volume at `path`, of which only the header has been read.
 
     `path` is a NIfTI, NRRD or MetaImage file, an OME-Zarr folder, the folder of a DICOM series, or any file of one.
+
+    Args:
+        path: The file or folder.
+        series: Number, UID or description of the series to read where a folder of DICOM files holds several, see
+            `dicom.series.list_series`.
 
     Raises:
         InputError: There is no such volume. Or its header shows that it is damaged, not three-dimensional, empty, a
@@ -35,17 +42,12 @@ def open_volume(path: str | Path) -> VolumeFile:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     require_utf8_name(path)
-    if path.is_dir():
-        image_io, files = dicom.DICOM_IO, dicom.series_in(path)
-    else:
-        image_io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
-        files = dicom.series_around(path) if image_io == dicom.DICOM_IO else [str(path)]
-    if len(files) > 1:
-        return open_series(path, files)
-    return open_image(Path(files[0]), image_io, path)
+    if path.is_dir() or is_dicom(path):
+        return open_dicom(path, series)
+    return open_image(path, sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, series: str | None = None) -> Volume:
     """Read all of a volume, see `open_volume`; of an OME-Zarr folder the finest level.
 
     `downsampled_reading.read_within_memory` reads what does not fit in memory. Where a NIfTI file has
@@ -55,12 +57,12 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         InputError: As `open_volume`, or voxels are damaged or not finite.
     """
-    return open_volume(path).read()
+    return open_volume(path, series).read()
 
 
-def check_volume(path: str | Path) -> None:
+def check_volume(path: str | Path, series: str | None = None) -> None:
     """Raise `InputError` where `read_volume` would, as far as the header alone tells: quick for any volume."""
-    open_volume(path)
+    open_volume(path, series)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:

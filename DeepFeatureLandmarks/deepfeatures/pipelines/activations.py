@@ -30,6 +30,7 @@ def write_activations(
     layer: str | None,
     patch_size: int,
     seed: int,
+    series: str | None = None,
 ) -> list[Path]:
     """Encode the patch around one landmark and write what the layer makes of it.
 
@@ -43,6 +44,7 @@ def write_activations(
         layer: One of its layers; `None` for its default.
         patch_size: Edge in voxels.
         seed: Of random networks.
+        series: Of a folder of DICOM files, see `open_volume`.
 
     Returns:
         The files written.
@@ -55,7 +57,7 @@ def write_activations(
     layer = catalog.resolve_layer(network, layer)
     encoder = catalog.build(network, layer=layer, seed=seed)
     with suppress_native_output():
-        scan = read_volume(volume)
+        scan = read_volume(volume, series)
     point = _choose(read_landmarks(landmarks), landmark, landmarks)
     if not scan.contains(np.array([point.position]))[0]:
         raise InputError(f"{point.name} of {landmarks} lies outside {volume}; give the volume in which it was placed")

@@ -55,6 +55,7 @@ class Cohort:
         output_dir: For one landmark file a target and the summary.
         settings: How landmarks are searched.
         independent: Whether each target is placed without regard to the others.
+        series: Number, UID or description of the series to read of every folder of DICOM files.
     """
 
     template: Path
@@ -63,6 +64,7 @@ class Cohort:
     output_dir: Path
     settings: MatchSettings = field(default_factory=MatchSettings)
     independent: bool = False
+    series: str | None = None
 
     def output_of(self, target: str) -> Path:
         return self.output_dir / f"{target}{place_pipeline.OUTPUT_SUFFIX}"
@@ -95,7 +97,8 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
     Raises:
         InputError: The template or its landmarks cannot be used, or the folder holds results of another run.
     """
-    place_pipeline.prepare(place_pipeline.Job(cohort.template, cohort.landmarks, (), cohort.output_dir))
+    given = cohort.template, cohort.landmarks, (), cohort.output_dir
+    place_pipeline.prepare(place_pipeline.Job(*given, series=cohort.series))
     clash = [target for target, path in cohort.targets.items() if cohort.output_of(target).resolve() == path.resolve()]
     given = {cohort.landmarks.resolve()}
     clash += [target for target in cohort.targets if cohort.output_of(target).resolve() in given]
@@ -122,6 +125,7 @@ def _facts(cohort: Cohort) -> dict:
         "names": [landmark.name for landmark in landmarks],
         "landmarks": rounded_positions(landmarks),
         "independent": cohort.independent,
+        "series": cohort.series,
         "settings": _settings_facts(cohort.settings),
     }
 
@@ -217,9 +221,9 @@ def place_one(cohort: Cohort, target: str, matched: MatchedAlone | None = None) 
     start = time.perf_counter()
     _mark_attempt(cohort.output_dir / ATTEMPTS, target)
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory, cohort.series)
     given = cohort.template, cohort.landmarks, (cohort.targets[target],), cohort.output_dir
-    job = place_pipeline.Job(*given, memory_bytes=memory)
+    job = place_pipeline.Job(*given, memory_bytes=memory, series=cohort.series)
     if cohort.model_file.exists():
         model = _cohort_model(cohort.model_file, cohort.model_file.stat().st_mtime_ns, matcher.settings.device)
         matcher = cohort_template.CohortMatcher(matcher, model, target, matched)
@@ -240,9 +244,9 @@ def match_one_first(cohort: Cohort, name: str) -> MatchedAlone:
     from deepfeatures.io.downsampled_reading import read_within_memory
 
     memory = _memory_of_worker()
-    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory)
+    template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory, cohort.series)
     with suppress_native_output():
-        target = read_within_memory(cohort.targets[name], memory)
+        target = read_within_memory(cohort.targets[name], memory, cohort.series)
     return cohort_template.match_alone(matcher, template, landmarks, target)
 
 
@@ -253,13 +257,13 @@ def _cohort_model(path: Path, written_ns: int, device: str) -> cohort_template.C
 
 
 @lru_cache(maxsize=1)
-def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int | None):
+def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int | None, series: str | None):
     """The template, its landmarks and a matcher: kept by each worker between targets."""
     from deepfeatures.io.downsampled_reading import read_within_memory
     from deepfeatures.matching import Matcher
 
     matcher = Matcher(replace(settings, device=_own_device(settings.device)))
-    return read_within_memory(template, memory), read_landmarks(landmarks), matcher
+    return read_within_memory(template, memory, series), read_landmarks(landmarks), matcher
 
 
 def _own_device(device: str) -> str:

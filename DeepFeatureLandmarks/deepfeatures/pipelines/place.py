@@ -69,6 +69,7 @@ class Job:
         report: JSON file to write about the run, `None` for none.
         others: More templates and their landmark files, with which the first is to agree.
         memory_bytes: That a search may take, `None` for what is free; volumes too large for it are read coarser.
+        series: Number, UID or description of the series to read of every folder of DICOM files that is given.
     """
 
     template: Path
@@ -79,6 +80,7 @@ class Job:
     report: Path | None = None
     others: tuple[tuple[Path, Path], ...] = ()
     memory_bytes: int | None = None
+    series: str | None = None
 
     def output_of(self, target: Path) -> Path:
         return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
@@ -126,17 +128,17 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
     _check_paths(job)
     with suppress_native_output():
         for path in (*job.targets, *([job.mask] if job.mask else [])):
-            check_volume(path)
-    template, landmarks = read_template(job.template, job.landmarks)
+            check_volume(path, job.series)
+    template, landmarks = read_template(job.template, job.landmarks, job.series)
     with suppress_native_output():
-        mask = read_volume(job.mask) if job.mask else None
+        mask = read_volume(job.mask, job.series) if job.mask else None
     ensure_folder(job.output_dir)
     if job.report:
         ensure_folder(job.report.parent)
     return template, landmarks, mask
 
 
-def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
+def read_template(volume: Path, points: Path, series: str | None = None) -> tuple[Volume, LandmarkSet]:
     """A template and its landmarks, which have unique names and lie in it.
 
     Raises:
@@ -147,7 +149,7 @@ def read_template(volume: Path, points: Path) -> tuple[Volume, LandmarkSet]:
     if len(landmarks.missing) == len(landmarks):
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
     with suppress_native_output():
-        template = read_within_memory(volume)
+        template = read_within_memory(volume, None, series)
     check_inside(landmarks, template, points, volume)
     return template, landmarks
 
@@ -230,7 +232,7 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
     """A target's landmarks, found and written."""
     try:
         with suppress_native_output():
-            target = read_within_memory(path, job.memory_bytes)
+            target = read_within_memory(path, job.memory_bytes, job.series)
         result = match(target)
         placed, output = result.landmarks, job.output_of(path)
         write_landmarks(placed, output)

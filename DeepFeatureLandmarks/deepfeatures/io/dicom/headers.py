@@ -1,0 +1,100 @@
+"""Headers of DICOM files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepfeatures.data.geometry import LARGEST_COSINE
+from deepfeatures.errors import InputError, damaged, is_out_of_memory
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PREAMBLE_BYTES, MARK = 128, b"DICM"
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without the mark, as old programs wrote them
+# Read of every file; the groups of frames are those of multi-frame files.
+KEYWORDS = (
+    "SOPClassUID", "ImageType", "Modality", "AcquisitionTime", "ContentTime", "SeriesDescription", "SeriesInstanceUID",
+    "SeriesNumber", "ConcatenationUID", "AcquisitionNumber", "KVP", "EchoTime", "EchoNumbers", "InversionTime",
+    "TriggerTime", "DiffusionBValue", "TemporalPositionIdentifier", "ImagePositionPatient", "ImageOrientationPatient",
+    "SpacingBetweenSlices", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling",
+    "GridFrameOffsetVector", "SliceVector", "DetectorInformationSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    with path.open("rb") as file:
+        start = file.read(PREAMBLE_BYTES + len(MARK))
+    return start[PREAMBLE_BYTES:] == MARK or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files of a folder by name, without those of its subfolders."""
+    return (file for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file))
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file of a folder is DICOM."""
+    return next(dicom_files(folder), None) is not None
+
+
+def read_header(path: Path) -> Dataset:
+    """What the file says but its pixels, of `KEYWORDS` only.
+
+    Raises:
+        InputError: The file is damaged, or is an image whose header is cut short.
+    """
+    import pydicom
+
+    with reading(path):
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+        kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+        if not header.get("Rows") and (kind is None or "Image Storage" in kind.name):
+            raise damaged(path)
+    return header
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of the file, but for want of memory."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # pydicom meets what it did not expect in many ways
+        if is_out_of_memory(error):
+            raise MemoryError(str(path)) from error
+        raise damaged(path) from error
+
+
+def numbers(value: Any, count: int) -> np.ndarray | None:
+    """So many finite numbers, shape `(count,)`; `None` where `value` is anything else."""
+    try:
+        array = np.atleast_1d(np.array(value, float))
+    except (TypeError, ValueError):
+        return None
+    return array if array.shape == (count,) and np.isfinite(array).all() else None
+
+
+def directions(orientation: Any) -> np.ndarray | None:
+    """Unit vectors along a row and along a column, shape `(2, 3)`, of an Image Orientation (Patient).
+
+    `None` where there is none, or where the two are not at right angles but for rounding.
+    """
+    given = numbers(orientation, 6)
+    if given is None:
+        return None
+    row, column = given.reshape(2, 3)
+    if np.abs([row @ row - 1, column @ column - 1, row @ column]).max() > LARGEST_COSINE:
+        return None
+    row = row / np.linalg.norm(row)
+    column = column - column @ row * row
+    return np.stack([row, column / np.linalg.norm(column)])
