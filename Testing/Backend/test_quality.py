@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfeatures.cli.main import main
-from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
@@ -20,9 +20,10 @@ pytest.importorskip("scipy")
 pytest.importorskip("statsmodels")
 pytest.importorskip("jinja2")
 
+from quality_people import NAMES, PEOPLE, annotate, landmark_set, person_points
+
 from deepfeatures.matching import MatchResult, MatchSettings
 from deepfeatures.quality import (
-    Annotation,
     automatic_rater,
     find_annotation_errors,
     fit_reference_model,
@@ -35,19 +36,6 @@ from deepfeatures.quality.foreground import outside_mm
 from deepfeatures.quality.rater_agreement import bland_altman, drift, errors, localisation_error
 from deepfeatures.quality.report import write_review
 
-NAMES = tuple(f"{side} {place}" for side in "LR" for place in ("front", "middle", "back", "top", "low", "tip"))
-PEOPLE = 10
-
-
-def person_points(generator, noise_mm=0.5):
-    """Twelve points of a head of its own size, place and turn: `(12, 3)`, mm."""
-    half = np.array([[20, -50, 0], [25, 0, 5], [22, 48, 3], [30, 10, 45], [15, 5, -40], [45, -20, 10]], float)
-    mean = np.vstack([half, half * [-1, 1, 1]])
-    turn = generator.normal(scale=0.08)
-    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    size = generator.uniform(0.92, 1.08)
-    return mean @ rotation * size + generator.normal(scale=30, size=3) + generator.normal(scale=noise_mm, size=(12, 3))
-
 
 @pytest.fixture
 def people():
@@ -58,24 +46,6 @@ def people():
 @pytest.fixture
 def model(people):
     return fit_reference_model(NAMES, people, np.full_like(people, np.nan))
-
-
-def landmark_set(points):
-    return LandmarkSet(
-        tuple(
-            Landmark(name, tuple(point.tolist())) if np.isfinite(point).all() else Landmark(name, None, "missing")
-            for name, point in zip(NAMES, points, strict=True)
-        )
-    )
-
-
-def annotate(people, rater, generator=None):
-    """One annotation a person; with a generator, half a mm off."""
-    shifts = generator.normal(scale=0.5, size=people.shape) if generator else 0
-    return [
-        Annotation(f"scan{number}", rater, landmark_set(points), number)
-        for number, points in enumerate(people + shifts)
-    ]
 
 
 @pytest.fixture
