@@ -16,7 +16,7 @@ STEP, LONGEST = 0.1, 10.0  # spreads, of the shifts tried and beyond the thresho
 DIRECTIONS = np.array([way for way in itertools.product((-1, 0, 1), repeat=3) if any(way)], float)
 DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 LEAST_MM = 0.05  # of a spread, so that a landmark that is always exact does not divide by nought
-GROSS = 8.0  # times the median error: so far off, about six spreads, is a blunder, and says nothing of good points
+GROSS = 8.0  # times the median error of a landmark: further off is a blunder, which says nothing of good points
 
 
 @dataclass(frozen=True, eq=False)
