@@ -253,6 +253,23 @@ def test_the_report_is_one_file_with_a_picture_of_each_flagged_point(people, bal
     assert (tmp_path / "flagged.csv").read_text().startswith("scan,rater,landmark,kind,distance_mm")
 
 
+def test_what_a_volume_leaves_open_is_told_and_stands_in_the_report(people, ball, tmp_path, capsys):
+    import nibabel
+
+    (folder,) = write_raters(tmp_path, people - people.mean(axis=1, keepdims=True))
+    scan = tmp_path / "scans/scan2.nii.gz"
+    scan.parent.mkdir()
+    write_volume(ball, scan)
+    image = nibabel.load(scan)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), None, image.header).to_filename(scan)
+    main(["quality", folder, "--volumes", str(scan.parent), "--output-dir", str(tmp_path / "out")])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: scan2: ")]
+    assert "left" in line
+    for file in ("notes.csv", "report.html"):
+        assert line.removeprefix("note: ") in (tmp_path / "out" / file).read_text()
+
+
 def test_the_command_says_by_its_exit_code_whether_something_is_flagged(people, tmp_path, capsys):
     novice = people.copy()
     novice[3, 5] += 30

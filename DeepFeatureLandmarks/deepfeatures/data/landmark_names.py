@@ -113,7 +113,10 @@ def unify_names(sets: Sequence[LandmarkSet], owners: Sequence[str]) -> tuple[lis
     notes = [
         note.of(owner)
         for owner in dict.fromkeys(owners)
-        for note in (*_renaming_notes(matches[owner], owners[0]), *_difference_notes(unified, owners, owner))
+        for note in (
+            *_renaming_notes(matches[owner], _known_of(owner, owners)),
+            *_difference_notes(unified, owners, owner),
+        )
     ]
     return unified, tuple(notes)
 
@@ -142,8 +145,12 @@ def _difference_notes(sets: Sequence[LandmarkSet], owners: Sequence[str], owner:
         if odd := {name for name in found if counts[name] <= seldom}:
             unknown |= odd
             lacking |= usual - found
-    known = owners[0] if owner != owners[0] else "the other files"
-    return NameMatch(unknown=tuple(sorted(unknown)), lacking=tuple(sorted(lacking))).notes(known)
+    return NameMatch(unknown=tuple(sorted(unknown)), lacking=tuple(sorted(lacking))).notes(_known_of(owner, owners))
+
+
+def _known_of(owner: str, owners: Sequence[str]) -> str:
+    """What messages call the sets with whose names an owner's are compared."""
+    return owners[0] if owner != owners[0] else "the other files"
 
 
 def _descriptions(landmarks: LandmarkSet) -> dict[str, str]:
