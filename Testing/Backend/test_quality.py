@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfeatures.cli.main import main
-from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
@@ -20,9 +20,10 @@ pytest.importorskip("scipy")
 pytest.importorskip("statsmodels")
 pytest.importorskip("jinja2")
 
+from quality_people import NAMES, PEOPLE, annotate, landmark_set, person_points
+
 from deepfeatures.matching import MatchResult, MatchSettings
 from deepfeatures.quality import (
-    Annotation,
     automatic_rater,
     find_annotation_errors,
     fit_reference_model,
@@ -35,19 +36,6 @@ from deepfeatures.quality.foreground import outside_mm
 from deepfeatures.quality.rater_agreement import bland_altman, drift, errors, localisation_error
 from deepfeatures.quality.report import write_review
 
-NAMES = tuple(f"{side} {place}" for side in "LR" for place in ("front", "middle", "back", "top", "low", "tip"))
-PEOPLE = 10
-
-
-def person_points(generator, noise_mm=0.5):
-    """Twelve points of a head of its own size, place and turn: `(12, 3)`, mm."""
-    half = np.array([[20, -50, 0], [25, 0, 5], [22, 48, 3], [30, 10, 45], [15, 5, -40], [45, -20, 10]], float)
-    mean = np.vstack([half, half * [-1, 1, 1]])
-    turn = generator.normal(scale=0.08)
-    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    size = generator.uniform(0.92, 1.08)
-    return mean @ rotation * size + generator.normal(scale=30, size=3) + generator.normal(scale=noise_mm, size=(12, 3))
-
 
 @pytest.fixture
 def people():
@@ -58,24 +46,6 @@ def people():
 @pytest.fixture
 def model(people):
     return fit_reference_model(NAMES, people, np.full_like(people, np.nan))
-
-
-def landmark_set(points):
-    return LandmarkSet(
-        tuple(
-            Landmark(name, tuple(point.tolist())) if np.isfinite(point).all() else Landmark(name, None, "missing")
-            for name, point in zip(NAMES, points, strict=True)
-        )
-    )
-
-
-def annotate(people, rater, generator=None):
-    """One annotation a person; with a generator, half a mm off."""
-    shifts = generator.normal(scale=0.5, size=people.shape) if generator else 0
-    return [
-        Annotation(f"scan{number}", rater, landmark_set(points), number)
-        for number, points in enumerate(people + shifts)
-    ]
 
 
 @pytest.fixture
@@ -281,6 +251,23 @@ def test_the_report_is_one_file_with_a_picture_of_each_flagged_point(people, bal
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     assert "<one>" not in text
     assert (tmp_path / "flagged.csv").read_text().startswith("scan,rater,landmark,kind,distance_mm")
+
+
+def test_what_a_volume_leaves_open_is_told_and_stands_in_the_report(people, ball, tmp_path, capsys):
+    import nibabel
+
+    (folder,) = write_raters(tmp_path, people - people.mean(axis=1, keepdims=True))
+    scan = tmp_path / "scans/scan2.nii.gz"
+    scan.parent.mkdir()
+    write_volume(ball, scan)
+    image = nibabel.load(scan)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), None, image.header).to_filename(scan)
+    main(["quality", folder, "--volumes", str(scan.parent), "--output-dir", str(tmp_path / "out")])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: scan2: ")]
+    assert "left" in line
+    for file in ("notes.csv", "report.html"):
+        assert line.removeprefix("note: ") in (tmp_path / "out" / file).read_text()
 
 
 def test_the_command_says_by_its_exit_code_whether_something_is_flagged(people, tmp_path, capsys):

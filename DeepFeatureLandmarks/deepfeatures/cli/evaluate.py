@@ -12,6 +12,7 @@ import typer
 
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.options import option_of
+from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,8 +112,11 @@ def _templates_and_targets(
 def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.evaluation import study
+    from deepfeatures.evaluation.cases import read_points
     from deepfeatures.evaluation.report import write_results
 
+    for one in read_points(job.cases)[1]:
+        note(one.text)
     if outdated := study.prepare(job, arguments):
         typer.echo(
             f"note: {outdated} results in {job.output_dir} are of other scans, landmarks or settings, or of another"

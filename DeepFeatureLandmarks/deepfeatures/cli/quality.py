@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
 
 FLAGGED = 3  # exit code
@@ -45,25 +46,29 @@ def quality(
         raise InputError("--automatic-rater needs the volumes; give their folder with --volumes")
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.io.bids import LazyVolumes, find_volumes
-    from deepfeatures.quality.annotations import landmark_names, read_rater
+    from deepfeatures.quality.annotations import landmark_names, read_rater, sidecar_notes, with_same_names
     from deepfeatures.quality.report import write_review
     from deepfeatures.quality.review import review
 
     paths = find_volumes(volumes) if volumes else {}
     scans = LazyVolumes(paths)
-    annotations = []
+    annotations, notes = [], []
     for rater in raters:
         name, equals, folder = (str(rater), "", "") if rater.is_dir() else str(rater).partition("=")
         annotations += read_rater(folder if equals else name, name if equals else None, tuple(paths))
+        notes += sidecar_notes(folder if equals else name)
     if len({(annotation.rater, annotation.scan) for annotation in annotations}) < len(annotations):
         raise InputError("two raters bear the same name; give them as NAME=FOLDER with names of their own")
-    carried = [one for one in annotations if one.rater == (reference or annotations[0].rater)]
+    named, _ = with_same_names(annotations, reference)
+    carried = [one for one in named if one.rater == (reference or annotations[0].rater)]
     estimates, errors = {}, None
     if automatic_rater:
         estimates, errors = _automatic_estimates(
-            carried, scans, paths, output_dir / "automatic_rater", landmark_names(annotations)
+            carried, scans, paths, output_dir / "automatic_rater", landmark_names(named)
         )
-    found = review(annotations, reference, scans, estimates, errors)
+    found = review(annotations, reference, scans, estimates, errors, notes)
+    for one in found.notes:
+        note(one.text)
     with progress_bar("report") as progress:
         page = write_review(found, output_dir, reference, scans, progress)
     count = len(found.flagged)

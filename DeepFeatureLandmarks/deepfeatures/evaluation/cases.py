@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import check_unique_names
+from deepfeatures.data.landmark_names import unify_names
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_volumes
@@ -76,6 +80,19 @@ def _listed(table: Path) -> list[Case]:
             raise InputError(f"{cases[name].image} and {image} bear the same name; rename one")
         cases[name] = Case(name, image, landmarks)
     return list(cases.values())
+
+
+def read_points(cases: Sequence[Case]) -> tuple[dict[str, LandmarkSet], tuple[Note, ...]]:
+    """Landmarks of cases, by the case's name, with the same names for the same landmarks, and notes on names.
+
+    Raises:
+        InputError: A file cannot be used, or a name occurs twice in it.
+    """
+    points = {case.name: read_landmarks(case.landmarks) for case in cases}
+    for case in cases:
+        check_unique_names(points[case.name], case.landmarks)
+    unified, notes = unify_names(list(points.values()), ["landmark files"] * len(points))
+    return dict(zip(points, unified, strict=True)), notes
 
 
 def initial_positions(template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:

@@ -53,6 +53,11 @@ class Study:
     device: str = "auto"
 
     @property
+    def cases(self) -> tuple[Case, ...]:
+        """Templates and targets, each once."""
+        return tuple(dict.fromkeys((*self.templates, *self.targets)))
+
+    @property
     def pairs(self) -> list[tuple[Case, Case]]:
         """Template and target, the targets of a template one after the other."""
         return [(one, other) for one in self.templates for other in self.targets if one.name != other.name]

@@ -15,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation.baselines import BASELINES
-from deepfeatures.evaluation.cases import Case
+from deepfeatures.evaluation.cases import Case, read_points
 from deepfeatures.evaluation.configurations import Configuration
 from deepfeatures.evaluation.dense_grid import DenseGrid
 from deepfeatures.evaluation.results import FOLDER, Results, Study
 from deepfeatures.io.atomic_write import ensure_folder, write_text
-from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.provenance import command_line, now, versions
 from deepfeatures.matching import Matcher
 
@@ -48,10 +46,8 @@ def prepare(study: Study, arguments: Sequence[str] = ()) -> int:
     Raises:
         InputError: A case's landmarks cannot be used; the folder cannot be written to or holds another study's results.
     """
-    points = {case: read_landmarks(case.landmarks) for case in (*study.templates, *study.targets)}
-    for case, landmarks in points.items():
-        check_unique_names(landmarks, case.landmarks)
-    if all(len(points[case].missing) == len(points[case]) for case in study.templates):
+    points, _ = read_points(study.cases)
+    if all(len(points[case.name].missing) == len(points[case.name]) for case in study.templates):
         path = study.templates[0].landmarks
         raise InputError(f"{path} has no landmark with a position; choose another --template")
     ensure_folder(study.output_dir / FOLDER)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.evaluation.cases import initial_positions
+from deepfeatures.evaluation.cases import initial_positions, read_points
 from deepfeatures.evaluation.configurations import AXES, Configuration
 from deepfeatures.evaluation.results import Results, Study
 
@@ -25,7 +25,8 @@ def error_table(study: Study) -> pd.DataFrame:
         The configuration's columns, `template, target, landmark, initial_mm, error_mm, missing, seconds`. `initial_mm`
         is the distance with the volumes' centres in one place; a missing landmark counts with it.
     """
-    read = {case.name: case.read() for case in {*study.templates, *study.targets}}
+    points, _ = read_points(study.cases)
+    read = {case.name: (case.read()[0], points[case.name]) for case in study.cases}
     truths = {(a.name, b.name): _truth(*read[a.name], *read[b.name]) for a, b in study.pairs}
     rows = []
     for configuration in study.configurations:

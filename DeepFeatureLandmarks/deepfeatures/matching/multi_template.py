@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names
+from deepfeatures.data.landmark_names import match_names
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import TOO_FEW
 from deepfeatures.data.notes import Note, joined
@@ -28,6 +29,7 @@ from deepfeatures.matching.uncertainty.multi_template_model import load_multi_te
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
 STEPS = 50
+FIRST = "the first template"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +39,17 @@ class MultiTemplateResult:
     Args:
         landmarks: As of `MatchResult`.
         results: Of each template alone, the first one's first.
+        name_notes: What people should know of the landmarks' names, which tell the same landmarks in all templates.
     """
 
     landmarks: LandmarkSet
     results: tuple[MatchResult, ...]
+    name_notes: tuple[Note, ...] = ()
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """As of `MatchResult`, of all volumes."""
-        return _notes_of(self.results)
+        """On names, and as of `MatchResult` on all volumes."""
+        return (*self.name_notes, *_notes_of(self.results))
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -69,8 +73,8 @@ class MultiTemplateMatcher:
     """Finds landmarks in a target by a template and others beside it; used like a `Matcher`.
 
     Args:
-        others: More volumes and their landmarks. Landmarks are the same where they have the same name; names that the
-            first template does not know are left out.
+        others: More volumes and their landmarks. Landmarks are the same where they have the same name, or names that
+            `match_names` takes as the same; names that the first template does not know are left out.
         settings: Of the matchers; each template has its own, which keeps what it knows of the template.
     """
 
@@ -93,7 +97,9 @@ class MultiTemplateMatcher:
         Raises:
             InputError: What `Matcher.match` raises; or a name occurs twice, or a template shares none with the first.
         """
-        templates = [(template, landmarks), *(self._known(other, landmarks, template) for other in self._others)]
+        check_unique_names(landmarks, template.name)
+        others = [_known(other, landmarks, template) for other in self._others]
+        templates = [(template, landmarks), *((volume, known) for volume, known, _ in others)]
         count, results = len(templates), []
         for number, ((volume, known), matcher) in enumerate(zip(templates, self._matchers, strict=True)):
             results.append(
@@ -104,22 +110,24 @@ class MultiTemplateMatcher:
         found = consensus(landmarks, [one.landmarks for one in results])
         notes = joined(_notes_of(results)) or ""
         noted = tuple(replace(landmark, note=notes) for landmark in found)
-        return MultiTemplateResult(replace(found, landmarks=noted), tuple(results))
+        name_notes = tuple(note for *_, notes in others for note in notes)
+        return MultiTemplateResult(replace(found, landmarks=noted), tuple(results), name_notes)
 
-    @staticmethod
-    def _known(other: tuple[Volume, LandmarkSet], wanted: LandmarkSet, template: Volume) -> tuple[Volume, LandmarkSet]:
-        """The other template with those of its landmarks that are wanted."""
-        volume, landmarks = other
-        for owner, points in ((template, wanted), other):
-            check_unique_names(points, owner.name)
-        names = {landmark.name for landmark in wanted}
-        kept = tuple(landmark for landmark in landmarks if landmark.name in names)
-        if not any(landmark.is_defined for landmark in kept):
-            raise InputError(
-                f"{volume.name} has no landmark that {template.name} has by the same name; give the same landmarks the"
-                " same names."
-            )
-        return volume, replace(landmarks, landmarks=kept)
+
+def _known(
+    other: tuple[Volume, LandmarkSet], wanted: LandmarkSet, template: Volume
+) -> tuple[Volume, LandmarkSet, tuple[Note, ...]]:
+    """Another template, those of its landmarks that are wanted, by the wanted names, and notes on names."""
+    volume, landmarks = other
+    check_unique_names(landmarks, volume.name)
+    match = match_names(landmarks, wanted)
+    kept = tuple(one for one in match.renamed(landmarks) if one.name not in match.unknown)
+    if not any(landmark.is_defined for landmark in kept):
+        raise InputError(
+            f"{volume.name} has no landmark that {template.name} has by the same name; give the same landmarks the"
+            " same names."
+        )
+    return volume, replace(landmarks, landmarks=kept), tuple(note.of(volume.name) for note in match.notes(FIRST))
 
 
 def _notes_of(results: Sequence[MatchResult]) -> tuple[Note, ...]:

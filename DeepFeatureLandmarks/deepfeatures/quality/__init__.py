@@ -4,7 +4,7 @@ Every function takes `Annotation`s, arrays or `Volume`s and returns dataclasses 
 the command line, draws a window or knows of MRML. Needs the extra `quality`; PyTorch only where there are volumes.
 """
 
-from deepfeatures.quality.annotations import Annotation, position_table, read_rater
+from deepfeatures.quality.annotations import Annotation, position_table, read_rater, with_same_names
 from deepfeatures.quality.error_detection import AnnotationError, find_annotation_errors
 from deepfeatures.quality.reference_model import ReferenceModel, fit_reference_model
 from deepfeatures.quality.review import Review, review
@@ -19,4 +19,5 @@ __all__ = [
     "position_table",
     "read_rater",
     "review",
+    "with_same_names",
 ]

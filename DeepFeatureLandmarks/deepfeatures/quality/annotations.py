@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfeatures.data.landmark_checks import check_unique_names
+from deepfeatures.data.landmark_checks import check_unique_names, names_text
+from deepfeatures.data.landmark_names import unify_names
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.sidecars import is_sidecar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +47,8 @@ class Annotation:
 def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str] = ()) -> list[Annotation]:
     """Every landmark file of a folder that is not hidden, in the order of the files' times, then names.
 
+    JSON files without markups are left out, as BIDS has them in every folder; `sidecar_notes` names them.
+
     Args:
         folder: With one `.mrk.json`, `.fcsv` or `.csv` a scan.
         rater: The folder's name where not given.
@@ -56,7 +61,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
-    files = [file for file in folder.iterdir() if _names_landmarks(file.name)]
+    files = [file for file in folder.iterdir() if _names_landmarks(file.name) and not is_sidecar(file)]
     if not files:
         raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
     annotations: dict[str, Annotation] = {}
@@ -70,6 +75,13 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     return list(annotations.values())
 
 
+def sidecar_notes(folder: str | Path) -> tuple[Note, ...]:
+    """What people should know of a rater's folder: which JSON files hold no markups and are left out."""
+    names = sorted(file.name for file in Path(folder).iterdir() if _names_landmarks(file.name) and is_sidecar(file))
+    text = f"JSON files without markups are left out: {names_text(names)}"
+    return (Note(NoteKind.NAMES, text).of(Path(folder).resolve().name),) if names else ()
+
+
 def _names_landmarks(name: str) -> bool:
     return name.lower().endswith(LANDMARK_SUFFIXES) and not name.startswith(".")
 
@@ -77,6 +89,25 @@ def _names_landmarks(name: str) -> bool:
 def _scan_of(stem: str, scans: Sequence[str]) -> str:
     fitting = [scan for scan in scans if stem == scan or (stem.startswith(scan) and not stem[len(scan)].isalnum())]
     return max(fitting, key=len, default=stem)
+
+
+def with_same_names(
+    annotations: Sequence[Annotation], reference: str | None = None
+) -> tuple[list[Annotation], tuple[Note, ...]]:
+    """Annotations in which a landmark has the same name everywhere, and notes where raters write it differently.
+
+    Names are taken as the same where they differ only in case or blanks, or where one is the other's description, as in
+    AFIDs files. See `landmark_names.match_names`.
+
+    Args:
+        annotations: Of one or many raters.
+        reference: The rater whose names count; by default the first.
+    """
+    first = reference or next((one.rater for one in annotations), None)
+    ordered = sorted(annotations, key=lambda one: one.rater != first)
+    sets, notes = unify_names([one.landmarks for one in ordered], [one.rater for one in ordered])
+    named = {id(one): replace(one, landmarks=landmarks) for one, landmarks in zip(ordered, sets, strict=True)}
+    return [named[id(one)] for one in annotations], notes
 
 
 def landmark_names(annotations: Sequence[Annotation]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ STEP, LONGEST = 0.1, 10.0  # spreads, of the shifts tried and beyond the thresho
 DIRECTIONS = np.array([way for way in itertools.product((-1, 0, 1), repeat=3) if any(way)], float)
 DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 LEAST_MM = 0.05  # of a spread, so that a landmark that is always exact does not divide by nought
+GROSS = 8.0  # times the median error of a landmark: further off is a blunder, which says nothing of good points
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +112,7 @@ def fit_reference_model(
             for index in range(len(names)):
                 expected = _expectations(shapes, positions[scan], estimates[scan], index)
                 errors[scan, index] = positions[scan, index] - expected
+    errors = _without_gross(errors)
     deviations = np.full_like(positions, np.nan)
     for fold in np.unique(folds):
         covariances = _covariances(errors[folds != fold])
@@ -125,6 +127,16 @@ def fit_reference_model(
 
 def _expectations(shapes: Shapes, points: np.ndarray, estimate: np.ndarray, index: int) -> np.ndarray:
     return np.vstack([expected_positions(shapes, points, index), estimate[index]])
+
+
+def _without_gross(errors: np.ndarray) -> np.ndarray:
+    """Errors of expectations, mm, shape `(N, L, 3, 3)`, NaN where one is far beyond what is usual for its landmark.
+
+    A set that another rater has mirrored is the estimate of good points: it must not say how far these spread.
+    """
+    sizes = np.ma.masked_invalid(np.linalg.norm(errors, axis=3))
+    limits = GROSS * np.ma.median(sizes, axis=0).filled(np.nan) + LEAST_MM
+    return np.where((sizes.filled(np.nan) > limits)[..., None], np.nan, errors)
 
 
 def _covariances(errors: np.ndarray) -> np.ndarray:

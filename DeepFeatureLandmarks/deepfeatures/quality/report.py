@@ -73,6 +73,7 @@ def render(
         scans=review.positions.scan.nunique(),
         reference=reference,
         false_alarms=f"{FALSE_ALARMS:.0%}".replace("%", " %"),
+        notes=[note.text for note in review.notes],
         flagged=flagged,
         without_picture=sum(not row["picture"] for row in flagged),
         sections=list(_sections(review, reference)),

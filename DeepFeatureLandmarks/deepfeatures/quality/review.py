@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError
 from deepfeatures.quality import rater_agreement
-from deepfeatures.quality.annotations import Annotation, landmark_names, position_table, stack_positions
+from deepfeatures.quality.annotations import (
+    Annotation,
+    landmark_names,
+    position_table,
+    stack_positions,
+    with_same_names,
+)
 from deepfeatures.quality.error_detection import AnnotationError, find_annotation_errors
 from deepfeatures.quality.foreground import BEYOND_MM, outside_mm
 from deepfeatures.quality.reference_model import ReferenceModel, fit_reference_model
@@ -41,6 +48,7 @@ class Review:
             `detectable_shift_mm`, the smallest shift that is found in 19 of 20 cases. Empty where people are too few.
         inverse_consistency: Inverse-consistency error of each landmark; empty without an automatic rater.
         positions: Every point that was looked at, as `position_table` returns them.
+        notes: What people should know of the names of landmarks, and of how volumes and files were read.
     """
 
     flagged: pd.DataFrame
@@ -53,6 +61,7 @@ class Review:
     sensitivity: pd.DataFrame
     inverse_consistency: pd.DataFrame
     positions: pd.DataFrame
+    notes: tuple[Note, ...] = ()
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -67,6 +76,7 @@ class Review:
             "drift": self.drift,
             "sensitivity": self.sensitivity,
             "inverse_consistency": self.inverse_consistency,
+            "notes": pd.DataFrame([(note.kind.value, note.text) for note in self.notes], columns=["kind", "note"]),
         }
 
 
@@ -76,19 +86,22 @@ def review(
     volumes: Mapping[str, Volume] | None = None,
     estimates: Mapping[str, np.ndarray] | None = None,
     inverse_consistency: pd.DataFrame | None = None,
+    notes: Sequence[Note] = (),
 ) -> Review:
     """Compare raters, and look for errors in every annotation.
 
     Each annotation is judged by the reference model of other people's scans, and by where others have the same
-    landmark in the same scan: other raters and the `estimates`.
+    landmark in the same scan: other raters and the `estimates`. Landmarks are compared by name, see `with_same_names`.
 
     Args:
         annotations: Of one or many raters.
         reference: The rater to measure against, whose scans are the training set of the reference model; `None` for
             all raters.
         volumes: Of scans, by name, to tell which points lie outside; read one at a time if the mapping does so.
-        estimates: Of a matcher, by scan: LPS mm, shape `(L, 3)` in the order of `landmark_names(annotations)`.
+        estimates: Of a matcher, by scan: LPS mm, shape `(L, 3)` in the order of `landmark_names` of the annotations
+            that `with_same_names` returns.
         inverse_consistency: Of the same matcher, as `automatic_rater.inverse_consistency` returns it.
+        notes: On how the annotations were read, to stand before the others.
 
     Raises:
         InputError: The reference is no rater.
@@ -96,14 +109,18 @@ def review(
     raters = list(dict.fromkeys(annotation.rater for annotation in annotations))
     if reference is not None and reference not in raters:
         raise InputError(f"there is no rater {reference!r} to measure against; choose one of {', '.join(raters)}")
+    annotations, of_names = with_same_names(annotations, reference)
     positions = position_table(annotations)
     names = landmark_names(annotations)
     points = stack_positions(annotations, names)
     annotation_errors, model = _annotation_errors(annotations, names, points, estimates or {}, reference)
+    of_volumes: list[Note] = []
     for scan in dict.fromkeys(annotation.scan for annotation in annotations):
         if volumes and scan in volumes:
+            volume = volumes[scan]
+            of_volumes += [note.of(scan) for note in volume.notes]
             rows = [row for row, annotation in enumerate(annotations) if annotation.scan == scan]
-            _add_outside(volumes[scan], names, points, rows, annotation_errors)
+            _add_outside(volume, names, points, rows, annotation_errors)
     differences = (
         rater_agreement.errors(positions, reference) if reference else rater_agreement.from_consensus(positions)
     )
@@ -120,6 +137,7 @@ def review(
         sensitivity=_sensitivity(model),
         inverse_consistency=pd.DataFrame(columns=["landmark"]) if inverse_consistency is None else inverse_consistency,
         positions=positions,
+        notes=(*notes, *of_names, *of_volumes),
     )
 
 

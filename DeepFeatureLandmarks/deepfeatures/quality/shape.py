@@ -62,7 +62,8 @@ def learn_shapes(positions: np.ndarray) -> Shapes:
     mean = usable[np.argmax(defined.sum(axis=1))]
     for _ in range(ROUNDS):
         poses = [_pose(points, mean) for points in usable]
-        mean = np.nanmean([pose.forward(points) for pose, points in zip(poses, usable, strict=True)], axis=0)
+        posed = np.stack([pose.forward(points) for pose, points in zip(poses, usable, strict=True)])
+        mean = np.ma.masked_invalid(posed).mean(axis=0).filled(np.nan)  # nobody may have one of the landmarks
     filled = [
         np.where(np.isfinite(points), points, pose.back(mean)) for pose, points in zip(poses, usable, strict=True)
     ]

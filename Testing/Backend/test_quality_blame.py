@@ -1,0 +1,52 @@
+"""A rater whose file is grossly wrong does not bring the right points of another rater into question."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pandas")
+pytest.importorskip("scipy")
+
+from quality_people import NAMES, annotate, person_points
+
+from deepfeatures.quality import review
+
+PEOPLE = 8
+SIDES = [0, 2, 3, 6, 8, 9]  # three pairs, to be quick
+GRAVE_MM = 4.0  # beyond the scatter of good points, of which about 4 % are flagged
+
+
+def points_of(number, generator):
+    """Some people's landmarks as one rater has them and, half a mm off, as another: two arrays `(N, 12, 3)`."""
+    right = np.full((number, len(NAMES), 3), np.nan)
+    right[:, SIDES] = np.stack([person_points(generator) for _ in range(number)])[:, SIDES]
+    return right, right + generator.normal(scale=0.5, size=right.shape)
+
+
+def grave(flagged, rater):
+    """Scan and landmark of what is said of a rater and is more than scatter."""
+    own = flagged[(flagged.rater == rater) & ~(flagged.distance_mm < GRAVE_MM) & (flagged.kind != "missing")]
+    return set(zip(own.scan, own.landmark, strict=True))
+
+
+@pytest.mark.parametrize("signs", [(-1, 1, 1), (-1, -1, 1)], ids=["left and right", "RAS read as LPS"])
+@pytest.mark.parametrize(("seed", "reference"), [(0, "right"), (1, "right"), (2, None)])
+def test_a_mirrored_set_and_a_point_at_the_origin_are_the_fault_of_their_rater_alone(seed, reference, signs):
+    generator = np.random.default_rng(seed)
+    right, wrong = points_of(PEOPLE, generator)
+    mirrored, scan = generator.choice(PEOPLE, 2, replace=False)
+    landmark = generator.choice(SIDES)
+    wrong[mirrored] *= signs
+    wrong[scan, landmark] = 0
+    flagged = review([*annotate(right, "right"), *annotate(wrong, "wrong")], reference).flagged
+    assert not grave(flagged, "right")
+    assert grave(flagged, "wrong") == {(f"scan{mirrored}", ""), (f"scan{scan}", NAMES[landmark])}
+
+
+def test_a_rater_who_mirrors_several_sets_is_found_each_time():
+    generator = np.random.default_rng(3)
+    right, wrong = points_of(PEOPLE, generator)
+    wrong[[1, 4, 6]] *= (-1, 1, 1)
+    wrong[2, 6] += [0, 20, 0]
+    flagged = review([*annotate(right, "right"), *annotate(wrong, "wrong")], "right").flagged
+    assert not grave(flagged, "right")
+    assert grave(flagged, "wrong") == {("scan1", ""), ("scan4", ""), ("scan6", ""), ("scan2", NAMES[6])}
