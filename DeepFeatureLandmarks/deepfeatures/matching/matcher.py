@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.data.intensity import choose_policy
+from deepfeatures.data.intensity import choose_policy, notes_on_policy
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
@@ -215,7 +215,9 @@ class Matcher:
         evidence: list[dict[str, float]] = [{} for _ in landmarks]
         for index, match in zip(defined, found.matches, strict=True):
             placed[index], evidence[index] = match.of(landmarks[index]), match.evidence
-        notes = notes_of(request.template, request.target)
+        volumes = request.template, request.target
+        on_values = notes_on_policy(self.settings.intensity, *volumes) if request.intensity else ()
+        notes = tuple(dict.fromkeys((*notes_of(*volumes), *on_values)))
         placed = [replace(landmark, note=joined(notes) or "") for landmark in placed]
         return MatchResult(
             replace(landmarks, landmarks=tuple(placed)),
