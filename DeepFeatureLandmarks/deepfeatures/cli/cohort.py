@@ -14,7 +14,7 @@ import typer
 
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.options import with_match_settings
-from deepfeatures.cli.terminal import note
+from deepfeatures.cli.terminal import NAMES_SHOWN, note, note_label_maps
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
-NAMES_SHOWN = NOTES_SHOWN = 5
+NOTES_SHOWN = 5
 
 
 @with_match_settings
@@ -65,7 +65,9 @@ def cohort(
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
     given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
-    job = cohorts.Cohort(*given, settings, independent)
+    label_maps = _label_maps(targets)
+    note_label_maps(label_maps)
+    job = cohorts.Cohort(*given, settings, independent, tuple(label_maps))
     cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
@@ -92,6 +94,14 @@ def _targets_of(path: Path) -> dict[str, Path]:
     from deepfeatures.io.ome_zarr import is_zarr
 
     return find_volumes(path) if path.is_dir() and not is_zarr(path) else {image_stem(path): path}
+
+
+def _label_maps(given: list[Path]) -> list[Path]:
+    """Those in the folders; one that is given itself is a target."""
+    from deepfeatures.io.bids import find_label_maps
+    from deepfeatures.io.ome_zarr import is_zarr
+
+    return [file for path in given if path.is_dir() and not is_zarr(path) for file in find_label_maps(path)]
 
 
 def _default_workers(kind: str) -> int:

@@ -16,6 +16,7 @@ from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.notes import joined
+from deepfeatures.data.size_check import notes_on_size
 from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
@@ -217,7 +218,8 @@ class Matcher:
             placed[index], evidence[index] = match.of(landmarks[index]), match.evidence
         volumes = request.template, request.target
         on_values = notes_on_policy(self.settings.intensity, *volumes) if request.intensity else ()
-        notes = tuple(dict.fromkeys((*notes_of(*volumes), *on_values)))
+        on_size = (note.of(request.target.name) for note in notes_on_size(*volumes))
+        notes = tuple(dict.fromkeys((*notes_of(*volumes), *on_values, *on_size)))
         placed = [replace(landmark, note=joined(notes) or "") for landmark in placed]
         return MatchResult(
             replace(landmarks, landmarks=tuple(placed)),
