@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.options import with_match_settings
 from deepfeatures.cli.terminal import NAMES_SHOWN, note, note_label_maps
 from deepfeatures.errors import InputError
@@ -78,7 +79,7 @@ def cohort(
 
 def _all_targets(given: list[Path]) -> dict[str, Path]:
     targets: dict[str, Path] = {}
-    for path in given:
+    for path in one_of_each_series(given):
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
         for name, file in _targets_of(path).items():
