@@ -53,6 +53,49 @@ def small_files():
     return limited
 
 
+LPS_AXES = [
+    {"name": name, "type": "space", "unit": "millimeter", "orientation": {"type": "anatomical", "value": way}}
+    for name, way in (("z", "inferior-to-superior"), ("y", "anterior-to-posterior"), ("x", "right-to-left"))
+]
+
+
+@pytest.fixture
+def write_zarr(tmp_path):
+    """A function that writes levels `(D, H, W)` or more as an OME-Zarr folder and returns its path."""
+    zarr = pytest.importorskip("zarr", minversion="3")
+
+    def write(
+        *levels: np.ndarray,
+        name: str = "scan.ome.zarr",
+        axes=LPS_AXES,
+        scale=(1.0, 1.0, 1.0),
+        translation=None,
+        version: int = 3,
+        **changes,
+    ):
+        path = tmp_path / name
+        group = zarr.open_group(str(path), mode="w", zarr_format=version)
+        datasets = []
+        for number, voxels in enumerate(levels):
+            array = group.create_array(str(number), shape=voxels.shape, chunks=(16,) * voxels.ndim, dtype=voxels.dtype)
+            array[:] = voxels
+            ratio = np.array(levels[0].shape) / voxels.shape
+            own = np.array(scale) * ratio
+            shift = np.zeros(voxels.ndim) if translation is None else np.array(translation)
+            shift = shift + np.array(scale) * (ratio - 1) / 2
+            transformations = [
+                {"type": "scale", "scale": own.tolist()},
+                {"type": "translation", "translation": shift.tolist()},
+            ]
+            datasets.append({"path": str(number), "coordinateTransformations": transformations})
+        scales = [{"axes": list(axes), "datasets": datasets, **changes}]
+        attributes = {"multiscales": scales} if version == 2 else {"ome": {"version": "0.5", "multiscales": scales}}
+        group.attrs.update(attributes)
+        return path
+
+    return write
+
+
 @pytest.fixture
 def scan() -> Volume:
     """A small oblique, left-handed volume in which every voxel has a value of its own."""

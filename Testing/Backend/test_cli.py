@@ -158,6 +158,23 @@ def test_a_target_in_another_folder_with_an_odd_name_is_named_after_its_file(pla
     assert [path.name for path in (case / "out").iterdir()] == ["scan v1.2 (final).mrk.json"]
 
 
+def test_slices_of_one_series_that_are_given_one_by_one_are_one_target(place, fake_matcher, case, dicom_series, capsys):
+    slices = sorted(map(str, dicom_series("knee").iterdir()))
+    other = sorted(map(str, dicom_series("hip", uid="1.2.826.0.1.3680043.2.1125.2", folder=case / "knee").iterdir()))
+    given = [*slices, "a.nii.gz", *(file for file in other if "hip" in file)]
+    assert place(*given, "--report", "report.json") == 0
+    notes = capsys.readouterr().err.splitlines()
+    first = [next(file for file in given if name in file) for name in ("knee", "hip")]
+    assert notes[:2] == [f"note: 5 files are slices of one series, which is placed once: {file}" for file in first]
+    targets = [entry["target"] for entry in json.loads((case / "report.json").read_text())["targets"]]
+    assert targets == [first[0], "a.nii.gz", first[1]]
+
+
+def test_one_slice_alone_stands_for_its_series_without_a_word(place, fake_matcher, case, dicom_series, capsys):
+    assert place(str(min(dicom_series("knee").iterdir()))) == 0
+    assert "slices of one series" not in capsys.readouterr().err
+
+
 def test_a_dicom_folder_is_a_target(place, fake_matcher, case, dicom_series):
     dicom_series("series")
     assert place("series") == 0

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -30,7 +31,8 @@ import pandas as pd
 from deepfeatures import __version__
 from deepfeatures.cli import cohort
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import find_volumes
+from deepfeatures.io.atomic_write import ensure_folder
+from deepfeatures.io.bids import find_label_maps, find_volumes
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort as cohorts
@@ -55,6 +57,54 @@ def folder(tmp_path):
     for number in range(SCANS):
         write_volume(replace(template, origin=np.full(3, 5.0 * number)), tmp_path / f"scans/scan{number}.nii.gz")
     return tmp_path
+
+
+LABEL_MAPS = [
+    *(
+        "sub-1_desc-brain_mask",
+        "sub-1_dseg",
+        "sub-1_label-GM_probseg",
+        "sub-1_desc-aseg_dseg",
+        "sub-1_desc-roimask_T1w",
+    ),
+    *("scan_seg", "scan-seg", "scan.seg", "Scan_Label", "scan-label", "scan_labels", "scan_labelmap", "mask"),
+    "scan-segmentation",
+]
+SCAN_NAMES = ["sub-1_T1w", "sub-1_desc-preproc_T1w", "labelled", "segmentation_study_3", "unmasked", "mask-free_scan"]
+
+
+def test_masks_and_segmentations_are_no_scans(folder):
+    scan = read_volume(folder / "template.nii.gz")
+    for name in (*LABEL_MAPS, *SCAN_NAMES):
+        write_volume(scan, ensure_folder(folder / "mixed") / f"{name}.nrrd")
+    assert list(find_volumes(folder / "mixed")) == sorted(SCAN_NAMES)
+    assert [file.name.removesuffix(".nrrd") for file in find_label_maps(folder / "mixed")] == sorted(LABEL_MAPS)
+    write_volume(scan, ensure_folder(folder / "masks") / "a_mask.nrrd")
+    with pytest.raises(InputError, match=r"only masks and segmentations, such as a_mask\.nrrd; give the scans"):
+        find_volumes(folder / "masks")
+
+
+def test_derivatives_of_bids_are_passed_over_and_that_is_told(data, folder, capsys):
+    with tarfile.open(data / "faults/cohort_counts_masks/bids.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    template = folder / "bids/sub-003/anat/sub-003_T1w.nii.gz"
+    centre = tuple(read_volume(template).centre)
+    write_landmarks(LandmarkSet((Landmark("a", centre), Landmark("b", centre))), folder / "l.csv")
+    given = [str(folder / "bids"), "--template", str(template), "--landmarks", str(folder / "l.csv")]
+    assert main(["cohort", *given, "--output-dir", str(folder / "out"), "--workers", "1", "--independent"]) in (0, 3)
+    assert sorted(pd.read_csv(folder / "out/summary.csv").target) == ["sub-003_T1w", "sub-004_T1w"]
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert note.endswith("sub-003_desc-brain_mask.nii.gz, sub-003_dseg.nii.gz, sub-004_desc-brain_mask.nii.gz, "
+                         "sub-004_dseg.nii.gz")  # fmt: skip
+    (run,) = json.loads((folder / "out/cohort.json").read_text())["runs"]
+    assert len(run["passed_over"]) == 4
+
+
+def test_a_mask_that_is_given_itself_is_read(folder):
+    mask = folder / "a_mask.nrrd"
+    write_volume(read_volume(folder / "template.nii.gz"), mask)
+    assert cohort._all_targets([mask]) == {"a_mask": mask.resolve()}
+    assert cohort._label_maps([mask]) == []
 
 
 def cohort_of(folder):

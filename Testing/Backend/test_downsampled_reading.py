@@ -1,4 +1,4 @@
-"""Volumes that do not fit into memory: averaged in the right place, within the limit; OME-Zarr, good and bad."""
+"""Volumes that do not fit into memory: averaged in the right place, within the limit, and chunk by chunk."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ from deepfeatures.io.chunked import ChunkedVolume, block_means, factors_to_fit, 
 from deepfeatures.io.downsampled_reading import VOXEL_BYTES, WORKING_SPACE, memory_available, read_within_memory
 from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.ome_zarr import read_levels
-from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
+from deepfeatures.io.volume_files import read_volume, write_volume
 from deepfeatures.matching import Matcher, MatchSettings
 
 MIB = 2**20
-AXES = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
 
 
 def memory_for(voxels: int) -> int:
@@ -40,43 +38,6 @@ def smooth_noise(size: int, seed: int = 0) -> np.ndarray:
     """A cube of structures about a tenth of its edge wide."""
     coarse = np.random.default_rng(seed).normal(size=(20, 20, 20))
     return (1000 * zoom(coarse, size / 20, order=1)).astype(np.float32)
-
-
-@pytest.fixture
-def write_zarr(tmp_path):
-    """A function that writes levels `(D, H, W)` or more as an OME-Zarr folder and returns its path."""
-    zarr = pytest.importorskip("zarr", minversion="3")
-
-    def write(
-        *levels: np.ndarray,
-        name: str = "scan.ome.zarr",
-        axes=AXES,
-        scale=(1.0, 1.0, 1.0),
-        translation=None,
-        version: int = 3,
-        **changes,
-    ):
-        path = tmp_path / name
-        group = zarr.open_group(str(path), mode="w", zarr_format=version)
-        datasets = []
-        for number, voxels in enumerate(levels):
-            array = group.create_array(str(number), shape=voxels.shape, chunks=(16,) * voxels.ndim, dtype=voxels.dtype)
-            array[:] = voxels
-            ratio = np.array(levels[0].shape) / voxels.shape
-            own = np.array(scale) * ratio
-            shift = np.zeros(voxels.ndim) if translation is None else np.array(translation)
-            shift = shift + np.array(scale) * (ratio - 1) / 2
-            transformations = [
-                {"type": "scale", "scale": own.tolist()},
-                {"type": "translation", "translation": shift.tolist()},
-            ]
-            datasets.append({"path": str(number), "coordinateTransformations": transformations})
-        scales = [{"axes": list(axes), "datasets": datasets, **changes}]
-        attributes = {"multiscales": scales} if version == 2 else {"ome": {"version": "0.5", "multiscales": scales}}
-        group.attrs.update(attributes)
-        return path
-
-    return write
 
 
 @st.composite
@@ -225,55 +186,6 @@ def test_landmarks_are_where_they_are_in_the_whole_volume(tmp_path, write_zarr):
         assert np.linalg.norm(placed - expected, axis=1).max() < spacing
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_ome_zarr_lies_where_its_metadata_say(write_zarr, version):
-    voxels = np.random.default_rng(0).normal(size=(18, 20, 34)).astype(np.float32)
-    path = write_zarr(voxels, scale=(3.0, 2.0, 0.5), translation=(10.0, 20.0, 30.0), version=version)
-    check_volume(path)
-    volume = read_volume(path)
-    assert volume.name == image_stem(path) == "scan"
-    np.testing.assert_array_equal(volume.voxels, voxels)
-    np.testing.assert_allclose(volume.spacing, [0.5, 2, 3])
-    np.testing.assert_allclose(volume.origin, [30, 20, 10])
-    np.testing.assert_allclose(volume.direction, np.eye(3))
-
-
-def test_what_an_old_zarr_cannot_read_is_told_from_what_is_damaged(write_zarr, monkeypatch):
-    old, new = (write_zarr(np.zeros((4, 5, 6)), name=f"{version}.ome.zarr", version=version) for version in (2, 3))
-    monkeypatch.setattr("zarr.__version__", "2.18.3")
-    assert read_levels(old)
-    with pytest.raises(InputError, match=r"install zarr 3, which needs Python 3\.11"):
-        read_levels(new)
-
-
-def test_units_channels_axis_order_and_the_scale_of_all_levels_count(write_zarr):
-    axes = [{"name": "c", "type": "channel"}]
-    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "xzy"]
-    voxels = np.random.default_rng(0).normal(size=(1, 4, 5, 6)).astype(np.float32)
-    shared = [{"type": "scale", "scale": [1, 2, 2, 2]}, {"type": "translation", "translation": [0, 7000, 0, 0]}]
-    path = write_zarr(
-        voxels,
-        axes=axes,
-        scale=(1, 1000, 2000, 3000),
-        translation=(0, 500, 0, 0),
-        coordinateTransformations=shared,
-    )
-    canonical = read_volume(path).canonical()
-    np.testing.assert_array_equal(canonical.voxels, voxels[0].transpose(1, 2, 0))  # to z, y, x
-    np.testing.assert_allclose(canonical.spacing, [2, 6, 4])
-    np.testing.assert_allclose(canonical.origin, [2 * 0.5 + 7, 0, 0])
-
-
-def test_an_orientation_that_the_file_gives_counts(write_zarr):
-    towards = ("inferior-to-superior", "posterior-to-anterior", "left-to-right")
-    axes = [
-        {**axis, "orientation": {"type": "anatomical", "value": way}} for axis, way in zip(AXES, towards, strict=True)
-    ]
-    volume = read_volume(write_zarr(np.ones((4, 5, 6), np.float32), axes=axes, translation=(1.0, 2.0, 3.0)))
-    np.testing.assert_allclose(volume.direction, np.diag([-1, -1, 1]))
-    np.testing.assert_allclose(volume.origin, [-3, -2, 1])
-
-
 def test_the_finest_level_that_fits_is_read_and_a_coarsest_that_does_not_is_averaged(write_zarr):
     fine = np.random.default_rng(0).normal(size=(32, 32, 32)).astype(np.float32)
     coarse = block_means(fine, (2, 2, 2))
@@ -286,68 +198,6 @@ def test_the_finest_level_that_fits_is_read_and_a_coarsest_that_does_not_is_aver
     two = read_within_memory(path, memory_for(8**3))
     np.testing.assert_allclose(two.voxels, block_means(coarse, (2, 2, 2)), rtol=1e-5)
     np.testing.assert_allclose(two.origin, [1.5, 1.5, 1.5])
-
-
-BAD = {
-    "no multiscales": "without multiscales",
-    "no unit": "gives its z axis no unit",
-    "odd unit": "unit 'parsec'",
-    "five axes": r"5 axes \(t 2, c 1, z 4, y 4, x 4\); give one of its 3D volumes",
-    "two axes": "axes c, y, x",
-    "single slice": "single slice",
-    "complex": "complex64",
-    "affine": "placed by a affine",
-    "no scale": "no usable voxel size",
-    "no group": "not a Zarr group",
-    "no level": "damaged",
-    "chunk": "damaged",
-}
-
-
-def bad_zarr(kind: str, write_zarr, tmp_path):
-    voxels = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
-    time = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
-    if kind == "no unit":
-        return write_zarr(voxels, axes=[{"name": name, "type": "space"} for name in "zyx"])
-    if kind == "odd unit":
-        return write_zarr(voxels, axes=[{**axis, "unit": "parsec"} for axis in AXES])
-    if kind == "five axes":
-        return write_zarr(np.stack([voxels] * 2)[:, None], axes=time + AXES, scale=(1.0,) * 5)
-    if kind == "two axes":
-        return write_zarr(voxels, axes=time[1:] + AXES[1:])
-    if kind == "single slice":
-        return write_zarr(voxels[:1])
-    if kind == "complex":
-        return write_zarr(voxels.astype(np.complex64))
-    if kind == "affine":
-        return write_zarr(voxels, coordinateTransformations=[{"type": "affine", "affine": [[1]]}])
-    path = write_zarr(voxels)
-    if kind == "no group":
-        (path / "zarr.json").unlink()
-    elif kind == "chunk":
-        chunk = next(file for file in (path / "0").rglob("*") if file.is_file() and file.name != "zarr.json")
-        chunk.write_bytes(b"no chunk")
-    else:
-        content = json.loads((path / "zarr.json").read_text())
-        scales = content["attributes"]["ome"].pop("multiscales")
-        if kind == "no scale":
-            scales[0]["datasets"][0]["coordinateTransformations"] = []
-        elif kind == "no level":
-            scales[0]["datasets"][0]["path"] = "9"
-        if kind != "no multiscales":
-            content["attributes"]["ome"]["multiscales"] = scales
-        (path / "zarr.json").write_text(json.dumps(content))
-    return path
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_ome_zarr_ends_in_one_sentence(write_zarr, tmp_path, kind):
-    path = bad_zarr(kind, write_zarr, tmp_path)
-    for read in (read_volume, read_within_memory, *([check_volume] if kind != "chunk" else [])):
-        with pytest.raises(InputError, match=BAD[kind]) as caught:
-            read(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("package", ["zarr", "nibabel"])

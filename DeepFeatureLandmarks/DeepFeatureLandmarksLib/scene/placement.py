@@ -14,6 +14,7 @@ from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.scene.run_history import PointRecord, PointState, RunRecord
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
+from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError
 
 # By name, of the points that a run may move; `None` where it makes the point.
@@ -52,7 +53,11 @@ def writeRun(scene, request: PlaceRequest, found: LandmarkSet, report: dict, kin
         output,
         placed=tuple(point.name for point in record.points if point.position is not None),
         missing=tuple(point.name for point in record.points if point.position is None),
-        missingText=missing_text([landmark for landmark in found if landmark.name in previous], NAMES_SHOWN),
+        missingText=missing_text(
+            [landmark for landmark in found if landmark.name in previous],
+            NAMES_SHOWN,
+            [Note.from_json(note) for note in report.get("notes", ())],
+        ),
         kept=tuple(landmark.name for landmark in found if landmark.name not in previous),
         report=report,
     )

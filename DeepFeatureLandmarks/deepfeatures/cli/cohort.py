@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
+from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.options import SERIES, with_match_settings
-from deepfeatures.cli.terminal import note
+from deepfeatures.cli.terminal import NAMES_SHOWN, note, note_label_maps
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
-NAMES_SHOWN = NOTES_SHOWN = 5
+NOTES_SHOWN = 5
 
 
 @with_match_settings
@@ -66,7 +67,9 @@ def cohort(
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
     given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
-    job = cohorts.Cohort(*given, settings, independent, series)
+    label_maps = _label_maps(targets)
+    note_label_maps(label_maps)
+    job = cohorts.Cohort(*given, settings, independent, series, tuple(label_maps))
     cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
@@ -77,7 +80,7 @@ def cohort(
 
 def _all_targets(given: list[Path]) -> dict[str, Path]:
     targets: dict[str, Path] = {}
-    for path in given:
+    for path in one_of_each_series(given):
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders of volumes, or volumes")
         for name, file in _targets_of(path).items():
@@ -100,6 +103,14 @@ def _targets_of(path: Path) -> dict[str, Path]:
             if not holds_dicom(path):
                 raise
     return {image_stem(path): path}
+
+
+def _label_maps(given: list[Path]) -> list[Path]:
+    """Those in the folders; one that is given itself is a target."""
+    from deepfeatures.io.bids import find_label_maps
+    from deepfeatures.io.ome_zarr import is_zarr
+
+    return [file for path in given if path.is_dir() and not is_zarr(path) for file in find_label_maps(path)]
 
 
 def _default_workers(kind: str) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
 from deepfeatures.errors import InputError
@@ -63,6 +64,8 @@ def place(
     from deepfeatures.pipelines.place import Job
     from deepfeatures.pipelines.run_report import write_report
 
+    targets = one_of_each_series(targets)
+
     if mask and settings.is_guided and settings.search is None:
         settings = replace(settings, search="dense")  # only a greedy search takes a mask
     others = tuple(zip(template[1:], landmarks[1:], strict=True))
@@ -72,10 +75,7 @@ def place(
     for outcome in _outcomes(job, settings, independent):
         known = outcomes.get(outcome.target)
         outcomes[outcome.target] = outcome
-        for new in outcome.notes:
-            if new not in told:
-                note(new.text)
-                told.add(new)
+        _tell_notes(outcome, told)
         if known is None and outcome.output:
             total = outcome.placed + len(outcome.missing)
             print(f"{outcome.output}: {outcome.placed} of {total} landmarks", flush=True)
@@ -84,6 +84,14 @@ def place(
     if report:
         write_report(report, context.obj, settings, list(outcomes.values()))
     return _conclude(list(outcomes.values()))
+
+
+def _tell_notes(outcome: Outcome, told: set[Note]) -> None:
+    """Notes that were not told before, which become told."""
+    for new in outcome.notes:
+        if new not in told:
+            note(new.text)
+            told.add(new)
 
 
 def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[Outcome]:

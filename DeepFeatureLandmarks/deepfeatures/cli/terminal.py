@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 PIPE_WIDTH = 200
+NAMES_SHOWN = 5
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 
 
@@ -23,6 +25,14 @@ def note(text: str | None) -> None:
     """A note on an input; nothing where there is no text."""
     if text:
         say(f"note: {text}")
+
+
+def note_label_maps(passed_over: Sequence[Path]) -> None:
+    """A note on masks and segmentations that were not taken as scans."""
+    if passed_over:
+        names = ", ".join(path.name for path in passed_over[:NAMES_SHOWN])
+        more = f" and {len(passed_over) - NAMES_SHOWN} more" if len(passed_over) > NAMES_SHOWN else ""
+        note(f"masks and segmentations are no scans and are passed over: {names}{more}")
 
 
 def refuse(message: str) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepfeatures.data.hounsfield import looks_like_hounsfield
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,15 +29,14 @@ DEVIATIONS = 3.0  # standard deviations from the mean to the end of the range
 HU_WINDOW = (-1000.0, 1000.0)  # air to dense bone
 
 CT = "CT"
-# A CT shows air or lung, soft tissue, and little else; other scales rarely have most voxels in both ranges.
-HU_AIR, HU_MIN_AIR = (-3100.0, -600.0), 0.01  # with the values outside the field of view
-HU_SOFT, HU_MIN_AIR_AND_SOFT = (-200.0, 200.0), 0.7
+NOT_HU = "modality is CT but values do not look like Hounsfield units"
 
 
 def choose_policy(policy: str, template: Volume, target: Volume) -> str:
-    """The policy for an intensity of `MatchSettings`: `"auto"` is `"hu"` where both are CT, else `"percentile"`.
+    """The policy for an intensity of `MatchSettings`.
 
-    A volume is CT where its file says so. Where the file says nothing, its values decide.
+    `"auto"` is `"hu"` where the values of both volumes look like Hounsfield units and neither file says that it is
+    something else than CT, else `"percentile"`.
 
     Raises:
         InputError: Hounsfield units are chosen for a volume that is known not to be CT.
@@ -48,7 +49,22 @@ def choose_policy(policy: str, template: Volume, target: Volume) -> str:
                 )
     if policy != "auto":
         return policy
-    return "hu" if _is_ct(template) and _is_ct(target) else "percentile"
+    return "hu" if _has_hounsfield_units(template) and _has_hounsfield_units(target) else "percentile"
+
+
+def notes_on_values(volume: Volume) -> tuple[Note, ...]:
+    """A note where a volume is called CT, but its values are not Hounsfield units, as of cone-beam and micro-CT."""
+    if volume.modality != CT or _has_hounsfield_units(volume):
+        return ()
+    return (Note(NoteKind.INTENSITY, f"{NOT_HU}: with automatic intensity they are scaled by percentiles"),)
+
+
+def notes_on_policy(policy: str, *volumes: Volume) -> tuple[Note, ...]:
+    """Notes on how the values of volumes, each by its name, fit the intensity that the user chose."""
+    if policy != "hu":
+        return tuple(note.of(volume.name) for volume in volumes for note in notes_on_values(volume))
+    note = Note(NoteKind.INTENSITY, "values do not look like the Hounsfield units as which they are taken")
+    return tuple(note.of(volume.name) for volume in volumes if not _has_hounsfield_units(volume))
 
 
 def scaling(policy: str, template: torch.Tensor) -> Scaling:
@@ -148,16 +164,5 @@ def _sorted_sample(voxels: torch.Tensor) -> torch.Tensor:
     return _sample(voxels).sort().values
 
 
-def _is_ct(volume: Volume) -> bool:
-    return volume.modality == CT if volume.modality else _looks_like_hu(volume.voxels)
-
-
-def _looks_like_hu(voxels: torch.Tensor) -> bool:
-    sample = _sample(voxels)
-
-    def share(window: tuple[float, float]) -> float:
-        low, high = window
-        return float(((sample >= low) & (sample < high)).float().mean())
-
-    air = share(HU_AIR)
-    return air >= HU_MIN_AIR and air + share(HU_SOFT) >= HU_MIN_AIR_AND_SOFT
+def _has_hounsfield_units(volume: Volume) -> bool:
+    return volume.modality in (None, "", CT) and looks_like_hounsfield(volume.voxels, volume.modality == CT)

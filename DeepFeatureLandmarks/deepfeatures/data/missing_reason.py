@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepfeatures.data.landmarks import Landmark
+from deepfeatures.data.notes import Note, NoteKind
 
 UNPLACED = "no position in the template"
 UNSEARCHED = "no voxel of the target may be searched"
@@ -18,7 +19,7 @@ ADVICE = "; check that both volumes show the same anatomy"
 REASONS = (UNPLACED, UNSEARCHED, UNLIKE, OUTSIDE, NOTHING_TO_COMPARE, NOTHING_ALIKE, DOUBTFUL, TOO_FEW)
 
 
-def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str:
+def missing_text(landmarks: Sequence[Landmark], shown: int | None = None, notes: Sequence[Note] = ()) -> str:
     """The names of those without a position, by reason: `"AC, PC (outside the target), V4 (too doubtful)"`.
 
     Where the target does not look like the template, the text also says what to check.
@@ -26,6 +27,7 @@ def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str
     Args:
         landmarks: All landmarks of a target; where all are missing for one reason, they are not named.
         shown: The largest number of names for one reason.
+        notes: Of the match; sizes that differ are then what to check.
     """
     names: dict[str, list[str]] = {}
     for landmark in landmarks:
@@ -34,7 +36,9 @@ def missing_text(landmarks: Sequence[Landmark], shown: int | None = None) -> str
     if len(names) == 1 and "" not in names and 1 < len(landmarks) == sum(map(len, names.values())):
         names = {reason: [f"all {len(landmarks)}"] for reason in names}
     text = ", ".join(_listed(of, shown) + (f" ({reason})" if reason else "") for reason, of in names.items())
-    return text + (ADVICE if UNLIKE in names else "")
+    if UNLIKE not in names:
+        return text
+    return text + next((f"; {note.text}" for note in notes if note.kind == NoteKind.SIZE), ADVICE)
 
 
 def _listed(names: list[str], shown: int | None) -> str:

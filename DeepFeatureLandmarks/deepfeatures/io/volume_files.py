@@ -39,6 +39,7 @@ def open_volume(path: str | Path, series: str | None = None) -> VolumeFile:
     path = Path(path)
     if ome_zarr.is_zarr(path):
         return _open_zarr(path)
+    ome_zarr.require_unzipped(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
     require_utf8_name(path)
@@ -92,9 +93,9 @@ def write_volume(volume: Volume, path: str | Path) -> None:
 
 
 def _open_zarr(path: Path) -> VolumeFile:
-    levels = ome_zarr.read_levels(path)
+    levels, notes = ome_zarr.read_levels(path)
 
     def read() -> Volume:
-        return volume_of(path, *read_averaged(levels[0]))
+        return volume_of(path, *read_averaged(levels[0]), notes=notes)
 
-    return VolumeFile(path, levels[0].shape, read, lambda: levels)
+    return VolumeFile(path, levels[0].shape, read, lambda: levels, notes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from deepfeatures.data.geometry import is_rectangular
+from deepfeatures.data.intensity import notes_on_values
 from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import no_geometry, sheared
@@ -51,9 +52,10 @@ def volume_of(
     """
     check_affine(affine, path)
     spacing = np.linalg.norm(affine[:, :3], axis=0)
-    return Volume(
+    volume = Volume(
         torch.from_numpy(voxels), affine[:, 3], spacing, affine[:, :3] / spacing, image_stem(path), modality, notes
     )
+    return replace(volume, notes=(*notes, *notes_on_values(volume)))
 
 
 def check_affine(affine: np.ndarray, path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.data.intensity import choose_policy
+from deepfeatures.data.intensity import choose_policy, notes_on_policy
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.notes import joined
+from deepfeatures.data.size_check import notes_on_size
 from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
@@ -215,7 +216,10 @@ class Matcher:
         evidence: list[dict[str, float]] = [{} for _ in landmarks]
         for index, match in zip(defined, found.matches, strict=True):
             placed[index], evidence[index] = match.of(landmarks[index]), match.evidence
-        notes = notes_of(request.template, request.target)
+        volumes = request.template, request.target
+        on_values = notes_on_policy(self.settings.intensity, *volumes) if request.intensity else ()
+        on_size = (note.of(request.target.name) for note in notes_on_size(*volumes))
+        notes = tuple(dict.fromkeys((*notes_of(*volumes), *on_values, *on_size)))
         placed = [replace(landmark, note=joined(notes) or "") for landmark in placed]
         return MatchResult(
             replace(landmarks, landmarks=tuple(placed)),

@@ -56,6 +56,7 @@ class Cohort:
         settings: How landmarks are searched.
         independent: Whether each target is placed without regard to the others.
         series: Number, UID or description of the series to read of every folder of DICOM files.
+        label_maps: Masks and segmentations beside the targets, which are noted and passed over.
     """
 
     template: Path
@@ -65,6 +66,7 @@ class Cohort:
     settings: MatchSettings = field(default_factory=MatchSettings)
     independent: bool = False
     series: str | None = None
+    label_maps: tuple[Path, ...] = ()
 
     def output_of(self, target: str) -> Path:
         return self.output_dir / f"{target}{place_pipeline.OUTPUT_SUFFIX}"
@@ -111,7 +113,13 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
             f"{cohort.output_dir} holds results of another template, other landmarks or other settings, or of targets"
             " that were placed independently where these are not, or the other way around; choose another --output-dir"
         )
-    run = {"date": now(), "command": command_line(arguments), "device": cohort.settings.device, "versions": versions()}
+    run = {
+        "date": now(),
+        "command": command_line(arguments),
+        "device": cohort.settings.device,
+        "passed_over": [str(path) for path in cohort.label_maps],
+        "versions": versions(),
+    }
     content = {**facts, "template": str(cohort.template.resolve()), "runs": [*known.get("runs", []), run]}
     write_text(path, json.dumps(content, indent=1) + "\n")
     ensure_folder(cohort.output_dir / ATTEMPTS)

@@ -242,7 +242,7 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
         if not is_out_of_memory(error):
             raise
         return _Placed(Outcome(path, failure=out_of_memory(str(path))))
-    missing = missing_text(placed.landmarks)
+    missing = missing_text(placed.landmarks, notes=result.notes)
     found = len(placed) - len(placed.missing)
     outcome = Outcome(path, output, found, placed.missing, missing, result.report(), notes=result.notes)
     return _Placed(outcome, result, output.stat().st_mtime_ns)
