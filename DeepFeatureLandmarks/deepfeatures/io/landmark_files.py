@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
-from deepfeatures.io import fcsv, landmark_csv, markups_json
 from deepfeatures.io.atomic_write import write_text
+from deepfeatures.io.landmark_formats import fcsv, landmark_csv, markups_json
 
 FORMATS = {".json": markups_json, ".fcsv": fcsv, ".csv": landmark_csv}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.errors import InputError
-from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
+from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.score_description import describe, with_description
 
 SCHEMA = (
@@ -72,14 +72,15 @@ def _control_points(markup: dict, path: Path) -> list[Landmark]:
 
 def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
     name = str(point.get("label") or point.get("id") or number)
+    where = f"{name!r}, control point {number}"
     status = point.get("positionStatus", "defined")
     if status not in STATUSES:
-        raise InputError(f"{path} has the unknown position status {status!r} at {name!r}; give {', '.join(STATUSES)}")
+        raise InputError(f"{path} has the unknown position status {status!r} at {where}; give {', '.join(STATUSES)}")
     position = point.get("position") or ()
     known = status == "defined" or (status == "preview" and position)
     landmark = Landmark(
         name=name,
-        position=to_lps(position, system, name, path) if known else None,
+        position=to_lps(position, system, where, path) if known else None,
         status=status,
         locked=bool(point.get("locked", False)),
     )
