@@ -1,8 +1,10 @@
 """Landmarks as a table with one row for each landmark, for spreadsheets and scripts.
 
-Columns that must be there: `name` (or `label`) and `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables.
-A column or a first comment line `# coordinate_system = RAS` says what x, y, z mean. Without either they are LPS, as
-everywhere in this package. All positions are in mm. A row is a line: line breaks within texts become spaces.
+Columns that must be there: `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables. Names stand in the column
+`name` or `label`; without either the landmarks are numbered from 1. In a table of ANTs, with the column `t`, comments
+are the names if every point has its own. A column or a first comment line `# coordinate_system = RAS` says what x, y, z
+mean. Without either they are LPS, as everywhere in this package. All positions are in mm. A row is a line: line breaks
+within texts become spaces.
 """
 
 from __future__ import annotations
@@ -32,18 +34,21 @@ def parse(text: str, path: Path) -> LandmarkSet:
     rows = [_fields(line, number, path) for number, line in enumerate(filterfalse(is_blank, lines[len(comments) :]))]
     columns = [column.strip().lower().replace(" ", "_") for column in rows[0]] if rows else []
     axes = next((axes for axes in AXES if set(axes) <= set(columns)), None)
-    if axes is None or not {"name", "label"} & set(columns):
+    if axes is None:
         raise InputError(f"{path} has no header with name, x, y, z; give these columns, separated by commas")
     check_columns(columns, path)
     system = axes.upper() if axes != "xyz" else stated(comments).get("coordinatesystem", "LPS mm")
-    landmarks = []
+    tables = []
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(columns):
             raise InputError(
                 f"{path} has {len(row)} fields in row {number} and {len(columns)} columns; correct the row"
             )
-        landmarks.append(_landmark(dict(zip(columns, row, strict=True)), axes, system, number, path))
-    return LandmarkSet(tuple(landmarks), landmark_stem(path))
+        tables.append(dict(zip(columns, row, strict=True)))
+    if "t" in columns:
+        tables = _without_ants_columns(tables, path)
+    landmarks = tuple(_landmark(fields, axes, system, number, path) for number, fields in enumerate(tables, 1))
+    return LandmarkSet(landmarks, landmark_stem(path))
 
 
 def render(landmarks: LandmarkSet) -> str:
@@ -78,6 +83,21 @@ def _fields(line: str, number: int, path: Path) -> list[str]:
             "correct them, and keep a row on one line"
         )
     return row
+
+
+def _without_ants_columns(tables: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
+    """Rows of a table of ANTs, whose time must be 0, with their comments as names or as descriptions.
+
+    ANTs itself puts `nan` for a comment.
+    """
+    comments = [fields.get("comment", "").strip() for fields in tables]
+    key = "name" if len(set(comments) - {"", "nan"}) == len(tables) else "description"
+    for number, fields in enumerate(tables, 1):
+        if fields["t"].strip() not in ("", "0", "0.0"):
+            raise InputError(f"{path} has the time t = {fields['t']} in row {number}; give points of one time, t = 0")
+    return [
+        {key: comment if comment != "nan" else ""} | fields for comment, fields in zip(comments, tables, strict=True)
+    ]
 
 
 def _landmark(fields: dict[str, str], axes: str, system: str, number: int, path: Path) -> Landmark:
