@@ -22,12 +22,12 @@ CURVES = Note(NoteKind.LANDMARK_FILE, "the landmark file holds curves besides: t
 def parse(text: str, path: Path) -> LandmarkSet:
     """The landmarks of the one specimen, named by their places in the list, from 1."""
     lines = [line.strip() for line in lines_of(text) if line.strip()]
-    pairs = [(at, *line.upper().split("=", 1)) for at, line in enumerate(lines) if "=" in line]
-    keys = {key.strip(): (at, value.strip()) for at, key, value in pairs}
+    pairs = [(line.partition("=")[0].strip().upper(), at) for at, line in enumerate(lines) if "=" in line]
+    keys = {key: (at, lines[at].partition("=")[2].strip()) for key, at in pairs}
     if "LM3" not in keys:
         kind = "2D landmarks" if "LM" in keys else "no landmarks"
         raise InputError(f"{path} holds {kind} and no LM3=, with which those in 3D begin; give landmarks in 3D")
-    if sum(key.strip() in ("LM", "LM3") for _, key, _ in pairs) > 1:
+    if sum(key in ("LM", "LM3") for key, _ in pairs) > 1:
         raise InputError(f"{path} holds several specimens; save each in a file of its own")
     start, count = keys["LM3"]
     rows = lines[start + 1 : start + 1 + int(count) if count.isdecimal() else None]
