@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, Landmark, LandmarkSet
 from deepfeatures.data.notes import NoteKind
 from deepfeatures.errors import InputError
-from deepfeatures.io.landmark_files import FORMATS, read_landmarks, write_landmarks
+from deepfeatures.io.landmark_files import FORMATS, is_landmark_file, read_landmarks, write_landmarks
+from deepfeatures.pipelines.place import read_template
 
 NEW = [".ants.csv", ".mps", ".tag", ".landmarkAscii", ".pts", ".txt", ".tps", ".dcm"]
 FRAMELESS = {".landmarkAscii": "LPS", ".pts": "RAS", ".tps": "LPS"}
@@ -343,3 +345,48 @@ def test_antspyx_takes_the_table_that_is_written(tmp_path):
     table = pandas.read_csv(tmp_path / "points.ants.csv")
     ants.apply_transforms_to_points(3, table, [str(tmp_path / "shift.mat")]).to_csv(tmp_path / "moved.csv", index=False)
     np.testing.assert_allclose(read_landmarks(tmp_path / "moved.csv").positions, TWO.positions + SHIFT, atol=1e-4)
+
+
+def test_convert_writes_another_format_and_says_what_it_cannot_hold(tmp_path, capsys):
+    named = LandmarkSet((replace(TWO[0], locked=True), TWO[1], Landmark("gone", None, "missing")), "head")
+    write_landmarks(named, tmp_path / "head.mrk.json")
+    assert main(["convert", str(tmp_path / "head.mrk.json"), str(tmp_path / "head.tag")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'head.tag'}: 2 landmarks\n"
+    assert printed.err == "note: landmarks without a position are left out: gone\n"
+    assert read_landmarks(tmp_path / "head.tag").landmarks == TWO.landmarks
+    assert main(["convert", str(tmp_path / "head.tag"), str(tmp_path / "head.docx")]) == 2
+    assert capsys.readouterr().err.endswith(".txt, .tps or .dcm\n")
+
+
+def test_a_template_has_the_notes_of_its_landmark_file(case):
+    write_landmarks(read_landmarks(case / "template.mrk.json"), case / "template.landmarkAscii")
+    template, _ = read_template(case / "template.nii.gz", case / "template.landmarkAscii")
+    assert "template: the landmark file says neither LPS nor RAS: taken as LPS mm" in template.note
+    write_landmarks(read_landmarks(case / "template.mrk.json"), case / "template.pts")
+    template, _ = read_template(case / "template.nii.gz", case / "template.pts")
+    assert "taken as RAS mm" in template.note
+
+
+def test_points_of_another_frame_than_the_file_is_taken_in_are_told_with_the_note(case):
+    lps = read_landmarks(case / "template.mrk.json").positions
+    path = write(
+        case, "Version 1.0\n2\n" + "".join(f"S00{n} {x} {y} {z}\n" for n, (x, y, z) in enumerate(lps)), "t.pts"
+    )
+    with pytest.raises(InputError, match=r"lie outside the template .* taken as RAS mm"):
+        read_template(case / "template.nii.gz", path)
+
+
+def test_other_files_of_a_folder_are_no_landmarks(tmp_path):
+    needs(".dcm")
+    pydicom = pytest.importorskip("pydicom")
+    for suffix in [".mrk.json", ".fcsv", ".csv", *NEW]:
+        write_landmarks(TWO, tmp_path / f"points{suffix}")
+    assert all(is_landmark_file(file) for file in tmp_path.iterdir())
+    image = pydicom.Dataset()
+    image.SOPClassUID, image.SOPInstanceUID, image.Modality = pydicom.uid.MRImageStorage, "1.2", "MR"
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    image.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    others = [write(tmp_path, "read me", name) for name in ("README.txt", ".hidden.fcsv", "notes.docx")]
+    assert not any(is_landmark_file(file) for file in (*others, tmp_path / "image.dcm", tmp_path, tmp_path / "no.fcsv"))

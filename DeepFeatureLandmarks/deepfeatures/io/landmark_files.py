@@ -27,6 +27,7 @@ from deepfeatures.io.landmark_formats import (
 from deepfeatures.io.landmark_formats.numbering import different_numbers
 
 DICOM = ".dcm"
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -34,31 +35,39 @@ class LandmarkFormat:
     """How files of one suffix are read and written, and what they cannot hold.
 
     Args:
+        program: Whose files they are.
         parse: The file's text, of DICOM its bytes, and its path to landmarks.
         render: Landmarks to the file's text, of DICOM to its bytes.
         names: Which names it keeps, see `KEPT_NAMES`.
         missing: What becomes of a landmark without a position: `"kept"`, `"left out"`, or `"refused"` where the others
             would take its number.
+        begins: Whether a file's first bytes are those of landmarks, where files of other kinds have the suffix, too.
     """
 
+    program: str
     parse: Callable[..., LandmarkSet]
     render: Callable[[LandmarkSet], str | bytes]
     names: str = "all"
     missing: str = "kept"
+    begins: Callable[[bytes], bool] = lambda head: True
 
 
 FORMATS = {  # by suffix; a longer one before the one that it ends with
-    ".json": LandmarkFormat(markups_json.parse, markups_json.render),
-    ".fcsv": LandmarkFormat(fcsv.parse, fcsv.render),
-    ".ants.csv": LandmarkFormat(ants_csv.parse, ants_csv.render, "numbers", "left out"),
-    ".csv": LandmarkFormat(landmark_csv.parse, landmark_csv.render),
-    ".mps": LandmarkFormat(mitk.parse, mitk.render, "numbers", "left out"),
-    ".tag": LandmarkFormat(mni_tag.parse, mni_tag.render, missing="left out"),
-    ".landmarkascii": LandmarkFormat(amira.parse, amira.render, "order", "refused"),
-    ".pts": LandmarkFormat(idav.parse, idav.render, "words"),
-    ".txt": LandmarkFormat(elastix.parse, elastix.render, "order", "refused"),
-    ".tps": LandmarkFormat(tps.parse, tps.render, "order"),
-    DICOM: LandmarkFormat(dicom_sr.parse, dicom_sr.render, missing="left out"),
+    ".json": LandmarkFormat("3D Slicer", markups_json.parse, markups_json.render),
+    ".fcsv": LandmarkFormat("3D Slicer until 4.10", fcsv.parse, fcsv.render),
+    ".ants.csv": LandmarkFormat("ANTs", ants_csv.parse, ants_csv.render, "numbers", "left out"),
+    ".csv": LandmarkFormat("spreadsheets", landmark_csv.parse, landmark_csv.render),
+    ".mps": LandmarkFormat("MITK", mitk.parse, mitk.render, "numbers", "left out"),
+    ".tag": LandmarkFormat("MINC tools", mni_tag.parse, mni_tag.render, missing="left out"),
+    ".landmarkascii": LandmarkFormat("Amira and Avizo", amira.parse, amira.render, "order", "refused"),
+    ".pts": LandmarkFormat("IDAV Landmark Editor", idav.parse, idav.render, "words"),
+    ".txt": LandmarkFormat(
+        "elastix and transformix", elastix.parse, elastix.render, "order", "refused", elastix.begins
+    ),
+    ".tps": LandmarkFormat("the tps series and geomorph", tps.parse, tps.render, "order"),
+    DICOM: LandmarkFormat(
+        "DICOM, as a structured report", dicom_sr.parse, dicom_sr.render, missing="left out", begins=dicom_sr.begins
+    ),
 }
 KEPT_NAMES: dict[str, Callable[[list[str]], bool]] = {  # whether names are of this kind
     "all": lambda names: True,
@@ -68,7 +77,19 @@ KEPT_NAMES: dict[str, Callable[[list[str]], bool]] = {  # whether names are of t
 }
 NUMBERED = "the format keeps no names: the landmarks are numbered in the order of the list"
 CHANGED_NAMES = {"words": "blanks within names are written as _", "numbers": NUMBERED, "order": NUMBERED}
-KNOWN = "give .mrk.json, .fcsv or .csv, or another of the formats that docs/reference/files.md lists"
+KNOWN = "give .mrk.json, .fcsv or .csv, or .ants.csv, .mps, .tag, .landmarkAscii, .pts, .txt, .tps or .dcm"
+
+
+def is_landmark_file(path: Path) -> bool:
+    """Whether a file of a folder holds landmarks, by its name and, where other files share the suffix, its beginning.
+
+    `README.txt` and a DICOM image do not.
+    """
+    kind = next((kind for suffix, kind in FORMATS.items() if path.name.lower().endswith(suffix)), None)
+    if kind is None or path.name.startswith(".") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return kind.begins(file.read(HEAD_BYTES))
 
 
 def read_landmarks(path: str | Path) -> LandmarkSet:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names
-from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem
+from deepfeatures.data.landmarks import LandmarkSet, landmark_stem
 from deepfeatures.errors import InputError
-from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     """Every landmark file of a folder that is not hidden, in the order of the files' times, then names.
 
     Args:
-        folder: With one `.mrk.json`, `.fcsv` or `.csv` a scan.
+        folder: With one landmark file a scan.
         rater: The folder's name where not given.
         scans: Names of the scans: a file that starts with one of them (`sub-01_T1w` of `sub-01_T1w_afids.fcsv`)
             belongs to it. A file's own name, without its suffix, is its scan's where none fits.
@@ -56,7 +56,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
-    files = [file for file in folder.iterdir() if _names_landmarks(file.name)]
+    files = [file for file in folder.iterdir() if is_landmark_file(file)]
     if not files:
         raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
     annotations: dict[str, Annotation] = {}
@@ -68,10 +68,6 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
         check_unique_names(landmarks, file)
         annotations[scan] = Annotation(scan, rater or folder.resolve().name, landmarks, order)
     return list(annotations.values())
-
-
-def _names_landmarks(name: str) -> bool:
-    return name.lower().endswith(LANDMARK_SUFFIXES) and not name.startswith(".")
 
 
 def _scan_of(stem: str, scans: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TRACKING_IDENTIFIER, FINDING = "112039", "121071"
+REPORT_CLASSES = b"1.2.840.10008.5.1.4.1.1.88."  # how the identifiers of all kinds of reports begin
 FROM_STUDY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 FROM_STUDY += ("AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 OTHER_SHAPES = Note(NoteKind.LANDMARK_FILE, "the report holds regions besides: only its points are used")
@@ -32,6 +33,11 @@ NO_STUDY = Note(
     NoteKind.LANDMARK_FILE,
     "the report belongs to no study, as no DICOM series was given to take patient and study from",
 )
+
+
+def begins(head: bytes) -> bool:
+    """Whether a file begins as a structured report, and not as an image."""
+    return head[128:132] == b"DICM" and REPORT_CLASSES in head
 
 
 def parse(content: bytes, path: Path) -> LandmarkSet:

@@ -17,6 +17,11 @@ OUTPUT = re.compile(r"Point\s+(\d+)\s*;")
 OUTPUT_POINT = re.compile(r";\s*OutputPoint\s*=\s*\[([^\]]*)\]")
 
 
+def begins(head: bytes) -> bool:
+    """Whether a file begins as a list of points, and not as any other text."""
+    return head.split(maxsplit=1)[:1] in ([b"point"], [b"index"], [b"Point"])
+
+
 def parse(text: str, path: Path) -> LandmarkSet:
     """The points, named by their places in the list, from 1."""
     lines = [line.strip() for line in lines_of(text) if line.strip()]
