@@ -146,6 +146,11 @@ AMIRA = (
     "Markers {{ float[3] Coordinates }} @1\n{}\n# Data section follows\n@1\n1.5e+00 2 3 \n4 5 6\n\n{}"
 )
 TAG = "MNI Tag Point File\nVolumes = {};\n% a comment\n\nPoints =\n{}"
+COUNTED = (
+    ("a.txt", "point\n{}\n1 2 3\n"),
+    ("a.pts", "Version 1.0\n{}\nA 1 2 3\n"),
+    ("a.tps", "LM3={}\n1 2 3\n"),
+)
 TRANSFORMIX = (
     "Point\t0\t; InputIndex = [ 1 2 3 ]\t; InputPoint = [ 1.0 2.0 3.0 ]\t; OutputIndexFixed = [ 4 5 6 ]\t; "
     "OutputPoint = [ 4.5 5.5 6.5 ]\t; Deformation = [ 3.5 3.5 3.5 ]\n"
@@ -251,13 +256,14 @@ def test_what_is_left_out_is_told(tmp_path, name, text, words):
         ("a.txt", "index\n1\n1 2 3\n", "holds voxel indices"),
         ("a.txt", "1\n1 2 3\n", "holds voxel indices"),
         ("a.txt", "read me\n", "word point"),
-        ("a.txt", "point\n2\n1 2 3\n", "announces 2 points and holds 1"),
+        ("a.txt", "point\n2\n1 2 3\n", "announces 2 landmarks and holds 1"),
         ("a.txt", "point\n1\n1 2\n", "no three numbers as the position of point 1"),
         ("a.txt", TRANSFORMIX.replace("OutputPoint", "Output"), "no OutputPoint in row 1"),
+        *((name, text.format("9" * 5000), "announces 999999999 landmarks and holds 1") for name, text in COUNTED),
         ("a.tps", "LM=2\n1 2\n3 4\n", "holds 2D landmarks"),
         ("a.tps", "hello", "holds no landmarks and no LM3="),
         ("a.tps", "LM3=1\n1 2 3\nID=0\nLM3=1\n1 2 3\nID=1\n", "several specimens"),
-        ("a.tps", "LM3=2\n1 2 3\nID=0\n", "announces LM3=2 landmarks and holds 1"),
+        ("a.tps", "LM3=2\n1 2 3\nID=0\n", "announces 2 landmarks and holds 1"),
         ("a.tps", "LM3=1\n1 NA 3\n", "position of landmark 1: its y is 'NA'"),
         ("a.tps", "LM3=1\n1 2 3\nSCALE=0\n", "the scale '0'"),
         ("a.csv", "x,y,z,t\n1,2,3,4\n", "the time t = 4 in row 1"),

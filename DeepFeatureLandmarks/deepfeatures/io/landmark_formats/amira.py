@@ -12,7 +12,7 @@ from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_formats.coordinates import require_millimetres, to_lps
-from deepfeatures.io.landmark_formats.rows import lines_of
+from deepfeatures.io.landmark_formats.rows import check_count, lines_of
 
 MAGIC = re.compile(r"#\s*(AmiraMesh|Amira|Avizo)\b.*\bASCII\b")
 COUNT = re.compile(r"^\s*define\s+Markers\s+(\d+)", re.MULTILINE)
@@ -37,14 +37,13 @@ def parse(text: str, path: Path) -> LandmarkSet:
         raise InputError(f"{path} defines no landmarks; save them from Amira or Avizo as LandmarkSet ASCII")
     _check_parameters(header, path)
     rows = _rows(lines, stream[1])
-    if len(rows) != int(count[1]):
-        raise InputError(f"{path} announces {count[1]} landmarks and holds {len(rows)}; save it again")
+    check_count(count[1], rows, path)
     landmarks = tuple(
         Landmark(str(number), to_lps(row.split(), "LPS", f"landmark {number}", path))
         for number, row in enumerate(rows, 1)
     )
     sets = SETS.search(header)
-    notes = (FRAME, SECOND_SET) if sets and int(sets[1]) > 1 else (FRAME,)
+    notes = (FRAME, SECOND_SET) if sets and sets[1] != "1" else (FRAME,)
     return LandmarkSet(landmarks, landmark_stem(path), notes)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepfeatures._version import __version__
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
@@ -46,7 +46,9 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
     Raises:
         InputError: It is no structured report, holds no point in 3D, or its points have several frames of reference.
     """
-    pydicom = _library("pydicom", path)
+    _require_highdicom(path)
+    import pydicom
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what pydicom can set right
@@ -83,7 +85,9 @@ def render(landmarks: LandmarkSet, series: Path | None = None) -> bytes:
     Raises:
         InputError: A slice is not DICOM, or has no frame of reference.
     """
-    highdicom = _library("highdicom", "a DICOM report")
+    _require_highdicom("a DICOM report")
+    import highdicom
+
     evidence = _evidence(series) if series else [_no_image()]
     frame = evidence[0].get("FrameOfReferenceUID")
     if not frame:
@@ -108,14 +112,11 @@ def render(landmarks: LandmarkSet, series: Path | None = None) -> bytes:
     return file.getvalue()
 
 
-def _library(name: str, needed_by: object) -> Any:
+def _require_highdicom(needed_by: object) -> None:
     try:
-        import highdicom
-        import highdicom.sr
-        import pydicom
+        import highdicom.sr  # noqa: F401
     except ImportError as error:
         raise InputError(f"{needed_by} needs highdicom; install it with pip install '.[sr]'") from error
-    return {"highdicom": highdicom, "pydicom": pydicom}[name]
 
 
 def _points(report: Dataset) -> Iterator[tuple[tuple[str, str], str, Dataset]]:

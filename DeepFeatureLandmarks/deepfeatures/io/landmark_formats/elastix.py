@@ -11,9 +11,9 @@ from pathlib import Path
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_formats.coordinates import to_lps
-from deepfeatures.io.landmark_formats.rows import lines_of
+from deepfeatures.io.landmark_formats.rows import check_count, lines_of
 
-OUTPUT = re.compile(r"Point\s+(\d+)\s*;")
+OUTPUT = re.compile(r"Point\s+(\d{1,9})\s*;")
 OUTPUT_POINT = re.compile(r";\s*OutputPoint\s*=\s*\[([^\]]*)\]")
 
 
@@ -37,10 +37,8 @@ def parse(text: str, path: Path) -> LandmarkSet:
             f"{path} does not begin with the word point, as lists of elastix do; "
             "correct it, or give .mrk.json, .fcsv or .csv"
         )
-    count, rows = int(lines[1]), lines[2:]
-    if len(rows) != count:
-        raise InputError(f"{path} announces {count} points and holds {len(rows)}; correct the number")
-    landmarks = tuple(_landmark(str(row), values, row, path) for row, values in enumerate(rows, 1))
+    check_count(lines[1], lines[2:], path)
+    landmarks = tuple(_landmark(str(row), values, row, path) for row, values in enumerate(lines[2:], 1))
     return LandmarkSet(landmarks, landmark_stem(path))
 
 

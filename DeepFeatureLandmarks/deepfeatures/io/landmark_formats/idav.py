@@ -13,7 +13,7 @@ from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_formats.coordinates import from_lps, to_lps
-from deepfeatures.io.landmark_formats.rows import lines_of
+from deepfeatures.io.landmark_formats.rows import check_count, lines_of
 
 MISSING = (9999.0, 9999.0, 9999.0)
 FRAME = Note(NoteKind.ORIENTATION, "the landmark file says neither LPS nor RAS: taken as RAS mm, as in SlicerMorph")
@@ -24,10 +24,8 @@ def parse(text: str, path: Path) -> LandmarkSet:
     lines = [line.strip() for line in lines_of(text) if line.strip()]
     if len(lines) < 2 or not re.fullmatch(r"Version \d+(\.\d+)?", lines[0]) or not lines[1].isdecimal():
         raise InputError(f"{path} does not begin with Version 1.0 and a count; export it from IDAV Landmark Editor")
-    count, rows = int(lines[1]), lines[2:]
-    if len(rows) != count:
-        raise InputError(f"{path} announces {count} landmarks and holds {len(rows)}; export it again")
-    landmarks = tuple(_landmark(row, number, path) for number, row in enumerate(rows, 1))
+    check_count(lines[1], lines[2:], path)
+    landmarks = tuple(_landmark(row, number, path) for number, row in enumerate(lines[2:], 1))
     return LandmarkSet(landmarks, landmark_stem(path), (FRAME,))
 
 

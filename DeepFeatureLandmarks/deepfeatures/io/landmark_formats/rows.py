@@ -46,6 +46,12 @@ def check_columns(columns: Sequence[str], path: Path) -> None:
             raise InputError(f"{path} has several columns {column!r}; keep one of them")
 
 
+def check_count(announced: str, rows: Sequence[str], path: Path) -> None:
+    """Raise `InputError` where a file announces another number of landmarks than it has rows of."""
+    if announced.lstrip("0") != str(len(rows)).lstrip("0"):
+        raise InputError(f"{path} announces {announced:.9} landmarks and holds {len(rows)}; correct or export it again")
+
+
 def on_one_line(text: str) -> str:
     """The text with blanks for its line breaks."""
     return " ".join(text.splitlines())

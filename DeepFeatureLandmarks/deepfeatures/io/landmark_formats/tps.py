@@ -6,13 +6,14 @@ Positions are taken as LPS mm, after the file's scale. `NA` means missing, as in
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from pathlib import Path
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_formats.coordinates import to_lps
-from deepfeatures.io.landmark_formats.rows import lines_of, on_one_line
+from deepfeatures.io.landmark_formats.rows import check_count, lines_of, on_one_line
 
 MISSING = ["NA", "NA", "NA"]
 FRAME = Note(NoteKind.ORIENTATION, "the landmark file says neither LPS nor RAS: taken as LPS mm")
@@ -30,10 +31,8 @@ def parse(text: str, path: Path) -> LandmarkSet:
     if sum(key in ("LM", "LM3") for key, _ in pairs) > 1:
         raise InputError(f"{path} holds several specimens; save each in a file of its own")
     start, count = keys["LM3"]
-    rows = lines[start + 1 : start + 1 + int(count) if count.isdecimal() else None]
-    rows = rows[: next((at for at, row in enumerate(rows) if "=" in row), None)]
-    if not count.isdecimal() or len(rows) != int(count):
-        raise InputError(f"{path} announces LM3={count} landmarks and holds {len(rows)}; correct the number")
+    rows = list(takewhile(lambda line: "=" not in line, lines[start + 1 :]))
+    check_count(count, rows, path)
     scale = _scale(keys.get("SCALE", (0, "1"))[1], path)
     landmarks = tuple(_landmark(row, number, scale, path) for number, row in enumerate(rows, 1))
     return LandmarkSet(landmarks, landmark_stem(path), (FRAME, CURVES) if "CURVES" in keys else (FRAME,))
