@@ -334,7 +334,7 @@ def test_a_cut_slice_is_refused(tmp_path, share):
     first = min(folder.iterdir())
     content = first.read_bytes()
     first.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match="cut short or damaged|does not say how large"):
+    with pytest.raises(InputError, match=r"cut short or damaged|does not say how large"):
         read_volume(folder)
 
 

@@ -166,7 +166,7 @@ def test_the_map_of_the_house_has_every_room_and_nothing_that_is_not_there():
     text, rooms = (ROOT / "CONTRIBUTING.md").read_text(), ROOT / "DeepFeatureLandmarks" / "deepfeatures"
     folders = {file.parent.relative_to(rooms).as_posix() for file in tracked_files() if file.is_relative_to(rooms)}
     folders = {folder.removeprefix("matching/") for folder in folders if (rooms / folder / "__init__.py").is_file()}
-    shown = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    shown = set(re.findall(r"^\| `([\w/]+)` \|", text, re.MULTILINE))
     assert shown == folders - {"."}
     to_begin_in = text[text.index("## Where to make a change") :]
     paths = re.findall(r"`(\w+/[\w./]*)`", to_begin_in[: to_begin_in.index("After you add")])

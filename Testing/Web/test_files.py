@@ -1,5 +1,6 @@
 """Files into the page and out of it, in a real browser: dropped, uploaded, exported."""
 
+import numpy as np
 import pytest
 from web_visitors import mean_error_mm
 
@@ -74,6 +75,9 @@ def test_real_volumes_from_upload_to_export(visitors, server, data):
     visitor.picture("4-compared")
     table = read_landmarks(visitor.export("Placed landmarks, as a table"))
     assert [mark.name for mark in table] == [mark.name for mark in placed]
+    others = read_landmarks(visitor.export("MITK (.mps)", "Placed landmarks, for another program"))
+    np.testing.assert_allclose(others.positions, placed.positions)
+    assert "keeps no names" in visitor.state("message")
 
 
 @pytest.mark.data

@@ -136,9 +136,11 @@ class Visitor:
         self.button("Best measured").click()
         self.wait_until("state('preset') == 'best' && !state('is_marking')")
 
-    def export(self, title: str) -> Path:
-        """Download one of the export menu's files; returns where it lies."""
+    def export(self, title: str, menu: str | None = None) -> Path:
+        """Download one of the files of the export menu, or of a menu within it; returns where it lies."""
         self.button("Export").click()
+        if menu:
+            self.page.get_by_text(menu).click()
         with self.page.expect_download() as download:
             self.page.get_by_text(title).click()
         return Path(download.value.path()).rename(

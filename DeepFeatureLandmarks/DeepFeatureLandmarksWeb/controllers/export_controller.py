@@ -12,10 +12,10 @@ from aiohttp import web
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.session_context import SessionContext
+from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
+from deepfeatures.data.notes import joined
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
-
-LANDMARK_FILES = (".mrk.json", ".csv", ".fcsv")
 
 
 class ExportController:
@@ -48,7 +48,7 @@ class ExportController:
         if what == "report.html":
             return self._comparison.write_report
         stem, _, suffix = what.partition(".")
-        if f".{suffix}" in LANDMARK_FILES and stem in ("target", "template"):
+        if f".{suffix}".lower().endswith(LANDMARK_SUFFIXES) and stem in ("target", "template"):
             return lambda folder: self._write_landmarks(folder, stem, f".{suffix}")
         raise InputError("there is no such file; reload the page and try again")
 
@@ -58,7 +58,8 @@ class ExportController:
         if node is None:
             raise InputError("there are no landmarks yet; place them first")
         path = folder / f"{context.side(side).volume.GetName() if context.side(side).volume else side}{suffix}"
-        write_landmarks(nodes.landmarkSetFromNode(node), path)
+        if lost := joined(write_landmarks(nodes.landmarkSetFromNode(node), path)):
+            context.warn(lost)
         return path
 
     def _write_scene(self, folder: Path) -> Path:

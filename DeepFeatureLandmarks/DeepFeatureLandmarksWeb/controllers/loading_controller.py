@@ -14,6 +14,7 @@ from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_C
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.notes import joined
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.downsampled_reading import read_within_memory
@@ -40,7 +41,10 @@ class LoadingController:
                     if volume.note:
                         self._warn(volume.note, path)
                 else:
-                    self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
+                    landmarks = await asyncio.to_thread(read_landmarks, path)
+                    self.show_landmarks(role, landmarks)
+                    if note := joined(landmarks.notes):
+                        self._warn(note, path)
             except InputError as error:
                 self._warn(str(error), path)
             except (MemoryError, RuntimeError) as error:

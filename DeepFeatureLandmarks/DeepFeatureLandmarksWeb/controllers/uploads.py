@@ -45,7 +45,11 @@ def check_name(name: str, kind: str) -> None:
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
     looks_like_dicom = kind == "volume" and (Path(name).suffix == "" or Path(name).suffix[1:].isdigit())
     if not name.lower().endswith(suffixes) and not looks_like_dicom:
-        what = "a volume (NIfTI, NRRD, MHA or DICOM)" if kind == "volume" else "landmarks (.mrk.json, .fcsv or .csv)"
+        what = (
+            "a volume (NIfTI, NRRD, MHA or DICOM)"
+            if kind == "volume"
+            else f"landmarks ({', '.join(LANDMARK_SUFFIXES)})"
+        )
         raise InputError(f"{name} is not {what}; choose another file")
 
 

@@ -32,9 +32,14 @@ from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
 from DeepFeatureLandmarksWeb.page.review_tab import review_tab
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
+from deepfeatures.io.landmark_files import FORMATS
 
 STATIC = Path(__file__).parent / "static"
 TABS = {"place": "Place", "review": "Review", "inspect": "Inspect", "quality": "Quality"}
+EXPORTS_FOR_OTHERS = {
+    f"target{suffix}": f"{FORMATS[suffix.lower()].program} ({suffix})"
+    for suffix in (".fcsv", ".mps", ".tag", ".landmarkAscii", ".pts", ".txt", ".ants.csv", ".tps", ".dcm")
+}
 EXPORTS = {
     "target.mrk.json": "Placed landmarks, for Slicer (.mrk.json)",
     "target.csv": "Placed landmarks, as a table (.csv)",
@@ -125,6 +130,17 @@ class Page:
                             click=f"window.deepfeatures.save('{what}')",
                             **({"disabled": (needs,)} if needs else {}),
                         )
+                    with (
+                        VListItem(
+                            title="Placed landmarks, for another program",
+                            append_icon="mdi-menu-right",
+                            disabled=(f"!{name.rows}.length",),
+                        ),
+                        VMenu(activator="parent", submenu=True, location="start"),
+                        VList(density="compact"),
+                    ):
+                        for what, title in EXPORTS_FOR_OTHERS.items():
+                            VListItem(title=title, click=f"window.deepfeatures.save('{what}')")
 
     def _side(self, side: str) -> None:
         state = getattr(self._name, side)
@@ -286,7 +302,7 @@ class Page:
 def _sources(side: str) -> list[tuple[str, str, str]]:
     volumes = [(side, "false", "Volume (NIfTI, NRRD, MHA, DICOM file)"), (side, "true", "DICOM series (folder)")]
     if side == TEMPLATE:
-        return [*volumes, ("landmarks", "false", "Landmarks (.mrk.json, .fcsv, .csv)")]
+        return [*volumes, ("landmarks", "false", "Landmarks (.mrk.json, .fcsv, .csv, …)")]
     return [*volumes, ("reference", "false", "Second set of landmarks, to compare with")]
 
 

@@ -22,7 +22,7 @@ def app(
         Path | None, typer.Option("--template", help="Volume with known landmarks, opened at once.")
     ] = None,
     landmarks: Annotated[
-        Path | None, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")
+        Path | None, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, ….")
     ] = None,
     target: Annotated[Path | None, typer.Option("--target", help="Volume to find them in, opened at once.")] = None,
     host: Annotated[

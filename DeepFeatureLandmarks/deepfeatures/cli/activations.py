@@ -14,7 +14,7 @@ from deepfeatures.matching.settings import setting
 
 def activations(
     volume: Annotated[Path, typer.Option("--volume", help="Volume to encode.")],
-    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
+    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, ….")],
     output: Annotated[
         Path,
         typer.Option("--output", help="NAME.png for a picture; NAME.nrrd, or a folder, for a volume of each channel."),

@@ -34,7 +34,7 @@ def cohort(
         list[Path], typer.Argument(metavar="TARGETS", help="Folders of volumes, flat or BIDS, or volumes.")
     ],
     template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
-    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv.")],
+    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, ….")],
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target and summary.csv.")
     ],

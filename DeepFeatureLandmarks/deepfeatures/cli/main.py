@@ -16,6 +16,7 @@ import typer
 from deepfeatures.cli import train, weights
 from deepfeatures.cli.activations import activations
 from deepfeatures.cli.cohort import cohort
+from deepfeatures.cli.convert import convert
 from deepfeatures.cli.entry_points import add_commands
 from deepfeatures.cli.evaluate import evaluate
 from deepfeatures.cli.place import place
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (quality, cohort, evaluate, place, activations):
+for command in (quality, cohort, evaluate, place, activations, convert):
     app.command()(command)
 
 

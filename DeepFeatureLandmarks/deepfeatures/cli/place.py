@@ -33,7 +33,7 @@ def place(
         typer.Option("--template", help="Volume in which the landmarks were placed; several are brought to agree."),
     ],
     landmarks: Annotated[
-        list[Path], typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv or .csv; one file a template.")
+        list[Path], typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, …; one a template.")
     ],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target.")],
     settings: MatchSettings,

@@ -12,12 +12,16 @@ from typing import TypeVar
 import numpy as np
 
 from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores
+from deepfeatures.data.notes import Note
 from deepfeatures.deprecation import warn_renamed
 
 Class = TypeVar("Class", bound=type)
 
 STATUSES = ("undefined", "preview", "defined", "missing")
-LANDMARK_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".csv")
+LANDMARK_SUFFIXES = (
+    *(".mrk.json", ".json", ".fcsv", ".ants.csv", ".csv"),
+    *(".mps", ".tag", ".landmarkascii", ".pts", ".txt", ".tps", ".dcm"),
+)
 
 
 def _renamed_score(old: str, new: str) -> property:
@@ -76,10 +80,17 @@ class Landmark(Scores):
 
 @dataclass(frozen=True)
 class LandmarkSet:
-    """Landmarks of one volume, in the order in which they were placed."""
+    """Landmarks of one volume, in the order in which they were placed.
+
+    Args:
+        landmarks: In that order.
+        name: Of the list.
+        notes: What people should know of how their file was read.
+    """
 
     landmarks: tuple[Landmark, ...]
     name: str = "landmarks"
+    notes: tuple[Note, ...] = ()
 
     def __len__(self) -> int:
         return len(self.landmarks)

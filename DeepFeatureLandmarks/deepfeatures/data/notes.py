@@ -20,6 +20,7 @@ class NoteKind(str, Enum):
     NAMES = "names"
     SIZE = "size"
     COMPANY = "placed alone"
+    LANDMARK_FILE = "landmark file"
 
 
 @dataclass(frozen=True)

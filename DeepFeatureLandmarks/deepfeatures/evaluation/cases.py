@@ -18,7 +18,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.io.bids import find_volumes
 from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.image_names import image_stem
-from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 
 
@@ -57,7 +57,7 @@ def _beside(folder: Path) -> list[Case]:
         # .json last: converters put a scan's acquisition parameters there
         suffixes = sorted(LANDMARK_SUFFIXES, key=".json".__eq__)
         beside = [image.with_name(name + suffix) for suffix in suffixes]
-        cases += [Case(name, image, path) for path in beside if path.exists()][:1]
+        cases += [Case(name, image, path) for path in beside if is_landmark_file(path)][:1]
     return cases
 
 

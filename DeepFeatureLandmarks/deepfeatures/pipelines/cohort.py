@@ -271,7 +271,8 @@ def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int
     from deepfeatures.matching import Matcher
 
     matcher = Matcher(replace(settings, device=_own_device(settings.device)))
-    return read_within_memory(template, memory, series), read_landmarks(landmarks), matcher
+    volume, points = read_within_memory(template, memory, series), read_landmarks(landmarks)
+    return replace(volume, notes=(*volume.notes, *points.notes)), points, matcher
 
 
 def _own_device(device: str) -> str:

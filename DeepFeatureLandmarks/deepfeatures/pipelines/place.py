@@ -139,7 +139,7 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
 
 
 def read_template(volume: Path, points: Path, series: str | None = None) -> tuple[Volume, LandmarkSet]:
-    """A template and its landmarks, which have unique names and lie in it.
+    """A template and its landmarks, which have unique names and lie in it; the template has the notes of both files.
 
     Raises:
         InputError: Where they do not, or a file cannot be read.
@@ -150,6 +150,7 @@ def read_template(volume: Path, points: Path, series: str | None = None) -> tupl
         raise InputError(f"{points} has no landmark with a position; place at least one in the template")
     with suppress_native_output():
         template = read_within_memory(volume, None, series)
+    template = replace(template, notes=(*template.notes, *landmarks.notes))
     check_inside(landmarks, template, points, volume)
     return template, landmarks
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names, names_text
 from deepfeatures.data.landmark_names import unify_names
-from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet, landmark_stem
+from deepfeatures.data.landmarks import LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
-from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 from deepfeatures.io.sidecars import is_sidecar
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     JSON files without markups are left out, as BIDS has them in every folder; `sidecar_notes` names them.
 
     Args:
-        folder: With one `.mrk.json`, `.fcsv` or `.csv` a scan.
+        folder: With one landmark file a scan.
         rater: The folder's name where not given.
         scans: Names of the scans: a file that starts with one of them (`sub-01_T1w` of `sub-01_T1w_afids.fcsv`)
             belongs to it. A file's own name, without its suffix, is its scan's where none fits.
@@ -61,7 +61,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
-    files = [file for file in folder.iterdir() if _names_landmarks(file.name) and not is_sidecar(file)]
+    files = [file for file in folder.iterdir() if is_landmark_file(file) and not is_sidecar(file)]
     if not files:
         raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
     annotations: dict[str, Annotation] = {}
@@ -77,13 +77,9 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
 
 def sidecar_notes(folder: str | Path) -> tuple[Note, ...]:
     """What people should know of a rater's folder: which JSON files hold no markups and are left out."""
-    names = sorted(file.name for file in Path(folder).iterdir() if _names_landmarks(file.name) and is_sidecar(file))
+    names = sorted(file.name for file in Path(folder).iterdir() if is_landmark_file(file) and is_sidecar(file))
     text = f"JSON files without markups are left out: {names_text(names)}"
     return (Note(NoteKind.NAMES, text).of(Path(folder).resolve().name),) if names else ()
-
-
-def _names_landmarks(name: str) -> bool:
-    return name.lower().endswith(LANDMARK_SUFFIXES) and not name.startswith(".")
 
 
 def _scan_of(stem: str, scans: Sequence[str]) -> str:

@@ -51,7 +51,7 @@
   async function drop(event, side) {
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
     const files = (await Promise.all(entries.map(filesOf))).flat();
-    const isLandmarks = files.length === 1 && /\.(mrk\.json|json|fcsv|csv)$/i.test(files[0].name);
+    const isLandmarks = files.length === 1 && /\.(json|fcsv|csv|mps|tag|landmarkascii|pts|txt|tps)$/i.test(files[0].name);
     if (!isLandmarks) upload(side, files);
     else upload(side === "template" ? "landmarks" : "reference", files);
   }

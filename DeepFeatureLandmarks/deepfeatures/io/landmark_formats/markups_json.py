@@ -1,4 +1,6 @@
-"""Slicer's `.mrk.json`: markups of any type, read as their control points and written as a point list.
+"""Slicer's `.mrk.json`: markups, read as their control points and written as a point list.
+
+The control points of regions and planes describe a shape: beside other markups they are left out, and a note says so.
 
 Kept: name, position, position status, description, lock, and the name of the list. Slicer's schema is at
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema.
@@ -10,8 +12,9 @@ import json
 from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
-from deepfeatures.io.coordinates import coordinate_system, require_millimetres, to_lps
+from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.score_description import describe, with_description
 
 SCHEMA = (
@@ -19,6 +22,7 @@ SCHEMA = (
     "markups-schema-v1.0.3.json#"
 )
 ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]  # Slicer's own axes (RAS), seen from LPS
+SHAPES = ("ROI", "Plane")
 HAVE_POSITION = ("preview", "defined")  # a missing point keeps no former position, which might be taken for its own
 
 
@@ -31,9 +35,11 @@ def parse(text: str, path: Path) -> LandmarkSet:
     markups = content.get("markups") if isinstance(content, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
         raise InputError(f"{path} is JSON but holds no markups; save the points from 3D Slicer as .mrk.json again")
+    shapes = [markup for markup in markups if markup.get("type") in SHAPES]
+    markups = [markup for markup in markups if markup not in shapes] or shapes
     landmarks = tuple(landmark for markup in markups for landmark in _control_points(markup, path))
     names = [markup["name"] for markup in markups if isinstance(markup.get("name"), str) and markup["name"]]
-    return LandmarkSet(landmarks, names[0] if names else landmark_stem(path))
+    return LandmarkSet(landmarks, names[0] if names else landmark_stem(path), _left_out(shapes, markups))
 
 
 def render(landmarks: LandmarkSet) -> str:
@@ -50,6 +56,14 @@ def render(landmarks: LandmarkSet) -> str:
         "controlPoints": [_control_point(landmark, index + 1) for index, landmark in enumerate(landmarks)],
     }
     return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _left_out(shapes: list[dict], markups: list[dict]) -> tuple[Note, ...]:
+    if not shapes or markups is shapes:
+        return ()
+    named = ", ".join(f"{markup['type']} {markup.get('name', '')}".strip() for markup in shapes)
+    text = f"the landmark file holds shapes besides ({named.replace(';', ',')}): their control points are left out"
+    return (Note(NoteKind.LANDMARK_FILE, text),)
 
 
 def _without_surrogates(fields: dict) -> dict:
@@ -72,14 +86,15 @@ def _control_points(markup: dict, path: Path) -> list[Landmark]:
 
 def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
     name = str(point.get("label") or point.get("id") or number)
+    where = f"{name!r}, control point {number}"
     status = point.get("positionStatus", "defined")
     if status not in STATUSES:
-        raise InputError(f"{path} has the unknown position status {status!r} at {name!r}; give {', '.join(STATUSES)}")
+        raise InputError(f"{path} has the unknown position status {status!r} at {where}; give {', '.join(STATUSES)}")
     position = point.get("position") or ()
     known = status == "defined" or (status == "preview" and position)
     landmark = Landmark(
         name=name,
-        position=to_lps(position, system, name, path) if known else None,
+        position=to_lps(position, system, where, path) if known else None,
         status=status,
         locked=bool(point.get("locked", False)),
     )

@@ -1,0 +1,141 @@
+"""Landmarks as a table with one row for each landmark, for spreadsheets and scripts.
+
+Columns that must be there: `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables. Names stand in the column
+`name` or `label`; without either the landmarks are numbered from 1. In a table of ANTs, with the column `t`, comments
+are the names if every point has its own. A column or a first comment line `# coordinate_system = RAS` says what x, y, z
+mean. Without either they are LPS, as everywhere in this package. All positions are in mm. A row is a line: line breaks
+within texts become spaces.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import filterfalse, takewhile
+from pathlib import Path
+
+from deepfeatures.data.landmark_scores import BY_NAME, FORMER_NAMES
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.data.missing_reason import REASONS
+from deepfeatures.errors import InputError
+from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
+from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
+
+COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason", "note"]
+FORMER_COLUMNS = {**FORMER_NAMES, "round_trip_mm": "inverse_consistency_error_mm"}  # in files of version 0.1
+AXES = ("xyz", "lps", "ras")
+TRUE = ("1", "true", "yes")
+
+
+def parse(text: str, path: Path) -> LandmarkSet:
+    """The landmarks in the text of a table; raises `InputError`, which names `path`, where it is not such a table."""
+    lines = lines_of(text)
+    comments = list(takewhile(lambda line: line.startswith("#"), lines))
+    rows = [_fields(line, number, path) for number, line in enumerate(filterfalse(is_blank, lines[len(comments) :]))]
+    columns = [column.strip().lower().replace(" ", "_") for column in rows[0]] if rows else []
+    axes = next((axes for axes in AXES if set(axes) <= set(columns)), None)
+    if axes is None:
+        raise InputError(f"{path} has no header with name, x, y, z; give these columns, separated by commas")
+    check_columns(columns, path)
+    system = axes.upper() if axes != "xyz" else stated(comments).get("coordinatesystem", "LPS mm")
+    tables = []
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(columns):
+            raise InputError(
+                f"{path} has {len(row)} fields in row {number} and {len(columns)} columns; correct the row"
+            )
+        tables.append(dict(zip(columns, row, strict=True)))
+    if "t" in columns:
+        tables = _without_ants_columns(tables, path)
+    landmarks = tuple(_landmark(fields, axes, system, number, path) for number, fields in enumerate(tables, 1))
+    return LandmarkSet(landmarks, landmark_stem(path))
+
+
+def render(landmarks: LandmarkSet) -> str:
+    """The text of the table, positions in LPS mm."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for landmark in landmarks:
+        position = [float(value) for value in landmark.position] if landmark.is_defined else ["", "", ""]
+        scores = (getattr(landmark, name) for name in BY_NAME)
+        writer.writerow(
+            [
+                on_one_line(landmark.name),
+                *position,
+                "LPS mm",
+                landmark.status,
+                on_one_line(landmark.description),
+                int(landmark.locked),
+            ]
+            + ["" if score is None else float(score) for score in scores]
+            + [landmark.reason, on_one_line(landmark.note)]
+        )
+    return buffer.getvalue()
+
+
+def _fields(line: str, number: int, path: Path) -> list[str]:
+    row = fields_of(line)
+    if row is None:
+        where = f"row {number}" if number else "its header"
+        raise InputError(
+            f"{path} is not a table of comma separated values: the quotes of {where} do not close; "
+            "correct them, and keep a row on one line"
+        )
+    return row
+
+
+def _without_ants_columns(tables: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
+    """Rows of a table of ANTs, whose time must be 0, with their comments as names or as descriptions.
+
+    ANTs itself puts `nan` for a comment.
+    """
+    comments = [fields.get("comment", "").strip() for fields in tables]
+    key = "name" if len(set(comments) - {"", "nan"}) == len(tables) else "description"
+    for number, fields in enumerate(tables, 1):
+        if fields["t"].strip() not in ("", "0", "0.0"):
+            raise InputError(f"{path} has the time t = {fields['t']} in row {number}; give points of one time, t = 0")
+    return [
+        {key: comment if comment != "nan" else ""} | fields for comment, fields in zip(comments, tables, strict=True)
+    ]
+
+
+def _landmark(fields: dict[str, str], axes: str, system: str, number: int, path: Path) -> Landmark:
+    name = fields.get("name") or fields.get("label") or str(number)
+    where = f"{name!r} in row {number}"
+    status = fields.get("status", "").strip() or ("missing" if fields.get("defined", "").strip() == "0" else "defined")
+    if status not in STATUSES:
+        raise InputError(f"{path} has the unknown status {status!r} at {where}; give {', '.join(STATUSES)}")
+    system, _, unit = (fields.get("coordinate_system", "").strip() or system).partition(" ")
+    require_millimetres(unit or "mm", path)
+    position = None
+    if status == "defined":
+        position = to_lps([fields[axis] for axis in axes], coordinate_system(system, path), where, path)
+    return Landmark(
+        name,
+        position,
+        status,
+        description=fields.get("description", ""),
+        locked=fields.get("locked", "").strip().lower() in TRUE,
+        reason=_reason(fields.get("reason", ""), status),
+        note=fields.get("note", ""),
+        **_scores(fields, where, path),
+    )
+
+
+def _reason(text: str, status: str) -> str:
+    """Why it is missing; empty where it has been placed since, or where the text is none of `REASONS`."""
+    return text if status == "missing" and text in REASONS else ""
+
+
+def _scores(fields: dict[str, str], where: str, path: Path) -> dict[str, float | None]:
+    """By name, also where a file has them under former names."""
+    columns = {column: FORMER_COLUMNS.get(column, column) for column in fields}
+    return {score: _score(fields[column], column, where, path) for column, score in columns.items() if score in BY_NAME}
+
+
+def _score(text: str, column: str, where: str, path: Path) -> float | None:
+    try:
+        return float(text) if text.strip() else None
+    except ValueError as error:
+        raise InputError(f"{path} has {text!r} as the score {column} of {where}; give a number or nothing") from error

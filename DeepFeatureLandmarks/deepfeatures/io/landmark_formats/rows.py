@@ -1,0 +1,57 @@
+"""Rows of comma separated fields, one a line: every line is a row, whatever quotes it holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepfeatures.errors import InputError
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text; line ends are those of Windows, Unix or the old Mac, and no others."""
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+
+
+def fields_of(line: str) -> list[str] | None:
+    """The fields of one line; `None` where a quote does not close, or closes before the field ends."""
+    try:
+        (row,) = csv.reader([line], strict=True)
+    except (csv.Error, ValueError):
+        return None
+    return row
+
+
+def is_blank(line: str) -> bool:
+    """Whether there is nothing on a line; spreadsheets fill empty rows up with commas."""
+    return not line.replace(",", "").replace('"', "").strip()
+
+
+def stated(comments: Sequence[str]) -> dict[str, str]:
+    """What comment lines such as `# CoordinateSystem = LPS` state, by the name in small letters without blanks.
+
+    Commas with which a spreadsheet has filled a line up are left out.
+    """
+    pairs = (comment.lstrip("# ").rstrip(",; ").partition("=") for comment in comments)
+    pairs = (pair if pair[1] else pair[0].partition(":") for pair in pairs)
+    return {key.lower().replace(" ", "").replace("_", ""): value.strip() for key, sign, value in pairs if sign}
+
+
+def check_columns(columns: Sequence[str], path: Path) -> None:
+    """Raise `InputError` where two columns have one name."""
+    for column in set(columns) - {""}:
+        if columns.count(column) > 1:
+            raise InputError(f"{path} has several columns {column!r}; keep one of them")
+
+
+def check_count(announced: str, rows: Sequence[str], path: Path) -> None:
+    """Raise `InputError` where a file announces another number of landmarks than it has rows of."""
+    if announced.lstrip("0") != str(len(rows)).lstrip("0"):
+        raise InputError(f"{path} announces {announced:.9} landmarks and holds {len(rows)}; correct or export it again")
+
+
+def on_one_line(text: str) -> str:
+    """The text with blanks for its line breaks."""
+    return " ".join(text.splitlines())
