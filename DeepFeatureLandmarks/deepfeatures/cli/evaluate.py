@@ -74,7 +74,6 @@ def evaluate(
     A run that was stopped goes on where it was. Writes tidy CSV tables and report.html.
     """
     require_extra("evaluate", "evaluation", "pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
-    from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.evaluation.results import Study
 
     axes = {
@@ -86,9 +85,7 @@ def evaluate(
         "intensity": intensity or ["auto"],
     }
     chosen = _configurations(preset, axes, method or [])
-    templates, others = _templates_and_targets(folder, template, targets)
-    tell_notes(case.image for case in (*templates, *others))
-    given = tuple(chosen), templates, others, output_dir
+    given = tuple(chosen), *_templates_and_targets(folder, template, targets), output_dir
     _run(Study(*given, search_radius, device), workers, context.obj)
 
 
@@ -111,12 +108,14 @@ def _templates_and_targets(
 
 def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
     from deepfeatures.cli.progress import progress_bar
+    from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.evaluation import study
     from deepfeatures.evaluation.cases import read_points
     from deepfeatures.evaluation.report import write_results
 
     for one in read_points(job.cases)[1]:
         note(one.text)
+    tell_notes(case.image for case in job.cases)
     if outdated := study.prepare(job, arguments):
         typer.echo(
             f"note: {outdated} results in {job.output_dir} are of other scans, landmarks or settings, or of another"

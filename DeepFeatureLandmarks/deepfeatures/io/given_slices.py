@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepfeatures.errors import InputError
-from deepfeatures.io import dicom
+from deepfeatures.io.dicom.headers import is_dicom
+from deepfeatures.io.dicom.series import series_of
 from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 OTHER_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))
@@ -33,10 +34,10 @@ def one_of_each_series(paths: Sequence[Path]) -> tuple[list[Path], Mapping[Path,
 
 def _slices_beside(path: Path) -> list[Path]:
     """All files of the series of which `path` is one slice; none of any other volume."""
-    if not path.is_file() or path.name.lower().endswith(OTHER_SUFFIXES):
+    if not path.is_file() or path.name.lower().endswith(OTHER_SUFFIXES) or not is_dicom(path):
         return []
     try:
-        files = dicom.series_around(path)
+        files = series_of(path).files
     except InputError:
         return []
-    return [Path(file).resolve() for file in files] if len(files) > 1 else []
+    return [file.resolve() for file in files] if len(files) > 1 else []

@@ -150,10 +150,10 @@ def _names(candidates: list[tuple[str, str]]) -> list[str]:
 
 def _evidence(series: Path) -> list[Dataset]:
     """The headers of the slices in which the landmarks lie."""
-    from deepfeatures.io.dicom import series_around, series_in
+    from deepfeatures.io.dicom.series import chosen, series_of
 
-    files = series_in(series) if series.is_dir() else series_around(series)
-    return [_header(Path(file)) for file in files]
+    files = (chosen(series, None) if series.is_dir() else series_of(series)).files
+    return [_header(file) for file in files]
 
 
 def _header(file: Path) -> Dataset:
