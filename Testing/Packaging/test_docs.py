@@ -110,3 +110,18 @@ def is_there(name):
     except ImportError:
         module, _, attribute = name.rpartition(".")
         return bool(module) and is_there(module) and hasattr(import_module(module), attribute)
+
+
+def test_the_reference_tells_of_each_landmark_format_what_it_cannot_hold():
+    from deepfeatures.io.landmark_files import FORMATS
+
+    rows = re.findall(r"^\| `(\.[^|]+)\|(.+)\|$", (ROOT / "docs" / "reference" / "files.md").read_text(), re.MULTILINE)
+    told = {suffix.lower(): row for suffixes, row in rows for suffix in re.findall(r"\.[\w.]+", "`" + suffixes)}
+    told[".json"] = told.pop(".mrk.json")
+    assert set(FORMATS) <= set(told)
+    words = {"all": "kept", "words": "`_`", "numbers": "numbers", "order": "order"}
+    for suffix, kind in FORMATS.items():
+        if suffix not in (".json", ".fcsv", ".csv"):  # these hold everything, in a table of their own
+            _, _, names, missing, _ = told[suffix].split("|")
+            assert words[kind.names] in names
+            assert kind.missing == "kept" or missing.strip().startswith(kind.missing)

@@ -54,7 +54,7 @@ class LandmarkFormat:
 
 FORMATS = {  # by suffix; a longer one before the one that it ends with
     ".json": LandmarkFormat("3D Slicer", markups_json.parse, markups_json.render),
-    ".fcsv": LandmarkFormat("3D Slicer until 4.10", fcsv.parse, fcsv.render),
+    ".fcsv": LandmarkFormat("old 3D Slicer", fcsv.parse, fcsv.render),
     ".ants.csv": LandmarkFormat("ANTs", ants_csv.parse, ants_csv.render, "numbers", "left out"),
     ".csv": LandmarkFormat("spreadsheets", landmark_csv.parse, landmark_csv.render),
     ".mps": LandmarkFormat("MITK", mitk.parse, mitk.render, "numbers", "left out"),
@@ -64,7 +64,7 @@ FORMATS = {  # by suffix; a longer one before the one that it ends with
     ".txt": LandmarkFormat(
         "elastix and transformix", elastix.parse, elastix.render, "order", "refused", elastix.begins
     ),
-    ".tps": LandmarkFormat("the tps series and geomorph", tps.parse, tps.render, "order"),
+    ".tps": LandmarkFormat("tpsDig and geomorph", tps.parse, tps.render, "order"),
     DICOM: LandmarkFormat(
         "DICOM, as a structured report", dicom_sr.parse, dicom_sr.render, missing="left out", begins=dicom_sr.begins
     ),
