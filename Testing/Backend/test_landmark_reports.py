@@ -54,7 +54,7 @@ def test_a_report_without_a_series_says_that_it_belongs_to_no_study(tmp_path):
 @pytest.mark.data
 def test_what_cannot_be_a_series_is_refused(tmp_path, series):
     write_landmarks(POINTS, tmp_path / "a.dcm")
-    with pytest.raises(InputError, match=r"a\.mrk\.json has no place for a DICOM series"):
+    with pytest.raises(InputError, match=r"a\.mrk\.json has no place for a DICOM scan"):
         write_landmarks(POINTS, tmp_path / "a.mrk.json", series)
     slices = sorted(series.glob("*.dcm"))
     for file in slices:

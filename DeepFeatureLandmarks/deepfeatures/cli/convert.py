@@ -16,9 +16,11 @@ def convert(
             help="File to write: .mrk.json, .fcsv, .csv, .ants.csv, .mps, .tag, .landmarkAscii, .pts, .txt, .tps, .dcm."
         ),
     ],
-    series: Annotated[
+    scan: Annotated[
         Path | None,
-        typer.Option("--series", help="DICOM series in which the landmarks lie, to which a .dcm report then belongs."),
+        typer.Option(
+            "--scan", help="DICOM folder or file in which the landmarks lie: a .dcm report belongs to its study."
+        ),
     ] = None,
 ) -> None:
     """Write landmarks in another file format; what it cannot hold is said on standard error."""
@@ -26,6 +28,6 @@ def convert(
     from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 
     points = read_landmarks(landmarks)
-    for new in (*points.notes, *write_landmarks(points, output, series)):
+    for new in (*points.notes, *write_landmarks(points, output, scan)):
         note(new.text)
     typer.echo(f"{output}: {len(read_landmarks(output))} landmarks")

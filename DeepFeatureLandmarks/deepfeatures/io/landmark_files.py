@@ -115,13 +115,13 @@ def read_landmarks(path: str | Path) -> LandmarkSet:
     return landmarks
 
 
-def write_landmarks(landmarks: LandmarkSet, path: str | Path, series: str | Path | None = None) -> tuple[Note, ...]:
+def write_landmarks(landmarks: LandmarkSet, path: str | Path, scan: str | Path | None = None) -> tuple[Note, ...]:
     """Write `landmarks` in the format that the suffix names, in mm, whole or not at all.
 
     Args:
         landmarks: LPS mm; the file's own frame may be another.
         path: Of the file; today's Slicer schema for `.mrk.json`.
-        series: DICOM folder or file in which the landmarks lie; `.dcm` takes patient, study and frame from it.
+        scan: DICOM folder or file in which the landmarks lie; `.dcm` takes patient, study and frame from it.
 
     Returns:
         What the format could not hold, such as names.
@@ -131,12 +131,12 @@ def write_landmarks(landmarks: LandmarkSet, path: str | Path, series: str | Path
     """
     path = Path(path)
     suffix = _suffix_of(path)
-    if series is not None and suffix != DICOM:
-        raise InputError(f"{path} has no place for a DICOM series; give a name that ends in .dcm, or no series")
+    if scan is not None and suffix != DICOM:
+        raise InputError(f"{path} has no place for a DICOM scan; give a name that ends in .dcm, or no scan")
     notes = _limits(landmarks, path, FORMATS[suffix])
-    if suffix == DICOM and series is None:
+    if suffix == DICOM and scan is None:
         notes = (*notes, dicom_sr.NO_STUDY)
-    content = FORMATS[suffix].render(landmarks) if series is None else dicom_sr.render(landmarks, Path(series))
+    content = FORMATS[suffix].render(landmarks) if scan is None else dicom_sr.render(landmarks, Path(scan))
     with atomic_write(path) as draft:
         draft.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
     return notes

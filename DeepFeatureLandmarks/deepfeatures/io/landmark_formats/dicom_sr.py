@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from deepfeatures._version import __version__
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError, damaged
+from deepfeatures.errors import InputError
+from deepfeatures.io.dicom.headers import reading
+from deepfeatures.io.dicom.series import chosen, series_of
 from deepfeatures.io.landmark_formats.coordinates import to_lps
 from deepfeatures.io.landmark_formats.rows import on_one_line
 
@@ -46,22 +48,16 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
     Raises:
         InputError: It is no structured report, holds no point in 3D, or its points have several frames of reference.
     """
-    _require_highdicom(path)
     import pydicom
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what pydicom can set right
-            report = pydicom.dcmread(BytesIO(content))
-            if report.get("Modality") != "SR":
-                raise InputError(f"{path} is DICOM but no structured report; give one with points in 3D")
-            found = list(_points(report))
-            frames = {str(item.ReferencedFrameOfReferenceUID) for _, _, item in found}
-            points = [(names, list(item.GraphicData)) for names, kind, item in found if kind == "POINT"]
-    except (pydicom.errors.InvalidDicomError, AttributeError, KeyError, TypeError, OSError) as error:
-        raise damaged(path) from error
-    except (ValueError, NotImplementedError) as error:
-        raise error if isinstance(error, InputError) else damaged(path) from error
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what pydicom can set right
+        report = pydicom.dcmread(BytesIO(content))
+        if report.get("Modality") != "SR":
+            raise InputError(f"{path} is DICOM but no structured report; give one with points in 3D")
+        found = list(_points(report))
+        frames = {str(item.ReferencedFrameOfReferenceUID) for _, _, item in found}
+        points = [(names, list(item.GraphicData)) for names, kind, item in found if kind == "POINT"]
     if not points:
         raise InputError(f"{path} holds no points in 3D (SCOORD3D of the type POINT); export it with 3D coordinates")
     if len(frames) > 1:
@@ -74,24 +70,25 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
     return LandmarkSet(landmarks, landmark_stem(path), (OTHER_SHAPES,) if len(points) < len(found) else ())
 
 
-def render(landmarks: LandmarkSet, series: Path | None = None) -> bytes:
+def render(landmarks: LandmarkSet, scan: Path | None = None) -> bytes:
     """The report; points without a position are left out.
 
     Args:
         landmarks: LPS mm.
-        series: Folder or file of the DICOM series in which they lie: the report takes patient, study and frame of
+        scan: Folder or file of the DICOM series in which they lie: the report takes patient, study and frame of
             reference from it. Without it the report belongs to no study.
 
     Raises:
         InputError: A slice is not DICOM, or has no frame of reference.
     """
-    _require_highdicom("a DICOM report")
-    import highdicom
-
-    evidence = _evidence(series) if series else [_no_image()]
+    try:
+        import highdicom.sr
+    except ImportError as error:
+        raise InputError("a DICOM report needs highdicom; install it with pip install '.[sr]'") from error
+    evidence = _evidence(scan) if scan else [_no_image()]
     frame = evidence[0].get("FrameOfReferenceUID")
     if not frame:
-        raise InputError(f"{series} states no frame of reference; write the landmarks without this series")
+        raise InputError(f"{scan} states no frame of reference; write the landmarks without this scan")
     report = highdicom.sr.Comprehensive3DSR(
         evidence=evidence,
         content=_measurement_report(landmarks, str(frame)),
@@ -105,18 +102,11 @@ def render(landmarks: LandmarkSet, series: Path | None = None) -> bytes:
         is_complete=True,
     )
     report.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-    if series is None:
+    if scan is None:
         del report.CurrentRequestedProcedureEvidenceSequence  # which names the slice that is none
     file = BytesIO()
     report.save_as(file)
     return file.getvalue()
-
-
-def _require_highdicom(needed_by: object) -> None:
-    try:
-        import highdicom.sr  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"{needed_by} needs highdicom; install it with pip install '.[sr]'") from error
 
 
 def _points(report: Dataset) -> Iterator[tuple[tuple[str, str], str, Dataset]]:
@@ -148,25 +138,19 @@ def _names(candidates: list[tuple[str, str]]) -> list[str]:
     return [name or str(number) for number, name in enumerate(columns[0], 1)]
 
 
-def _evidence(series: Path) -> list[Dataset]:
+def _evidence(scan: Path) -> list[Dataset]:
     """The headers of the slices in which the landmarks lie."""
-    from deepfeatures.io.dicom.series import chosen, series_of
-
-    files = (chosen(series, None) if series.is_dir() else series_of(series)).files
-    return [_header(file) for file in files]
+    return [_header(file) for file in (chosen(scan, None) if scan.is_dir() else series_of(scan)).files]
 
 
 def _header(file: Path) -> Dataset:
     import pydicom
 
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        _ = header.StudyInstanceUID, header.SOPInstanceUID
-    except (pydicom.errors.InvalidDicomError, AttributeError, OSError) as error:
-        raise InputError(f"{file} is no slice of a DICOM series; give the series in which the landmarks lie") from error
-    for keyword in FROM_STUDY:
-        if keyword not in header:
-            setattr(header, keyword, "")
+    with reading(file):
+        header = pydicom.dcmread(file, force=True, stop_before_pixels=True)
+        for keyword in FROM_STUDY:
+            if keyword not in header:
+                setattr(header, keyword, "")
     return header
 
 
