@@ -123,14 +123,14 @@ def unify_names(sets: Sequence[LandmarkSet], owners: Sequence[str]) -> tuple[lis
 
 def _renaming_notes(matches: Sequence[NameMatch], known: str) -> Iterable[Note]:
     """One note for all sets of an owner whose names were matched in one way."""
-    ways = (
-        (lambda match: match.spelled, lambda pairs: NameMatch(spelled=pairs)),
-        (lambda match: match.described, lambda pairs: NameMatch(described=pairs)),
-    )
-    for pairs_of, matched in ways:
-        pairs = {name: other for match in matches for name, other in pairs_of(match).items()}
-        files = sum(bool(pairs_of(match)) for match in matches)
-        for note in matched(pairs).notes(known):
+    spelled = {name: other for match in matches for name, other in match.spelled.items()}
+    described = {name: other for match in matches for name, other in match.described.items()}
+    ways = [
+        (NameMatch(spelled=spelled), sum(bool(match.spelled) for match in matches)),
+        (NameMatch(described=described), sum(bool(match.described) for match in matches)),
+    ]
+    for all_matches, files in ways:
+        for note in all_matches.notes(known):
             yield replace(note, text=f"in {files} of {len(matches)} files {note.text}") if len(matches) > 1 else note
 
 
