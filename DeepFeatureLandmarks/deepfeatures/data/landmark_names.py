@@ -80,7 +80,7 @@ def match_names(landmarks: LandmarkSet, known: LandmarkSet) -> NameMatch:
     wanted = {name: text for name, text in theirs.items() if name not in own and name not in spelled.values()}
     as_name = _equal(left.items(), zip(wanted, wanted, strict=True))
     as_description = _equal(zip(left, left, strict=True), wanted.items())
-    described = _one_to_one(as_name | as_description)
+    described = _one_to_one(as_name + as_description)
     return NameMatch(
         spelled,
         described,
@@ -123,14 +123,14 @@ def unify_names(sets: Sequence[LandmarkSet], owners: Sequence[str]) -> tuple[lis
 
 def _renaming_notes(matches: Sequence[NameMatch], known: str) -> Iterable[Note]:
     """One note for all sets of an owner whose names were matched in one way."""
-    ways = (
-        (lambda match: match.spelled, lambda pairs: NameMatch(spelled=pairs)),
-        (lambda match: match.described, lambda pairs: NameMatch(described=pairs)),
-    )
-    for pairs_of, matched in ways:
-        pairs = {name: other for match in matches for name, other in pairs_of(match).items()}
-        files = sum(bool(pairs_of(match)) for match in matches)
-        for note in matched(pairs).notes(known):
+    spelled = {name: other for match in matches for name, other in match.spelled.items()}
+    described = {name: other for match in matches for name, other in match.described.items()}
+    ways = [
+        (NameMatch(spelled=spelled), sum(bool(match.spelled) for match in matches)),
+        (NameMatch(described=described), sum(bool(match.described) for match in matches)),
+    ]
+    for all_matches, files in ways:
+        for note in all_matches.notes(known):
             yield replace(note, text=f"in {files} of {len(matches)} files {note.text}") if len(matches) > 1 else note
 
 
@@ -166,18 +166,19 @@ def _folded(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).casefold().replace("_", " ").split())
 
 
-def _equal(texts: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def _equal(texts: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Of names, each with a text that is compared: pairs whose folded texts are the same and not empty."""
     by_text = defaultdict(list)
     for other, text in others:
         by_text[_folded(text)].append(other)
-    return {(name, other) for name, text in texts if _folded(text) for other in by_text[_folded(text)]}
+    return [(name, other) for name, text in texts if _folded(text) for other in by_text[_folded(text)]]
 
 
-def _one_to_one(pairs: set[tuple[str, str]]) -> dict[str, str]:
+def _one_to_one(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The pairs whose names occur in no other pair."""
+    pairs = dict.fromkeys(pairs)
     of, to = Counter(name for name, _ in pairs), Counter(other for _, other in pairs)
-    return {name: other for name, other in sorted(pairs) if of[name] == to[other] == 1}
+    return {name: other for name, other in pairs if of[name] == to[other] == 1}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmark_names import unify_names
+from deepfeatures.data.landmark_notes import notes_of_sets
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES, LandmarkSet
 from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
@@ -83,7 +84,7 @@ def _listed(table: Path) -> list[Case]:
 
 
 def read_points(cases: Sequence[Case]) -> tuple[dict[str, LandmarkSet], tuple[Note, ...]]:
-    """Landmarks of cases, by the case's name, with the same names for the same landmarks, and notes on names.
+    """Landmarks of cases, by the case's name, with the same names for the same landmarks, and notes on files and names.
 
     Raises:
         InputError: A file cannot be used, or a name occurs twice in it.
@@ -92,7 +93,7 @@ def read_points(cases: Sequence[Case]) -> tuple[dict[str, LandmarkSet], tuple[No
     for case in cases:
         check_unique_names(points[case.name], case.landmarks)
     unified, notes = unify_names(list(points.values()), ["landmark files"] * len(points))
-    return dict(zip(points, unified, strict=True)), notes
+    return dict(zip(points, unified, strict=True)), (*notes_of_sets(points.items()), *notes)
 
 
 def initial_positions(template: Volume, landmarks: LandmarkSet, target: Volume) -> np.ndarray:

@@ -25,6 +25,7 @@ from deepfeatures.io.landmark_formats import (
     tps,
 )
 from deepfeatures.io.landmark_formats.numbering import different_numbers
+from deepfeatures.io.sidecars import is_sidecar
 
 DICOM = ".dcm"
 HEAD_BYTES = 4096
@@ -83,10 +84,10 @@ KNOWN = "give .mrk.json, .fcsv or .csv, or .ants.csv, .mps, .tag, .landmarkAscii
 def is_landmark_file(path: Path) -> bool:
     """Whether a file of a folder holds landmarks, by its name and, where other files share the suffix, its beginning.
 
-    `README.txt` and a DICOM image do not.
+    `README.txt`, a DICOM image and `dataset_description.json` do not.
     """
     kind = next((kind for suffix, kind in FORMATS.items() if path.name.lower().endswith(suffix)), None)
-    if kind is None or path.name.startswith(".") or not path.is_file():
+    if kind is None or path.name.startswith(".") or not path.is_file() or is_sidecar(path):
         return False
     with path.open("rb") as file:
         return kind.begins(file.read(HEAD_BYTES))

@@ -13,7 +13,8 @@ def is_sidecar(path: Path) -> bool:
 
     A file that cannot be read, or is no JSON, is no sidecar: points might be lost with it.
     """
-    if not path.name.lower().endswith(".json") or path.name.lower().endswith(MARKUPS):
+    name = path.name.lower()
+    if not name.endswith(".json") or name.endswith(MARKUPS) or name.startswith("."):
         return False
     try:
         content = json.loads(path.read_bytes())

@@ -61,7 +61,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a rater's folder with one landmark file a scan")
-    files = [file for file in folder.iterdir() if is_landmark_file(file) and not is_sidecar(file)]
+    files = [file for file in folder.iterdir() if is_landmark_file(file)]
     if not files:
         raise InputError(f"{folder} holds no landmarks; give a folder with .mrk.json, .fcsv or .csv files")
     annotations: dict[str, Annotation] = {}
@@ -77,7 +77,7 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
 
 def sidecar_notes(folder: str | Path) -> tuple[Note, ...]:
     """What people should know of a rater's folder: which JSON files hold no markups and are left out."""
-    names = sorted(file.name for file in Path(folder).iterdir() if is_landmark_file(file) and is_sidecar(file))
+    names = sorted(file.name for file in Path(folder).iterdir() if is_sidecar(file))
     text = f"JSON files without markups are left out: {names_text(names)}"
     return (Note(NoteKind.NAMES, text).of(Path(folder).resolve().name),) if names else ()
 

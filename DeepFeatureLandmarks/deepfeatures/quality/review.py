@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from deepfeatures.data.landmark_notes import notes_of_sets
 from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError
 from deepfeatures.quality import rater_agreement
@@ -109,18 +110,13 @@ def review(
     raters = list(dict.fromkeys(annotation.rater for annotation in annotations))
     if reference is not None and reference not in raters:
         raise InputError(f"there is no rater {reference!r} to measure against; choose one of {', '.join(raters)}")
+    of_files = notes_of_sets((f"{one.scan} of {one.rater}", one.landmarks) for one in annotations)
     annotations, of_names = with_same_names(annotations, reference)
     positions = position_table(annotations)
     names = landmark_names(annotations)
     points = stack_positions(annotations, names)
     annotation_errors, model = _annotation_errors(annotations, names, points, estimates or {}, reference)
-    of_volumes: list[Note] = []
-    for scan in dict.fromkeys(annotation.scan for annotation in annotations):
-        if volumes and scan in volumes:
-            volume = volumes[scan]
-            of_volumes += [note.of(scan) for note in volume.notes]
-            rows = [row for row, annotation in enumerate(annotations) if annotation.scan == scan]
-            _add_outside(volume, names, points, rows, annotation_errors)
+    of_volumes = _look_at_volumes(volumes or {}, annotations, names, points, annotation_errors)
     differences = (
         rater_agreement.errors(positions, reference) if reference else rater_agreement.from_consensus(positions)
     )
@@ -137,7 +133,7 @@ def review(
         sensitivity=_sensitivity(model),
         inverse_consistency=pd.DataFrame(columns=["landmark"]) if inverse_consistency is None else inverse_consistency,
         positions=positions,
-        notes=(*notes, *of_names, *of_volumes),
+        notes=(*notes, *of_files, *of_names, *of_volumes),
     )
 
 
@@ -229,18 +225,30 @@ def _missing_only(names: tuple[str, ...], own: np.ndarray, points: np.ndarray) -
     return [AnnotationError(names[index], "missing") for index in np.flatnonzero(lost)]
 
 
-def _add_outside(
-    volume: Volume,
+def _look_at_volumes(
+    volumes: Mapping[str, Volume],
+    annotations: Sequence[Annotation],
     names: tuple[str, ...],
     points: np.ndarray,
-    rows: Sequence[int],
     annotation_errors: list[list[AnnotationError]],
-) -> None:
-    distances = outside_mm(volume, points[rows].reshape(-1, 3)).reshape(len(rows), -1)
-    for row, own in zip(rows, distances, strict=True):
-        annotation_errors[row] += [
-            AnnotationError(names[index], "outside", float(own[index])) for index in np.flatnonzero(own > BEYOND_MM)
-        ]
+) -> list[Note]:
+    """Add errors of points outside the head, and return what people should know of how the volumes were read."""
+    from deepfeatures.data.volume import notes_of  # needs PyTorch, as volumes do
+
+    notes: list[Note] = []
+    for scan in dict.fromkeys(annotation.scan for annotation in annotations):
+        if scan not in volumes:
+            continue
+        volume = volumes[scan]
+        notes += notes_of(replace(volume, name=scan))
+        rows = [row for row, annotation in enumerate(annotations) if annotation.scan == scan]
+        distances = outside_mm(volume, points[rows].reshape(-1, 3)).reshape(len(rows), -1)
+        for row, own in zip(rows, distances, strict=True):
+            annotation_errors[row] += [
+                AnnotationError(names[index], "outside", float(own[index]))
+                for index in np.flatnonzero(own > BEYOND_MM)
+            ]
+    return notes
 
 
 def _flagged(
