@@ -167,6 +167,7 @@ def _tooltip(row: ReviewRow, column: int) -> str:
     known = [row.name]  # a narrow table cuts it
     if row.reason:
         known.append(f"Not found: {row.reason}.")
+    known += [f"Note: {note}." for note in row.notes]
     known += [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]
     if row.network:
         known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")
