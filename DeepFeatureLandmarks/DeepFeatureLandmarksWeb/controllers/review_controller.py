@@ -126,6 +126,7 @@ def _page_row(row: ReviewRow) -> dict:
         "status": row.status,
         "status_text": row.statusText,
         "reason": row.reason,
+        "tip": "\n".join([row.name, *row.notes]),
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,
         **{score.name: score.text(getattr(row, score.name)) for score in REVIEWED},

@@ -62,7 +62,7 @@ def _table(name, actions) -> None:
                 classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
             ),
         ):
-            html.Td("{{ row.name }}", classes="name", title=("row.name",))
+            html.Td("{{ row.name }}", classes="name", title=("row.tip",))
             for score in REVIEWED:
                 html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
             with html.Td():
