@@ -186,7 +186,11 @@ def test_placed_points_have_the_notes_of_both_volumes_and_keep_them_when_correct
         client.close()
     output, told = heard.runs[0].node, f"high: {DOUBT.text}"
     assert f"note: {told}" in output.GetNthControlPointDescription(0)
-    assert [row.notes for row in logic.reviewRows(output)] == [(told,)] * 2
+    rows = logic.reviewRows(output)
+    assert [row.notes for row in rows] == [(told,)] * 2
+    assert logic.runNotes(output, rows) == []  # it stands with the volume
+    volume_notes.writeNotes(target, ())
+    assert logic.runNotes(output, rows) == [f"{told}."]
     logic.correct(output, index_of(output, "P"), (10.0, 10.0, 10.0))
     description = output.GetNthControlPointDescription(index_of(output, "P"))
     assert f"corrected by hand | note: {told}" in description and "feature distance" not in description

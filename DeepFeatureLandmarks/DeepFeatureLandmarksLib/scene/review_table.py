@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,16 @@ def rows(output) -> list[ReviewRow]:
         _row(output, index, records.get(output.GetNthControlPointLabel(index)), positions[index], rejected)
         for index in range(count)
     ]
+
+
+def runNotes(output, rows: Iterable[ReviewRow]) -> list[str]:
+    """Notes of an output's rows, each once, that are not on how its volumes were read: those stand with the volumes."""
+    volumes = (output.GetNodeReference(role) for role in (run_history.TEMPLATE, run_history.TARGET))
+    ofVolumes = {
+        note.of(volume.GetName()).text for volume in volumes if volume is not None for note in nodes.volumeNotes(volume)
+    }
+    told = dict.fromkeys(note for row in rows for note in row.notes)
+    return [f"{note}." for note in told if note not in ofVolumes]
 
 
 def accept(output, index: int) -> None:

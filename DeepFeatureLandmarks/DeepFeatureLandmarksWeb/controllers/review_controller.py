@@ -75,6 +75,7 @@ class ReviewController:
         self._watch(context.output)
         rows = context.logic.reviewRows(context.output) if context.output else []
         state.rows = [_page_row(row) for row in rows]
+        state.run_notes = context.logic.runNotes(context.output, rows) if context.output else []
         state.known_scores = sorted({name for row in rows for name in row.scores})
         state.pending = sum(row.isPending for row in rows)
         state.reviewed = len(rows) - state.pending

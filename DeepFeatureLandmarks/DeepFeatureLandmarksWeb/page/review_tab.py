@@ -33,6 +33,8 @@ def review_tab(name, actions) -> None:
             html.Span("reject, ")
             html.Kbd("N")
             html.Span("next; drag a point to correct it.")
+        with html.Div(classes="notes mb-2", raw_attrs=['role="status"', 'aria-label="Notes on the run"']):
+            html.P("{{ note }}", v_for=(f"note in {name.run_notes}",), key="note")
         _table(name, actions)
         VCheckbox(
             v_model=(name.are_circles_shown,),

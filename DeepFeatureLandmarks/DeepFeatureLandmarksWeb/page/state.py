@@ -56,6 +56,7 @@ class PageState:
     feature_note: str = ""
 
     rows: list = field(default_factory=list)
+    run_notes: list[str] = field(default_factory=list)  # on the run, not on the volumes, one sentence each
     current: str = ""
     known_scores: list = field(default_factory=list)  # names of those that any row has
     reviewed: int = 0
