@@ -108,6 +108,7 @@ class App:
         context = self.context
         return Actions(
             open_demo=self._loading.open_demo,
+            choose_series=self._loading.choose_series,
             toggle_marking=self._marking.toggle,
             rename=self._marking.rename,
             delete=self._marking.delete,

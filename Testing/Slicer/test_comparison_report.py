@@ -97,3 +97,9 @@ def test_measuring_loads_no_pytorch():
     code = "import deepfeatures.quality, sys; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "False", found.stderr
+
+
+def test_notes_on_the_volumes_stand_once_in_the_page(report):
+    assert "Notes" not in htmlText(report)
+    rows = [replace(row, notes=("c: a unit <is> missing",)) for row in report.rows]
+    assert htmlText(replace(report, rows=rows)).count("c: a unit &lt;is&gt; missing") == 1

@@ -1,5 +1,8 @@
 """Files into the page and out of it, in a real browser: dropped, uploaded, exported."""
 
+import shutil
+import tarfile
+
 import numpy as np
 import pytest
 from web_visitors import mean_error_mm
@@ -48,6 +51,70 @@ def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_targ
     visitor.wait_until("state('validation_message') == ''", 20)
     visitor.place()
     assert visitor.state("quality_note").startswith("18 of 18 found")
+
+
+def test_notes_on_a_volume_stay_beneath_its_name_and_go_into_its_points(visitors, server, tmp_path):
+    template, landmarks, target, _ = make_pair(48)
+    write_volume(template, tmp_path / "head.nii.gz")
+    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    write_volume(target, tmp_path / "doubtful.nii")
+    content = bytearray((tmp_path / "doubtful.nii").read_bytes())
+    content[252:256] = bytes(4)  # both codes: the file does not say which side is left
+    (tmp_path / "doubtful.nii").write_bytes(content)
+    visitor = visitors(server.url)
+    visitor.drop(".side-target", tmp_path / "doubtful.nii")
+    visitor.wait_until("state('target__SideState__title') == 'doubtful' && !state('is_loading')", 20)
+    notes = visitor.page.get_by_role("status", name="Notes on the target")
+    told = notes.inner_text()
+    assert "orientation" in told.lower() or "left" in told
+    assert notes.evaluate("box => getComputedStyle(box).backgroundColor") == "rgb(255, 233, 168)"
+    assert not visitor.page.get_by_role("status", name="Notes on the template").inner_text()
+    visitor.drop(".side-template", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
+    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.wait_until("state('landmarks').length == 18 && state('validation_message') == ''", 20)
+    visitor.place()
+    visitor.picture("1-placed")
+    assert notes.is_visible() and notes.inner_text() == told
+    note = "doubtful: " + told[:1].lower() + told.rstrip(".")[1:]
+    assert note in visitor.page.locator(".review tbody td.name").first.get_attribute("title")
+    placed = read_landmarks(visitor.export("Placed landmarks, for Slicer"))
+    assert {mark.note for mark in placed} == {note}
+    assert note in visitor.export("Report (.html)").read_text()
+    visitor.choose_volume("target", tmp_path / "head.nii.gz")
+    visitor.wait_until("state('target__SideState__title') == 'head' && !state('is_loading')", 20)
+    assert not notes.inner_text()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["cd", "mrnames"])
+def test_a_disc_of_dicom_is_dropped_with_all_that_lies_on_it(name, visitors, server, data, tmp_path):
+    with tarfile.open(data / "faults" / "web_folder_with_readme" / "cd.tar.gz") as disc:
+        disc.extractall(tmp_path, filter="data")
+    visitor = visitors(server.url)
+    visitor.drop(".side-target", tmp_path / name)
+    visitor.wait_until("state('target__SideState__title') != '' && !state('is_loading')", 20)
+    assert visitor.state("target__SideState__facts") == "MR · 34 × 52 × 35 voxels of 1 × 1 × 1 mm"
+    assert visitor.state("message") == ""
+
+
+@pytest.mark.data
+def test_of_several_series_in_a_folder_one_is_chosen(visitors, server, data, tmp_path):
+    for name in ("tumour1_T1", "tumour1_T2"):  # their files have the same names
+        shutil.copytree(data / "dicom" / name, tmp_path / "patient" / name)
+    visitor = visitors(server.url)
+    visitor.drop(".side-target", tmp_path / "patient")
+    offered = visitor.page.get_by_role("group", name="Series for the target")
+    offered.wait_for()
+    visitor.picture("1-offered")
+    lines = offered.locator(".v-list-item").all_inner_texts()
+    assert [line.split("\n")[0] for line in lines] == ["T1pre_reg", "T2_reg"]
+    assert all("MR · 22 slices" in line for line in lines)
+    assert visitor.state("target__SideState__title") == ""
+    offered.get_by_text("T2_reg").click()
+    visitor.wait_until("state('target__SideState__title') == 'T2_reg' && !state('is_loading')", 20)
+    assert not offered.is_visible()
+    assert visitor.state("target__SideState__facts").startswith("MR · 512 × 512 × 22 voxels")
 
 
 @pytest.mark.data

@@ -79,7 +79,7 @@ def test_origins():
     assert not is_same_origin("null", "a:1")
 
 
-def test_uploads_are_checked_by_name():
+def test_names_of_uploads_cannot_leave_their_folder():
     uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     assert uploads.safe_name("../../etc/passwd") == "passwd"
     assert uploads.safe_name("C:\\scans\\head 1.nii.gz") == "head 1.nii.gz"
@@ -87,11 +87,6 @@ def test_uploads_are_checked_by_name():
     assert uploads.safe_name("..") == "file"
     long = uploads.safe_name("头" * 116 + ".nii.gz")
     assert len(long.encode()) <= 120 and long.endswith("头.nii.gz")
-    for name in ("a.nii.gz", "a.NRRD", "IM0001", "1.2.840.113"):
-        uploads.check_name(name, "volume")
-    for name, kind in (("a.exe", "volume"), ("a.mhd", "volume"), ("a.nii.gz", "landmarks"), ("a.html", "landmarks")):
-        with pytest.raises(InputError, match="choose another"):
-            uploads.check_name(name, kind)
     with pytest.raises(InputError):
         uploads.kind_of("../x")
 
@@ -144,43 +139,74 @@ def test_the_touched_view_is_drawn_at_once_and_the_others_later_and_once():
 
 @pytest.fixture
 def upload(tmp_path, monkeypatch):
-    """A function that sends files, `(name, size)` each, to a server which keeps 1000 bytes; returns what it answers."""
+    """A function that sends files, `(name, content)` each, to a server which keeps 1000 bytes of landmarks.
+
+    It returns the name of what would be opened, or why nothing is.
+    """
     uploads = pytest.importorskip("DeepFeatureLandmarksWeb.controllers.uploads", exc_type=ImportError)
     aiohttp, test_utils = pytest.importorskip("aiohttp"), pytest.importorskip("aiohttp.test_utils")
     monkeypatch.setitem(uploads.MAX_BYTES, "landmarks", 1000)
 
     async def answer(request):
         try:
-            return aiohttp.web.Response(text=(await uploads.receive(request, "landmarks", tmp_path)).name)
+            return aiohttp.web.Response(
+                text=(await uploads.receive(request, request.match_info["role"], tmp_path)).name
+            )
         except InputError as error:
             return aiohttp.web.Response(status=400, text=str(error))
 
-    async def send(files):
+    async def send(role, files):
         app = aiohttp.web.Application()
-        app.router.add_post("/", answer)
+        app.router.add_post("/{role}", answer)
         form = aiohttp.FormData(default_to_multipart=True)
         form.add_field("note", "no file")
-        for name, size in files:
-            form.add_field("file", b"x" * size, filename=name)
+        for name, content in files:
+            form.add_field("file", content, filename=name)
         async with test_utils.TestClient(test_utils.TestServer(app)) as client:
-            return await (await client.post("/", data=form)).text()
+            return await (await client.post(f"/{role}", data=form)).text()
 
-    return lambda *files: asyncio.run(send(files))
+    return lambda role, *files: asyncio.run(send(role, files))
+
+
+DICOM = bytes(128) + b"DICM"  # as its files begin
+README = "README.txt", b"This disc holds the pictures of a patient. " * 9
 
 
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        ([("a.fcsv", 2000)], "MB were sent"),
-        ([("a.fcsv", 10), ("b.fcsv", 10)], "more than 1 files"),
-        ([("a.exe", 10)], "is not landmarks"),
-        ([], "no file arrived"),
+        (["landmarks", ("a.fcsv", bytes(2000))], "MB were sent"),
+        (["landmarks", ("a.fcsv", b"1"), ("b.fcsv", b"1")], "more than 1 files"),
+        (["landmarks", ("a.exe", b"1")], "a.exe is not landmarks"),
+        (["landmarks", ("a.nii.gz", b"1")], "a.nii.gz is not landmarks"),
+        (["landmarks"], "no file arrived"),
+        (["target", README], "README.txt is not a volume (NIfTI, NRRD, MHA or DICOM); choose another file"),
+        (["target", ("a.mhd", b"1")], "a.mhd is not a volume"),
+        (["target", README, ("autorun.inf", b"[autorun]")], "none of the 2 files is a volume"),
+        (["target", ("a.nii", b"1"), ("b.nrrd", b"1")], "2 volumes were sent; send one file or one DICOM folder"),
+        (["anything", ("a.nii", b"1")], "nothing of that kind can be uploaded"),
     ],
 )
 def test_uploads_that_are_too_much_or_of_a_wrong_kind_are_refused_and_not_kept(sent, reason, upload, tmp_path):
     assert reason in upload(*sent)
     assert list(tmp_path.iterdir()) == []
-    assert upload(("a.fcsv", 1000)) == "a.fcsv"
+    assert upload("landmarks", ("a.fcsv", bytes(1000))) == "a.fcsv"
+
+
+@pytest.mark.parametrize(
+    ("sent", "opened"),
+    [
+        ([("a.NRRD", b"1"), README], "a.NRRD"),
+        ([("scan0.MR", DICOM)], "scan0.MR"),
+        ([README, ("IM1", DICOM), ("DICOMDIR", DICOM), ("report.json", b"{}")], "IM1"),
+        ([("IM1", DICOM), ("IM2", b"\x08\x00\x05\x00CS"), ("a.nii", b"1"), ("autorun.inf", b"[")], "DICOM series"),
+        ([("IM1", DICOM), ("IM1", DICOM)], "DICOM series"),
+    ],
+)
+def test_what_is_no_dicom_in_the_folder_of_a_series_is_skipped(sent, opened, upload, tmp_path):
+    assert upload("target", *sent) == opened
+    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert not kept & {"README.txt", "DICOMDIR", "report.json", "autorun.inf"}
 
 
 def test_an_upload_that_the_disk_cannot_take_is_refused_in_words(upload, tmp_path):
@@ -188,7 +214,7 @@ def test_an_upload_that_the_disk_cannot_take_is_refused_in_words(upload, tmp_pat
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        answer = upload(("a.fcsv", 1000))
+        answer = upload("landmarks", ("a.fcsv", bytes(1000)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert answer == "the server cannot keep the file (File too large); free some room there"
@@ -233,7 +259,7 @@ def test_what_is_chosen_on_the_page_becomes_the_settings(tmp_path):
         assert runs.settings == own
 
 
-def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(tmp_path, monkeypatch):
+def test_a_volume_too_large_for_the_memory_is_read_coarser_and_a_note_says_so(tmp_path, monkeypatch):
     pytest.importorskip("trame_slicer")
     from trame_server import Server
 
@@ -246,7 +272,7 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
     with closing(App(Server(), tmp_path, {})) as app:
         context = app.context
         asyncio.run(LoadingController(context).open("target", path))
-        assert context.target.volume.GetSpacing() == (1, 1, 1) and context.state.message == ""
+        assert context.target.volume.GetSpacing() == (1, 1, 1) and context.state.target.notes == []
         monkeypatch.setattr(
             downsampled_reading,
             "memory_available",
@@ -254,5 +280,6 @@ def test_a_volume_too_large_for_the_memory_is_read_coarser_and_the_page_says_so(
         )
         asyncio.run(LoadingController(context).open("target", path))
         assert context.target.volume.GetSpacing() == (2, 2, 2)
-        assert context.state.message.startswith("long: too large for the memory: read at 2")
+        assert context.state.target.notes == ["Too large for the memory: read at 2 × 2 × 2 mm instead of 1 × 1 × 1 mm."]
+        assert context.state.message == ""
         assert context.state.target.facts.startswith("20 × 15 × 10 voxels")

@@ -41,4 +41,5 @@ def _state(node) -> tuple | None:
         return None
     scalars = image.GetPointData().GetScalars()
     # times of change are unique in a process, so that another image cannot be taken for this one
-    return image.GetMTime(), scalars.GetMTime(), np.round(matrix, 12).tobytes(), node.GetName(), nodes.modality(node)
+    shown = node.GetName(), nodes.modality(node), nodes.volumeNotes(node)
+    return image.GetMTime(), scalars.GetMTime(), np.round(matrix, 12).tobytes(), *shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -56,15 +56,22 @@ def htmlText(report: Report) -> str:
     measured = [column for column in MEASURED if column.name in known]
     heads = "".join(f"<th>{escape(column.heading)}</th>" for column in (*REVIEWED, *measured))
     rows = "".join(_row(row, errors.get(row.name), measured) for row in report.rows)
-    runs = "".join(f"<li>{escape(_runText(run))}</li>" for run in report.runs)
-    note = summary(list(report.errors)) if report.errors else "No second set was compared."
+    runs = _list("Runs", map(_runText, report.runs))
+    told = dict.fromkeys(note for row in report.rows for note in row.notes)
+    notes = _list("Notes on the volumes", told) if told else ""
+    compared = summary(list(report.errors)) if report.errors else "No second set was compared."
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         f"<title>{escape(report.title)}</title><style>{STYLE}</style><h1>{escape(report.title)}</h1>"
-        f"<p>{escape(note)} For research only: not a basis for diagnosis or treatment.</p>"
+        f"<p>{escape(compared)} For research only: not a basis for diagnosis or treatment.</p>"
         f"<table><tr><th>Landmark</th><th>Status</th>{heads}<th></th></tr>{rows}</table>"
-        f"<h2>Runs</h2><ul>{runs}</ul></html>\n"
+        f"{notes}{runs}</html>\n"
     )
+
+
+def _list(heading: str, texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<h2>{heading}</h2><ul>{items}</ul>"
 
 
 def _row(row: ReviewRow, error: PointError | None, measured: Sequence) -> str:

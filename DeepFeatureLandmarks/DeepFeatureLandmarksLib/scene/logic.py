@@ -140,6 +140,10 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         """One row a control point, the most uncertain first."""
         return review.sortedByUncertainty(review_table.rows(output))
 
+    def runNotes(self, output, rows: list[ReviewRow]) -> list[str]:
+        """What was doubtful when the points of its rows were placed, beyond the notes on both volumes; sentences."""
+        return review_table.runNotes(output, rows)
+
     def nextUnreviewed(self, output, after: int | None = None) -> int | None:
         """Index of the most uncertain control point that nobody has reviewed; with `after`, of the next one.
 

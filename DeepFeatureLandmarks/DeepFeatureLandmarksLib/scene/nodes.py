@@ -15,7 +15,10 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from DeepFeatureLandmarksLib.scene import volume_notes
+from deepfeatures.data.geometry import is_rectangular, size_mm, size_note
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.score_description import describe, with_description
 from deepfeatures.service.protocol import VolumeArray
@@ -25,18 +28,21 @@ if TYPE_CHECKING:
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNDEFINED, DEFINED, MISSING = (STATUSES.index(name) for name in ("undefined", "defined", "missing"))
-LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular, as where the backend reads files
+SMALLEST_VOLUME = 1e-3  # of three unit axes: less is flat, and no point has a voxel of its own
 SAMPLES = 9  # along each axis, of a grid whose extent in the world is wanted
+LARGEST_GROWTH = 16  # in voxels, of a grid that is resampled: more is a transform that has gone astray
+SHEARED = Note(NoteKind.RESAMPLED, "its voxel axes are not at right angles: landmarks are placed in a resampled copy")
+BENT = Note(NoteKind.RESAMPLED, "its transform is not linear: landmarks are placed in a resampled copy")
 
 
 def arrayFromNode(node) -> VolumeArray:
     """A copy of a scalar volume node, where it stands in the world; PyTorch is not needed.
 
     Linear parent transforms go into the geometry. A grid that is sheared, or stands under a
-    transform that is not linear, is resampled to a rectangular grid of about the same voxel size.
+    transform that is not linear, is resampled to a rectangular grid of about the same voxel size; a note says so.
 
     Raises:
-        InputError: Where the node holds no scalar 3D volume, or voxels that are not finite.
+        InputError: Where the node holds no scalar 3D volume, voxels that are not finite, or no usable geometry.
     """
     image = node.GetImageData()
     size = image.GetDimensions() if image else (0, 0, 0)
@@ -46,15 +52,26 @@ def arrayFromNode(node) -> VolumeArray:
         raise InputError(f"{node.GetName()} has several values a voxel; choose a scalar volume.")
     if 1 in size:
         raise InputError(f"{node.GetName()} is a single slice; choose a 3D volume.")
-    matrix = gridToWorld(node)
-    if matrix is None or not _isRectangular(matrix):
+    if message := geometryMessage(node):
+        raise InputError(message)
+    matrix, notes = gridToWorld(node), volumeNotes(node)
+    if matrix is None or not is_rectangular(matrix[:3]):
         image, matrix = _resampled(node)
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1]).astype(np.float32)
     if not np.isfinite(voxels).all():
         raise InputError(f"{node.GetName()} holds voxels that are not finite numbers; replace NaN and infinity.")
     lps = LPS_RAS @ matrix
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    return VolumeArray(voxels, lps[:3, 3], spacing, lps[:3, :3] / spacing, node.GetName(), modality(node))
+    return VolumeArray(voxels, lps[:3, 3], spacing, lps[:3, :3] / spacing, node.GetName(), modality(node), notes)
+
+
+def volumeNotes(node) -> tuple[Note, ...]:
+    """What people should know about a volume node: how it was read, whether its size is likely, and what is resampled.
+
+    None is told twice; a node whose geometry cannot be used has no notes on it, see `geometryMessage`.
+    """
+    read = (*volume_notes.readNotes(node), *volume_notes.notesOfFile(node))
+    return tuple(dict.fromkeys((*read, *_geometryNotes(node))))
 
 
 def volumeFromNode(node) -> Volume:
@@ -72,7 +89,7 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like=None, node=No
     """A scalar volume node that shows a map at its place, beneath `like` in the subject hierarchy.
 
     Args:
-        volume: In world LPS, on a grid of its own.
+        volume: In world LPS, on a grid of its own; the node keeps its notes.
         scene: Gets the node.
         name: Of the node.
         like: The volume node from which the map was computed. The map comes under the same parent transform, and moves
@@ -97,6 +114,7 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like=None, node=No
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(_vtkMatrix(ijkToRas))
     node.SetAndObserveTransformNodeID(parent.GetID() if parent else None)
+    volume_notes.writeNotes(node, volume.notes)
     node.EndModify(wasModifying)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -224,6 +242,14 @@ def gridMatrix(volume) -> np.ndarray:
     return _numpyMatrix(matrix)
 
 
+def geometryMessage(node) -> str:
+    """Why a volume node's voxels have no places in the world, in one sentence; empty where they have."""
+    matrix = gridToWorld(node)
+    if _isGrid(gridMatrix(node)) and (matrix is None or _isGrid(matrix)):
+        return ""
+    return f"{node.GetName()} has no usable voxel size, position or transform; correct them in the module Volumes."
+
+
 def gridToWorld(node) -> np.ndarray | None:
     """Voxel index to world RAS mm, `(4, 4)`; `None` under a transform that is not linear."""
     parent = node.GetParentTransformNode()
@@ -284,20 +310,37 @@ def _linearToWorld(node) -> np.ndarray:
     return _numpyMatrix(matrix)
 
 
-def _isRectangular(matrix: np.ndarray) -> bool:
-    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_COSINE)
+def _geometryNotes(node) -> tuple[Note, ...]:
+    if node.GetImageData() is None or geometryMessage(node):
+        return ()
+    matrix = gridToWorld(node)
+    isBent = matrix is None
+    matrix = gridMatrix(node) if isBent else matrix
+    resampling = (BENT,) if isBent else () if is_rectangular(matrix[:3]) else (SHEARED,)
+    return (*size_note(size_mm(sizeOf(node), np.linalg.norm(matrix[:3, :3], axis=0))), *resampling)
+
+
+def _isGrid(matrix: np.ndarray) -> bool:
+    """Whether a matrix is finite and its three axes have a length and span a volume."""
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not np.isfinite(matrix).all() or not lengths.all():
+        return False
+    return bool(abs(np.linalg.det(matrix[:3, :3] / lengths)) >= SMALLEST_VOLUME)
 
 
 def _resampled(node) -> tuple[vtk.vtkImageData, np.ndarray]:
     """The node on a rectangular grid that covers it in the world, trilinear, and the grid's index to world RAS mm."""
     image, parent = node.GetImageData(), node.GetParentTransformNode()
     indices, world = _samples(node)
+    if not np.isfinite(world).all():
+        raise _astray(node)
     fit = np.linalg.lstsq(np.column_stack([indices, np.ones(len(indices))]), world, rcond=None)[0][:3].T
     left, _, right = np.linalg.svd(fit)
     rotation, spacing = left @ right, np.linalg.norm(fit, axis=0)
     low, high = (world @ rotation).min(0), (world @ rotation).max(0)
-    size = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
+    size = np.ceil((high - low) / spacing - 1e-6) + 1
+    if not size.prod() <= LARGEST_GROWTH * np.prod(image.GetDimensions()):
+        raise _astray(node)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation * spacing, rotation @ low
 
@@ -318,6 +361,12 @@ def _resampled(node) -> tuple[vtk.vtkImageData, np.ndarray]:
     reslice.SetOutputExtent(0, int(size[0]) - 1, 0, int(size[1]) - 1, 0, int(size[2]) - 1)
     reslice.Update()
     return reslice.GetOutput(), matrix
+
+
+def _astray(node) -> InputError:
+    return InputError(
+        f"The transform of {node.GetName()} takes parts of it far away; choose another transform, or none."
+    )
 
 
 def _samples(node) -> tuple[np.ndarray, np.ndarray]:

@@ -105,6 +105,8 @@ def _invalidInput(request: PlaceRequest) -> str:
     for volume in (request.templateVolume, request.targetVolume):
         if volume.GetImageData() is None:
             return f"{volume.GetName()} holds no voxels; load a volume into it or choose another."
+        if message := nodes.geometryMessage(volume):
+            return message
     return _invalidLandmarks(request.templateLandmarks, request.templateVolume)
 
 

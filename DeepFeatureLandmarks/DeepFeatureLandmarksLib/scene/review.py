@@ -34,6 +34,7 @@ class ReviewRow(Scores):
         layer: See `network`.
         patchSize: See `network`.
         reason: Why it was not found, in words; empty where that is not known.
+        notes: What people should know about how its volumes were read, each with the volume's name.
     """
 
     index: int
@@ -44,6 +45,7 @@ class ReviewRow(Scores):
     layer: str = ""
     patchSize: int | None = None
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def statusText(self) -> str:

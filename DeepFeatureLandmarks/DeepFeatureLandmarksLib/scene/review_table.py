@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 
 from DeepFeatureLandmarksLib.scene import nodes, review, run_history, tables, transform_observer
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from deepfeatures.io.score_description import describe
 
 MOVED_VOXELS = 0.01  # a point this far from where it was placed has been moved by hand; less is rounding
 CORRECTED = "corrected by hand"
@@ -23,6 +27,16 @@ def rows(output) -> list[ReviewRow]:
         _row(output, index, records.get(output.GetNthControlPointLabel(index)), positions[index], rejected)
         for index in range(count)
     ]
+
+
+def runNotes(output, rows: Iterable[ReviewRow]) -> list[str]:
+    """Notes of an output's rows, each once, that are not on how its volumes were read: those stand with the volumes."""
+    volumes = (output.GetNodeReference(role) for role in (run_history.TEMPLATE, run_history.TARGET))
+    ofVolumes = {
+        note.of(volume.GetName()).text for volume in volumes if volume is not None for note in nodes.volumeNotes(volume)
+    }
+    told = dict.fromkeys(note for row in rows for note in row.notes)
+    return [f"{note}." for note in told if note not in ofVolumes]
 
 
 def accept(output, index: int) -> None:
@@ -73,9 +87,10 @@ def _row(output, index: int, record, position, rejected: frozenset[str]) -> Revi
         moved=moved,
         rejected=landmark.name in rejected,
     )
+    notes = tuple(filter(None, landmark.note.split("; ")))
     if status not in ("proposed", "accepted"):
         reason = landmark.reason if status == "missing" else ""
-        return ReviewRow(index, landmark.name, status, landmark.locked, reason=reason)
+        return ReviewRow(index, landmark.name, status, landmark.locked, reason=reason, notes=notes)
     return ReviewRow(
         index,
         landmark.name,
@@ -84,11 +99,15 @@ def _row(output, index: int, record, position, rejected: frozenset[str]) -> Revi
         run.settings["network"],
         run.settings["layer"],
         run.settings["patch_size"],
+        notes=notes,
         **landmark.scores,
     )
 
 
 def _describeAsCorrected(output, index: int) -> None:
-    """Leave out the scores: they are of a place where the point no longer is."""
-    own = run_history.withoutProvenance(nodes.landmarkOfPoint(output, index).description).removesuffix(CORRECTED)
-    output.SetNthControlPointDescription(index, f"{own.removesuffix(' | ')} | {CORRECTED}".removeprefix(" | "))
+    """Leave out the scores: they are of a place where the point no longer is. Notes are of the volumes, and stay."""
+    landmark = nodes.landmarkOfPoint(output, index)
+    own = run_history.withoutProvenance(landmark.description).removesuffix(CORRECTED).removesuffix(" | ")
+    text = f"{own} | {CORRECTED}".removeprefix(" | ")
+    corrected = replace(landmark, description=text, **dict.fromkeys(landmark.scores))
+    output.SetNthControlPointDescription(index, describe(corrected))

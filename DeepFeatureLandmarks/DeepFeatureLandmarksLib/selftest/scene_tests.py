@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import slicer
+import vtk
 
+from DeepFeatureLandmarksLib.scene import volume_notes
 from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
-from DeepFeatureLandmarksLib.selftest.module_test_case import NAMES, ModuleTestCase, makePoints
+from DeepFeatureLandmarksLib.selftest.module_test_case import NAMES, ModuleTestCase, makePoints, makeVolume
 from DeepFeatureLandmarksLib.widgets.layout import LAYOUT_ID
 from DeepFeatureLandmarksLib.widgets.package_installer import TORCH
 from DeepFeatureLandmarksLib.widgets.parameters import MODULE_NAME, parameterNode
+from deepfeatures.data.notes import Note, NoteKind
 
 
 class SceneTests(ModuleTestCase):
@@ -99,6 +102,29 @@ class SceneTests(ModuleTestCase):
         self.moduleWidget.enter()
         self.assertFalse(self.ui.sideBySideButton.checked)
         self.assertEqual(self.moduleWidget.parameters.targetLandmarks.GetDisplayNode().GetNumberOfViewNodeIDs(), 0)
+
+    def test_notes_on_a_volume_are_shown_as_long_as_it_is_chosen(self):
+        self.pair()
+        target, label = self.moduleWidget.parameters.targetVolume, self.ui.targetNotesLabel
+        self.assertTrue(label.isHidden())
+        volume_notes.writeNotes(target, (Note(NoteKind.ORIENTATION, "the file does not say which side is left"),))
+        self.waitForRefresh()
+        self.assertEqual(label.text, "The file does not say which side is left.")
+        self.assertFalse(label.isHidden())
+        self.assertTrue(self.ui.templateNotesLabel.isHidden())
+        self.moduleWidget.place.start()
+        self.finish()
+        self.assertFalse(label.isHidden(), "it stays while landmarks are placed")
+        self.moduleWidget.parameters.targetVolume = makeVolume("another")
+        self.assertTrue(label.isHidden())
+
+    def test_a_transform_that_is_not_linear_is_noted_once_the_volume_has_it(self):
+        self.pair()
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+        transform.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+        self.moduleWidget.parameters.templateVolume.SetAndObserveTransformNodeID(transform.GetID())
+        self.waitForRefresh()
+        self.assertIn("not linear", self.ui.templateNotesLabel.text)
 
     def test_one_parameter_node_a_scene(self):
         parameterNode(slicer.mrmlScene)

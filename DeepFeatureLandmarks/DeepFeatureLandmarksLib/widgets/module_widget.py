@@ -16,6 +16,7 @@ from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
 from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySideLayout
+from DeepFeatureLandmarksLib.widgets.notes_section import NotesSection
 from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters, parameterNode
 from DeepFeatureLandmarksLib.widgets.place_section import PlaceSection, placeRequestOf
@@ -61,11 +62,12 @@ class ModuleWidget(VTKObservationMixin):
         self._refreshTimer.timeout.connect(lambda: self._refresh())
         self.isStale = False  # whether a refresh will follow
         self._prepared: tuple = (None, None)  # the pair that the worker has read last
-        self._observedPoints: set = set()  # markups nodes
+        self._observed: dict = {}  # the events of each node that is observed
         self.layout = SideBySideLayout(scene, onClosed=lambda: ui.sideBySideButton.setChecked(False))
         self.interimPoints = InterimPoints(scene, self._styleInterimPoints)
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
+        self.notes = NotesSection(ui)
         self.features = FeaturesSection(ui)
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
@@ -126,7 +128,7 @@ class ModuleWidget(VTKObservationMixin):
             self._parameters.disconnectGui(self._guiTag)
             self._parameters.removeObservers()
         self._parameters = parameters
-        for section in (self.features, self.place, self.activations, self.quality):
+        for section in (self.notes, self.features, self.place, self.activations, self.quality):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)
@@ -142,7 +144,8 @@ class ModuleWidget(VTKObservationMixin):
         self.isStale = False
         self._isRefreshing = True
         try:
-            self._observePoints()
+            self._observeNodes()
+            self.notes.refresh()
             self.features.refresh()
             self.review.setOutput(self._node("targetLandmarks"))
             self.place.refresh()
@@ -164,11 +167,10 @@ class ModuleWidget(VTKObservationMixin):
         self._prepared = pair
         self._logic.prepare(placeRequestOf(self._parameters))
 
-    def _observePoints(self) -> None:
-        """Observe the points of the two lists: they are set, dragged, renamed and locked in the views."""
-        wanted = {self._node("templateLandmarks"), self._node("targetLandmarks")} - {None}
-        markups = slicer.vtkMRMLMarkupsNode
-        events = (
+    def _observeNodes(self) -> None:
+        """Observe points, which are set, dragged, renamed and locked in the views, and the volumes' transforms."""
+        markups, transformable = slicer.vtkMRMLMarkupsNode, slicer.vtkMRMLTransformableNode
+        ofPoints = (
             markups.PointPositionDefinedEvent,
             markups.PointRemovedEvent,
             markups.PointModifiedEvent,
@@ -176,14 +178,18 @@ class ModuleWidget(VTKObservationMixin):
             markups.LockModifiedEvent,
             "ModifiedEvent",
         )
-        for node in self._observedPoints - wanted:
+        ofVolumes = (transformable.TransformModifiedEvent, "ModifiedEvent")
+        wanted = {self._node(name): ofPoints for name in ("templateLandmarks", "targetLandmarks")}
+        wanted |= {self._node(name): ofVolumes for name in ("templateVolume", "targetVolume")}
+        wanted.pop(None, None)
+        for node in self._observed.keys() - wanted.keys():
+            for event in self._observed[node]:
+                self.removeObserver(node, event, self._onNodeModified)
+        for node, events in wanted.items():
             for event in events:
-                self.removeObserver(node, event, self._onPointsModified)
-        for node in wanted:
-            for event in events:
-                if not self.hasObserver(node, event, self._onPointsModified):
-                    self.addObserver(node, event, self._onPointsModified)
-        self._observedPoints = wanted
+                if not self.hasObserver(node, event, self._onNodeModified):
+                    self.addObserver(node, event, self._onNodeModified)
+        self._observed = wanted
 
     def _node(self, name: str):
         return getattr(self._parameters, name) if self._parameters is not None else None
@@ -280,8 +286,8 @@ class ModuleWidget(VTKObservationMixin):
     def _onParametersModified(self, *_) -> None:
         self._refresh()
 
-    def _onPointsModified(self, *_) -> None:
-        """Points change often, for example while they are dragged: one refresh for all changes of that time."""
+    def _onNodeModified(self, *_) -> None:
+        """Nodes change often, for example while points are dragged: one refresh for all changes of that time."""
         if not self.isStale:
             self.isStale = True
             self._refreshTimer.start()

@@ -154,6 +154,9 @@ class ReviewSection:
         missing = sum(row.status == "missing" for row in self._rows)
         summary = f"{reviewed} of {len(self._rows)} reviewed" + (f", {missing} not found" if missing else "") + "."
         self._ui.reviewSummaryLabel.setText(summary if self._rows else "Nothing has been placed yet.")
+        notes = self._logic.runNotes(self._output, self._rows) if self._output is not None else []
+        self._ui.reviewNotesLabel.setText("\n".join(notes))
+        self._ui.reviewNotesLabel.setVisible(bool(notes))
         self._ui.nextButton.setEnabled(reviewed < len(self._rows))
         self._ui.acceptButton.setEnabled(self._canAccept())
         self._ui.rejectButton.setEnabled(self._canReject())
@@ -167,6 +170,7 @@ def _tooltip(row: ReviewRow, column: int) -> str:
     known = [row.name]  # a narrow table cuts it
     if row.reason:
         known.append(f"Not found: {row.reason}.")
+    known += [f"Note: {note}." for note in row.notes]
     known += [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]
     if row.network:
         known.append(f"Placed by {row.network} {row.layer}, patch {row.patchSize}.")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES
+from DeepFeatureLandmarksLib.scene.volume_notes import sentences
+from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES, safe_name
 from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
@@ -17,6 +19,7 @@ from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.notes import joined
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
+from deepfeatures.io.dicom.series import Series, list_series
 from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.landmark_files import read_landmarks
 
@@ -29,17 +32,18 @@ class LoadingController:
 
     def __init__(self, context: SessionContext):
         self._context = context
+        self._folders: dict[str, Path] = {}  # by side, those of which a person is to choose a series
 
-    async def open(self, role: str, path: Path) -> None:
-        """Open a file, or the folder of a series, as `role`; errors are shown on the page."""
+    async def open(self, role: str, path: Path, series: int | None = None) -> None:
+        """Open a file, or the folder of a series, as `role`; errors are shown on the page.
+
+        Of a folder with several DICOM series the page shows a list, unless the number of one is given.
+        """
         with _Busy(self._context, f"Reading {path.name} …"):
             await _let_page_update()
             try:
                 if role in VOLUME_ROLES:
-                    volume = await asyncio.to_thread(read_within_memory, path)
-                    self.show_volume(role, volume)
-                    if volume.note:
-                        self._warn(volume.note, path)
+                    await self._open_volume(role, path, series)
                 else:
                     landmarks = await asyncio.to_thread(read_landmarks, path)
                     self.show_landmarks(role, landmarks)
@@ -51,6 +55,11 @@ class LoadingController:
                 if not is_out_of_memory(error):
                     raise
                 self._context.warn(out_of_memory(path.name))
+
+    async def choose_series(self, role: str, number: int) -> None:
+        """Open one of the series that the page offers for a side."""
+        self._context.warn("")
+        await self.open(role, self._folders[role], number)
 
     async def open_demo(self) -> None:
         """Make the demo pair and show it."""
@@ -79,6 +88,8 @@ class LoadingController:
         state = getattr(context.state, role)
         state.title = volume.name
         state.facts = _facts(volume)
+        state.series = []
+        state.notes = sentences(nodes.volumeNotes(node))
         state.low, state.high = (float(value) for value in (volume.voxels.min(), volume.voxels.max()))
         state.window = [float(low), float(high)]
         context.refresh()
@@ -101,6 +112,18 @@ class LoadingController:
             style_markups(node, REFERENCE_COLOUR, context.target.view_ids, is_visible=context.state.is_reference_shown)
         context.refresh()
 
+    async def _open_volume(self, role: str, path: Path, number: int | None) -> None:
+        state = getattr(self._context.state, role)
+        every = await asyncio.to_thread(list_series, path) if number is None and path.is_dir() else ()
+        if len(every) > 1:
+            self._folders[role] = path
+            state.series = [_offered(series) for series in every]
+            return
+        series = None if number is None else str(number)
+        volume = await asyncio.to_thread(read_within_memory, path, series=series)
+        titles = {each["number"]: each["title"] for each in state.series}
+        self.show_volume(role, replace(volume, name=safe_name(titles[number])) if number in titles else volume)
+
     def _remove_points(self, role: str) -> None:
         context = self._context
         old = [context.output]
@@ -118,6 +141,16 @@ class LoadingController:
     def _warn(self, sentence: str, path: Path) -> None:
         """Show an error that names the file alone, without the folder of the upload."""
         self._context.warn(sentence.replace(f"{path.parent}/", ""))
+
+
+def _offered(series: Series) -> dict:
+    """A series as the page's list shows it."""
+    facts = [f"series {series.number}", series.modality, f"{series.slices} slices"]
+    return {
+        "number": series.number,
+        "title": series.description or f"Series {series.number}",
+        "facts": " · ".join(filter(None, facts)),
+    }
 
 
 async def _let_page_update() -> None:

@@ -75,6 +75,7 @@ class ReviewController:
         self._watch(context.output)
         rows = context.logic.reviewRows(context.output) if context.output else []
         state.rows = [_page_row(row) for row in rows]
+        state.run_notes = context.logic.runNotes(context.output, rows) if context.output else []
         state.known_scores = sorted({name for row in rows for name in row.scores})
         state.pending = sum(row.isPending for row in rows)
         state.reviewed = len(rows) - state.pending
@@ -126,6 +127,7 @@ def _page_row(row: ReviewRow) -> dict:
         "status": row.status,
         "status_text": row.statusText,
         "reason": row.reason,
+        "tip": "\n".join([row.name, *row.notes]),
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,
         **{score.name: score.text(getattr(row, score.name)) for score in REVIEWED},

@@ -15,6 +15,13 @@ from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference")
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
+DICOM_SUFFIXES = (".dcm", ".ima")
+DICOM_START = 132  # bytes: a preamble of 128 and four letters
+OLD_DICOM_STARTS = (b"\x02\x00", b"\x08\x00")  # the first group of files without a preamble
+KINDS = {
+    "volume": "a volume (NIfTI, NRRD, MHA or DICOM)",
+    "landmarks": "landmarks (.mrk.json, .fcsv, .csv or another of the formats that the documentation lists)",
+}
 MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
 MAX_FILES = 4000  # slices of the largest series
 MAX_NAME_BYTES = 120  # bytes; file systems take 255 at most
@@ -37,63 +44,97 @@ def safe_name(name: str) -> str:
     return name.encode()[-MAX_NAME_BYTES:].decode(errors="ignore") or "file"
 
 
-def check_name(name: str, kind: str) -> None:
-    """Raise `InputError` where a file's name shows that it cannot be opened.
+def is_dicom(name: str, start: bytes) -> bool:
+    """Whether a file is DICOM by its suffix or its first bytes; files of a series are often called `IM1` or `1.MR`."""
+    return name.lower().endswith(DICOM_SUFFIXES) or start[128:132] == b"DICM" or start[:2] in OLD_DICOM_STARTS
 
-    Volumes without a suffix pass: files of DICOM series often have none, and are checked when they are read.
-    """
+
+def is_wanted(name: str, start: bytes, kind: str) -> bool:
+    """Whether a file can be of that kind: the folder of a DICOM series also holds indices, readme files and viewers."""
+    if name.startswith((".", "~")) or name.upper() == "DICOMDIR":
+        return False
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
-    looks_like_dicom = kind == "volume" and (Path(name).suffix == "" or Path(name).suffix[1:].isdigit())
-    if not name.lower().endswith(suffixes) and not looks_like_dicom:
-        what = (
-            "a volume (NIfTI, NRRD, MHA or DICOM)"
-            if kind == "volume"
-            else f"landmarks ({', '.join(LANDMARK_SUFFIXES)})"
-        )
-        raise InputError(f"{name} is not {what}; choose another file")
+    return name.lower().endswith(suffixes) or is_dicom(name, start)
 
 
 async def receive(request: web.Request, role: str, folder: Path) -> Path:
-    """Write the files of a multipart request below `folder`; returns the file, or the folder of a series.
+    """Write the files of a multipart request below `folder`; returns the file, or the folder of DICOM series.
+
+    What is of another kind is skipped, and beside DICOM files everything else.
 
     Raises:
-        InputError: A file is of the wrong kind, the whole is too large, or the disk is full; nothing is kept then.
+        InputError: No file is of the right kind, the whole is too large, or the disk is full; nothing is kept then.
     """
     kind = kind_of(role)
     place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
     place.mkdir()
     try:
-        files, room = [], MAX_BYTES[kind]
+        files, dicom, skipped, room = [], [], [], MAX_BYTES[kind]
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader) or not part.filename:
                 continue
             name = safe_name(part.filename)
-            if name.startswith((".", "~")) or name in ("DICOMDIR", "Thumbs.db"):
+            start = await _start(part)
+            if not is_wanted(name, start, kind):
+                skipped.append(name)
                 continue
-            check_name(name, kind)
             if len(files) >= (MAX_FILES if kind == "volume" else 1):
                 raise InputError(f"more than {len(files)} files were sent; send one volume or one series at a time")
             path = place / name if not (place / name).exists() else place / f"{len(files)}-{name}"
-            room -= await _write(part, path, room, kind)
+            room -= await _write(part, start, path, room, kind)
             files.append(path)
-        if not files:
-            raise InputError("no file arrived; choose a file and send it again")
+            if is_dicom(name, start):
+                dicom.append(path)
+        return _opened(files, dicom, skipped, kind)
     except BaseException as error:
         shutil.rmtree(place.parent, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, ConnectionError):
             raise InputError(f"the server cannot keep the file ({error.strerror}); free some room there") from error
         raise
-    return files[0] if len(files) == 1 else place
 
 
-async def _write(part: BodyPartReader, path: Path, room: int, kind: str) -> int:
-    written = 0
+def _opened(files: list[Path], dicom: list[Path], skipped: list[str], kind: str) -> Path:
+    """What to open: the only file or the only DICOM file, else the folder of all DICOM files.
+
+    Args:
+        files: Those of the right kind.
+        dicom: Those of them that are DICOM.
+        skipped: Names of the others.
+        kind: What was asked for.
+
+    Raises:
+        InputError: There is no file of that kind, or several that are no DICOM.
+    """
+    if len(dicom) > 1:
+        return dicom[0].parent
+    if len(dicom or files) == 1:
+        return (dicom or files)[0]
+    if files:
+        raise InputError(f"{len(files)} volumes were sent; send one file or one DICOM folder at a time")
+    if not skipped:
+        raise InputError("no file arrived; choose a file and send it again")
+    if len(skipped) > 1:
+        raise InputError(f"none of the {len(skipped)} files is {KINDS[kind]}; choose others")
+    raise InputError(f"{skipped[0]} is not {KINDS[kind]}; choose another file")
+
+
+async def _start(part: BodyPartReader) -> bytes:
+    """The first bytes of a file: more than `DICOM_START`, unless it is shorter."""
+    start = b""
+    while len(start) < DICOM_START and (chunk := await part.read_chunk(CHUNK)):
+        start += chunk
+    return start
+
+
+async def _write(part: BodyPartReader, start: bytes, path: Path, room: int, kind: str) -> int:
+    written, chunk = 0, start
     with path.open("xb") as file:
-        while chunk := await part.read_chunk(CHUNK):
+        while chunk:
             written += len(chunk)
             if written > room:
                 limit = MAX_BYTES[kind] // 2**20
                 raise InputError(f"more than {limit} MB were sent; crop the volume or open it by path at the start")
             file.write(chunk)
+            chunk = await part.read_chunk(CHUNK)
     return written

@@ -30,6 +30,7 @@ from DeepFeatureLandmarksWeb.page.inspection_tab import inspection_tab
 from DeepFeatureLandmarksWeb.page.place_tab import place_tab
 from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
 from DeepFeatureLandmarksWeb.page.review_tab import review_tab
+from DeepFeatureLandmarksWeb.page.series_list import series_list
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
 from deepfeatures.io.landmark_files import FORMATS
@@ -54,6 +55,7 @@ class Actions:
     """What a click on the page calls."""
 
     open_demo: Callable
+    choose_series: Callable
     toggle_marking: Callable
     rename: Callable
     delete: Callable
@@ -146,6 +148,8 @@ class Page:
         state = getattr(self._name, side)
         with html.Div(classes=f"side side-{side}"):
             self._head(side, state)
+            with html.Div(classes="notes", raw_attrs=['role="status"', f'aria-label="Notes on the {side}"']):
+                html.P("{{ note }}", v_for=(f"note in {state.notes}",), key="note")
             with html.Div(
                 classes=(f"'views' + ({self._name.enlarged} ? ' only' : {self._name.is_3d} ? ' with-3d' : '')",)
             ):
@@ -158,6 +162,7 @@ class Page:
                 with html.Div(classes="view-3d", v_if=(f"{self._name.is_3d} && !{self._name.enlarged}",)):
                     client.ServerTemplate(name=view_tag(side, THREE_D))
             self._empty(side, state)
+            series_list(side, state.series, self._actions)
 
     def _head(self, side: str, state) -> None:
         with html.Div(classes="head"):

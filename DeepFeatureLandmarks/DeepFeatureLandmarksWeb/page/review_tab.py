@@ -33,6 +33,8 @@ def review_tab(name, actions) -> None:
             html.Span("reject, ")
             html.Kbd("N")
             html.Span("next; drag a point to correct it.")
+        with html.Div(classes="notes mb-2", raw_attrs=['role="status"', 'aria-label="Notes on the run"']):
+            html.P("{{ note }}", v_for=(f"note in {name.run_notes}",), key="note")
         _table(name, actions)
         VCheckbox(
             v_model=(name.are_circles_shown,),
@@ -62,7 +64,7 @@ def _table(name, actions) -> None:
                 classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
             ),
         ):
-            html.Td("{{ row.name }}", classes="name", title=("row.name",))
+            html.Td("{{ row.name }}", classes="name", title=("row.tip",))
             for score in REVIEWED:
                 html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
             with html.Td():

@@ -11,6 +11,8 @@ class SideState:
 
     title: str = ""
     facts: str = ""
+    notes: list[str] = field(default_factory=list)  # on how the volume was read, one sentence each
+    series: list = field(default_factory=list)  # of an opened folder, while a person has yet to choose one
     low: float = 0.0
     high: float = 1.0
     window: list[float] = field(default_factory=lambda: [0.0, 1.0])
@@ -54,6 +56,7 @@ class PageState:
     feature_note: str = ""
 
     rows: list = field(default_factory=list)
+    run_notes: list[str] = field(default_factory=list)  # on the run, not on the volumes, one sentence each
     current: str = ""
     known_scores: list = field(default_factory=list)  # names of those that any row has
     reviewed: int = 0
