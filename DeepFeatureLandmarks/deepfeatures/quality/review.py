@@ -245,8 +245,7 @@ def _look_at_volumes(
         distances = outside_mm(volume, points[rows].reshape(-1, 3)).reshape(len(rows), -1)
         for row, own in zip(rows, distances, strict=True):
             annotation_errors[row] += [
-                AnnotationError(names[index], "outside", float(own[index]))
-                for index in np.flatnonzero(own > BEYOND_MM)
+                AnnotationError(names[index], "outside", float(own[index])) for index in np.flatnonzero(own > BEYOND_MM)
             ]
     return notes
 
