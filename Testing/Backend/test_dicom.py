@@ -146,7 +146,7 @@ def test_several_volumes_in_one_file_are_refused_with_what_tells_them_apart(tmp_
 
 def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
     folder = write_series(tmp_path / "series", twice(), EchoTime=lambda number: 5.0 if number < 6 else 10.0)
-    with pytest.raises(InputError, match=r"holds 2 volumes at one place \(echoes\); save the right one"):
+    with pytest.raises(InputError, match=r"holds 2 volumes at one place \(echoes\); export the right one alone"):
         read_volume(folder)
 
 
@@ -496,7 +496,10 @@ def test_dicom_slices_lie_where_their_tags_say(dicom_series):
     ("change", "words"),
     [
         ({"positions": [(0, 0, z) for z in (0, 2.5, 7.5, 10)]}, r"not evenly sliced \(steps of 2.5 to 5 mm\)"),
-        ({"positions": [(0, 0, z) for z in (0, 0, 2.5, 2.5)]}, "holds 2 volumes at one place; save the right one"),
+        (
+            {"positions": [(0, 0, z) for z in (0, 0, 2.5, 2.5)]},
+            "holds 2 volumes at one place; export the right one alone",
+        ),
         ({"positions": [(0, 0, z) for z in (0, 2.5, 2.5, 5)]}, "several slices at 1 of 3 places"),
         ({"positions": [(0, 0, 0), (0, 0, 0)]}, "shows one slice 2 times"),
         ({"positions": [(0, 3 * k, 2.5 * k) for k in range(5)]}, "right angles"),

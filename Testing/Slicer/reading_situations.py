@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from dicom_situations import FIRST, ORIENTATION, STEP_MM, dose, film, multi_frame, secondary_capture
 
 from deepfeatures.errors import InputError
 from deepfeatures.io.native_output import suppress_native_output
@@ -164,6 +165,18 @@ def not_finite(image):
     return nibabel.Nifti1Image(voxels, image.affine)
 
 
+EVEN_THEN_ODD = [*range(0, 16, 2), *range(1, 16, 2)]
+
+
+def tilted(number: int) -> tuple[float, float, float]:
+    """Each slice lies a pixel beside the one before."""
+    return FIRST[0] + number, FIRST[1], FIRST[2] + STEP_MM * number
+
+
+def two_directions(number: int) -> list[int]:
+    return ORIENTATION if number < 8 else [0, 1, 0, 0, 0, -1]
+
+
 SITUATIONS = (
     Situation("NIfTI", "sform and qform agree", nifti()),
     Situation("NIfTI", "sform alone", nifti(qform_code=0)),
@@ -208,6 +221,18 @@ SITUATIONS = (
     Situation("MetaImage", "lengths in micrometres", metaimage(GEOMETRY + "DistanceUnits = um\n")),
     Situation("MetaImage", "sheared", metaimage(GEOMETRY.replace("1 0 0 0 1 0", "1 0 0 0.3 1 0"))),
     Situation("MetaImage", "compressed voxels are cut short", metaimage(GEOMETRY, compressed=True, spoil=40)),
+    Situation("DICOM", "multi-frame, first slice to last", multi_frame(VOXELS)),
+    Situation("DICOM", "multi-frame, last slice to first", multi_frame(VOXELS, range(15, -1, -1))),
+    Situation("DICOM", "multi-frame, even slices before odd ones", multi_frame(VOXELS, EVEN_THEN_ODD)),
+    Situation("DICOM", "multi-frame, a slope for each frame", multi_frame(VOXELS, slopes=[0.5, 1, 2, 0.25] * 4)),
+    Situation("DICOM", "multi-frame, gantry tilt", multi_frame(VOXELS, place=tilted)),
+    Situation("DICOM", "multi-frame, two volumes at one place", multi_frame(VOXELS, [*range(16)] * 2)),
+    Situation("DICOM", "multi-frame, a slice missing", multi_frame(VOXELS, [*range(9), *range(10, 16)])),
+    Situation("DICOM", "multi-frame, slices in two directions", multi_frame(VOXELS, orientation=two_directions)),
+    Situation("DICOM", "RT dose, even offsets", dose(VOXELS, STEP_MM * np.arange(16))),
+    Situation("DICOM", "RT dose, uneven offsets", dose(VOXELS, [*STEP_MM * np.arange(15), 30])),
+    Situation("DICOM", "secondary capture without positions", secondary_capture(VOXELS)),
+    Situation("DICOM", "ultrasound film", film(VOXELS)),
 )
 
 

@@ -47,7 +47,7 @@ def check_single(subject: str, frames: Sequence[Frame], heights_mm: np.ndarray) 
     if (counts == most).all():
         raise InputError(
             f"{subject} holds {most} volumes at one place{kinds}; "
-            "save the right one as a file of its own, for example in 3D Slicer"
+            "export the right one alone, or split the series with dcm2niix"
         )
     raise InputError(
         f"{subject} has several slices at {int((counts > 1).sum())} of {len(counts)} places{kinds}; "
