@@ -142,7 +142,10 @@ def difference(we: Outcome, slicer: Outcome) -> str:
         return "the same points"
     if we.points and [point[1:] for point in we.points] == [point[1:] for point in slicer.points]:
         return "other names: " + ", ".join(f"`{name}`" for name, *_ in slicer.points)
-    return "; ".join(f"`{name}` {', '.join(f'{value:g}' for value in place)}" for name, _, place in slicer.points)
+    return "; ".join(
+        f"{f'`{name}`' if name else 'no label'} {', '.join(f'{value:g}' for value in place)}"
+        for name, _, place in slicer.points
+    )
 
 
 def rows() -> list[tuple[str, str, str, str]]:
