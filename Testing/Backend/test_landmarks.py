@@ -193,7 +193,7 @@ def test_json_position_of_a_missing_landmark_is_an_empty_text(tmp_path):
         ("# CoordinateSystem = RAS\n", (-1, -2, 3)),
         ("# CoordinateSystem = 1\n", (1, 2, 3)),
         ("# CoordinateSystem = 0\n", (-1, -2, 3)),
-        ("", (-1, -2, 3)),
+        ("", (1, 2, 3)),
     ],
 )
 def test_fcsv_coordinates_become_lps(tmp_path, flag, lps):
@@ -204,6 +204,7 @@ def test_fcsv_coordinates_become_lps(tmp_path, flag, lps):
         "\n2,1,2,3,0,0,0,1,1,1,0,,,,3,0\n"
     )
     first, second = read_landmarks(tmp_path / "a.fcsv")
+    assert len(read_landmarks(tmp_path / "a.fcsv").notes) == (not flag)
     assert first == Landmark('A, "b"', lps, description="seen", locked=True)
     assert second == Landmark("2", None, "missing")
 

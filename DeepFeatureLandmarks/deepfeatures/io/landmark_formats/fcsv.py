@@ -1,8 +1,9 @@
 """Slicer's `.fcsv`: fields as the `# columns` line names them, and the position status that newer versions append.
 
-Coordinates are RAS where the file does not say, as in old Slicer. The format has one line a point: line breaks within
-names and descriptions become spaces. Old Slicer wrote quotes as they were, and today's doubles them: a row whose quotes
-do not close is taken as it stands, where it then has a field for each column.
+Files of Slicer 3, which name no version, are RAS. Where another file does not say, it is LPS, as today's Slicer takes
+it, and a note says so. The format has one line a point: line breaks within texts become spaces. Old Slicer wrote quotes
+as they were, and today's doubles them: a row whose quotes do not close is taken as it stands, where it then has a field
+for each column.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, to_lps
 from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
@@ -21,6 +23,11 @@ COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "l
 SLICER_3_COLUMNS = ["label", "x", "y", "z", "sel", "vis"]
 NUMBERS = {"ow", "ox", "oy", "oz", "vis", "sel", "lock"}  # fields in which a word shows that a comma is missing
 VERSION = "Markups fiducial file version"
+LAST_TEXTS = {"desc", "associatedNodeID"}  # which a row may lack
+FRAME = Note(
+    NoteKind.ORIENTATION,
+    "the landmark file states no coordinate system: taken as LPS, as in 3D Slicer 5 (RAS in 4.10)",
+)
 CODES = [str(code) for code in range(len(STATUSES))]
 
 
@@ -28,17 +35,17 @@ def parse(text: str, path: Path) -> LandmarkSet:
     """The landmarks in the text of a file; raises `InputError`, which names `path`, where it is not such a file."""
     lines = lines_of(text)
     header = stated([line for line in lines if line.startswith("#")])
-    system = coordinate_system(header.get("coordinatesystem", "RAS"), path)
-    columns = COLUMNS if "markupsfiducialfileversion" in header else SLICER_3_COLUMNS
+    is_slicer_3 = "markupsfiducialfileversion" not in header
+    system = coordinate_system(header.get("coordinatesystem", "RAS" if is_slicer_3 else "LPS"), path)
+    columns = SLICER_3_COLUMNS if is_slicer_3 else COLUMNS
     if "columns" in header:
         columns = [column.strip() for column in header["columns"].split(",")]
     if not {"x", "y", "z"} <= set(columns):
         raise InputError(f"{path} has no columns x, y and z, separated by commas; save the points from 3D Slicer again")
     check_columns(columns, path)
     rows = [line for line in lines if not line.startswith("#") and not is_blank(line)]
-    return LandmarkSet(
-        tuple(_landmark(row, columns, number, system, path) for number, row in enumerate(rows, 1)), landmark_stem(path)
-    )
+    landmarks = tuple(_landmark(row, columns, number, system, path) for number, row in enumerate(rows, 1))
+    return LandmarkSet(landmarks, landmark_stem(path), () if is_slicer_3 or "coordinatesystem" in header else (FRAME,))
 
 
 def render(landmarks: LandmarkSet) -> str:
@@ -64,9 +71,9 @@ def _landmark(line: str, columns: list[str], number: int, system: str, path: Pat
     position = None
     if status == "defined":
         position = to_lps([fields.get(axis, "") for axis in "xyz"], system, f"{name!r} in row {number}", path)
-    if len(row) < len(columns):
+    if not LAST_TEXTS.issuperset(columns[len(row) :]):
         raise InputError(f"{path} has {len(row)} fields in row {number} and {len(columns)} columns; correct the row")
-    for column in NUMBERS & fields.keys():
+    for column in sorted(NUMBERS & fields.keys()):
         if not _is_number(fields[column]):
             raise InputError(f"{path} has {fields[column]!r} as {column} in row {number}; give a number")
     landmark = Landmark(name, position, status, locked=fields.get("lock", "0").strip() == "1")

@@ -1,6 +1,6 @@
 """Slicer's `.mrk.json`: markups, read as their control points and written as a point list.
 
-The control points of regions and planes describe a shape: beside other markups they are left out, and a note says so.
+The control points of regions and planes describe a shape: beside a point list they are left out, and a note says so.
 
 Kept: name, position, position status, description, lock, and the name of the list. Slicer's schema is at
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema.
@@ -22,7 +22,7 @@ SCHEMA = (
     "markups-schema-v1.0.3.json#"
 )
 ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]  # Slicer's own axes (RAS), seen from LPS
-SHAPES = ("ROI", "Plane")
+POINT_LIST, SHAPES = "Fiducial", ("ROI", "Plane")
 HAVE_POSITION = ("preview", "defined")  # a missing point keeps no former position, which might be taken for its own
 
 
@@ -35,17 +35,18 @@ def parse(text: str, path: Path) -> LandmarkSet:
     markups = content.get("markups") if isinstance(content, dict) else None
     if not isinstance(markups, list) or not all(isinstance(markup, dict) for markup in markups):
         raise InputError(f"{path} is JSON but holds no markups; save the points from 3D Slicer as .mrk.json again")
-    shapes = [markup for markup in markups if markup.get("type") in SHAPES]
-    markups = [markup for markup in markups if markup not in shapes] or shapes
+    has_list = any(markup.get("type", POINT_LIST) == POINT_LIST for markup in markups)
+    shapes = [markup for markup in markups if has_list and markup.get("type") in SHAPES]
+    markups = [markup for markup in markups if markup not in shapes]
     landmarks = tuple(landmark for markup in markups for landmark in _control_points(markup, path))
     names = [markup["name"] for markup in markups if isinstance(markup.get("name"), str) and markup["name"]]
-    return LandmarkSet(landmarks, names[0] if names else landmark_stem(path), _left_out(shapes, markups))
+    return LandmarkSet(landmarks, names[0] if names else landmark_stem(path), _left_out(shapes))
 
 
 def render(landmarks: LandmarkSet) -> str:
     """The text of the file, positions in LPS mm."""
     markup = {
-        "type": "Fiducial",
+        "type": POINT_LIST,
         "name": landmarks.name,
         "coordinateSystem": "LPS",
         "coordinateUnits": "mm",
@@ -58,8 +59,8 @@ def render(landmarks: LandmarkSet) -> str:
     return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _left_out(shapes: list[dict], markups: list[dict]) -> tuple[Note, ...]:
-    if not shapes or markups is shapes:
+def _left_out(shapes: list[dict]) -> tuple[Note, ...]:
+    if not shapes:
         return ()
     named = ", ".join(f"{markup['type']} {markup.get('name', '')}".strip() for markup in shapes)
     text = f"the landmark file holds shapes besides ({named.replace(';', ',')}): their control points are left out"
