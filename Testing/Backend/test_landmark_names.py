@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from deepfeatures.cli.main import main
 from deepfeatures.data.landmark_names import match_names, unify_names
+from deepfeatures.data.landmark_notes import notes_of_sets
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.notes import NoteKind
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.volume_files import write_volume
@@ -162,6 +163,25 @@ def test_side_files_of_bids_are_left_out_and_named(raters, tmp_path, capsys):
     assert "dataset_description.json" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_scan_with_a_side_file_but_no_landmarks_is_no_case_of_a_study(tmp_path):
+    from deepfeatures.evaluation.cases import find_cases
+
+    volume, landmarks, *_ = make_pair(24)
+    for name in "abc":
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"EchoTime": 0.003}))
+    for name in "ab":
+        write_landmarks(landmarks, tmp_path / f"{name}.fcsv")
+    assert [case.name for case in find_cases(tmp_path)] == ["a", "b"]
+
+
+def test_what_landmark_files_leave_open_is_told_once_with_their_names():
+    note = Note(NoteKind.ORIENTATION, "the landmark file says neither LPS nor RAS: taken as LPS mm")
+    silent, open_frame = named("AC"), replace(named("AC"), notes=(note,))
+    (told,) = notes_of_sets([("a", silent), ("b", open_frame), ("c", open_frame)])
+    assert told == note.of("b, c")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -179,6 +199,17 @@ def test_damaged_markups_are_no_side_file(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):
         read_rater(tmp_path)
+
+
+def test_the_report_has_what_a_raters_file_leaves_open(tmp_path, capsys):
+    pytest.importorskip("statsmodels")
+    for rater, suffix in (("A", ".fcsv"), ("B", ".tps")):
+        (tmp_path / rater).mkdir()
+        write_landmarks(named("1", "2", "3"), tmp_path / rater / f"scan{suffix}")
+    main(["quality", str(tmp_path / "A"), str(tmp_path / "B"), "--output-dir", str(tmp_path / "out")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: scan of B: ") and "LPS" in line
+    assert line.removeprefix("note: ") in (tmp_path / "out/notes.csv").read_text()
 
 
 def test_a_folder_of_side_files_alone_holds_no_landmarks(tmp_path):

@@ -37,7 +37,9 @@ def test_a_mirrored_set_and_a_point_at_the_origin_are_the_fault_of_their_rater_a
     landmark = generator.choice(SIDES)
     wrong[mirrored] *= signs
     wrong[scan, landmark] = 0
-    flagged = review([*annotate(right, "right"), *annotate(wrong, "wrong")], reference).flagged
+    found = review([*annotate(right, "right"), *annotate(wrong, "wrong")], reference)
+    flagged = found.flagged
+    assert not found.notes
     assert not grave(flagged, "right")
     assert grave(flagged, "wrong") == {(f"scan{mirrored}", ""), (f"scan{scan}", NAMES[landmark])}
 
@@ -50,3 +52,23 @@ def test_a_rater_who_mirrors_several_sets_is_found_each_time():
     flagged = review([*annotate(right, "right"), *annotate(wrong, "wrong")], "right").flagged
     assert not grave(flagged, "right")
     assert grave(flagged, "wrong") == {("scan1", ""), ("scan4", ""), ("scan6", ""), ("scan2", NAMES[6])}
+
+
+@pytest.mark.parametrize(("people", "signs"), [(2, (-1, 1, 1)), (2, (-1, -1, 1)), (PEOPLE, (-1, -1, 1))])
+def test_raters_who_are_mirror_images_of_each_other_are_told_where_it_is_open_who_is_right(people, signs):
+    right, mirrored = points_of(people, np.random.default_rng(4))
+    raters = [*annotate(right, "one"), *annotate(mirrored * signs, "other")]
+    (note,) = review(raters).notes
+    assert f"between one and other in the whole set of {people} scans" in note.text
+
+
+def test_raters_who_agree_are_no_mirror_images():
+    right, other = points_of(2, np.random.default_rng(4))
+    assert not review([*annotate(right, "one"), *annotate(other, "other")]).notes
+
+
+def test_with_a_reference_the_other_rater_is_flagged_and_needs_no_note():
+    right, mirrored = points_of(PEOPLE, np.random.default_rng(4))
+    found = review([*annotate(right, "right"), *annotate(mirrored * (-1, 1, 1), "wrong")], "right")
+    assert {(f"scan{number}", "") for number in range(PEOPLE)} <= grave(found.flagged, "wrong")
+    assert not found.notes

@@ -73,7 +73,7 @@ def find_annotation_errors(
         for index, name in enumerate(model.names)
         if model.is_common[index] and not np.isfinite(points[index]).all()
     ]
-    mirror = _mirror(model, points)
+    mirror = exchanged_axes(points, model.shapes.mean)
     if mirror:
         annotation_errors.append(AnnotationError("", "mirrored", other=mirror))
         centre = np.nanmean(points, axis=0)
@@ -109,12 +109,17 @@ def scores(model: ReferenceModel, points: np.ndarray, estimate: np.ndarray) -> n
     return found
 
 
-def _mirror(model: ReferenceModel, points: np.ndarray) -> str:
-    """Which axes are exchanged: that whose mirror image fits the mean shape clearly better, `""` where none does."""
-    there = np.isfinite(points + model.shapes.mean).all(axis=1)
+def exchanged_axes(points: np.ndarray, onto: np.ndarray) -> str:
+    """Which axes are exchanged: that whose mirror image fits other points clearly better, `""` where none does.
+
+    Args:
+        points: LPS mm, shape `(L, 3)`, NaN where not defined.
+        onto: The same landmarks, as they usually lie or as another rater has them; where they lie does not matter.
+    """
+    there = np.isfinite(points + onto).all(axis=1)
     if there.sum() <= LEFT:
         return ""
-    mean = model.shapes.mean[there] - model.shapes.mean[there].mean(axis=0)
+    mean = onto[there] - onto[there].mean(axis=0)
     centred = points[there] - points[there].mean(axis=0)
     misfits = {name: np.linalg.norm(centred * signs - mean, axis=1) for name, signs in MIRRORS.items()}
     best = min(misfits, key=lambda name: np.median(misfits[name]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deepfeatures.data.landmark_notes import notes_of_sets
-from deepfeatures.data.notes import Note
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.quality import rater_agreement
 from deepfeatures.quality.annotations import (
@@ -20,7 +22,7 @@ from deepfeatures.quality.annotations import (
     stack_positions,
     with_same_names,
 )
-from deepfeatures.quality.error_detection import AnnotationError, find_annotation_errors
+from deepfeatures.quality.error_detection import AnnotationError, exchanged_axes, find_annotation_errors
 from deepfeatures.quality.foreground import BEYOND_MM, outside_mm
 from deepfeatures.quality.reference_model import ReferenceModel, fit_reference_model
 from deepfeatures.quality.shape import FEWEST
@@ -116,6 +118,7 @@ def review(
     names = landmark_names(annotations)
     points = stack_positions(annotations, names)
     annotation_errors, model = _annotation_errors(annotations, names, points, estimates or {}, reference)
+    of_axes = _axes_notes(annotations, points, annotation_errors, reference)
     of_volumes = _look_at_volumes(volumes or {}, annotations, names, points, annotation_errors)
     differences = (
         rater_agreement.errors(positions, reference) if reference else rater_agreement.from_consensus(positions)
@@ -133,7 +136,7 @@ def review(
         sensitivity=_sensitivity(model),
         inverse_consistency=pd.DataFrame(columns=["landmark"]) if inverse_consistency is None else inverse_consistency,
         positions=positions,
-        notes=(*notes, *of_files, *of_names, *of_volumes),
+        notes=(*notes, *of_files, *of_names, *of_axes, *of_volumes),
     )
 
 
@@ -223,6 +226,39 @@ def _missing_only(names: tuple[str, ...], own: np.ndarray, points: np.ndarray) -
     is_common = np.isfinite(points).all(axis=2).mean(axis=0) > 0.5
     lost = is_common & ~np.isfinite(own).all(axis=1)
     return [AnnotationError(names[index], "missing") for index in np.flatnonzero(lost)]
+
+
+def _axes_notes(
+    annotations: Sequence[Annotation],
+    points: np.ndarray,
+    annotation_errors: Sequence[Sequence[AnnotationError]],
+    reference: str | None,
+) -> list[Note]:
+    """Raters whose sets are mirror images of each other, where it cannot be said which of them is wrong.
+
+    That is where neither set was found to be mirrored, or where most sets of two raters are and neither is the
+    reference: then the reference model was learned from both kinds.
+    """
+    is_known = [any(error.kind == "mirrored" for error in found) for found in annotation_errors]
+    shared: Counter[tuple[str, str]] = Counter()
+    exchanged: Counter[tuple[str, str, str]] = Counter()
+    open_pairs = set()
+    for first, second in itertools.combinations(range(len(annotations)), 2):
+        raters = annotations[first].rater, annotations[second].rater
+        if annotations[first].scan == annotations[second].scan:
+            shared[raters] += 1
+            if axes := exchanged_axes(points[first], points[second]):
+                exchanged[(*raters, axes)] += 1
+                open_pairs |= set() if is_known[first] or is_known[second] else {raters}
+    return [
+        Note(
+            NoteKind.ORIENTATION,
+            f"{axes} are exchanged between {one} and {other} in the whole set of {count} scans, and it is open who is"
+            " right: give that rater as the reference",
+        )
+        for (one, other, axes), count in exchanged.items()
+        if (one, other) in open_pairs or (reference is None and 2 * count > shared[one, other])
+    ]
 
 
 def _look_at_volumes(
