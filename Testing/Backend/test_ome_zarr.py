@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -58,6 +60,52 @@ def test_what_ngff_zarr_wrote_lies_where_its_source_lay(written, source, geometr
     # RFC 4 counts positions along the axes; where ngff-zarr did otherwise, that is told
     along_axes = {"itk": ("lps",), "nifti": ("ras",)}[source]
     assert kinds[1:] == ([] if geometry in along_axes else [NoteKind.ORIENTATION])
+
+
+def test_the_reported_file_lies_where_the_volume_lay_of_which_it_was_made(data, tmp_path):
+    fault = data / "faults/ome_zarr_ngff_zarr"
+    with tarfile.open(fault / "itk.ome.zarr.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    volume, source = read_volume(tmp_path / "itk.ome.zarr"), read_volume(fault / "same_volume.nrrd")
+    np.testing.assert_array_equal(volume.voxels, source.voxels)
+    np.testing.assert_allclose(volume.index_to_world, source.index_to_world)
+
+
+JUNK = (None, "", "x", 0, -1, 1e308, float("nan"), [], {}, [1], [[1]], {"a": 1}, True)
+
+
+def places_in(content, found=None) -> list[tuple]:
+    """Every container of some metadata with each of its keys."""
+    found = [] if found is None else found
+    keys = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+    for key in list(keys):
+        found.append((content, key))
+        places_in(content[key], found)
+    return found
+
+
+@pytest.mark.parametrize("name", ["itk_ras_0.5", "nifti_las_0.6"])
+def test_metadata_with_anything_missing_or_odd_are_read_or_refused_in_one_sentence(written, tmp_path, name):
+    path = tmp_path / "odd.ome.zarr"
+    shutil.copytree(written / f"{name}.ome.zarr", path)
+    text, random = (path / "zarr.json").read_text(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(120):
+        content = json.loads(text)
+        places = places_in(content["attributes"])
+        container, key = places[random.integers(len(places))]
+        if random.random() < 0.3:
+            del container[key]
+        else:
+            container[key] = JUNK[random.integers(len(JUNK))]
+        (path / "zarr.json").write_text(json.dumps(content))
+        try:
+            read_volume(path)
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+    assert 20 < refused < 120
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -19,6 +19,8 @@ from deepfeatures.errors import InputError, damaged
 Transformation = Mapping[str, Any]
 Array = Callable[[str], np.ndarray]  # a small array of the folder by its path
 
+TOO_LARGE = 1e30  # for a length in any unit; squares of what is less are finite
+
 
 @dataclass(frozen=True, eq=False)
 class CoordinateSystem:
@@ -118,7 +120,7 @@ def _simple_matrix(transformation: Transformation, count: int, array: Array) -> 
         "affine": ((count, count + 1), np.s_[:count, :]),
     }[kind]
     numbers = np.array(values, float)
-    if numbers.shape != shape or not np.isfinite(numbers).all():
+    if numbers.shape != shape or not (np.abs(numbers) < TOO_LARGE).all():
         raise ValueError(values)
     matrix[block or np.s_[:count, :count]] = np.diag(numbers) if block is None else numbers
     return matrix
