@@ -16,7 +16,7 @@ from test_logic_worker import QUICK, blobs, run_until
 from test_nodes import bend
 from vtk.util.numpy_support import numpy_to_vtk
 
-from DeepFeatureLandmarksLib.scene import nodes, volume_notes
+from DeepFeatureLandmarksLib.scene import node_notes, nodes
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, validationMessage
 from deepfeatures.data.notes import Note, NoteKind
@@ -84,7 +84,7 @@ def test_the_fault_that_exchanges_left_and_right_is_told_in_slicer(scene, data):
 
 
 def test_notes_are_saved_with_the_scene_and_told_once(scene, new_scene, add_volume):
-    volume_notes.writeNotes(add_volume("scan"), (DOUBT, DOUBT))
+    node_notes.writeNotes(add_volume("scan"), (DOUBT, DOUBT))
     scene.SetSaveToXMLString(True)
     scene.Commit()
     other = new_scene()
@@ -93,14 +93,14 @@ def test_notes_are_saved_with_the_scene_and_told_once(scene, new_scene, add_volu
     other.Import()
     node = other.GetFirstNodeByName("scan")
     assert nodes.volumeNotes(node) == (DOUBT,)
-    volume_notes.writeNotes(node, ())
+    node_notes.writeNotes(node, ())
     assert nodes.volumeNotes(node) == ()
 
 
 @pytest.mark.parametrize("text", ["{", "3", '[{"kind": "of a later version", "text": "x"}]', '[{"text": "x"}]'])
 def test_notes_of_another_version_do_no_harm(add_volume, text):
     node = add_volume()
-    node.SetAttribute(volume_notes.ATTRIBUTE, text)
+    node.SetAttribute(node_notes.ATTRIBUTE, text)
     assert nodes.volumeNotes(node) == ()
 
 
@@ -174,7 +174,7 @@ def test_placed_points_have_the_notes_of_both_volumes_and_keep_them_when_correct
 ):
     template, target = add_volume("low", blobs(0)), add_volume("high", blobs(2))
     points = add_points("landmarks", P=(11.0, 13.0, 15.0), Q=(12.5, 11.0, 14.0))
-    volume_notes.writeNotes(target, (DOUBT,))
+    node_notes.writeNotes(target, (DOUBT,))
     client = WorkerClient()
     logic = DeepFeatureLandmarksLogic(scene, client)
     try:
@@ -189,7 +189,7 @@ def test_placed_points_have_the_notes_of_both_volumes_and_keep_them_when_correct
     rows = logic.reviewRows(output)
     assert [row.notes for row in rows] == [(told,)] * 2
     assert logic.runNotes(output, rows) == []  # it stands with the volume
-    volume_notes.writeNotes(target, ())
+    node_notes.writeNotes(target, ())
     assert logic.runNotes(output, rows) == [f"{told}."]
     logic.correct(output, index_of(output, "P"), (10.0, 10.0, 10.0))
     description = output.GetNthControlPointDescription(index_of(output, "P"))

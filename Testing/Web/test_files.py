@@ -56,7 +56,7 @@ def test_landmarks_may_come_before_their_volume_and_are_looked_at_without_a_targ
 def test_notes_on_a_volume_stay_beneath_its_name_and_go_into_its_points(visitors, server, tmp_path):
     template, landmarks, target, _ = make_pair(48)
     write_volume(template, tmp_path / "head.nii.gz")
-    write_landmarks(landmarks, tmp_path / "head.mrk.json")
+    write_landmarks(landmarks, tmp_path / "head.pts")  # it does not say which frame it is in
     write_volume(target, tmp_path / "doubtful.nii")
     content = bytearray((tmp_path / "doubtful.nii").read_bytes())
     content[252:256] = bytes(4)  # both codes: the file does not say which side is left
@@ -71,15 +71,18 @@ def test_notes_on_a_volume_stay_beneath_its_name_and_go_into_its_points(visitors
     assert not visitor.page.get_by_role("status", name="Notes on the template").inner_text()
     visitor.drop(".side-template", tmp_path / "head.nii.gz")
     visitor.wait_until("state('template__SideState__title') == 'head' && !state('is_loading')", 20)
-    visitor.drop(".side-template", tmp_path / "head.mrk.json")
+    visitor.drop(".side-template", tmp_path / "head.pts")
     visitor.wait_until("state('landmarks').length == 18 && state('validation_message') == ''", 20)
+    about_landmarks = visitor.page.get_by_role("status", name="Notes on the landmarks").inner_text()
+    assert "LPS" in about_landmarks
     visitor.place()
     visitor.picture("1-placed")
     assert notes.is_visible() and notes.inner_text() == told
     note = "doubtful: " + told[:1].lower() + told.rstrip(".")[1:]
     assert note in visitor.page.locator(".review tbody td.name").first.get_attribute("title")
+    assert note not in visitor.page.get_by_role("status", name="Notes on the run").inner_text()
     placed = read_landmarks(visitor.export("Placed landmarks, for Slicer"))
-    assert {mark.note for mark in placed} == {note}
+    assert all(note in mark.note and about_landmarks.rstrip(".")[1:] in mark.note for mark in placed)
     assert note in visitor.export("Report (.html)").read_text()
     visitor.choose_volume("target", tmp_path / "head.nii.gz")
     visitor.wait_until("state('target__SideState__title') == 'head' && !state('is_loading')", 20)

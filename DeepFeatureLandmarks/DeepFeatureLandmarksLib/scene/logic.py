@@ -12,6 +12,7 @@ Whatever cannot work from the start raises `InputError`; what fails later arrive
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import vtk
 
@@ -28,6 +29,7 @@ from DeepFeatureLandmarksLib.scene import (
     transform_observer,
 )
 from DeepFeatureLandmarksLib.scene.array_cache import ArrayCache
+from DeepFeatureLandmarksLib.scene.node_notes import readNotes
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandmark, require
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
@@ -250,7 +252,11 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         self._begin(PendingRequest(number, request, apply, grid, size))
 
     def _volumes(self, request: PlaceRequest) -> tuple[VolumeArray, VolumeArray]:
-        return self._arrays.arrayFromNode(request.templateVolume), self._arrays.arrayFromNode(request.targetVolume)
+        """Template and target; the template has the notes of its landmarks' file, too."""
+        template, target = map(self._arrays.arrayFromNode, (request.templateVolume, request.targetVolume))
+        if request.templateLandmarks is not None and (notes := readNotes(request.templateLandmarks)):
+            template = replace(template, notes=(*template.notes, *notes))
+        return template, target
 
     def _fail(self, sentence: str) -> None:
         self._abandon()

@@ -15,7 +15,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from DeepFeatureLandmarksLib.scene import volume_notes
+from DeepFeatureLandmarksLib.scene import node_notes
 from deepfeatures.data.geometry import is_rectangular, size_mm, size_note
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
@@ -70,7 +70,7 @@ def volumeNotes(node) -> tuple[Note, ...]:
 
     None is told twice; a node whose geometry cannot be used has no notes on it, see `geometryMessage`.
     """
-    read = (*volume_notes.readNotes(node), *volume_notes.notesOfFile(node))
+    read = (*node_notes.readNotes(node), *node_notes.notesOfFile(node))
     return tuple(dict.fromkeys((*read, *_geometryNotes(node))))
 
 
@@ -114,7 +114,7 @@ def mapToNode(volume: VolumeArray | Volume, scene, name: str, like=None, node=No
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(_vtkMatrix(ijkToRas))
     node.SetAndObserveTransformNodeID(parent.GetID() if parent else None)
-    volume_notes.writeNotes(node, volume.notes)
+    node_notes.writeNotes(node, volume.notes)
     node.EndModify(wasModifying)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()

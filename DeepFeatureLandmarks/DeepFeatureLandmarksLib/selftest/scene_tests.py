@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 import vtk
 
-from DeepFeatureLandmarksLib.scene import volume_notes
+from DeepFeatureLandmarksLib.scene import node_notes
 from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
 from DeepFeatureLandmarksLib.selftest.module_test_case import NAMES, ModuleTestCase, makePoints, makeVolume
 from DeepFeatureLandmarksLib.widgets.layout import LAYOUT_ID
@@ -107,7 +107,7 @@ class SceneTests(ModuleTestCase):
         self.pair()
         target, label = self.moduleWidget.parameters.targetVolume, self.ui.targetNotesLabel
         self.assertTrue(label.isHidden())
-        volume_notes.writeNotes(target, (Note(NoteKind.ORIENTATION, "the file does not say which side is left"),))
+        node_notes.writeNotes(target, (Note(NoteKind.ORIENTATION, "the file does not say which side is left"),))
         self.waitForRefresh()
         self.assertEqual(label.text, "The file does not say which side is left.")
         self.assertFalse(label.isHidden())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from DeepFeatureLandmarksLib.scene.node_notes import sentences
 from DeepFeatureLandmarksLib.scene.nodes import volumeNotes
-from DeepFeatureLandmarksLib.scene.volume_notes import sentences
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
 
 

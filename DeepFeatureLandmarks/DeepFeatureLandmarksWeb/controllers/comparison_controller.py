@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene.comparison_report import Report, barPercent, htmlText
+from DeepFeatureLandmarksLib.scene.node_notes import readNotes, sentences
 from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS, PointError, largestFirst, summary
 from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.errors import InputError
@@ -56,7 +57,8 @@ class ComparisonController:
         return largestFirst(context.logic.pointErrors(context.reference, context.output))
 
     def _refresh(self) -> None:
-        state = self._context.state
+        state, reference = self._context.state, self._context.reference
+        state.reference_notes = sentences(readNotes(reference)) if reference else []
         try:
             errors = self._errors()
         except InputError as reason:

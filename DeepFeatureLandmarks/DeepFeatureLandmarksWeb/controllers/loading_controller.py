@@ -10,13 +10,12 @@ import numpy as np
 from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
-from DeepFeatureLandmarksLib.scene.volume_notes import sentences
+from DeepFeatureLandmarksLib.scene.node_notes import sentences, writeNotes
 from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES, safe_name
 from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
-from deepfeatures.data.notes import joined
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.dicom.series import Series, list_series
@@ -45,10 +44,7 @@ class LoadingController:
                 if role in VOLUME_ROLES:
                     await self._open_volume(role, path, series)
                 else:
-                    landmarks = await asyncio.to_thread(read_landmarks, path)
-                    self.show_landmarks(role, landmarks)
-                    if note := joined(landmarks.notes):
-                        self._warn(note, path)
+                    self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
             except InputError as error:
                 self._warn(str(error), path)
             except (MemoryError, RuntimeError) as error:
@@ -101,6 +97,7 @@ class LoadingController:
         old = context.template_landmarks if is_template else context.reference
         node = context.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", landmarks.name)
         nodes.landmarksToNode(landmarks, node)
+        writeNotes(node, landmarks.notes)
         if old is not None:
             context.scene.RemoveNode(old)
         if is_template:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicer import vtkMRMLInteractionNode, vtkMRMLMarkupsNode
 
+from DeepFeatureLandmarksLib.scene.node_notes import readNotes, sentences
 from DeepFeatureLandmarksWeb.session_context import TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 
@@ -64,6 +65,7 @@ class MarkingController:
     def _refresh(self) -> None:
         self._watch(self._context.template_landmarks)
         node = self._context.template_landmarks
+        self._context.state.landmark_notes = sentences(readNotes(node)) if node else []
         self._context.state.landmarks = [
             {"index": index, "name": node.GetNthControlPointLabel(index)}
             for index in range(node.GetNumberOfControlPoints() if node else 0)

@@ -11,16 +11,15 @@ from aiohttp import BodyPartReader, web
 
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.errors import InputError
+from deepfeatures.io.dicom.headers import START_BYTES, begins_as_dicom
 from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference")
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
 DICOM_SUFFIXES = (".dcm", ".ima")
-DICOM_START = 132  # bytes: a preamble of 128 and four letters
-OLD_DICOM_STARTS = (b"\x02\x00", b"\x08\x00")  # the first group of files without a preamble
 KINDS = {
     "volume": "a volume (NIfTI, NRRD, MHA or DICOM)",
-    "landmarks": "landmarks (.mrk.json, .fcsv, .csv or another of the formats that the documentation lists)",
+    "landmarks": f"landmarks ({', '.join(LANDMARK_SUFFIXES)})",
 }
 MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
 MAX_FILES = 4000  # slices of the largest series
@@ -46,7 +45,7 @@ def safe_name(name: str) -> str:
 
 def is_dicom(name: str, start: bytes) -> bool:
     """Whether a file is DICOM by its suffix or its first bytes; files of a series are often called `IM1` or `1.MR`."""
-    return name.lower().endswith(DICOM_SUFFIXES) or start[128:132] == b"DICM" or start[:2] in OLD_DICOM_STARTS
+    return name.lower().endswith(DICOM_SUFFIXES) or begins_as_dicom(start)
 
 
 def is_wanted(name: str, start: bytes, kind: str) -> bool:
@@ -120,9 +119,9 @@ def _opened(files: list[Path], dicom: list[Path], skipped: list[str], kind: str)
 
 
 async def _start(part: BodyPartReader) -> bytes:
-    """The first bytes of a file: more than `DICOM_START`, unless it is shorter."""
+    """The first bytes of a file, `START_BYTES` or more unless it is shorter."""
     start = b""
-    while len(start) < DICOM_START and (chunk := await part.read_chunk(CHUNK)):
+    while len(start) < START_BYTES and (chunk := await part.read_chunk(CHUNK)):
         start += chunk
     return start
 

@@ -27,6 +27,7 @@ from trame_server.utils.typed_state import TypedState
 
 from DeepFeatureLandmarksWeb.page.buttons import icon_button
 from DeepFeatureLandmarksWeb.page.inspection_tab import inspection_tab
+from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from DeepFeatureLandmarksWeb.page.place_tab import place_tab
 from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
 from DeepFeatureLandmarksWeb.page.review_tab import review_tab
@@ -148,8 +149,7 @@ class Page:
         state = getattr(self._name, side)
         with html.Div(classes=f"side side-{side}"):
             self._head(side, state)
-            with html.Div(classes="notes", raw_attrs=['role="status"', f'aria-label="Notes on the {side}"']):
-                html.P("{{ note }}", v_for=(f"note in {state.notes}",), key="note")
+            notes_lines(state.notes, f"Notes on the {side}")
             with html.Div(
                 classes=(f"'views' + ({self._name.enlarged} ? ' only' : {self._name.is_3d} ? ' with-3d' : '')",)
             ):

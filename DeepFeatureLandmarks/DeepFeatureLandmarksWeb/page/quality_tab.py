@@ -7,6 +7,7 @@ from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
 from DeepFeatureLandmarksLib.scene.comparison_report import SCALE_MM
 from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS
+from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 
 
 def quality_tab(name, actions) -> None:
@@ -26,6 +27,7 @@ def quality_tab(name, actions) -> None:
             click="window.deepfeatures.choose('reference', false)",
             disabled=(f"!{name.target.title}",),
         )
+    notes_lines(name.reference_notes, "Notes on the second set")
     html.P("{{ " + name.quality_note + " }}", classes="hint mb-2 quality-note")
     _error_table(name, actions)
     VCheckbox(

@@ -6,6 +6,7 @@ from trame.widgets import html
 from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
+from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from deepfeatures.data.landmark_scores import BY_NAME, REVIEWED, Score
 
 
@@ -33,8 +34,7 @@ def review_tab(name, actions) -> None:
             html.Span("reject, ")
             html.Kbd("N")
             html.Span("next; drag a point to correct it.")
-        with html.Div(classes="notes mb-2", raw_attrs=['role="status"', 'aria-label="Notes on the run"']):
-            html.P("{{ note }}", v_for=(f"note in {name.run_notes}",), key="note")
+        notes_lines(name.run_notes, "Notes on the run")
         _table(name, actions)
         VCheckbox(
             v_model=(name.are_circles_shown,),

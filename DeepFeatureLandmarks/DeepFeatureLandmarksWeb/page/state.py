@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
+
+DROPPED_AS_LANDMARKS = tuple(suffix for suffix in LANDMARK_SUFFIXES if suffix != ".dcm")  # that is a volume more often
+
 
 @dataclass
 class SideState:
@@ -35,6 +39,8 @@ class PageState:
     loading_text: str = ""
 
     landmarks: list = field(default_factory=list)
+    landmark_notes: list[str] = field(default_factory=list)  # on how their file was read, one sentence each
+    landmark_suffixes: list[str] = field(default_factory=lambda: [*DROPPED_AS_LANDMARKS])
     is_marking: bool = False
 
     is_busy: bool = False
@@ -78,4 +84,5 @@ class PageState:
     quality_rows: list = field(default_factory=list)
     quality_columns: list = field(default_factory=list)  # names of the columns that any row has
     quality_note: str = ""
+    reference_notes: list[str] = field(default_factory=list)  # as `landmark_notes`, of the second set
     is_reference_shown: bool = False

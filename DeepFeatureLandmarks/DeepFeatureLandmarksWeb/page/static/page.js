@@ -51,7 +51,8 @@
   async function drop(event, side) {
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
     const files = (await Promise.all(entries.map(filesOf))).flat();
-    const isLandmarks = files.length === 1 && /\.(json|fcsv|csv|mps|tag|landmarkascii|pts|txt|tps)$/i.test(files[0].name);
+    const suffixes = window.trame.state.get("PageState__landmark_suffixes");
+    const isLandmarks = files.length === 1 && suffixes.some((suffix) => files[0].name.toLowerCase().endsWith(suffix));
     if (!isLandmarks) upload(side, files);
     else upload(side === "template" ? "landmarks" : "reference", files);
   }

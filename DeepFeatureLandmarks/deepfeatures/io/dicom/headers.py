@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 PREAMBLE_BYTES, MARK = 128, b"DICM"
+START_BYTES = PREAMBLE_BYTES + len(MARK)
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without the mark, as old programs wrote them
 # Read of every file; the groups of frames are those of multi-frame files.
 KEYWORDS = (
@@ -32,8 +33,12 @@ KEYWORDS = (
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do."""
     with path.open("rb") as file:
-        start = file.read(PREAMBLE_BYTES + len(MARK))
-    return start[PREAMBLE_BYTES:] == MARK or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
+        return begins_as_dicom(file.read(START_BYTES))
+
+
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether these `START_BYTES`, or more, are the first of a DICOM file."""
+    return start[PREAMBLE_BYTES:START_BYTES] == MARK or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
 
 
 def dicom_files(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Notes on how the volume of a node was read: kept in the node's attributes, or told by the file behind it."""
+"""Notes on how the file of a node was read: kept in the node's attributes, or told by the file behind a volume."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from deepfeatures.data.notes import Note
-from deepfeatures.io.header_notes import header_notes
 
 ATTRIBUTE = "DeepFeatureLandmarks.notes"
 FILES_KEPT = 64  # more than a person compares at a time
 
 
 def writeNotes(node, notes: Iterable[Note]) -> None:
-    """Keep notes in a volume node, and so in saved scenes; none takes away those that were there."""
+    """Keep notes in a node, and so in saved scenes; none takes away those that were there."""
     messages = [note.as_json() for note in notes]
     node.SetAttribute(ATTRIBUTE, json.dumps(messages) if messages else None)
 
@@ -45,4 +44,6 @@ def sentences(notes: Iterable[Note]) -> list[str]:
 
 @lru_cache(FILES_KEPT)
 def _headerNotes(name: str, _changed: int) -> tuple[Note, ...]:
+    from deepfeatures.io.header_notes import header_notes  # with SciPy, which would slow the start of Slicer
+
     return header_notes(name)
