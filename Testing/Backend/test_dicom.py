@@ -81,6 +81,30 @@ def test_frames_lie_where_they_say_in_whatever_order_they_are_stored(tmp_path, a
     np.testing.assert_allclose(series.index_to_world, volume.index_to_world, atol=1e-6)
 
 
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE, AXIAL[::-1]], ids=["axial", "oblique", "swapped"])
+def test_a_series_is_read_as_by_3d_slicer(tmp_path, axes):
+    slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    volume = read_volume(write_series(tmp_path / "series", positions(EVEN[::-1], axes), axes))
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    files = sorted(map(str, (tmp_path / "series").iterdir()))
+    storage.SetFileName(files[0])
+    for file in files:
+        storage.AddFileName(file)
+    storage.SetSingleFile(False)
+    assert storage.ReadData(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    to_ras = [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]
+    np.testing.assert_allclose(volume.index_to_world, np.diag([-1, -1, 1, 1]) @ to_ras, atol=1e-6)
+    voxels = vtk_to_numpy(node.GetImageData().GetPointData().GetScalars())
+    np.testing.assert_array_equal(volume.voxels.numpy().ravel(), voxels)
+
+
 @pytest.mark.parametrize(
     "kind", [EnhancedCTImageStorage, EnhancedPETImageStorage, LegacyConvertedEnhancedCTImageStorage]
 )
