@@ -38,16 +38,18 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEGLSLossless,
     LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
     RLELossless,
     UltrasoundMultiFrameImageStorage,
     generate_uid,
 )  # fmt: skip
 
+from deepfeatures.cli.cohort import _all_targets as cohort_targets
 from deepfeatures.data.notes import NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.series import list_series
-from deepfeatures.io.volume_files import check_volume, read_volume
+from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
 
 EVEN = 3.0 * np.arange(6)
 ROUNDED = 0.51  # as the writers round values
@@ -77,6 +79,30 @@ def test_frames_lie_where_they_say_in_whatever_order_they_are_stored(tmp_path, a
     series = read_volume(write_series(tmp_path / "series", places, axes))
     assert torch.equal(series.voxels, volume.voxels)
     np.testing.assert_allclose(series.index_to_world, volume.index_to_world, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE, AXIAL[::-1]], ids=["axial", "oblique", "swapped"])
+def test_a_series_is_read_as_by_3d_slicer(tmp_path, axes):
+    slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    volume = read_volume(write_series(tmp_path / "series", positions(EVEN[::-1], axes), axes))
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    files = sorted(map(str, (tmp_path / "series").iterdir()))
+    storage.SetFileName(files[0])
+    for file in files:
+        storage.AddFileName(file)
+    storage.SetSingleFile(False)
+    assert storage.ReadData(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    to_ras = [[matrix.GetElement(row, column) for column in range(4)] for row in range(4)]
+    np.testing.assert_allclose(volume.index_to_world, np.diag([-1, -1, 1, 1]) @ to_ras, atol=1e-6)
+    voxels = vtk_to_numpy(node.GetImageData().GetPointData().GetScalars())
+    np.testing.assert_array_equal(volume.voxels.numpy().ravel(), voxels)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +346,18 @@ def test_float_pixels_are_read(tmp_path):
     assert largest_difference(read(dataset, tmp_path)) <= ROUNDED + 0.25
 
 
+@pytest.mark.parametrize(
+    "values", [{"SeriesInstanceUID": ""}, {"SeriesNumber": 7777}, {"SeriesDescription": None, "Modality": ""}]
+)
+@pytest.mark.filterwarnings("error")
+def test_what_names_a_series_may_be_missing(tmp_path, values):
+    folder = write_series(tmp_path / "series", positions(EVEN), **values)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"7777", b"none"))
+    assert largest_difference(read_volume(folder)) <= ROUNDED
+    assert [(one.number, one.slices) for one in list_series(folder)] == [(1, 6)]
+
+
 def test_a_file_without_preamble_and_transfer_syntax_is_read(tmp_path):
     folder = write_series(tmp_path / "series", positions(EVEN))
     for file in folder.iterdir():
@@ -350,7 +388,11 @@ def several(tmp_path) -> Path:
     write_series(folder, positions([0]), SeriesNumber=1, SeriesInstanceUID="1.2.1", SeriesDescription="scout")
     film = image(np.zeros((6, 4, 5), np.uint8), UltrasoundMultiFrameImageStorage, SeriesInstanceUID="1.2.9")
     write(film, folder / "film.dcm")
-    for name in ("README.txt", "autorun.inf", "scan.json", "DICOMDIR"):
+    directory = image(np.zeros((4, 5), np.uint8), MediaStorageDirectoryStorage)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        delattr(directory, keyword)
+    write(directory, folder / "DICOMDIR")
+    for name in ("README.txt", "autorun.inf", "scan.json"):
         (folder / name).write_text("no DICOM")
     return folder
 
@@ -408,6 +450,16 @@ def test_a_report_given_as_a_volume_is_refused(tmp_path):
         delattr(report, keyword)
     with pytest.raises(InputError, match="holds no image"):
         read_volume(write(report, tmp_path / "report.dcm"))
+
+
+def test_a_folder_of_dicom_files_is_one_target_of_a_cohort(several, tmp_path):
+    pytest.importorskip("distributed")
+    assert cohort_targets([several]) == {"exam": several.resolve()}
+    write_volume(read_volume(several, "3"), several / "converted.nii.gz")
+    assert cohort_targets([several]) == {"converted": (several / "converted.nii.gz").resolve()}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no NIfTI"):
+        cohort_targets([tmp_path / "empty"])
 
 
 def test_series_are_chosen_on_the_command_line(place, fake_matcher, several, capfd):

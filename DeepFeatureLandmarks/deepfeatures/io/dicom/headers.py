@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,13 @@ START_BYTES = PREAMBLE_BYTES + len(MARK)
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without the mark, as old programs wrote them
 # Read of every file; the groups of frames are those of multi-frame files.
 KEYWORDS = (
-    "SOPClassUID", "ImageType", "Modality", "AcquisitionTime", "ContentTime", "SeriesDescription", "SeriesInstanceUID",
-    "SeriesNumber", "ConcatenationUID", "AcquisitionNumber", "KVP", "EchoTime", "EchoNumbers", "InversionTime",
-    "TriggerTime", "DiffusionBValue", "TemporalPositionIdentifier", "ImagePositionPatient", "ImageOrientationPatient",
-    "SpacingBetweenSlices", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling",
-    "GridFrameOffsetVector", "SliceVector", "DetectorInformationSequence",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SOPClassUID", "ImageType", "Modality", "AcquisitionTime", "ContentTime", "SeriesDescription",
+    "SeriesInstanceUID", "SeriesNumber", "ConcatenationUID", "AcquisitionNumber", "KVP", "EchoTime", "EchoNumbers",
+    "InversionTime", "TriggerTime", "FrameReferenceTime", "DiffusionBValue", "TemporalPositionIdentifier",
+    "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SamplesPerPixel",
+    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelSpacing", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling", "GridFrameOffsetVector", "SliceVector",
+    "DetectorInformationSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
 
@@ -71,13 +72,37 @@ def read_header(path: Path) -> Dataset:
 def reading(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside is the fault of the file, but for want of memory."""
     try:
-        yield
+        with _without_warnings():
+            yield
     except InputError:
         raise
     except Exception as error:  # pydicom meets what it did not expect in many ways
         if is_out_of_memory(error):
             raise MemoryError(str(path)) from error
         raise damaged(path) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """pydicom warns of values that do not keep to the standard; those that matter are checked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def told(get: Callable[[str], Any], keyword: str) -> str:
+    """What a header says, as text; empty where it says nothing, or nothing that can be read.
+
+    Args:
+        get: Returns the value of a keyword.
+        keyword: Of the standard, for something without which a volume can be read.
+    """
+    try:
+        with _without_warnings():
+            value = get(keyword)
+    except Exception:  # pydicom converts values when they are asked for
+        return ""
+    return "" if value is None else str(value).strip()
 
 
 def numbers(value: Any, count: int) -> np.ndarray | None:

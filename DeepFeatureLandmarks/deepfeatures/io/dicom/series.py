@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.frames import Frame, frames_of
-from deepfeatures.io.dicom.headers import dicom_files, read_header
+from deepfeatures.io.dicom.headers import dicom_files, read_header, told
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -85,7 +85,7 @@ def series_of(file: Path) -> Series:
     if not own:
         raise InputError(f"{file} is DICOM but holds no image; give a file of the scan")
     frames, key = own, _key(file, header)
-    if len(own) == 1 or header.get("ConcatenationUID"):
+    if len(own) == 1 or told(header.get, "ConcatenationUID"):
         for other in dicom_files(file.parent):
             if other != file and _key(other, beside := read_header(other)) == key:
                 frames = [*frames, *frames_of(other, beside)]
@@ -128,8 +128,9 @@ def _fitting(every: Sequence[Series], wanted: str) -> list[Series]:
 
 def _key(file: Path, header: Dataset) -> tuple[str, str]:
     """What files of one volume have in common."""
-    part_of = header.get("ConcatenationUID") or (file.name if int(header.get("NumberOfFrames") or 1) > 1 else "")
-    return str(header.get("SeriesInstanceUID", "")), str(part_of)
+    is_multi_frame = told(header.get, "NumberOfFrames") not in ("", "1")
+    part_of = told(header.get, "ConcatenationUID") or (file.name if is_multi_frame else "")
+    return told(header.get, "SeriesInstanceUID"), part_of
 
 
 def _is_of_scan(frame: Frame) -> bool:
@@ -138,15 +139,15 @@ def _is_of_scan(frame: Frame) -> bool:
 
 def _numbered(found: Sequence[tuple[Dataset, list[Frame]]]) -> tuple[Series, ...]:
     """By the scanners' numbers, or in order where these do not tell all series apart."""
-    given = [header.get("SeriesNumber") for header, _ in found]
-    if None in given or len(set(given)) < len(given):
+    given = [told(header.get, "SeriesNumber") for header, _ in found]
+    if len(set(given)) < len(given) or not all(map(str.isdecimal, given)):
         given = range(1, len(found) + 1)
     every = [
         Series(
             int(number),
-            str(header.get("SeriesInstanceUID", "")),
-            str(header.get("SeriesDescription", "")).strip(),
-            str(header.get("Modality", "")),
+            told(header.get, "SeriesInstanceUID"),
+            told(header.get, "SeriesDescription"),
+            told(header.get, "Modality"),
             tuple(frames),
         )
         for number, (header, frames) in zip(given, found, strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.frames import Frame
+from deepfeatures.io.dicom.headers import told
 
 SAME_PLACE = 1e-3  # of the largest distance between neighbouring slices
 # By which keywords volumes at one place differ, and what messages call that; the first that differ are named.
@@ -19,7 +20,7 @@ DISTINCTIONS = (
         "image types": ("FrameType", "ImageType"),
         "inversion times": ("InversionTime",),
         "tube voltages": ("KVP",),
-        "time points": ("TemporalPositionIndex", "TemporalPositionIdentifier"),
+        "time points": ("TemporalPositionIndex", "TemporalPositionIdentifier", "FrameReferenceTime"),
     },
     {"stacks": ("StackID",), "acquisitions": ("FrameAcquisitionNumber", "AcquisitionNumber")},
     {"times": ("FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime")},
@@ -65,4 +66,4 @@ def _distinctions(frames: Sequence[Frame]) -> str:
 
 
 def _differ(frames: Sequence[Frame], keyword: str) -> bool:
-    return len({str(frame.value(keyword)) for frame in frames}) > 1
+    return len({told(frame.value, keyword) for frame in frames}) > 1
