@@ -31,11 +31,17 @@ from dicom_writers import (
 )  # fmt: skip
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLSLossless,
     LegacyConvertedEnhancedCTImageStorage,
     MediaStorageDirectoryStorage,
@@ -223,12 +229,37 @@ def test_a_mosaic_is_called_that(tmp_path):
 SLOPES = 0.25 * (1 + np.arange(6))
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless])
-def test_every_frame_is_scaled_by_its_own_slope(tmp_path, syntax):
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
+    ],
+    ids=lambda uid: uid.name,
+)
+def test_every_frame_is_scaled_by_its_own_slope_however_it_is_stored(tmp_path, syntax):
     dataset = enhanced(positions(EVEN[[4, 1, 0, 5, 2, 3]]), slopes=SLOPES)
-    if syntax != ExplicitVRLittleEndian:
+    if syntax.is_encapsulated:
         dataset.compress(syntax, generate_instance_uid=False)
+    else:
+        dataset["PixelData"].VR = "OW"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        if not syntax.is_little_endian:
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
     assert largest_difference(read(dataset, tmp_path)) <= SLOPES.max() / 2 + ROUNDED
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, JPEG2000Lossless], ids=lambda uid: uid.name)
+def test_pixels_that_cannot_be_decompressed_are_refused_with_the_way_out(tmp_path, syntax):
+    dataset = enhanced(positions(EVEN))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([b"no image"] * 6)
+    with pytest.raises(InputError, match=r"its compression \(.*JPEG 2000.*\) cannot be read; export it again without"):
+        read(dataset, tmp_path)
 
 
 def test_every_slice_of_a_series_is_scaled_by_its_own_slope(tmp_path):

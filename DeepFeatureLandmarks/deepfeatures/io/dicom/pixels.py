@@ -49,13 +49,13 @@ def _stored(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     """Of each frame the pixels as stored, shape `(rows, columns)`; the frames come by rising number."""
     import pydicom
     from pydicom.pixels import iter_pixels
-    from pydicom.uid import UID, RLELossless
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
     syntax = frames[0].syntax
     numbers = [frame.number for frame in frames]
     image = pydicom.Dataset()
-    if syntax is None:
-        image = _with_syntax(file)
+    if syntax in (None, DeflatedExplicitVRLittleEndian):  # iter_pixels finds no pixels in a deflated file
+        image = _whole(file)
         pixels = iter_pixels(image, indices=numbers, raw=True)
     elif syntax == RLELossless or not UID(syntax).is_encapsulated:
         pixels = iter_pixels(file, ds_out=image, indices=numbers, raw=True, view_only=True)
@@ -74,15 +74,16 @@ def _used_bits(stored: np.ndarray, image: Dataset) -> np.ndarray:
     return stored << (allocated - used) >> (allocated - used)  # of signed numbers, the sign goes along
 
 
-def _with_syntax(file: Path) -> Dataset:
-    """The whole file, with the transfer syntax by which it could be read: old files do not name it."""
+def _whole(file: Path) -> Dataset:
+    """The whole file, with the transfer syntax by which it could be read where it names none, as old files do."""
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     dataset = pydicom.dcmread(file, force=True)
-    is_implicit, is_little = dataset.original_encoding
-    explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
-    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
     return dataset
 
 
