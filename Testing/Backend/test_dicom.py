@@ -58,6 +58,12 @@ from deepfeatures.io.dicom.series import list_series
 from deepfeatures.io.volume_files import check_volume, read_volume, write_volume
 
 EVEN = 3.0 * np.arange(6)
+
+
+def scaled_but_for_one(number: int) -> dict:
+    return {"PixelValueTransformationSequence": {"RescaleSlope": 2.0}} if number else {}
+
+
 ROUNDED = 0.51  # as the writers round values
 
 
@@ -204,6 +210,8 @@ def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
             "does not say where its slices lie",
         ),
         (lambda: enhanced(positions(EVEN), NumberOfFrames=7), "cut short or damaged"),
+        (lambda: image(np.zeros((6, 4, 5), np.uint8), Rows=60000, Columns=60000), "cut short or damaged"),
+        (lambda: enhanced(positions(EVEN), groups=scaled_but_for_one), "says of some slices only how"),
     ],
 )
 def test_a_file_that_is_no_grid_is_refused(tmp_path, dataset, words):
@@ -459,6 +467,15 @@ def test_multi_frame_files_of_one_series_are_volumes_of_their_own(tmp_path):
     assert [(one.number, one.slices) for one in list_series(tmp_path / "exam")] == [(1, 4), (2, 5)]
     assert read_volume(tmp_path / "exam", "2").size == (*SIZE, 5)
     assert read_volume(tmp_path / "exam" / "0.dcm").size == (*SIZE, 4)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
+def test_enhanced_files_of_one_frame_each_are_one_volume(tmp_path, axes):
+    for number, place in enumerate(positions(EVEN, axes)):
+        dataset = enhanced(place[None], axes, slopes=[SLOPES[number]], NumberOfFrames=1)
+        write(dataset, tmp_path / "exam" / f"{number * 5 % 6}.dcm")
+    for path in (tmp_path / "exam", tmp_path / "exam" / "3.dcm"):
+        assert largest_difference(read_volume(path)) <= SLOPES.max() / 2 + ROUNDED
 
 
 def test_parts_of_one_multi_frame_file_are_one_volume(tmp_path):
