@@ -33,12 +33,8 @@ PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _ONE_READER = threading.RLock()
 
 
-def open_image(path: Path, image_io: str) -> VolumeFile:
+def open_image(path: Path) -> VolumeFile:
     """One file, whose header was found good.
-
-    Args:
-        path: The file.
-        image_io: ITK's name of what reads it.
 
     Raises:
         InputError: The file is not a volume that can be read, as far as its header tells.
@@ -46,6 +42,7 @@ def open_image(path: Path, image_io: str) -> VolumeFile:
     import SimpleITK as sitk
 
     require_utf8_name(path)
+    image_io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     if image_io not in IMAGE_IOS:
         if nifti.is_second_version(path):
             raise InputError(f"{path} is NIfTI-2, which cannot be read; convert it to NIfTI-1")

@@ -34,8 +34,6 @@ def open_volume(path: str | Path, series: str | None = None) -> VolumeFile:
         InputError: There is no such volume. Or its header shows that it is damaged, not three-dimensional, empty, a
             single slice, in colour, sheared or unevenly sliced.
     """
-    import SimpleITK as sitk
-
     path = Path(path)
     if ome_zarr.is_zarr(path):
         return _open_zarr(path)
@@ -45,7 +43,7 @@ def open_volume(path: str | Path, series: str | None = None) -> VolumeFile:
     require_utf8_name(path)
     if path.is_dir() or is_dicom(path):
         return open_dicom(path, series)
-    return open_image(path, sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
+    return open_image(path)
 
 
 def read_volume(path: str | Path, series: str | None = None) -> Volume:
