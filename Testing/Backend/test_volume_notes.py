@@ -18,6 +18,7 @@ from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.errors import InputError
 from deepfeatures.io.header_notes import header_notes
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.nifti import read_header
 from deepfeatures.io.score_description import describe, with_description
 from deepfeatures.io.volume_files import read_volume
 from deepfeatures.matching import Matcher
@@ -192,3 +193,18 @@ def test_volumes_with_the_same_note_are_named_together(tmp_path, capsys):
         "note: scan0, scan1, scan2, scan3, scan4 and 2 more: the file gives no unit of length: millimetres are taken"
     )
     assert capsys.readouterr().err.splitlines() == [expected]
+
+
+@given(st.lists(st.floats(-0.8, 0.8), min_size=3, max_size=3), st.sampled_from([-1.0, 1.0]))
+def test_a_qform_is_the_matrix_that_nibabel_makes_of_it(tmp_path_factory, quaternion, qfac):
+    path = tmp_path_factory.mktemp("q") / "a.nii"
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header["pixdim"][:4] = qfac, 1.5, 2, 3
+    header["qform_code"], header["quatern_b"], header["quatern_c"], header["quatern_d"] = 1, *quaternion
+    header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = 10, 20, 30
+    if np.dot(quaternion, quaternion) > 1 - 1e-6:  # nibabel refuses what is no unit quaternion
+        return
+    path.write_bytes(header.binaryblock + bytes(4 + 4 * 5 * 6 * 4))
+    expected = np.diag([-1.0, -1.0, 1.0]) @ header.get_qform()[:3]
+    np.testing.assert_allclose(read_header(path).qform, expected, atol=1e-4)

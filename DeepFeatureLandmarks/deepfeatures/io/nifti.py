@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from deepfeatures.data.geometry import is_rectangular, largest_distance_mm
 from deepfeatures.data.notes import Note, NoteKind
@@ -148,8 +147,11 @@ def _qform(quaternion: np.ndarray, position: np.ndarray, pixdim: np.ndarray, qfa
     numbers = np.concatenate([quaternion, position, pixdim])
     if not np.isfinite(numbers).all() or not pixdim.all():
         return None
-    real = math.sqrt(max(0.0, 1 - float(quaternion @ quaternion)))
-    rotation = Rotation.from_quat([*quaternion, real]).as_matrix()
+    squared = float(quaternion @ quaternion)
+    real, axis = math.sqrt(max(0.0, 1 - squared)), quaternion / max(1.0, math.sqrt(squared))
+    # as `scipy.spatial.transform.Rotation` has it, which would take 30 MB more to import
+    crossed = np.cross(np.eye(3), axis)
+    rotation = np.eye(3) + 2 * real * crossed + 2 * crossed @ crossed
     steps = np.abs(pixdim) * [1, 1, -1 if qfac < 0 else 1]
     return np.column_stack([rotation * steps, position])
 
