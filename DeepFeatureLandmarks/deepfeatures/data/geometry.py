@@ -12,6 +12,8 @@ from deepfeatures.data.notes import Note, NoteKind
 LARGEST_COSINE = 0.01  # between two axes of a grid that is called rectangular: less is rounding, more is shear
 # Of the second longest edge, mm: bores of scanners are narrower than 1 m; and of the longest: no organ is so small.
 LARGEST_LIKELY_MM, SMALLEST_LIKELY_MM = 1000.0, 0.5
+LONGEST_LIKELY_MM, FLATTEST_LIKELY = 5000.0, 1e-4  # no scan is longer; and none is so thin, as a part of its length
+FARTHEST_LIKELY_MM = 1e6  # of a first voxel from 0, 0, 0: a kilometre
 
 
 def is_rectangular(affine: np.ndarray) -> bool:
@@ -35,14 +37,30 @@ def size_mm(size: Sequence[int], spacing: np.ndarray) -> np.ndarray:
     return np.asarray(size, float) * spacing
 
 
+def likelihood_notes(edges_mm: np.ndarray, origin_mm: np.ndarray) -> tuple[Note, ...]:
+    """Notes where the size or the position of a grid suggests that a number or a unit is wrong."""
+    return (*size_note(edges_mm), *position_note(origin_mm))
+
+
 def size_note(edges_mm: np.ndarray) -> tuple[Note, ...]:
     """A note where edges of this length along x, y, z, in mm, suggest that the unit is wrong; else none."""
-    if np.sort(edges_mm)[1] <= LARGEST_LIKELY_MM and edges_mm.max() >= SMALLEST_LIKELY_MM:
+    thinnest, middle, longest = np.sort(edges_mm)
+    is_likely = middle <= LARGEST_LIKELY_MM and SMALLEST_LIKELY_MM <= longest <= LONGEST_LIKELY_MM
+    if is_likely and thinnest >= FLATTEST_LIKELY * longest:
         return ()
     text = f"the volume measures {edges_text(edges_mm)} mm, which is unlikely: check whether its unit is millimetres"
     return (Note(NoteKind.UNIT, text),)
 
 
+def position_note(origin_mm: np.ndarray) -> tuple[Note, ...]:
+    """A note where the position of the first voxel is so far away that it, or its unit, must be wrong; else none."""
+    farthest = float(np.abs(origin_mm).max())
+    if farthest <= FARTHEST_LIKELY_MM:
+        return ()
+    text = f"the volume lies {farthest:.3g} mm away from 0, 0, 0, which is unlikely: check its position"
+    return (Note(NoteKind.UNIT, text),)
+
+
 def edges_text(edges_mm: np.ndarray) -> str:
     """Lengths for people: `"180 × 220 × 160"`."""
-    return " × ".join(f"{edge:.3g}" if edge < 1000 else f"{edge:.0f}" for edge in edges_mm)
+    return " × ".join(f"{edge:.0f}" if 1000 <= edge < 1e6 else f"{edge:.3g}" for edge in edges_mm)

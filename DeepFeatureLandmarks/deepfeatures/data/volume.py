@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepfeatures.data.geometry import LARGEST_COSINE, size_mm, size_note
+from deepfeatures.data.geometry import LARGEST_COSINE, likelihood_notes, size_mm
 from deepfeatures.data.notes import Note, joined
 from deepfeatures.data.resampling import resample_axis
 from deepfeatures.errors import InputError, not_finite
@@ -159,8 +159,9 @@ class Volume:
 
 def notes_of(*volumes: Volume) -> tuple[Note, ...]:
     """The notes of all volumes, each with its volume's name; also where a size is unlikely."""
-    noted = ((volume, (*volume.notes, *size_note(size_mm(volume.size, volume.spacing)))) for volume in volumes)
-    return tuple(dict.fromkeys(note.of(volume.name) for volume, notes in noted for note in notes))
+    found = ((volume, likelihood_notes(size_mm(volume.size, volume.spacing), volume.origin)) for volume in volumes)
+    noted = (note.of(volume.name) for volume, likelihood in found for note in (*volume.notes, *likelihood))
+    return tuple(dict.fromkeys(noted))
 
 
 def _checked_voxels(voxels: Any, name: str) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfeatures.data.geometry import size_mm, size_note
+from deepfeatures.data.geometry import likelihood_notes, size_mm
 from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, damaged, is_out_of_memory, no_geometry, not_finite, sheared
@@ -58,22 +58,24 @@ def open_image(path: Path) -> VolumeFile:
         affine, notes = _nifti_affine(header, affine, path), nifti.notes_of(header)
     check_affine(affine, path)
     shape = tuple(reader.GetSize()[2::-1])
-    notes = (*notes, *size_note(size_mm(shape[::-1], np.linalg.norm(affine[:, :3], axis=0))))
+    edges_mm = size_mm(shape[::-1], np.linalg.norm(affine[:, :3], axis=0))
+    notes = (*notes, *likelihood_notes(edges_mm, affine[:, 3]))
 
     def read() -> Volume:
+        voxel_notes: tuple[Note, ...] = ()
         if header:
-            nifti_voxels.require_finite(path, header)
+            voxel_notes = nifti_voxels.check_voxels(path, header)
             if header.voxel_offset < nifti.FIRST_VOXEL:  # ITK would begin too early
                 voxels, _ = read_averaged(nifti_voxels.by_region(path, header, shape, affine))
-                return volume_of(path, voxels, affine, notes=notes)
-        if path.suffix.lower() == ".mha":
-            metaimage.check_voxels(path)
+                return volume_of(path, voxels, affine, notes=(*notes, *voxel_notes))
+        elif image_io == META_IO:
+            voxel_notes = metaimage.check_voxels(path)
         reader.SetOutputPixelType(sitk.sitkFloat32)
         image = _execute(reader, path, permissive)
         surplus = image.GetDimension() - 3  # axes of length 1, or the header would not have passed
         if surplus:
             image = sitk.Extract(image, (*image.GetSize()[:3], *[0] * surplus))
-        return _volume(path, image, affine, _modality(reader), notes)
+        return _volume(path, image, affine, _modality(reader), (*notes, *voxel_notes))
 
     if not header:
         return VolumeFile(path, shape, read, notes=notes)

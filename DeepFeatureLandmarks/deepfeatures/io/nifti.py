@@ -24,6 +24,9 @@ from deepfeatures.errors import damaged
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 FIRST_VOXEL = 352  # the least offset of voxels in a single file, bytes
 SINGLE_FILE = b"n+1"
+MOST_AXES = 7
+# of each type of voxel, by its code; ITK does not use the field that gives the bits
+BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
 SECOND_VERSION = (b"n+2", b"ni2")
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
 SPACE_UNITS = 7  # the bits of xyzt_units that are about space
@@ -91,7 +94,8 @@ def read_header(path: Path) -> NiftiHeader | None:
         raise damaged(path) from error
     if len(header) < HEADER_SIZE or header[344:347] != SINGLE_FILE:
         return None
-    order = "<" if struct.unpack_from("<i", header)[0] == HEADER_SIZE else ">"
+    # as ITK finds it, also where the first field, the length of the header, is wrong
+    order = "<" if 1 <= struct.unpack_from("<h", header, 40)[0] <= MOST_AXES else ">"
     axes, *lengths = struct.unpack_from(order + "8h", header, 40)
     datatype, bits = struct.unpack_from(order + "2h", header, 70)
     qfac, *pixdim = struct.unpack_from(order + "4f", header, 76)
@@ -114,7 +118,7 @@ def read_header(path: Path) -> NiftiHeader | None:
         slope=slope,
         intercept=intercept,
         voxel_offset=int(offset) if math.isfinite(offset) else 0,
-        voxel_bytes=math.prod(max(length, 1) for length in lengths[: max(axes, 0)]) * bits // 8,
+        voxel_bytes=math.prod(max(length, 1) for length in lengths[: max(axes, 0)]) * BYTES.get(datatype, bits // 8),
     )
 
 
@@ -134,9 +138,13 @@ def is_second_version(path: Path) -> bool:
 
 def open_file(path: Path) -> BinaryIO:
     """The content of a file, gzipped or not, whatever its name."""
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether a file is compressed, whatever its name."""
     with path.open("rb") as file:
-        gzipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if gzipped else path.open("rb")
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _qform(quaternion: np.ndarray, position: np.ndarray, pixdim: np.ndarray, qfac: float) -> np.ndarray | None:

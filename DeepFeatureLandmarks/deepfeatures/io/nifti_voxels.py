@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError, damaged, not_finite
 from deepfeatures.io.chunked import ChunkedVolume, Region
-from deepfeatures.io.nifti import FIRST_VOXEL, NiftiHeader, open_file, read_header
+from deepfeatures.io.nifti import FIRST_VOXEL, NiftiHeader, is_gzipped, open_file, read_header
+from deepfeatures.io.stored_bytes import DEFLATE, require_room, surplus_note
 
 FLOATS = {16: "f4", 64: "f8"}  # datatype: numpy's name
 CHUNK = 1 << 20  # bytes
@@ -26,35 +28,16 @@ def first_voxel(header: NiftiHeader) -> int:
     return max(header.voxel_offset, FIRST_VOXEL)
 
 
-def count_not_finite(path: Path, header: NiftiHeader) -> int:
-    """How many voxels are NaN or infinite.
+def check_voxels(path: Path, header: NiftiHeader) -> tuple[Note, ...]:
+    """A note where the file is longer than it need be.
 
     Raises:
-        InputError: Where not all voxels that the header promises are in the file, intact.
+        InputError: Voxels are missing, damaged, NaN or infinite.
     """
-    remaining, wrong = header.voxel_bytes, 0
-    float_type = header.byte_order + FLOATS[header.datatype] if header.datatype in FLOATS else None
-    try:
-        with open_file(path) as file:
-            file.read(first_voxel(header))
-            while remaining > 0:
-                chunk = file.read(min(CHUNK, remaining))
-                if len(chunk) < min(CHUNK, remaining):
-                    raise damaged(path)
-                remaining -= len(chunk)
-                if float_type:
-                    wrong += int((~np.isfinite(np.frombuffer(chunk, float_type))).sum())
-            while file.read(CHUNK):  # to the end, where gzip keeps its checksum
-                pass
-    except (EOFError, OSError, zlib.error) as error:
-        raise damaged(path) from error
-    return wrong
-
-
-def require_finite(path: Path, header: NiftiHeader) -> None:
-    """Raise `InputError` where voxels are missing, damaged, NaN or infinite."""
-    if wrong := count_not_finite(path, header):
-        raise not_finite(path, wrong)
+    not_finite_voxels, surplus = _counted(path, header)
+    if not_finite_voxels:
+        raise not_finite(path, not_finite_voxels)
+    return surplus_note(header.voxel_bytes, header.voxel_bytes + surplus)
 
 
 def require_whole(path: Path) -> None:
@@ -62,7 +45,7 @@ def require_whole(path: Path) -> None:
     header = read_header(path)
     if header is None:
         raise damaged(path)
-    count_not_finite(path, header)
+    _counted(path, header)
 
 
 def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affine: np.ndarray) -> ChunkedVolume:
@@ -82,7 +65,7 @@ def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affi
         from nibabel.nifti1 import data_type_codes
     except ImportError as error:
         raise InputError(f"{path} needs nibabel to be read; install it with pip install '.[large]'") from error
-    require_finite(path, header)
+    check_voxels(path, header)
     dtype = np.dtype(data_type_codes.dtype[header.datatype]).newbyteorder(header.byte_order)
     scaled = math.isfinite(header.slope) and header.slope != 0
     slope = header.slope if scaled else 1.0
@@ -95,3 +78,29 @@ def by_region(path: Path, header: NiftiHeader, shape: tuple[int, int, int], affi
         return np.asarray(voxels[(width, height, depth)], np.float32).T
 
     return ChunkedVolume(path, shape, affine, (1, *shape[1:]), read)
+
+
+def _counted(path: Path, header: NiftiHeader) -> tuple[int, int]:
+    """How many voxels are NaN or infinite, and how many bytes there are behind the last voxel.
+
+    Raises:
+        InputError: Where not all voxels that the header promises are in the file, intact.
+    """
+    remaining, wrong, surplus = header.voxel_bytes, 0, 0
+    float_type = header.byte_order + FLOATS[header.datatype] if header.datatype in FLOATS else None
+    require_room(path, first_voxel(header) + remaining, path.stat().st_size, DEFLATE if is_gzipped(path) else 1)
+    try:
+        with open_file(path) as file:
+            file.seek(first_voxel(header))
+            while remaining > 0:
+                chunk = file.read(min(CHUNK, remaining))
+                if len(chunk) < min(CHUNK, remaining):
+                    raise damaged(path)
+                remaining -= len(chunk)
+                if float_type:
+                    wrong += int((~np.isfinite(np.frombuffer(chunk, float_type))).sum())
+            while chunk := file.read(CHUNK):  # to the end, where gzip keeps its checksum
+                surplus += len(chunk)
+    except (EOFError, OSError, zlib.error) as error:
+        raise damaged(path) from error
+    return wrong, surplus
