@@ -30,6 +30,7 @@ BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 
 SECOND_VERSION = (b"n+2", b"ni2")
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
 SPACE_UNITS = 7  # the bits of xyzt_units that are about space
+LONGEST_QUATERNION = 1.01
 SCANNER = 1  # the code of an sform in the scanner's own coordinates
 LPS_FROM_RAS = np.array([[-1.0], [-1.0], [1.0]])
 
@@ -43,6 +44,7 @@ class NiftiHeader:
         qform: The other such matrix, `None` where the file has none that can be used.
         sform_code: Of which coordinates the sform is; 0 for none.
         pixdim: Voxel size along x, y, z, which counts where the sform does not, in the file's unit, shape `(3,)`.
+        quaternion_length: Of the three stated numbers of the qform's rotation; 1 at most, but for rounding.
         size: Voxels along x, y, z.
         unit: Code of the unit of length, 0 where the file gives none.
         datatype: Code of the voxels' type.
@@ -56,6 +58,7 @@ class NiftiHeader:
     qform: np.ndarray | None
     sform_code: int
     pixdim: np.ndarray
+    quaternion_length: float
     size: tuple[int, int, int]
     unit: int
     datatype: int
@@ -111,6 +114,7 @@ def read_header(path: Path) -> NiftiHeader | None:
         qform=None if qform is None else qform * lps_mm,
         sform_code=sform_code,
         pixdim=np.array(pixdim, float),
+        quaternion_length=float(np.linalg.norm(quaternion)),
         size=tuple(max(length, 1) for length in lengths[:3]),
         unit=unit,
         datatype=datatype,
@@ -124,7 +128,7 @@ def read_header(path: Path) -> NiftiHeader | None:
 
 def notes_of(header: NiftiHeader) -> tuple[Note, ...]:
     """What people should know of a header that can be read."""
-    return (*_orientation_notes(header), *_matrix_notes(header), *_unit_notes(header))
+    return (*_orientation_notes(header), *_qform_notes(header), *_matrix_notes(header), *_unit_notes(header))
 
 
 def is_second_version(path: Path) -> bool:
@@ -172,6 +176,20 @@ def _orientation_notes(header: NiftiHeader) -> tuple[Note, ...]:
         "may be exchanged: it is read as in 3D Slicer"
     )
     return (Note(NoteKind.ORIENTATION, text),)
+
+
+def _qform_notes(header: NiftiHeader) -> tuple[Note, ...]:
+    """Where the qform is used and its numbers cannot be what they should."""
+    if header.qform is None or header.uses_sform:
+        return ()
+    notes = []
+    if (header.pixdim < 0).any():
+        text = "the qform has a voxel size below 0: that axis is mirrored, as in 3D Slicer, which other programs refuse"
+        notes.append(Note(NoteKind.ORIENTATION, text))
+    if header.quaternion_length > LONGEST_QUATERNION:
+        text = "the rotation of the qform has numbers that are too large: the axes are taken as in 3D Slicer"
+        notes.append(Note(NoteKind.ORIENTATION, text))
+    return tuple(notes)
 
 
 def _matrix_notes(header: NiftiHeader) -> tuple[Note, ...]:

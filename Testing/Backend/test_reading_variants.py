@@ -1,0 +1,29 @@
+"""The same anatomy in many files: it lies at the same place, or one sentence says why the file cannot be used."""
+
+from __future__ import annotations
+
+import nifti_variants
+import pytest
+import text_header_variants
+from anatomy import TRUTHS, assert_in_place
+
+from deepfeatures.io.chunked import read_averaged
+from deepfeatures.io.volume_files import open_volume, read_volume
+from deepfeatures.io.volume_header import volume_of
+
+VARIANTS = [*nifti_variants.variants(), *text_header_variants.variants()]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_the_anatomy_lies_where_it_should(variant, tmp_path):
+    path = variant.write(tmp_path)
+    truth = TRUTHS["straight" if "straight" in variant.name else "oblique"]
+    volume = read_volume(path)
+    assert_in_place(volume, truth)
+    assert {note.kind for note in volume.notes} == set(variant.told)
+    if levels := open_volume(path).levels:  # as a volume that is larger than memory
+        assert_in_place(volume_of(path, *read_averaged(levels()[0])), truth)
+
+
+def test_names_of_variants_differ():
+    assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
