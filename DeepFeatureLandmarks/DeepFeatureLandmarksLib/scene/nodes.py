@@ -16,7 +16,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from DeepFeatureLandmarksLib.scene import node_notes
-from deepfeatures.data.geometry import is_rectangular, size_mm, size_note
+from deepfeatures.data.geometry import is_rectangular, likelihood_notes, size_mm
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
@@ -317,7 +317,8 @@ def _geometryNotes(node) -> tuple[Note, ...]:
     isBent = matrix is None
     matrix = gridMatrix(node) if isBent else matrix
     resampling = (BENT,) if isBent else () if is_rectangular(matrix[:3]) else (SHEARED,)
-    return (*size_note(size_mm(sizeOf(node), np.linalg.norm(matrix[:3, :3], axis=0))), *resampling)
+    edges_mm = size_mm(sizeOf(node), np.linalg.norm(matrix[:3, :3], axis=0))
+    return (*likelihood_notes(edges_mm, matrix[:3, 3]), *resampling)
 
 
 def _isGrid(matrix: np.ndarray) -> bool:

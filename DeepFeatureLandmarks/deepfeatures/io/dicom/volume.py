@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfeatures.data.geometry import size_mm, size_note
+from deepfeatures.data.geometry import likelihood_notes, size_mm
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import not_finite
 from deepfeatures.io.dicom.grid import grid_of
@@ -28,7 +28,8 @@ def open_dicom(path: Path, series: str | None = None) -> VolumeFile:
     """
     one = chosen(path, series) if path.is_dir() else series_of(path)
     grid = grid_of(path, one.frames)
-    notes = (*grid.notes, *size_note(size_mm(grid.shape[::-1], np.linalg.norm(grid.affine[:, :3], axis=0))))
+    edges_mm = size_mm(grid.shape[::-1], np.linalg.norm(grid.affine[:, :3], axis=0))
+    notes = (*grid.notes, *likelihood_notes(edges_mm, grid.affine[:, 3]))
 
     def read() -> Volume:
         voxels, affine = read_values(grid.frames), grid.affine
