@@ -2,6 +2,9 @@
 
 import errno
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # What allocators say: PyTorch on Linux and macOS ("can't allocate memory"), on Windows ("not enough memory: you tried
@@ -12,12 +15,20 @@ NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+LONGEST_QUOTE = 40  # characters
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence that names the cause and the way out; the command line prints it alone and exits with 2.
     """
+
+
+def quoted(value: object) -> str:
+    """What a file says, as messages cite it: in quotes, on one line and not longer than it needs to be recognised."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
 
 
 def damaged(path: Path) -> InputError:
@@ -55,3 +66,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of the file, but for want of memory; packages may not warn of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except InputError:
+        raise
+    except Exception as error:  # readers of other packages meet what they did not expect in many ways
+        if is_out_of_memory(error):
+            raise MemoryError(str(path)) from error
+        raise damaged(path) from error

@@ -248,7 +248,7 @@ def test_what_is_left_out_is_told(tmp_path, name, text, words):
         ("a.landmarkAscii", "# AmiraMesh BINARY-LITTLE-ENDIAN 2.1\n", "no ASCII file of Amira"),
         ("a.landmarkAscii", "# AmiraMesh 3D ASCII 2.0\ndefine Lattice 2 2 2\n", "defines no landmarks"),
         ("a.landmarkAscii", AMIRA.format("NumSets 1,", "", "7 8 9\n"), "announces 2 landmarks and holds 3"),
-        ("a.landmarkAscii", AMIRA.format('Units { Coordinates "m" }', "", ""), "coordinates in m; convert"),
+        ("a.landmarkAscii", AMIRA.format('Units { Coordinates "m" }', "", ""), "coordinates in 'm'; convert"),
         ("a.landmarkAscii", AMIRA.format(f"TransformationMatrix 2{' 0 0 0 0 1' * 3}", "", ""), "transform of its own"),
         ("a.pts", "version: 1\nn_points: 68\n{\n1 2\n}\n", "Version 1.0 and a count"),
         ("a.pts", "Version 1.0\n2\nS000 1 2 3\n", "announces 2 landmarks and holds 1"),

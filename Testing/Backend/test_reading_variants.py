@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import folder_variants
 import nifti_variants
 import pytest
 import text_header_variants
@@ -11,7 +12,12 @@ from deepfeatures.io.chunked import read_averaged
 from deepfeatures.io.volume_files import open_volume, read_volume
 from deepfeatures.io.volume_header import volume_of
 
-VARIANTS = [*nifti_variants.variants(), *text_header_variants.variants()]
+VARIANTS = [
+    *nifti_variants.variants(),
+    *text_header_variants.variants(),
+    *folder_variants.dicom_variants(),
+    *folder_variants.zarr_variants(),
+]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

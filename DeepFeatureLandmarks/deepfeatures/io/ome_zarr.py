@@ -7,7 +7,6 @@ although some writers leave out the half voxels by which coarser levels are shif
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError, damaged
+from deepfeatures.errors import InputError, damaged, quoted, reading
 from deepfeatures.io.chunked import ChunkedVolume, Region
 from deepfeatures.io.image_names import ZARR_SUFFIXES
 from deepfeatures.io.ome_zarr_orientation import WORLD, Axes, counting_of, in_patient
@@ -52,8 +51,8 @@ def read_levels(path: Path) -> tuple[list[ChunkedVolume], tuple[Note, ...]]:
             geometry that cannot be read.
     """
     group = _open(path)
-    attributes = group.attrs.asdict()
-    try:
+    with reading(path):
+        attributes = group.attrs.asdict()
         scales = attributes.get("ome", attributes).get("multiscales")
         if not scales:
             raise InputError(f"{path} is a Zarr folder without multiscales; give the folder of an OME-Zarr image")
@@ -72,8 +71,6 @@ def read_levels(path: Path) -> tuple[list[ChunkedVolume], tuple[Note, ...]]:
         for affine in affines:
             check_affine(affine, path)
         levels = [_level(path, array, system.axes, affine) for array, affine in zip(arrays, affines, strict=True)]
-    except (AttributeError, KeyError, IndexError, TypeError, OSError) as error:
-        raise damaged(path) from error
     levels.sort(key=lambda level: -math.prod(level.shape))
     if 1 in levels[0].shape:
         raise InputError(f"{path} is a single slice ({_sizes(levels[0].shape)} voxels); give a 3D volume")
@@ -92,7 +89,7 @@ def _open(path: Path):
         )
     try:
         return zarr.open_group(str(path), mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # zarr meets what it did not expect in many ways
         raise InputError(f"{path} is not a Zarr group, or damaged; give the folder of an OME-Zarr image") from error
 
 
@@ -100,7 +97,8 @@ def _spatial_axes(axes: Sequence[Mapping[str, Any]], path: Path) -> Axes:
     """The axes x, y and z by name."""
     names = [axis.get("name") for axis in axes]
     if sorted(name for name in names if name in WORLD) != ["x", "y", "z"]:
-        raise InputError(f"{path} has the axes {', '.join(map(str, names)) or 'nameless'}; give one with z, y and x")
+        given = quoted(", ".join(map(str, names))) if names else "nameless"
+        raise InputError(f"{path} has the axes {given}; give one with z, y and x")
     return {axis["name"]: axis for axis in axes if axis["name"] in WORLD}
 
 
@@ -115,7 +113,7 @@ def _require_orientation_of_axes(attributes: Mapping[str, Any], axes: Axes, path
 
 def _check_array(array, axes: Sequence[Mapping[str, Any]], path: Path) -> None:
     names = [axis["name"] for axis in axes]
-    if len(array.shape) != len(names):
+    if len(array.shape) != len(names) or 0 in array.chunks:
         raise damaged(path)
     if any(length > 1 and name not in WORLD for name, length in zip(names, array.shape, strict=True)):
         axes_text = ", ".join(f"{name} {length}" for name, length in zip(names, array.shape, strict=True))
@@ -149,7 +147,7 @@ def _units(axes: Axes, longest: float, path: Path) -> tuple[np.ndarray, tuple[No
         return np.ones(3), (Note(NoteKind.UNIT, "the file gives no unit of length: millimetres are taken"),)
     for name, unit in zip(WORLD, units, strict=True):
         if unit not in MM_PER_UNIT:
-            given = f"the unit {unit!r}" if unit else "no unit"
+            given = f"the unit {quoted(unit)}" if unit else "no unit"
             raise InputError(
                 f"{path} gives its {name} axis {given}; write one of {', '.join(MM_PER_UNIT)} into its metadata"
             )
@@ -163,10 +161,8 @@ def _level(path: Path, array, axes: Sequence[Mapping[str, Any]], affine: np.ndar
         index: list[int | slice] = [0] * len(axes)
         for number, part in zip(spatial, region, strict=True):
             index[number] = part
-        try:
+        with reading(path):
             return np.asarray(array[tuple(index)], np.float32)
-        except (RuntimeError, ValueError, TypeError, OSError, EOFError, zlib.error) as error:
-            raise damaged(path) from error
 
     return ChunkedVolume(path, _spatial(array.shape, axes), affine, _spatial(array.chunks, axes), read)
 
@@ -181,7 +177,7 @@ def _note_of_system(system: CoordinateSystem) -> tuple[Note, ...]:
     if not system.others:
         return ()
     others = ", ".join(system.others)
-    return (Note(NoteKind.ORIENTATION, f"its coordinate system {system.name!r} is used, not {others}"),)
+    return (Note(NoteKind.ORIENTATION, f"its coordinate system {quoted(system.name)} is used, not {others}"),)
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 
 Axes = Mapping[str, Mapping[str, Any]]  # x, y and z as the file describes them
 
@@ -107,7 +107,7 @@ def _direction(name: str, axis: Mapping[str, Any], path: Path) -> tuple[int, int
     if value is None:
         return tuple(np.eye(3, dtype=int)[WORLD.index(name)].tolist())
     if value not in DIRECTIONS:
-        raise InputError(f"{path} has an axis of orientation {value!r}; give one of {', '.join(DIRECTIONS)}")
+        raise InputError(f"{path} has an axis of orientation {quoted(value)}; give one of {', '.join(DIRECTIONS)}")
     return DIRECTIONS[value]
 
 

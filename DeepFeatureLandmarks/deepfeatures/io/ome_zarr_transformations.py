@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.errors import InputError, damaged
+from deepfeatures.errors import InputError, damaged, quoted
 
 Transformation = Mapping[str, Any]
 Array = Callable[[str], np.ndarray]  # a small array of the folder by its path
@@ -97,7 +97,7 @@ def matrix_of(transformation: Transformation, count: int, array: Array, path: Pa
         return _simple_matrix(transformation, count, array)
     except (LookupError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path} is placed by the transformation {kind!r}, which cannot be read; save it with a scale and "
+            f"{path} is placed by the transformation {quoted(kind)}, which cannot be read; save it with a scale and "
             "translation, or as NIfTI or NRRD"
         ) from error
 

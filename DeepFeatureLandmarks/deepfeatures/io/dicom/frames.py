@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfeatures.errors import damaged
-from deepfeatures.io.dicom.headers import directions, numbers, reading
+from deepfeatures.errors import damaged, reading
+from deepfeatures.io.dicom.headers import directions, numbers
 from deepfeatures.io.dicom.stacked_frames import stacked
 
 if TYPE_CHECKING:

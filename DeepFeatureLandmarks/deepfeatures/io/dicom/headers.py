@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfeatures.data.geometry import LARGEST_COSINE
-from deepfeatures.errors import InputError, damaged, is_out_of_memory
+from deepfeatures.errors import damaged, reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -66,20 +66,6 @@ def read_header(path: Path) -> Dataset:
         if not header.get("Rows") and (kind is None or "Image Storage" in kind.name):
             raise damaged(path)
     return header
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside is the fault of the file, but for want of memory."""
-    try:
-        with _without_warnings():
-            yield
-    except InputError:
-        raise
-    except Exception as error:  # pydicom meets what it did not expect in many ways
-        if is_out_of_memory(error):
-            raise MemoryError(str(path)) from error
-        raise damaged(path) from error
 
 
 @contextmanager

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfeatures.errors import InputError, is_out_of_memory
+from deepfeatures.errors import InputError, is_out_of_memory, reading
 from deepfeatures.io.dicom.frames import Frame
-from deepfeatures.io.dicom.headers import reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset

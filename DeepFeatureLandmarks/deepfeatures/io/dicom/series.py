@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.dicom.frames import Frame, frames_of
 from deepfeatures.io.dicom.headers import dicom_files, read_header, told
 
@@ -111,7 +111,7 @@ def chosen(folder: Path, wanted: str | None) -> Series:
     if len(fitting) == 1:
         return fitting[0]
     held = len(every if wanted is None else fitting) or "no"
-    which = "" if wanted is None else f" {wanted!r}"
+    which = "" if wanted is None else f" {quoted(wanted)}"
     raise InputError(
         f"the folder {folder} holds {held} DICOM volumes{which}; choose one by its number or UID (--series on the "
         f"command line) or give one of its files: {', '.join(series.text for series in every)}"

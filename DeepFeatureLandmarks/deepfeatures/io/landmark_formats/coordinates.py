@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 
 # Slicer wrote numbers before it wrote names.
 SYSTEMS = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
@@ -16,14 +16,14 @@ def coordinate_system(stated: object, path: Path) -> str:
     """`"LPS"` or `"RAS"` for what a file states: either name, or Slicer's old codes 1 and 0."""
     system = SYSTEMS.get(str(stated).strip().upper())
     if system is None:
-        raise InputError(f"{path} states the coordinate system {stated!r}; give LPS or RAS")
+        raise InputError(f"{path} states the coordinate system {quoted(stated)}; give LPS or RAS")
     return system
 
 
 def require_millimetres(unit: object, path: Path) -> None:
     """Raise `InputError` where coordinates are in another unit than mm."""
     if str(unit).strip().lower() not in ("mm", "millimeter", "millimetre"):
-        raise InputError(f"{path} has coordinates in {unit}; convert them to mm")
+        raise InputError(f"{path} has coordinates in {quoted(unit)}; convert them to mm")
 
 
 def to_lps(values: Sequence[object], system: str, where: str, path: Path) -> tuple[float, float, float]:
@@ -54,14 +54,9 @@ def _number(value: object, axis: str, where: str, path: Path) -> float:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{path} has no three numbers as the position of {where}: its {axis} is {_short(value)}; "
+            f"{path} has no three numbers as the position of {where}: its {axis} is {quoted(value)}; "
             "correct or remove it"
         ) from error
     if not math.isfinite(number):
         raise InputError(f"{path} has a position of {where} that is not finite, its {axis}; correct or remove it")
     return number
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 30 else f"{text[:30]}…"

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from deepfeatures._version import __version__
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
-from deepfeatures.io.dicom.headers import reading
+from deepfeatures.errors import InputError, quoted, reading
 from deepfeatures.io.dicom.series import chosen, series_of
 from deepfeatures.io.landmark_formats.coordinates import to_lps
 from deepfeatures.io.landmark_formats.rows import on_one_line
@@ -64,7 +63,7 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
         raise InputError(f"{path} has points in {len(frames)} frames of reference; export those of one series alone")
     names = _names([names for names, _ in points])
     landmarks = tuple(
-        Landmark(name, to_lps([float(value) for value in values], "LPS", f"{name!r}", path))
+        Landmark(name, to_lps([float(value) for value in values], "LPS", quoted(name), path))
         for name, (_, values) in zip(names, points, strict=True)
     )
     return LandmarkSet(landmarks, landmark_stem(path), (OTHER_SHAPES,) if len(points) < len(found) else ())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, to_lps
 from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
 from deepfeatures.io.score_description import describe, with_description
@@ -70,12 +70,12 @@ def _landmark(line: str, columns: list[str], number: int, system: str, path: Pat
     status = STATUSES[int(row[len(columns)])] if len(row) > len(columns) else "defined"
     position = None
     if status == "defined":
-        position = to_lps([fields.get(axis, "") for axis in "xyz"], system, f"{name!r} in row {number}", path)
+        position = to_lps([fields.get(axis, "") for axis in "xyz"], system, f"{quoted(name)} in row {number}", path)
     if not LAST_TEXTS.issuperset(columns[len(row) :]):
         raise InputError(f"{path} has {len(row)} fields in row {number} and {len(columns)} columns; correct the row")
     for column in sorted(NUMBERS & fields.keys()):
         if not _is_number(fields[column]):
-            raise InputError(f"{path} has {fields[column]!r} as {column} in row {number}; give a number")
+            raise InputError(f"{path} has {quoted(fields[column])} as {column} in row {number}; give a number")
     landmark = Landmark(name, position, status, locked=fields.get("lock", "0").strip() == "1")
     return with_description(landmark, fields.get("desc", ""))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import from_lps, to_lps
 from deepfeatures.io.landmark_formats.rows import check_count, lines_of
 
@@ -46,7 +46,7 @@ def without_blanks(name: str) -> str:
 def _landmark(row: str, number: int, path: Path) -> Landmark:
     *words, x, y, z = ["", "", "", *row.split()]
     name = " ".join(words).strip() or str(number)
-    position = to_lps([x, y, z], "RAS", f"{name!r} in row {number}", path)
+    position = to_lps([x, y, z], "RAS", f"{quoted(name)} in row {number}", path)
     if position == to_lps(MISSING, "RAS", name, path):
         return Landmark(name, None, "missing")
     return Landmark(name, position)

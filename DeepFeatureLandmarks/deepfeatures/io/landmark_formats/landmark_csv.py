@@ -17,7 +17,7 @@ from pathlib import Path
 from deepfeatures.data.landmark_scores import BY_NAME, FORMER_NAMES
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import REASONS
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
 
@@ -102,10 +102,10 @@ def _without_ants_columns(tables: list[dict[str, str]], path: Path) -> list[dict
 
 def _landmark(fields: dict[str, str], axes: str, system: str, number: int, path: Path) -> Landmark:
     name = fields.get("name") or fields.get("label") or str(number)
-    where = f"{name!r} in row {number}"
+    where = f"{quoted(name)} in row {number}"
     status = fields.get("status", "").strip() or ("missing" if fields.get("defined", "").strip() == "0" else "defined")
     if status not in STATUSES:
-        raise InputError(f"{path} has the unknown status {status!r} at {where}; give {', '.join(STATUSES)}")
+        raise InputError(f"{path} has the unknown status {quoted(status)} at {where}; give {', '.join(STATUSES)}")
     system, _, unit = (fields.get("coordinate_system", "").strip() or system).partition(" ")
     require_millimetres(unit or "mm", path)
     position = None
@@ -138,4 +138,6 @@ def _score(text: str, column: str, where: str, path: Path) -> float | None:
     try:
         return float(text) if text.strip() else None
     except ValueError as error:
-        raise InputError(f"{path} has {text!r} as the score {column} of {where}; give a number or nothing") from error
+        raise InputError(
+            f"{path} has {quoted(text)} as the score {column} of {where}; give a number or nothing"
+        ) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.score_description import describe, with_description
 
@@ -87,10 +87,12 @@ def _control_points(markup: dict, path: Path) -> list[Landmark]:
 
 def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
     name = str(point.get("label") or point.get("id") or number)
-    where = f"{name!r}, control point {number}"
+    where = f"{quoted(name)}, control point {number}"
     status = point.get("positionStatus", "defined")
     if status not in STATUSES:
-        raise InputError(f"{path} has the unknown position status {status!r} at {where}; give {', '.join(STATUSES)}")
+        raise InputError(
+            f"{path} has the unknown position status {quoted(status)} at {where}; give {', '.join(STATUSES)}"
+        )
     position = point.get("position") or ()
     known = status == "defined" or (status == "preview" and position)
     landmark = Landmark(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError, damaged
+from deepfeatures.errors import InputError, damaged, quoted
 from deepfeatures.io.landmark_formats.coordinates import from_lps, to_lps
 from deepfeatures.io.landmark_formats.rows import lines_of, on_one_line
 
@@ -61,7 +61,7 @@ def _landmark(row: str, number: int, volumes: int, is_last: bool, path: Path) ->
         )
     name = _unescaped(parts[2][1:-1]) if parts[2] else ""
     name = name if name.strip() else str(number)
-    return Landmark(name, to_lps(values[:3], "RAS", f"{name!r} in row {number}", path))
+    return Landmark(name, to_lps(values[:3], "RAS", f"{quoted(name)} in row {number}", path))
 
 
 def _unescaped(label: str) -> str:

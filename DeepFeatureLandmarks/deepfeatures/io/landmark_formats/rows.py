@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 
 
 def lines_of(text: str) -> list[str]:
@@ -43,7 +43,7 @@ def check_columns(columns: Sequence[str], path: Path) -> None:
     """Raise `InputError` where two columns have one name."""
     for column in set(columns) - {""}:
         if columns.count(column) > 1:
-            raise InputError(f"{path} has several columns {column!r}; keep one of them")
+            raise InputError(f"{path} has several columns {quoted(column)}; keep one of them")
 
 
 def check_count(announced: str, rows: Sequence[str], path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import InputError
+from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import to_lps
 from deepfeatures.io.landmark_formats.rows import check_count, lines_of, on_one_line
 
@@ -61,5 +61,5 @@ def _scale(text: str, path: Path) -> float:
     except ValueError:
         scale = math.nan
     if not 0 < scale < math.inf:
-        raise InputError(f"{path} has the scale {text!r}; give mm for each unit of the positions, or no scale")
+        raise InputError(f"{path} has the scale {quoted(text)}; give mm for each unit of the positions, or no scale")
     return scale
