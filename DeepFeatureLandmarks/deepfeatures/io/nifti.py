@@ -19,7 +19,7 @@ import numpy as np
 
 from deepfeatures.data.geometry import is_rectangular, largest_distance_mm
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.errors import damaged
+from deepfeatures.errors import damaged, no_geometry
 
 HEADER_SIZE = 348  # bytes; of NIfTI-1, the version that ITK reads
 FIRST_VOXEL = 352  # the least offset of voxels in a single file, bytes
@@ -88,7 +88,7 @@ def read_header(path: Path) -> NiftiHeader | None:
     """The header of a single-file NIfTI-1, gzipped or not; `None` for any other file.
 
     Raises:
-        InputError: Where the file is damaged.
+        InputError: Where the file is damaged, or its sform is not of finite numbers.
     """
     try:
         with open_file(path) as file:
@@ -106,6 +106,8 @@ def read_header(path: Path) -> NiftiHeader | None:
     qform_code, sform_code = struct.unpack_from(order + "2h", header, 252)
     quaternion, position = np.split(np.array(struct.unpack_from(order + "6f", header, 256), float), 2)
     sform = np.array(struct.unpack_from(order + "12f", header, 280), float).reshape(3, 4)
+    if sform_code > 0 and not np.isfinite(sform).all():
+        raise no_geometry(path)
     unit = header[123] & SPACE_UNITS
     lps_mm = LPS_FROM_RAS * MM_PER_UNIT.get(unit, 1.0)
     qform = _qform(quaternion, position, np.array(pixdim, float), qfac) if qform_code > 0 else None
