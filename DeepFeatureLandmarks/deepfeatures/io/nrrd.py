@@ -1,7 +1,7 @@
 """What ITK does not tell of an NRRD file: whether its header is sound, and says how its voxels lie in the patient.
 
-ITK, and 3D Slicer, which reads through it, take every space that is not anatomical as LPS, the position that is not
-given as 0, a voxel size that is not a number as 1, and all units as millimetres. The format:
+ITK, and 3D Slicer, which reads through it, take every space that is not anatomical as LPS, and all units as
+millimetres. A position that is not given is 0, a voxel size that is not a number is 1. The format:
 https://teem.sourceforge.net/nrrd/format.html.
 """
 

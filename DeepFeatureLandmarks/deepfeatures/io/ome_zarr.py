@@ -97,7 +97,7 @@ def _spatial_axes(axes: Sequence[Mapping[str, Any]], path: Path) -> Axes:
     """The axes x, y and z by name."""
     names = [axis.get("name") for axis in axes]
     if sorted(name for name in names if name in WORLD) != ["x", "y", "z"]:
-        given = quoted(", ".join(map(str, names))) if names else "nameless"
+        given = quoted(", ".join(map(str, names))).strip("'") or "nameless"
         raise InputError(f"{path} has the axes {given}; give one with z, y and x")
     return {axis["name"]: axis for axis in axes if axis["name"] in WORLD}
 
