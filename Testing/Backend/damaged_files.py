@@ -189,7 +189,7 @@ def damaged_dicom(rng: random.Random, file: Path) -> None:
             del holder[tag]
         elif kind == "empty":
             element.clear()
-        elif element.VR not in ("SQ", "OW", "OB", "UI"):
+        elif element.VR not in ("SQ", "OW", "OB", "UI", "PN"):
             _set_odd(rng, element)
     # the raw writer checks nothing, as old devices did not
     pydicom.dcmwrite(file, dataset, enforce_file_format=False)
