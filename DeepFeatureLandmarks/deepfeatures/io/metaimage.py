@@ -1,8 +1,8 @@
 """What ITK does not tell of a MetaImage file: whether its header is sound, and whether compressed voxels are intact.
 
-3D Slicer reads through ITK. Both take 1 mm where there is no voxel size, and the axes as L, P, S where there is no matrix.
-They take 0 for every number of the position that is not there, and all units as millimetres. The header is checked before
-ITK sees it. The format is described at https://itk.org/Wiki/ITK/MetaIO/Documentation.
+3D Slicer reads through ITK. Both take 1 mm where there is no voxel size, and the axes as L, P, S where there is no
+matrix. They take 0 for every number of the position that is not there, and all units as millimetres. The header is
+checked before ITK sees it. The format is described at https://itk.org/Wiki/ITK/MetaIO/Documentation.
 """
 
 from __future__ import annotations
