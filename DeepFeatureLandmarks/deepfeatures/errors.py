@@ -48,6 +48,11 @@ def no_geometry(path: Path) -> InputError:
     return InputError(f"{path} has no usable voxel size or position; export it again with its geometry")
 
 
+def stated_twice(path: Path, name: str) -> InputError:
+    """The error of a file whose header gives one field two values."""
+    return InputError(f"{path} states {quoted(name)} twice, and differently; export it again, or correct its header")
+
+
 def not_finite(path: Path | str, voxels: int) -> InputError:
     """The error of a volume with so many voxels that are NaN or infinite."""
     return InputError(

@@ -208,3 +208,43 @@ def test_a_qform_is_the_matrix_that_nibabel_makes_of_it(tmp_path_factory, quater
     path.write_bytes(header.binaryblock + bytes(4 + 4 * 5 * 6 * 4))
     expected = np.diag([-1.0, -1.0, 1.0]) @ header.get_qform()[:3]
     np.testing.assert_allclose(read_header(path).qform, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda a: a[::-1], lambda a: np.flip(a, 2), lambda a: a.astype(">f4"), np.asfortranarray]
+)
+def test_arrays_of_every_layout_are_taken_as_they_are(change):
+    given = change(VOXELS.numpy())
+    np.testing.assert_array_equal(Volume(given).voxels.numpy(), given)
+
+
+def test_zeros_are_no_sform(tmp_path):
+    path = save_nifti(tmp_path / "a.nii", 2, 1)
+    content = bytearray(path.read_bytes())
+    content[280:328] = bytes(48)
+    path.write_bytes(content)
+    assert read_volume(path).notes == ()
+    content[252:254] = bytes(2)  # no qform either
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no usable voxel size or position"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        (
+            "a.nrrd",
+            "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspacings: 1 1 1\nspacings: 2 2 2\n\n",
+        ),
+        (
+            "a.mha",
+            "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
+            "Offset = 1 2 3\nOffset = 4 5 6\nElementDataFile = LOCAL\n",
+        ),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(tmp_path, name, header):
+    (tmp_path / name).write_bytes(header.encode() + bytes(8))
+    with pytest.raises(InputError, match="twice, and differently"):
+        read_volume(tmp_path / name)

@@ -167,6 +167,8 @@ def notes_of(*volumes: Volume) -> tuple[Note, ...]:
 def _checked_voxels(voxels: Any, name: str) -> torch.Tensor:
     """The voxels as a float32 tensor of three axes; those that are one already are not copied."""
     try:
+        if isinstance(voxels, np.ndarray) and voxels.dtype.kind in "biuf":
+            voxels = np.ascontiguousarray(voxels, np.float32)  # PyTorch takes no flipped axes and no foreign byte order
         voxels = torch.as_tensor(voxels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} has voxels that are not numbers; give a float32 tensor") from error

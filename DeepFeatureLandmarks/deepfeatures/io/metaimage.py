@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deepfeatures.data.notes import NO_POSITION, NO_VOXEL_SIZE, Note, NoteKind, unit_ignored
-from deepfeatures.errors import damaged, no_geometry
+from deepfeatures.errors import damaged, no_geometry, stated_twice
 from deepfeatures.io.stored_bytes import DEFLATE, bytes_of, require_room, surplus_note
 
 CHUNK = 1 << 20  # bytes
@@ -24,6 +24,7 @@ LONGEST_LINE = 1 << 14  # bytes
 MOST_AXES = 10  # that ITK's reader has room for
 MATRICES, POSITIONS = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin", "ImagePosition")
 SPACINGS = ("ElementSpacing", "ElementSize")
+STATED_ONCE = (*MATRICES, *POSITIONS, *SPACINGS, "NDims", "DimSize", "ElementType")
 LPS = "RAI"  # in MetaImage's words, which name where an axis comes from
 BYTES = {
     "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
@@ -133,8 +134,11 @@ def read_header(path: Path) -> MetaHeader:
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
     """The fields of the header by name, and its length in bytes."""
+    fields: dict[str, str] = {}
     with path.open("rb") as file:
-        fields = dict(_lines(file))
+        for name, value in _lines(file):
+            if fields.setdefault(name, value) != value and name in STATED_ONCE:
+                raise stated_twice(path, name)
         return fields, file.tell()
 
 

@@ -108,6 +108,10 @@ def read_header(path: Path) -> NiftiHeader | None:
     sform = np.array(struct.unpack_from(order + "12f", header, 280), float).reshape(3, 4)
     if sform_code > 0 and not np.isfinite(sform).all():
         raise no_geometry(path)
+    if not sform[:, :3].any(axis=0).all():  # zeros, as some programs leave them there, are no matrix
+        if sform_code > 0 and qform_code <= 0:
+            raise no_geometry(path)
+        sform_code = 0
     unit = header[123] & SPACE_UNITS
     lps_mm = LPS_FROM_RAS * MM_PER_UNIT.get(unit, 1.0)
     qform = _qform(quaternion, position, np.array(pixdim, float), qfac) if qform_code > 0 else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfeatures.data.notes import NO_POSITION, NO_VOXEL_SIZE, Note, NoteKind, unit_ignored
-from deepfeatures.errors import InputError, damaged, no_geometry
+from deepfeatures.errors import InputError, damaged, no_geometry, stated_twice
 from deepfeatures.io.stored_bytes import DEFLATE, GZIP_MODULUS, bytes_of, gzip_bytes, require_room, surplus_note
 
 LONGEST_HEADER = 1 << 20  # bytes
@@ -105,8 +105,10 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if not line.strip():
                 break
             name, found, value = line.decode("latin-1").partition(": ")
-            if found and not name.startswith("#"):
-                fields[_full_name(name)] = value.strip()
+            if name.startswith("#") or not found:
+                continue
+            if fields.setdefault(_full_name(name), value.strip()) != value.strip():
+                raise stated_twice(path, _full_name(name))
     return fields, end
 
 
@@ -127,6 +129,9 @@ def _check_geometry(fields: dict[str, str], lengths: list[str], path: Path) -> N
     for name, count in (("space directions", len(lengths)), ("space origin", 1)):
         texts = VECTOR.findall(fields.get(name, ""))
         if name in fields and (len(texts) != count or VECTOR.sub("", fields[name]).strip()):
+            raise no_geometry(path)
+        along_axes = zip(texts, lengths, strict=False) if name == "space directions" else ()
+        if any(text.lower() == NONE and length != "1" for text, length in along_axes):
             raise no_geometry(path)
         vectors += [text[1:-1].split(",") for text in texts if text.lower() != NONE]
     if not all(map(_are_finite, vectors)) or len(set(map(len, vectors))) > 1:
