@@ -133,6 +133,12 @@ REAL = {
     "a crop of the spine": hounsfield(fat=0.1, soft=0.4, bone=0.5),
     "contrast medium": hounsfield(air=0.2, lung=0.3, soft=0.2, fat=0.1, contrast=0.15, bone=0.05),
     "metal": hounsfield().where(noise(20, 20, 20, seed=9) < 2.5, torch.tensor(30000.0)),
+    "a crop with an implant": hounsfield(fat=0.2, soft=0.45, contrast=0.1, bone=0.25).where(
+        noise(20, 20, 20, seed=9) < 1.5, torch.tensor(3071.0)
+    ),
+    "dense bone beside air": hounsfield(air=0.2, fat=0.1, soft=0.4, bone=0.3).where(
+        hounsfield(air=0.2, fat=0.1, soft=0.4, bone=0.3) < 400, torch.tensor(1200.0)
+    ),
     "clipped to a window": hounsfield().clamp(-160, 240),
 }
 OTHERS = {
@@ -141,13 +147,23 @@ OTHERS = {
     "a soft-tissue crop without rescaling": hounsfield(fat=0.2, soft=0.8) + 1024,
     "cone beam, shifted": hounsfield() + 400,
     "grey values times 30": (hounsfield().clamp(min=-1024) + 1024) * 30,
+    **{
+        f"grey values times {scale} with noise around 0": (hounsfield().clamp(min=-1000) + 1000) * scale
+        + sigma * noise(20, 20, 20, seed=5)
+        for scale, sigma in ((1, 25), (2, 40), (3, 60), (8, 200))
+    },
     "micro-CT of 8 bits": ((hounsfield().clamp(-1000, 2000) + 1000) / 3000 * 255).round(),
     "micro-CT of 16 bits": ((hounsfield().clamp(-1000, 2000) + 1000) / 3000 * 65535).round(),
     "noise": 400 * noise(20, 20, 20),
     "nothing": torch.zeros(20, 20, 20),
     "padding alone": torch.full((20, 20, 20), -3024.0),
 }
-NEED_A_TAG = {"a crop of soft tissue and fat", "a crop of the spine", "clipped to a window"}  # no air: MR may look so
+NEED_A_TAG = {
+    "a crop of soft tissue and fat",
+    "a crop of the spine",
+    "a crop with an implant",
+    "clipped to a window",
+}  # no air: MR may look so
 
 
 @pytest.mark.parametrize("kind", REAL)
