@@ -210,6 +210,7 @@ def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
             "does not say where its slices lie",
         ),
         (lambda: enhanced(positions(EVEN), NumberOfFrames=7), "cut short or damaged"),
+        (lambda: enhanced(positions(EVEN), NumberOfFrames=5), "cut short or damaged"),
         (lambda: image(np.zeros((6, 4, 5), np.uint8), Rows=60000, Columns=60000), "cut short or damaged"),
         (lambda: enhanced(positions(EVEN), groups=scaled_but_for_one), "says of some slices only how"),
     ],

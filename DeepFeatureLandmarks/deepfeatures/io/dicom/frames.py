@@ -94,7 +94,7 @@ def frames_of(path: Path, header: Dataset) -> list[Frame]:
     with reading(path):
         count = int(header.get("NumberOfFrames") or 1)
         own = header.get("PerFrameFunctionalGroupsSequence") or []
-        if (own and len(own) < count) or _is_too_short(path, header, count):
+        if (own and len(own) != count) or _is_too_short(path, header, count):
             raise damaged(path)
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
         if count > 1 and not own:
