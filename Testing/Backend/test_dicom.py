@@ -201,6 +201,7 @@ def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
         (lambda: enhanced(positions(EVEN), PhotometricInterpretation="PALETTE COLOR"), "in colour"),
         (lambda: dose([0, 3, 6, 15], [0, 3, 6, 15]), r"not evenly sliced \(steps of 3 to 9 mm\)"),
         (lambda: nuclear(3.0, kind="TOMO"), "does not say where its slices lie"),
+        (lambda: nuclear(3.0, kind="RECON GATED TOMO"), "does not say where its slices lie"),
         (
             lambda: image(np.zeros((6, 4, 5), np.uint8), UltrasoundMultiFrameImageStorage, FrameTime=33),
             "where its slices",

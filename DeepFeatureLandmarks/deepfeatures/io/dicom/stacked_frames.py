@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The kinds of nuclear medicine images whose frames are no slices (PS3.3 of the DICOM standard, C.8.4.9).
 PROJECTIONS = ("STATIC", "DYNAMIC", "GATED", "WHOLE BODY", "TOMO", "GATED TOMO")
+GATED_SLICES = "RECON GATED TOMO"  # which lie at one place for each time slot, so that their order is no place
 
 
 def stacked(header: Dataset, first: Frame, count: int) -> list[Frame]:
@@ -45,4 +46,6 @@ def _offsets_mm(header: Dataset, count: int) -> np.ndarray | None:
     if header.get("Modality") != "NM" or step is None or (kind and kind[0] in PROJECTIONS):
         return None
     slices = numbers(header.get("SliceVector"), count)
+    if slices is None and kind and kind[0] == GATED_SLICES:
+        return None
     return (np.arange(count) if slices is None else slices - 1) * step
