@@ -313,6 +313,18 @@ def test_bits_beyond_those_of_the_value_do_not_count(tmp_path, bits):
     assert largest_difference(read_volume(folder)) <= ROUNDED
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_a_value_in_the_upper_bits_is_shifted_down(tmp_path, kind):
+    folder = write_series(tmp_path / "series", positions(EVEN), BitsStored=12, HighBit=15)
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PixelRepresentation = int(kind is np.int16)
+        pixels = np.frombuffer(dataset.PixelData, np.int16)
+        dataset.PixelData = (pixels.astype(kind) << 4 | 5).tobytes()
+        write(dataset, file)
+    assert largest_difference(read_volume(folder)) <= ROUNDED
+
+
 @pytest.mark.parametrize("degrees", [-20, -3, 12.3, 20])
 @pytest.mark.parametrize("along", [0, 1], ids=["x", "y"])
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
