@@ -479,6 +479,8 @@ def test_multi_frame_files_of_one_series_are_volumes_of_their_own(tmp_path):
     for number in range(2):
         write(enhanced(positions(EVEN[: 4 + number])), tmp_path / "exam" / f"{number}.dcm")
     assert [(one.number, one.slices) for one in list_series(tmp_path / "exam")] == [(1, 4), (2, 5)]
+    with pytest.raises(InputError, match=r"1 \(T1, 4 slices, UID 1.2.3.4, 0.dcm\), 2 \(T1, 5 slices, .* 1.dcm\)$"):
+        read_volume(tmp_path / "exam")
     assert read_volume(tmp_path / "exam", "2").size == (*SIZE, 5)
     assert read_volume(tmp_path / "exam" / "0.dcm").size == (*SIZE, 4)
 

@@ -48,6 +48,8 @@ class Series:
     def text(self) -> str:
         """One line that tells it from the others of a folder."""
         facts = [self.description, f"{self.slices} slices", self.uid and f"UID {self.uid}"]
+        if len(self.files) == 1:  # multi-frame files may share all else
+            facts.append(self.files[0].name)
         return f"{self.number} ({', '.join(fact for fact in facts if fact)})"
 
 
