@@ -383,6 +383,14 @@ def test_a_dose_lies_where_its_offsets_say(tmp_path, first_mm):
     assert largest_difference(read(dose(-EVEN, -EVEN + first_mm), tmp_path)) <= ROUNDED
 
 
+@pytest.mark.parametrize(("axes", "first_mm"), [(AXIAL, 5), (-AXIAL, 31), (AXIAL * [[1], [-1]], 31), (OBLIQUE, 31)])
+def test_a_dose_whose_offsets_start_elsewhere_is_refused(tmp_path, axes, first_mm):
+    dataset = dose(EVEN, EVEN + first_mm)
+    dataset.ImageOrientationPatient = list(axes.ravel())
+    with pytest.raises(InputError, match="an RT dose whose slice offsets start neither at 0 nor"):
+        read(dataset, tmp_path)
+
+
 @pytest.mark.parametrize("step_mm", [3.0, -3.0])
 def test_reconstructed_nuclear_medicine_runs_along_or_against_the_normal(tmp_path, step_mm):
     volume = read(nuclear(step_mm), tmp_path)

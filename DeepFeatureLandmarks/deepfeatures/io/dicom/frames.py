@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfeatures.errors import damaged, reading
 from deepfeatures.io.dicom.headers import directions, numbers
-from deepfeatures.io.dicom.stacked_frames import stacked
+from deepfeatures.io.dicom.stacked_frames import stacked, starts_elsewhere
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -46,6 +46,7 @@ class Obstacle(str, Enum):
     COLOUR = "in colour"
     TABLE = "stored through a table of values"
     MOSAIC = "a mosaic of slices in one picture"
+    OFFSETS = "an RT dose whose slice offsets start neither at 0 nor, for axial slices, at the height of the first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,4 +157,6 @@ def _obstacle(header: Dataset) -> Obstacle | None:
         return Obstacle.TABLE
     if "MOSAIC" in (header.get("ImageType") or ()):
         return Obstacle.MOSAIC
+    if starts_elsewhere(header):
+        return Obstacle.OFFSETS
     return None
