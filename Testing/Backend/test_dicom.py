@@ -475,6 +475,23 @@ def test_a_series_is_chosen_by_number_uid_or_description(several, series):
     assert read_volume(several, series).size == (*SIZE, 4)
 
 
+def test_scouts_of_several_slices_are_left_out_beside_a_volume(tmp_path):
+    scouts = {"SeriesInstanceUID": "1.2.7", "SeriesNumber": 1}
+    for number, axes in enumerate((AXIAL, OBLIQUE)):
+        dataset = enhanced(positions([0]), axes, NumberOfFrames=1, **scouts)
+        write(dataset, tmp_path / "scouts" / f"plane{number}.dcm")
+    for words in ("not parallel", "holds 2 DICOM volumes"):
+        with pytest.raises(InputError, match=words):
+            read_volume(tmp_path / "scouts")
+        write_series(
+            tmp_path / "scouts", positions([0, 9]), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            SeriesInstanceUID="1.2.8", SeriesNumber=2,
+        )  # fmt: skip
+    write_series(tmp_path / "scouts", positions(EVEN), SeriesInstanceUID="1.2.9", SeriesNumber=3)
+    assert [one.number for one in list_series(tmp_path / "scouts")] == [3]
+    assert largest_difference(read_volume(tmp_path / "scouts")) <= ROUNDED
+
+
 def test_a_series_that_is_not_there_is_named_with_those_that_are(several):
     with pytest.raises(InputError, match=r"holds no DICOM volumes '7'; .* 3 \(T1.*5 \(T2"):
         read_volume(several, "7")

@@ -18,9 +18,10 @@ from deepfeatures.io.dicom.stacked_frames import stacked, starts_elsewhere
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# In which groups of a multi-frame file a value may stand: PS3.3 of the DICOM standard, C.7.6.16, C.8.13 and C.8.15.
+MAX_COSINE_DIFFERENCE = 1e-3  # between the direction cosines of slices: rounding, not another direction
 LARGEST_COMPRESSION = 10_000  # of empty slices
 FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
+# In which groups of a multi-frame file a value may stand: PS3.3 of the DICOM standard, C.7.6.16, C.8.13 and C.8.15.
 GROUPS_OF = {
     "ImagePositionPatient": ("PlanePositionSequence",),
     "ImageOrientationPatient": ("PlaneOrientationSequence",),
@@ -82,6 +83,12 @@ class Frame:
     def is_located(self) -> bool:
         """Whether the file says where it lies and how large its pixels are."""
         return self.position is not None and self.axes is not None and self.pixel_mm is not None
+
+
+def are_parallel(frames: Sequence[Frame]) -> bool:
+    """Whether slices, whose directions are known, have the same."""
+    axes = np.array([frame.axes for frame in frames])
+    return bool(np.abs(axes - axes[0]).max() <= MAX_COSINE_DIFFERENCE)
 
 
 def frames_of(path: Path, header: Dataset) -> list[Frame]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfeatures.errors import InputError, quoted
-from deepfeatures.io.dicom.frames import Frame, frames_of
+from deepfeatures.io.dicom.frames import Frame, are_parallel, frames_of
 from deepfeatures.io.dicom.headers import dicom_files, read_header, told
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def list_series(folder: str | Path) -> tuple[Series, ...]:
     """The volumes among the DICOM files of a folder, by number.
 
     Every multi-frame file is a volume of its own, unless it says that it is one part of a larger file. Other files,
-    scouts, reports, films and other pictures without a place do not count. Where nothing else is there, films do, so
-    that reading can say what is wrong with them.
+    reports, scouts, films and other pictures without a place do not count. Where nothing else is there, scouts of
+    several slices do, or else films, so that reading can say what is wrong with them.
 
     Args:
         folder: Its subfolders are not looked at.
@@ -73,7 +73,8 @@ def list_series(folder: str | Path) -> tuple[Series, ...]:
             found.setdefault(_key(file, header), (header, []))[1].extend(frames)
     several = [(header, frames) for header, frames in found.values() if len(frames) > 1]
     scans = [(header, frames) for header, frames in several if all(_is_of_scan(frame) for frame in frames)]
-    return _numbered(scans or several)
+    volumes = [(header, frames) for header, frames in scans if not _is_scout(header, frames)]
+    return _numbered(volumes or scans or several)
 
 
 def series_of(file: Path) -> Series:
@@ -137,6 +138,11 @@ def _key(file: Path, header: Dataset) -> tuple[str, str]:
 
 def _is_of_scan(frame: Frame) -> bool:
     return frame.is_located and frame.obstacle is None
+
+
+def _is_scout(header: Dataset, frames: Sequence[Frame]) -> bool:
+    """Whether the slices are for planning the scan, as those in three planes are."""
+    return "LOCALIZER" in (header.get("ImageType") or ()) or not are_parallel(frames)
 
 
 def _numbered(found: Sequence[tuple[Dataset, list[Frame]]]) -> tuple[Series, ...]:
