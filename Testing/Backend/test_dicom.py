@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import locale
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,6 +180,74 @@ def test_several_volumes_in_one_file_are_refused_with_what_tells_them_apart(tmp_
     dataset = enhanced(twice()[list(order)], groups=lambda number: groups(order[number]))
     with pytest.raises(InputError, match=words):
         read(dataset, tmp_path)
+
+
+def each(group: str, keyword: str, value: Callable[[int], object]):
+    """Every frame has the value of its number."""
+    return lambda number: {group: {keyword: value(number)}}
+
+
+def unit(name: str) -> list[Dataset]:
+    code = Dataset()
+    code.CodeValue = name
+    return [code]
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (each("MRDiffusionSequence", "DiffusionBValue", lambda number: 1000.0 * (number % 2)), "b-values"),
+        (each("MRDiffusionSequence", "DiffusionBValue", lambda number: 1000.0 * (number < 3)), "b-values"),
+        (each("MREchoSequence", "EffectiveEchoTime", lambda number: 10.0 + 80 * (number < 3)), "echoes"),
+        (each("PixelValueTransformationSequence", "RescaleType", lambda number: ("HU", "US")[number % 2]), "units"),
+        (
+            each("RealWorldValueMappingSequence", "RealWorldValueSlope", lambda number: 1.0 + number),
+            "real-world values",
+        ),
+        (
+            each(
+                "RealWorldValueMappingSequence",
+                "MeasurementUnitsCodeSequence",
+                lambda number: unit(("Bq/ml", "g/ml")[number % 2]),
+            ),
+            "units",
+        ),
+    ],
+)
+def test_contrasts_at_different_places_are_refused(tmp_path, groups, words):
+    with pytest.raises(InputError, match=rf"holds slices of different .*{words}; export the right ones alone"):
+        read(enhanced(positions(EVEN), groups=groups), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"DiffusionBValue": lambda number: 1000.0 * (number % 2)}, "b-values"),
+        ({"EchoTime": lambda number: 10 if number < 3 else 90}, "echoes"),
+        ({"Units": lambda number: ("BQML", "CNTS")[number % 2]}, "units"),
+    ],
+)
+def test_contrasts_of_a_classic_series_at_different_places_are_refused(tmp_path, values, words):
+    with pytest.raises(InputError, match=f"holds slices of different {words};"):
+        read_volume(write_series(tmp_path / "series", positions(EVEN), **values))
+
+
+def test_times_and_rounding_that_differ_by_slice_are_no_contrasts(tmp_path):
+    series = write_series(
+        tmp_path / "series", positions(EVEN), EchoTime=lambda number: 84.1 + 0.01 * number, TriggerTime=lambda n: n,
+        AcquisitionTime=lambda number: f"10101{number}", TemporalPositionIdentifier=lambda number: number,
+    )  # fmt: skip
+    assert read_volume(series).notes == ()
+    scales = each("RealWorldValueMappingSequence", "RealWorldValueSlope", lambda number: 2 * SLOPES[number])
+    assert read(enhanced(positions(EVEN), groups=scales, slopes=SLOPES), tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("second", [range(3, 6), range(1, 6, 2)], ids=["beside", "between"])
+def test_stacks_that_make_one_grid_are_read_with_a_note(tmp_path, second):
+    stacks = each("FrameContentSequence", "StackID", lambda number: "2" if number in second else "1")
+    volume = read(enhanced(positions(EVEN), groups=stacks), tmp_path)
+    assert largest_difference(volume) <= ROUNDED
+    assert volume.note == "a: slices of 2 stacks of the scanner lie at even steps, and are taken as one volume"
 
 
 def test_two_echoes_of_a_classic_series_are_refused(tmp_path):

@@ -28,6 +28,9 @@ GROUPS_OF = {
     "PixelSpacing": ("PixelMeasuresSequence",),
     "RescaleSlope": ("PixelValueTransformationSequence",),
     "RescaleIntercept": ("PixelValueTransformationSequence",),
+    "RescaleType": ("PixelValueTransformationSequence",),
+    "RealWorldValueSlope": ("RealWorldValueMappingSequence",),
+    "MeasurementUnitsCodeSequence": ("RealWorldValueMappingSequence",),
     "TemporalPositionIndex": ("FrameContentSequence",),
     "FrameAcquisitionNumber": ("FrameContentSequence",),
     "FrameAcquisitionDateTime": ("FrameContentSequence",),
@@ -139,8 +142,8 @@ def _frame(path: Path, header: Dataset, groups: Sequence[Dataset], number: int) 
 
 
 def _value(header: Dataset, groups: Sequence[Dataset], keyword: str) -> Any:
-    """From the groups, those of the frame itself first, else from the file's own level."""
-    for group in groups:
+    """From the groups, those of the frame itself first, else from the file's own level, where groups may be too."""
+    for group in (*groups, header):
         for sequence in GROUPS_OF.get(keyword, ()):
             items = group.get(sequence)
             if items and items[0].get(keyword) is not None:

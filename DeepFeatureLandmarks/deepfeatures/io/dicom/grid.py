@@ -11,7 +11,7 @@ import numpy as np
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError, sheared
 from deepfeatures.io.dicom.frames import Frame, are_parallel
-from deepfeatures.io.dicom.several_volumes import check_single
+from deepfeatures.io.dicom.several_volumes import check_contrast, check_single, stack_notes
 from deepfeatures.io.dicom.shifted_slices import upright_shape
 
 SAME_PIXEL = 1e-3  # of a pixel: rounding, not another size
@@ -63,8 +63,9 @@ def grid_of(path: Path, frames: Sequence[Frame]) -> Grid:
     order = np.argsort(heights, kind="stable")
     frames, heights = [frames[number] for number in order], heights[order]
     check_single(subject, frames, heights)
+    check_contrast(subject, frames)
     step_mm = (heights[-1] - heights[0]) / (len(frames) - 1)
-    notes = _evenness(subject, heights - heights[0], step_mm)
+    notes = (*_evenness(subject, heights - heights[0], step_mm), *stack_notes(frames))
     positions = np.array([frame.position for frame in frames])
     affine = np.column_stack([*(axes * pixel_mm[:, None]), normal * step_mm, positions[0]])
     sideways_mm = (positions - positions[0]) @ axes.T
