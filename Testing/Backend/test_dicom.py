@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import locale
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,6 +182,74 @@ def test_several_volumes_in_one_file_are_refused_with_what_tells_them_apart(tmp_
         read(dataset, tmp_path)
 
 
+def each(group: str, keyword: str, value: Callable[[int], object]):
+    """Every frame has the value of its number."""
+    return lambda number: {group: {keyword: value(number)}}
+
+
+def unit(name: str) -> list[Dataset]:
+    code = Dataset()
+    code.CodeValue = name
+    return [code]
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (each("MRDiffusionSequence", "DiffusionBValue", lambda number: 1000.0 * (number % 2)), "b-values"),
+        (each("MRDiffusionSequence", "DiffusionBValue", lambda number: 1000.0 * (number < 3)), "b-values"),
+        (each("MREchoSequence", "EffectiveEchoTime", lambda number: 10.0 + 80 * (number < 3)), "echoes"),
+        (each("PixelValueTransformationSequence", "RescaleType", lambda number: ("HU", "US")[number % 2]), "units"),
+        (
+            each("RealWorldValueMappingSequence", "RealWorldValueSlope", lambda number: 1.0 + number),
+            "real-world values",
+        ),
+        (
+            each(
+                "RealWorldValueMappingSequence",
+                "MeasurementUnitsCodeSequence",
+                lambda number: unit(("Bq/ml", "g/ml")[number % 2]),
+            ),
+            "units",
+        ),
+    ],
+)
+def test_contrasts_at_different_places_are_refused(tmp_path, groups, words):
+    with pytest.raises(InputError, match=rf"holds slices of different .*{words}; export the right ones alone"):
+        read(enhanced(positions(EVEN), groups=groups), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"DiffusionBValue": lambda number: 1000.0 * (number % 2)}, "b-values"),
+        ({"EchoTime": lambda number: 10 if number < 3 else 90}, "echoes"),
+        ({"Units": lambda number: ("BQML", "CNTS")[number % 2]}, "units"),
+    ],
+)
+def test_contrasts_of_a_classic_series_at_different_places_are_refused(tmp_path, values, words):
+    with pytest.raises(InputError, match=f"holds slices of different {words};"):
+        read_volume(write_series(tmp_path / "series", positions(EVEN), **values))
+
+
+def test_times_and_rounding_that_differ_by_slice_are_no_contrasts(tmp_path):
+    series = write_series(
+        tmp_path / "series", positions(EVEN), EchoTime=lambda number: 84.1 + 0.01 * number, TriggerTime=lambda n: n,
+        AcquisitionTime=lambda number: f"10101{number}", TemporalPositionIdentifier=lambda number: number,
+    )  # fmt: skip
+    assert read_volume(series).notes == ()
+    scales = each("RealWorldValueMappingSequence", "RealWorldValueSlope", lambda number: 2 * SLOPES[number])
+    assert read(enhanced(positions(EVEN), groups=scales, slopes=SLOPES), tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("second", [range(3, 6), range(1, 6, 2)], ids=["beside", "between"])
+def test_stacks_that_make_one_grid_are_read_with_a_note(tmp_path, second):
+    stacks = each("FrameContentSequence", "StackID", lambda number: "2" if number in second else "1")
+    volume = read(enhanced(positions(EVEN), groups=stacks), tmp_path)
+    assert largest_difference(volume) <= ROUNDED
+    assert volume.note == "a: slices of 2 stacks of the scanner lie at even steps, and are taken as one volume"
+
+
 def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
     folder = write_series(tmp_path / "series", twice(), EchoTime=lambda number: 5.0 if number < 6 else 10.0)
     with pytest.raises(InputError, match=r"holds 2 volumes at one place \(echoes\); export the right one alone"):
@@ -201,6 +269,7 @@ def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
         (lambda: enhanced(positions(EVEN), PhotometricInterpretation="PALETTE COLOR"), "in colour"),
         (lambda: dose([0, 3, 6, 15], [0, 3, 6, 15]), r"not evenly sliced \(steps of 3 to 9 mm\)"),
         (lambda: nuclear(3.0, kind="TOMO"), "does not say where its slices lie"),
+        (lambda: nuclear(3.0, kind="RECON GATED TOMO"), "does not say where its slices lie"),
         (
             lambda: image(np.zeros((6, 4, 5), np.uint8), UltrasoundMultiFrameImageStorage, FrameTime=33),
             "where its slices",
@@ -210,6 +279,7 @@ def test_two_echoes_of_a_classic_series_are_refused(tmp_path):
             "does not say where its slices lie",
         ),
         (lambda: enhanced(positions(EVEN), NumberOfFrames=7), "cut short or damaged"),
+        (lambda: enhanced(positions(EVEN), NumberOfFrames=5), "cut short or damaged"),
         (lambda: image(np.zeros((6, 4, 5), np.uint8), Rows=60000, Columns=60000), "cut short or damaged"),
         (lambda: enhanced(positions(EVEN), groups=scaled_but_for_one), "says of some slices only how"),
     ],
@@ -311,6 +381,18 @@ def test_bits_beyond_those_of_the_value_do_not_count(tmp_path, bits):
     assert largest_difference(read_volume(folder)) <= ROUNDED
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_a_value_in_the_upper_bits_is_shifted_down(tmp_path, kind):
+    folder = write_series(tmp_path / "series", positions(EVEN), BitsStored=12, HighBit=15)
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PixelRepresentation = int(kind is np.int16)
+        pixels = np.frombuffer(dataset.PixelData, np.int16)
+        dataset.PixelData = (pixels.astype(kind) << 4 | 5).tobytes()
+        write(dataset, file)
+    assert largest_difference(read_volume(folder)) <= ROUNDED
+
+
 @pytest.mark.parametrize("degrees", [-20, -3, 12.3, 20])
 @pytest.mark.parametrize("along", [0, 1], ids=["x", "y"])
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
@@ -367,6 +449,14 @@ def test_slices_a_little_off_even_places_are_noted(tmp_path, off_mm, noted):
 def test_a_dose_lies_where_its_offsets_say(tmp_path, first_mm):
     assert largest_difference(read(dose(EVEN, EVEN + first_mm), tmp_path)) <= ROUNDED
     assert largest_difference(read(dose(-EVEN, -EVEN + first_mm), tmp_path)) <= ROUNDED
+
+
+@pytest.mark.parametrize(("axes", "first_mm"), [(AXIAL, 5), (-AXIAL, 31), (AXIAL * [[1], [-1]], 31), (OBLIQUE, 31)])
+def test_a_dose_whose_offsets_start_elsewhere_is_refused(tmp_path, axes, first_mm):
+    dataset = dose(EVEN, EVEN + first_mm)
+    dataset.ImageOrientationPatient = list(axes.ravel())
+    with pytest.raises(InputError, match="an RT dose whose slice offsets start neither at 0 nor"):
+        read(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("step_mm", [3.0, -3.0])
@@ -453,6 +543,23 @@ def test_a_series_is_chosen_by_number_uid_or_description(several, series):
     assert read_volume(several, series).size == (*SIZE, 4)
 
 
+def test_scouts_of_several_slices_are_left_out_beside_a_volume(tmp_path):
+    scouts = {"SeriesInstanceUID": "1.2.7", "SeriesNumber": 1}
+    for number, axes in enumerate((AXIAL, OBLIQUE)):
+        dataset = enhanced(positions([0]), axes, NumberOfFrames=1, **scouts)
+        write(dataset, tmp_path / "scouts" / f"plane{number}.dcm")
+    for words in ("not parallel", "holds 2 DICOM volumes"):
+        with pytest.raises(InputError, match=words):
+            read_volume(tmp_path / "scouts")
+        write_series(
+            tmp_path / "scouts", positions([0, 9]), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            SeriesInstanceUID="1.2.8", SeriesNumber=2,
+        )  # fmt: skip
+    write_series(tmp_path / "scouts", positions(EVEN), SeriesInstanceUID="1.2.9", SeriesNumber=3)
+    assert [one.number for one in list_series(tmp_path / "scouts")] == [3]
+    assert largest_difference(read_volume(tmp_path / "scouts")) <= ROUNDED
+
+
 def test_a_series_that_is_not_there_is_named_with_those_that_are(several):
     with pytest.raises(InputError, match=r"holds no DICOM volumes '7'; .* 3 \(T1.*5 \(T2"):
         read_volume(several, "7")
@@ -465,6 +572,8 @@ def test_multi_frame_files_of_one_series_are_volumes_of_their_own(tmp_path):
     for number in range(2):
         write(enhanced(positions(EVEN[: 4 + number])), tmp_path / "exam" / f"{number}.dcm")
     assert [(one.number, one.slices) for one in list_series(tmp_path / "exam")] == [(1, 4), (2, 5)]
+    with pytest.raises(InputError, match=r"1 \(T1, 4 slices, UID 1.2.3.4, 0.dcm\), 2 \(T1, 5 slices, .* 1.dcm\)$"):
+        read_volume(tmp_path / "exam")
     assert read_volume(tmp_path / "exam", "2").size == (*SIZE, 5)
     assert read_volume(tmp_path / "exam" / "0.dcm").size == (*SIZE, 4)
 

@@ -13,20 +13,24 @@ import numpy as np
 
 from deepfeatures.errors import damaged, reading
 from deepfeatures.io.dicom.headers import directions, numbers
-from deepfeatures.io.dicom.stacked_frames import stacked
+from deepfeatures.io.dicom.stacked_frames import stacked, starts_elsewhere
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# In which groups of a multi-frame file a value may stand: PS3.3 of the DICOM standard, C.7.6.16, C.8.13 and C.8.15.
+MAX_COSINE_DIFFERENCE = 1e-3  # between the direction cosines of slices: rounding, not another direction
 LARGEST_COMPRESSION = 10_000  # of empty slices
 FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
+# In which groups of a multi-frame file a value may stand: PS3.3 of the DICOM standard, C.7.6.16, C.8.13 and C.8.15.
 GROUPS_OF = {
     "ImagePositionPatient": ("PlanePositionSequence",),
     "ImageOrientationPatient": ("PlaneOrientationSequence",),
     "PixelSpacing": ("PixelMeasuresSequence",),
     "RescaleSlope": ("PixelValueTransformationSequence",),
     "RescaleIntercept": ("PixelValueTransformationSequence",),
+    "RescaleType": ("PixelValueTransformationSequence",),
+    "RealWorldValueSlope": ("RealWorldValueMappingSequence",),
+    "MeasurementUnitsCodeSequence": ("RealWorldValueMappingSequence",),
     "TemporalPositionIndex": ("FrameContentSequence",),
     "FrameAcquisitionNumber": ("FrameContentSequence",),
     "FrameAcquisitionDateTime": ("FrameContentSequence",),
@@ -46,6 +50,7 @@ class Obstacle(str, Enum):
     COLOUR = "in colour"
     TABLE = "stored through a table of values"
     MOSAIC = "a mosaic of slices in one picture"
+    OFFSETS = "an RT dose whose slice offsets start neither at 0 nor, for axial slices, at the height of the first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,12 @@ class Frame:
         return self.position is not None and self.axes is not None and self.pixel_mm is not None
 
 
+def are_parallel(frames: Sequence[Frame]) -> bool:
+    """Whether slices, whose directions are known, have the same."""
+    axes = np.array([frame.axes for frame in frames])
+    return bool(np.abs(axes - axes[0]).max() <= MAX_COSINE_DIFFERENCE)
+
+
 def frames_of(path: Path, header: Dataset) -> list[Frame]:
     """All frames of a file, none where it holds no image.
 
@@ -94,7 +105,7 @@ def frames_of(path: Path, header: Dataset) -> list[Frame]:
     with reading(path):
         count = int(header.get("NumberOfFrames") or 1)
         own = header.get("PerFrameFunctionalGroupsSequence") or []
-        if (own and len(own) < count) or _is_too_short(path, header, count):
+        if (own and len(own) != count) or _is_too_short(path, header, count):
             raise damaged(path)
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
         if count > 1 and not own:
@@ -131,8 +142,8 @@ def _frame(path: Path, header: Dataset, groups: Sequence[Dataset], number: int) 
 
 
 def _value(header: Dataset, groups: Sequence[Dataset], keyword: str) -> Any:
-    """From the groups, those of the frame itself first, else from the file's own level."""
-    for group in groups:
+    """From the groups, those of the frame itself first, else from the file's own level, where groups may be too."""
+    for group in (*groups, header):
         for sequence in GROUPS_OF.get(keyword, ()):
             items = group.get(sequence)
             if items and items[0].get(keyword) is not None:
@@ -156,4 +167,6 @@ def _obstacle(header: Dataset) -> Obstacle | None:
         return Obstacle.TABLE
     if "MOSAIC" in (header.get("ImageType") or ()):
         return Obstacle.MOSAIC
+    if starts_elsewhere(header):
+        return Obstacle.OFFSETS
     return None

@@ -10,11 +10,10 @@ import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError, sheared
-from deepfeatures.io.dicom.frames import Frame
-from deepfeatures.io.dicom.several_volumes import check_single
+from deepfeatures.io.dicom.frames import Frame, are_parallel
+from deepfeatures.io.dicom.several_volumes import check_contrast, check_single, stack_notes
 from deepfeatures.io.dicom.shifted_slices import upright_shape
 
-MAX_COSINE_DIFFERENCE = 1e-3  # between the direction cosines of slices: rounding, not another direction
 SAME_PIXEL = 1e-3  # of a pixel: rounding, not another size
 MAX_SLICE_OFFSET = 0.1  # of a slice from its place by even spacing, in slice distances
 NOTED_SLICE_OFFSET = 0.01  # from which on it is told
@@ -64,8 +63,9 @@ def grid_of(path: Path, frames: Sequence[Frame]) -> Grid:
     order = np.argsort(heights, kind="stable")
     frames, heights = [frames[number] for number in order], heights[order]
     check_single(subject, frames, heights)
+    check_contrast(subject, frames)
     step_mm = (heights[-1] - heights[0]) / (len(frames) - 1)
-    notes = _evenness(subject, heights - heights[0], step_mm)
+    notes = (*_evenness(subject, heights - heights[0], step_mm), *stack_notes(frames))
     positions = np.array([frame.position for frame in frames])
     affine = np.column_stack([*(axes * pixel_mm[:, None]), normal * step_mm, positions[0]])
     sideways_mm = (positions - positions[0]) @ axes.T
@@ -95,8 +95,7 @@ def _check_alike(subject: str, frames: Sequence[Frame]) -> None:
         )
     if len({frame.value("RescaleSlope") is None for frame in frames}) > 1:
         raise InputError(f"{subject} says of some slices only how their values are scaled; export it again")
-    axes = np.array([frame.axes for frame in frames])
-    if np.abs(axes - axes[0]).max() > MAX_COSINE_DIFFERENCE:
+    if not are_parallel(frames):
         raise InputError(f"{subject} has slices that are not parallel; give a series that is one volume")
     pixel_mm = np.array([frame.pixel_mm for frame in frames])
     if np.abs(pixel_mm / pixel_mm[0] - 1).max() > SAME_PIXEL:

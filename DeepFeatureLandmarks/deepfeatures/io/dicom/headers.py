@@ -26,7 +26,8 @@ KEYWORDS = (
     "InversionTime", "TriggerTime", "FrameReferenceTime", "DiffusionBValue", "TemporalPositionIdentifier",
     "ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelSpacing", "RescaleSlope",
-    "RescaleIntercept", "ModalityLUTSequence", "DoseGridScaling", "GridFrameOffsetVector", "SliceVector",
+    "RescaleIntercept", "RescaleType", "Units", "RealWorldValueMappingSequence", "ModalityLUTSequence",
+    "DoseGridScaling", "GridFrameOffsetVector", "SliceVector",
     "DetectorInformationSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 

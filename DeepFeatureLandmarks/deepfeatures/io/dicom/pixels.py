@@ -55,9 +55,9 @@ def _stored(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
     image = pydicom.Dataset()
     if syntax in (None, DeflatedExplicitVRLittleEndian):  # iter_pixels finds no pixels in a deflated file
         image = _whole(file)
-        pixels = iter_pixels(image, indices=numbers, raw=True)
+        pixels = iter_pixels(image, indices=numbers, raw=True, correct_unused_bits=False)
     elif syntax == RLELossless or not UID(syntax).is_encapsulated:
-        pixels = iter_pixels(file, ds_out=image, indices=numbers, raw=True, view_only=True)
+        pixels = iter_pixels(file, ds_out=image, indices=numbers, raw=True, view_only=True, correct_unused_bits=False)
     else:
         decoded = _decoded_by_gdcm(file)
         yield from (decoded[number] for number in numbers)
@@ -66,11 +66,15 @@ def _stored(file: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 
 
 def _used_bits(stored: np.ndarray, image: Dataset) -> np.ndarray:
-    """Without the bits beyond those that hold the value, in which old files keep overlays; GDCM does the same."""
+    """Without the bits above and below the value, in which old files keep overlays; GDCM does the same.
+
+    pydicom takes the value to lie in the lowest bits, whatever the High Bit says.
+    """
     allocated, used = image.BitsAllocated, image.get("BitsStored") or image.BitsAllocated
     if used >= allocated or stored.dtype.kind == "f":
         return stored
-    return stored << (allocated - used) >> (allocated - used)  # of signed numbers, the sign goes along
+    highest = min(max(image.get("HighBit") or 0, used - 1), allocated - 1)
+    return stored << (allocated - 1 - highest) >> (allocated - used)  # of signed numbers, the sign goes along
 
 
 def _whole(file: Path) -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfeatures.errors import InputError, quoted
-from deepfeatures.io.dicom.frames import Frame, frames_of
+from deepfeatures.io.dicom.frames import Frame, are_parallel, frames_of
 from deepfeatures.io.dicom.headers import dicom_files, read_header, told
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Series:
     def text(self) -> str:
         """One line that tells it from the others of a folder."""
         facts = [self.description, f"{self.slices} slices", self.uid and f"UID {self.uid}"]
+        if len(self.files) == 1:  # multi-frame files may share all else
+            facts.append(self.files[0].name)
         return f"{self.number} ({', '.join(fact for fact in facts if fact)})"
 
 
@@ -55,8 +57,8 @@ def list_series(folder: str | Path) -> tuple[Series, ...]:
     """The volumes among the DICOM files of a folder, by number.
 
     Every multi-frame file is a volume of its own, unless it says that it is one part of a larger file. Other files,
-    scouts, reports, films and other pictures without a place do not count. Where nothing else is there, films do, so
-    that reading can say what is wrong with them.
+    reports, scouts, films and other pictures without a place do not count. Where nothing else is there, scouts of
+    several slices do, or else films, so that reading can say what is wrong with them.
 
     Args:
         folder: Its subfolders are not looked at.
@@ -71,7 +73,8 @@ def list_series(folder: str | Path) -> tuple[Series, ...]:
             found.setdefault(_key(file, header), (header, []))[1].extend(frames)
     several = [(header, frames) for header, frames in found.values() if len(frames) > 1]
     scans = [(header, frames) for header, frames in several if all(_is_of_scan(frame) for frame in frames)]
-    return _numbered(scans or several)
+    volumes = [(header, frames) for header, frames in scans if not _is_scout(header, frames)]
+    return _numbered(volumes or scans or several)
 
 
 def series_of(file: Path) -> Series:
@@ -135,6 +138,11 @@ def _key(file: Path, header: Dataset) -> tuple[str, str]:
 
 def _is_of_scan(frame: Frame) -> bool:
     return frame.is_located and frame.obstacle is None
+
+
+def _is_scout(header: Dataset, frames: Sequence[Frame]) -> bool:
+    """Whether the slices are for planning the scan, as those in three planes are."""
+    return "LOCALIZER" in (header.get("ImageType") or ()) or not are_parallel(frames)
 
 
 def _numbered(found: Sequence[tuple[Dataset, list[Frame]]]) -> tuple[Series, ...]:

@@ -1,4 +1,4 @@
-"""What is said of frames that lie at the same places: several volumes in one series."""
+"""What is said of several volumes in one series: at the same places, or between and beside one another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.frames import Frame
-from deepfeatures.io.dicom.headers import told
+from deepfeatures.io.dicom.headers import numbers, told
 
 SAME_PLACE = 1e-3  # of the largest distance between neighbouring slices
 # By which keywords volumes at one place differ, and what messages call that; the first that differ are named.
@@ -25,6 +26,13 @@ DISTINCTIONS = (
     {"stacks": ("StackID",), "acquisitions": ("FrameAcquisitionNumber", "AcquisitionNumber")},
     {"times": ("FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime")},
 )
+# In which slices of one volume never differ, wherever they lie. Times may: slices are taken one after another.
+CONTRASTS = {
+    "echoes": ("EffectiveEchoTime", "EchoTime", "EchoNumbers"),
+    "b-values": ("DiffusionBValue",),
+    "units": ("RescaleType", "Units", "MeasurementUnitsCodeSequence"),
+}
+SAME_VALUE = 0.01  # of the largest: rounding, not another echo, b-value or scale
 
 
 def check_single(subject: str, frames: Sequence[Frame], heights_mm: np.ndarray) -> None:
@@ -54,6 +62,45 @@ def check_single(subject: str, frames: Sequence[Frame], heights_mm: np.ndarray) 
         f"{subject} has several slices at {int((counts > 1).sum())} of {len(counts)} places{kinds}; "
         "export it again as one complete volume"
     )
+
+
+def check_contrast(subject: str, frames: Sequence[Frame]) -> None:
+    """Raise `InputError` where frames at different places are of different contrasts or units."""
+    kinds = [kind for kind, keywords in CONTRASTS.items() if any(_is_other(frames, keyword) for keyword in keywords)]
+    if not kinds and _is_scaled_apart(frames):
+        kinds = ["scales of real-world values"]
+    if kinds:
+        raise InputError(
+            f"{subject} holds slices of different {' and '.join(kinds)}; "
+            "export the right ones alone, or split the series with dcm2niix"
+        )
+
+
+def stack_notes(frames: Sequence[Frame]) -> tuple[Note, ...]:
+    """A note where the slices are of several stacks."""
+    count = len({told(frame.value, "StackID") for frame in frames})
+    text = f"slices of {count} stacks of the scanner lie at even steps, and are taken as one volume"
+    return (Note(NoteKind.UNEVEN, text),) if count > 1 else ()
+
+
+def _is_other(frames: Sequence[Frame], keyword: str) -> bool:
+    """Whether frames differ by more than rounding."""
+    values = [numbers(frame.value(keyword), 1) for frame in frames]
+    if any(value is None for value in values):
+        return _differ(frames, keyword)
+    return not _are_same(np.concatenate(values))
+
+
+def _is_scaled_apart(frames: Sequence[Frame]) -> bool:
+    """Whether the values of frames, as they are scaled here, are real-world values by different scales."""
+    scales = [numbers(frame.value("RealWorldValueSlope"), 1) for frame in frames]
+    if any(scale is None for scale in scales):
+        return False
+    return not _are_same(np.array([scale[0] / frame.slope for scale, frame in zip(scales, frames, strict=True)]))
+
+
+def _are_same(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) <= SAME_VALUE * np.abs(values).max())
 
 
 def _distinctions(frames: Sequence[Frame]) -> str:
