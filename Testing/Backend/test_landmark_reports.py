@@ -66,6 +66,11 @@ def test_what_cannot_be_a_series_is_refused(tmp_path, series):
     assert not (tmp_path / "b.dcm").exists()
 
 
+def test_an_absent_scan_is_told(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        write_landmarks(POINTS, tmp_path / "a.dcm", tmp_path / "nowhere")
+
+
 def changed(tmp_path: Path, change) -> Path:
     """A report whose measurement groups `change` has altered."""
     write_landmarks(POINTS, tmp_path / "whole.dcm")

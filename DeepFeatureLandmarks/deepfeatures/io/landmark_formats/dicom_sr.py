@@ -139,6 +139,8 @@ def _names(candidates: list[tuple[str, str]]) -> list[str]:
 
 def _evidence(scan: Path) -> list[Dataset]:
     """The headers of the slices in which the landmarks lie."""
+    if not scan.exists():
+        raise InputError(f"{scan} does not exist; check the path of the scan")
     return [_header(file) for file in (chosen(scan, None) if scan.is_dir() else series_of(scan)).files]
 
 
