@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_what_cannot_be_a_series_is_refused(tmp_path, series):
     with pytest.raises(InputError, match="states no frame of reference"):
         write_landmarks(POINTS, tmp_path / "b.dcm", tmp_path / slices[0].name)
     assert not (tmp_path / "b.dcm").exists()
+
+
+@pytest.mark.data
+def test_a_patient_with_a_name_of_one_word_gives_no_warning_of_a_package(tmp_path, series):
+    header = pydicom.dcmread(min(series.glob("*.dcm")))
+    header.PatientName = "Anonymous"
+    header.save_as(tmp_path / "slice.dcm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_landmarks(POINTS, tmp_path / "a.dcm", tmp_path / "slice.dcm")
+    assert pydicom.dcmread(tmp_path / "a.dcm").PatientName == "Anonymous"
 
 
 def test_an_absent_scan_is_told(tmp_path):

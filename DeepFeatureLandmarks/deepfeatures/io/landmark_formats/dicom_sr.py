@@ -88,23 +88,25 @@ def render(landmarks: LandmarkSet, scan: Path | None = None) -> bytes:
     frame = evidence[0].get("FrameOfReferenceUID")
     if not frame:
         raise InputError(f"{scan} states no frame of reference; write the landmarks without this scan")
-    report = highdicom.sr.Comprehensive3DSR(
-        evidence=evidence,
-        content=_measurement_report(landmarks, str(frame)),
-        series_instance_uid=highdicom.UID(),
-        series_number=1,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="DeepFeatureLandmarks",
-        series_description=on_one_line(landmarks.name)[:64],
-        software_versions=__version__,
-        is_complete=True,
-    )
-    report.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-    if scan is None:
-        del report.CurrentRequestedProcedureEvidenceSequence  # which names the slice that is none
-    file = BytesIO()
-    report.save_as(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the scan says of its patient
+        report = highdicom.sr.Comprehensive3DSR(
+            evidence=evidence,
+            content=_measurement_report(landmarks, str(frame)),
+            series_instance_uid=highdicom.UID(),
+            series_number=1,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="DeepFeatureLandmarks",
+            series_description=on_one_line(landmarks.name)[:64],
+            software_versions=__version__,
+            is_complete=True,
+        )
+        report.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
+        if scan is None:
+            del report.CurrentRequestedProcedureEvidenceSequence  # which names the slice that is none
+        file = BytesIO()
+        report.save_as(file)
     return file.getvalue()
 
 
