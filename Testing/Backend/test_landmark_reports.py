@@ -121,6 +121,17 @@ def test_regions_beside_points_are_left_out_and_told(tmp_path):
     assert [note.text for note in read.notes] == ["the report holds regions besides: only its points are used"]
 
 
+def test_points_on_images_beside_points_in_3d_are_left_out_and_told(tmp_path):
+    def with_a_point_on_an_image(number, group):
+        if number:
+            point_of(group).ValueType = "SCOORD"
+
+    read = read_landmarks(changed(tmp_path, with_a_point_on_an_image))
+    assert read.landmarks == POINTS.landmarks[:1]
+    (note,) = read.notes
+    assert "points or regions on single images besides (SCOORD)" in note.text
+
+
 def test_a_report_without_points_in_3d_or_with_several_frames_is_refused(tmp_path):
     def with_regions(number, group):
         point_of(group).GraphicType = "POLYGON"
