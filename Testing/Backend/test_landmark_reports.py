@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_what_cannot_be_a_series_is_refused(tmp_path, series):
     assert not (tmp_path / "b.dcm").exists()
 
 
+@pytest.mark.data
+def test_a_patient_with_a_name_of_one_word_gives_no_warning_of_a_package(tmp_path, series):
+    header = pydicom.dcmread(min(series.glob("*.dcm")))
+    header.PatientName = "Anonymous"
+    header.save_as(tmp_path / "slice.dcm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_landmarks(POINTS, tmp_path / "a.dcm", tmp_path / "slice.dcm")
+    assert pydicom.dcmread(tmp_path / "a.dcm").PatientName == "Anonymous"
+
+
+def test_an_absent_scan_is_told(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        write_landmarks(POINTS, tmp_path / "a.dcm", tmp_path / "nowhere")
+
+
 def changed(tmp_path: Path, change) -> Path:
     """A report whose measurement groups `change` has altered."""
     write_landmarks(POINTS, tmp_path / "whole.dcm")
@@ -102,6 +119,17 @@ def test_regions_beside_points_are_left_out_and_told(tmp_path):
     read = read_landmarks(changed(tmp_path, with_a_region))
     assert read.landmarks == POINTS.landmarks[:1]
     assert [note.text for note in read.notes] == ["the report holds regions besides: only its points are used"]
+
+
+def test_points_on_images_beside_points_in_3d_are_left_out_and_told(tmp_path):
+    def with_a_point_on_an_image(number, group):
+        if number:
+            point_of(group).ValueType = "SCOORD"
+
+    read = read_landmarks(changed(tmp_path, with_a_point_on_an_image))
+    assert read.landmarks == POINTS.landmarks[:1]
+    (note,) = read.notes
+    assert "points or regions on single images besides (SCOORD)" in note.text
 
 
 def test_a_report_without_points_in_3d_or_with_several_frames_is_refused(tmp_path):

@@ -113,6 +113,30 @@ def test_the_header_of_fcsv_is_read_however_it_is_spelled(tmp_path):
     assert read(tmp_path, text)[0].position == (0, 2, 3)
 
 
+OTHER = "# columns = label,x,y,z,sel,vis\n"
+STATED, TOP = "# coordinate_system = RAS\n", "name,x,y,z\nA,1,2,3\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.fcsv", fcsv("AC,,") + fcsv("PC,,", header=HEADER.replace("LPS", "RAS"))),
+        ("a.fcsv", fcsv("AC,,") + fcsv("PC,,", header=HEADER.replace("4.10", "5.6"))),
+        ("a.fcsv", fcsv("AC,,") + OTHER + "PC,1,2,3,1,1\n"),
+        ("a.fcsv", OTHER + "AC,1,2,3,1,1\n" + fcsv("PC,,", header=HEADER.replace(f"{COLUMNS}\n", ""))),
+        ("a.csv", STATED + STATED.replace("RAS", "LPS") + TOP),
+    ],
+)
+def test_two_files_joined_in_one_are_refused_where_their_headers_contradict(tmp_path, name, text):
+    with pytest.raises(InputError, match="two files joined in one"):
+        read(tmp_path, text, name)
+
+
+def test_headers_that_say_the_same_twice_are_read(tmp_path):
+    assert len(read(tmp_path, fcsv("AC,,") + fcsv("PC,,", header=HEADER.replace("LPS", "1")))) == 2
+    assert read(tmp_path, STATED + STATED.replace("RAS", "ras mm") + TOP, "a.csv")[0].position == (-1, -2, 3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -180,6 +180,15 @@ def test_half_a_character_in_json_is_read_as_a_question_mark(tmp_path):
     write_landmarks(read, path)
 
 
+def test_null_in_json_is_no_text(tmp_path):
+    points = [{"id": "7", "label": None, "description": None, "position": [1, 2, 3]}]
+    content = {"markups": [{"name": None, "controlPoints": points}, {"type": "ROI", "name": None}]}
+    (tmp_path / "a.mrk.json").write_text(json.dumps(content))
+    read = read_landmarks(tmp_path / "a.mrk.json")
+    assert (read.name, read.landmarks) == ("a", (Landmark("7", (1, 2, 3)),))
+    assert "None" not in read.notes[0].text
+
+
 def test_json_position_of_a_missing_landmark_is_an_empty_text(tmp_path):
     write_landmarks(LandmarkSet((Landmark("A", (1, 2, 3), "missing"),)), tmp_path / "a.mrk.json")
     (point,) = json.loads((tmp_path / "a.mrk.json").read_text())["markups"][0]["controlPoints"]

@@ -30,6 +30,10 @@ REPORT_CLASSES = b"1.2.840.10008.5.1.4.1.1.88."  # how the identifiers of all ki
 FROM_STUDY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 FROM_STUDY += ("AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 OTHER_SHAPES = Note(NoteKind.LANDMARK_FILE, "the report holds regions besides: only its points are used")
+ON_IMAGES = Note(
+    NoteKind.LANDMARK_FILE,
+    "the report holds points or regions on single images besides (SCOORD): only its points in 3D are used",
+)
 NO_STUDY = Note(
     NoteKind.LANDMARK_FILE,
     "the report belongs to no study, as no DICOM series was given to take patient and study from",
@@ -54,7 +58,8 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
         report = pydicom.dcmread(BytesIO(content))
         if report.get("Modality") != "SR":
             raise InputError(f"{path} is DICOM but no structured report; give one with points in 3D")
-        found = list(_points(report))
+        every = list(_places(report))
+        found = [place for place in every if place[2].ValueType == "SCOORD3D"]
         frames = {str(item.ReferencedFrameOfReferenceUID) for _, _, item in found}
         points = [(names, list(item.GraphicData)) for names, kind, item in found if kind == "POINT"]
     if not points:
@@ -66,7 +71,8 @@ def parse(content: bytes, path: Path) -> LandmarkSet:
         Landmark(name, to_lps([float(value) for value in values], "LPS", quoted(name), path))
         for name, (_, values) in zip(names, points, strict=True)
     )
-    return LandmarkSet(landmarks, landmark_stem(path), (OTHER_SHAPES,) if len(points) < len(found) else ())
+    left_out = {OTHER_SHAPES: len(points) < len(found), ON_IMAGES: len(found) < len(every)}
+    return LandmarkSet(landmarks, landmark_stem(path), tuple(note for note, holds in left_out.items() if holds))
 
 
 def render(landmarks: LandmarkSet, scan: Path | None = None) -> bytes:
@@ -88,28 +94,30 @@ def render(landmarks: LandmarkSet, scan: Path | None = None) -> bytes:
     frame = evidence[0].get("FrameOfReferenceUID")
     if not frame:
         raise InputError(f"{scan} states no frame of reference; write the landmarks without this scan")
-    report = highdicom.sr.Comprehensive3DSR(
-        evidence=evidence,
-        content=_measurement_report(landmarks, str(frame)),
-        series_instance_uid=highdicom.UID(),
-        series_number=1,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="DeepFeatureLandmarks",
-        series_description=on_one_line(landmarks.name)[:64],
-        software_versions=__version__,
-        is_complete=True,
-    )
-    report.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-    if scan is None:
-        del report.CurrentRequestedProcedureEvidenceSequence  # which names the slice that is none
-    file = BytesIO()
-    report.save_as(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the scan says of its patient
+        report = highdicom.sr.Comprehensive3DSR(
+            evidence=evidence,
+            content=_measurement_report(landmarks, str(frame)),
+            series_instance_uid=highdicom.UID(),
+            series_number=1,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="DeepFeatureLandmarks",
+            series_description=on_one_line(landmarks.name)[:64],
+            software_versions=__version__,
+            is_complete=True,
+        )
+        report.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
+        if scan is None:
+            del report.CurrentRequestedProcedureEvidenceSequence  # which names the slice that is none
+        file = BytesIO()
+        report.save_as(file)
     return file.getvalue()
 
 
-def _points(report: Dataset) -> Iterator[tuple[tuple[str, str], str, Dataset]]:
-    """Tracking identifier, finding, shape and item of everything that has coordinates in 3D."""
+def _places(report: Dataset) -> Iterator[tuple[tuple[str, str], str, Dataset]]:
+    """Tracking identifier, finding, shape and item of everything that has coordinates, in 3D or on an image."""
     todo = [report]
     while todo:
         container = todo.pop()
@@ -118,7 +126,7 @@ def _points(report: Dataset) -> Iterator[tuple[tuple[str, str], str, Dataset]]:
         tracking = str(named[TRACKING_IDENTIFIER].TextValue) if TRACKING_IDENTIFIER in named else ""
         finding = named[FINDING].ConceptCodeSequence[0].CodeMeaning if FINDING in named else ""
         for item in items:
-            if item.ValueType == "SCOORD3D":
+            if item.ValueType in ("SCOORD", "SCOORD3D"):
                 yield (tracking, str(finding)), str(item.GraphicType), item
         todo += reversed(items)
 
@@ -139,6 +147,8 @@ def _names(candidates: list[tuple[str, str]]) -> list[str]:
 
 def _evidence(scan: Path) -> list[Dataset]:
     """The headers of the slices in which the landmarks lie."""
+    if not scan.exists():
+        raise InputError(f"{scan} does not exist; check the path of the scan")
     return [_header(file) for file in (chosen(scan, None) if scan.is_dir() else series_of(scan)).files]
 
 

@@ -10,19 +10,29 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import takewhile
 from pathlib import Path
 
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, to_lps
-from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
+from deepfeatures.io.landmark_formats.rows import (
+    check_columns,
+    fields_of,
+    is_blank,
+    joined,
+    lines_of,
+    on_one_line,
+    stated,
+)
 from deepfeatures.io.score_description import describe, with_description
 
 COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID"]
 SLICER_3_COLUMNS = ["label", "x", "y", "z", "sel", "vis"]
 NUMBERS = {"ow", "ox", "oy", "oz", "vis", "sel", "lock"}  # fields in which a word shows that a comma is missing
 VERSION = "Markups fiducial file version"
+STATED_ONCE = {"markupsfiducialfileversion", "coordinatesystem", "columns"}
 LAST_TEXTS = {"desc", "associatedNodeID"}  # which a row may lack
 FRAME = Note(
     NoteKind.ORIENTATION,
@@ -34,7 +44,7 @@ CODES = [str(code) for code in range(len(STATUSES))]
 def parse(text: str, path: Path) -> LandmarkSet:
     """The landmarks in the text of a file; raises `InputError`, which names `path`, where it is not such a file."""
     lines = lines_of(text)
-    header = stated([line for line in lines if line.startswith("#")])
+    header = _header(lines, path)
     is_slicer_3 = "markupsfiducialfileversion" not in header
     system = coordinate_system(header.get("coordinatesystem", "RAS" if is_slicer_3 else "LPS"), path)
     columns = SLICER_3_COLUMNS if is_slicer_3 else COLUMNS
@@ -61,6 +71,15 @@ def render(landmarks: LandmarkSet) -> str:
         row = [index + 1, *pose, visible, selected, int(landmark.locked), label, description, ""]
         writer.writerow([*row, STATUSES.index(landmark.status), 0])
     return buffer.getvalue()
+
+
+def _header(lines: list[str], path: Path) -> dict[str, str]:
+    """What the header states; another after the first point may only repeat it."""
+    top = list(takewhile(lambda line: line.startswith("#") or is_blank(line), lines))
+    header = stated([line for line in top if line.startswith("#")], STATED_ONCE, path)
+    if STATED_ONCE & stated([line for line in lines if line.startswith("#")], STATED_ONCE, path).keys() - header.keys():
+        raise joined(path)
+    return header
 
 
 def _landmark(line: str, columns: list[str], number: int, system: str, path: Path) -> Landmark:

@@ -37,7 +37,11 @@ def parse(text: str, path: Path) -> LandmarkSet:
     if axes is None:
         raise InputError(f"{path} has no header with name, x, y, z; give these columns, separated by commas")
     check_columns(columns, path)
-    system = axes.upper() if axes != "xyz" else stated(comments).get("coordinatesystem", "LPS mm")
+    system = (
+        axes.upper()
+        if axes != "xyz"
+        else stated(comments, {"coordinatesystem"}, path).get("coordinatesystem", "LPS mm")
+    )
     tables = []
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(columns):

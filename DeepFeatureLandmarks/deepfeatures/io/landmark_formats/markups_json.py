@@ -62,7 +62,7 @@ def render(landmarks: LandmarkSet) -> str:
 def _left_out(shapes: list[dict]) -> tuple[Note, ...]:
     if not shapes:
         return ()
-    named = ", ".join(f"{markup['type']} {markup.get('name', '')}".strip() for markup in shapes)
+    named = ", ".join(f"{markup['type']} {markup.get('name') or ''}".strip() for markup in shapes)
     text = f"the landmark file holds shapes besides ({named.replace(';', ',')}): their control points are left out"
     return (Note(NoteKind.LANDMARK_FILE, text),)
 
@@ -101,7 +101,7 @@ def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
         status=status,
         locked=bool(point.get("locked", False)),
     )
-    return with_description(landmark, str(point.get("description", "")))
+    return with_description(landmark, str(point.get("description") or ""))
 
 
 def _control_point(landmark: Landmark, number: int) -> dict:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from deepfeatures.errors import InputError, quoted
+from deepfeatures.io.landmark_formats.coordinates import SYSTEMS
 
 
 def lines_of(text: str) -> list[str]:
@@ -29,14 +30,35 @@ def is_blank(line: str) -> bool:
     return not line.replace(",", "").replace('"', "").strip()
 
 
-def stated(comments: Sequence[str]) -> dict[str, str]:
+def stated(comments: Sequence[str], once: Collection[str], path: Path) -> dict[str, str]:
     """What comment lines such as `# CoordinateSystem = LPS` state, by the name in small letters without blanks.
 
-    Commas with which a spreadsheet has filled a line up are left out.
+    Commas with which a spreadsheet has filled a line up are left out. Raises `InputError` where one of the names in
+    `once` is stated in two ways, as in two files joined in one.
     """
-    pairs = (comment.lstrip("# ").rstrip(",; ").partition("=") for comment in comments)
-    pairs = (pair if pair[1] else pair[0].partition(":") for pair in pairs)
-    return {key.lower().replace(" ", "").replace("_", ""): value.strip() for key, sign, value in pairs if sign}
+    pairs = [comment.lstrip("# ").rstrip(",; ").partition("=") for comment in comments]
+    pairs = [pair if pair[1] else pair[0].partition(":") for pair in pairs]
+    found: dict[str, str] = {}
+    for key, value in ((_word(key), value.strip()) for key, sign, value in pairs if sign):
+        if key in once and _meaning(found.get(key, value)) != _meaning(value):
+            raise joined(path)
+        found[key] = value
+    return found
+
+
+def joined(path: Path) -> InputError:
+    """The error of a file whose headers contradict each other."""
+    return InputError(f"{path} has headers that contradict each other, as two files joined in one; give each by itself")
+
+
+def _word(text: str) -> str:
+    return text.lower().replace(" ", "").replace("_", "")
+
+
+def _meaning(value: str) -> str:
+    """The same for spellings that mean the same, such as `RAS`, `ras mm` and 0."""
+    word = _word(value).removesuffix("mm").upper()
+    return SYSTEMS.get(word, word)
 
 
 def check_columns(columns: Sequence[str], path: Path) -> None:
