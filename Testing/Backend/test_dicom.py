@@ -476,7 +476,13 @@ def test_float_pixels_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"SeriesInstanceUID": ""}, {"SeriesNumber": 7777}, {"SeriesDescription": None, "Modality": ""}]
+    "values",
+    [
+        {"SeriesInstanceUID": ""},
+        {"SeriesNumber": 7777},
+        {"SeriesNumber": 1, "EchoNumbers": 7777},
+        {"SeriesDescription": None, "Modality": ""},
+    ],
 )
 @pytest.mark.filterwarnings("error")
 def test_what_names_a_series_may_be_missing(tmp_path, values):

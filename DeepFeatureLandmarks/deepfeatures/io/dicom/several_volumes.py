@@ -85,7 +85,7 @@ def stack_notes(frames: Sequence[Frame]) -> tuple[Note, ...]:
 
 def _is_other(frames: Sequence[Frame], keyword: str) -> bool:
     """Whether frames differ by more than rounding."""
-    values = [numbers(frame.value(keyword), 1) for frame in frames]
+    values = [numbers(told(frame.value, keyword), 1) for frame in frames]
     if any(value is None for value in values):
         return _differ(frames, keyword)
     return not _are_same(np.concatenate(values))
@@ -93,7 +93,7 @@ def _is_other(frames: Sequence[Frame], keyword: str) -> bool:
 
 def _is_scaled_apart(frames: Sequence[Frame]) -> bool:
     """Whether the values of frames, as they are scaled here, are real-world values by different scales."""
-    scales = [numbers(frame.value("RealWorldValueSlope"), 1) for frame in frames]
+    scales = [numbers(told(frame.value, "RealWorldValueSlope"), 1) for frame in frames]
     if any(scale is None for scale in scales):
         return False
     return not _are_same(np.array([scale[0] / frame.slope for scale, frame in zip(scales, frames, strict=True)]))
