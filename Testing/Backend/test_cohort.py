@@ -60,17 +60,19 @@ def folder(tmp_path):
 
 
 LABEL_MAPS = [
-    *(
-        "sub-1_desc-brain_mask",
-        "sub-1_dseg",
-        "sub-1_label-GM_probseg",
-        "sub-1_desc-aseg_dseg",
-        "sub-1_desc-roimask_T1w",
-    ),
-    *("scan_seg", "scan-seg", "scan.seg", "Scan_Label", "scan-label", "scan_labels", "scan_labelmap", "mask"),
-    "scan-segmentation",
+    *("sub-1_desc-brain_mask", "sub-1_dseg", "sub-1_label-GM_probseg", "sub-1_desc-aseg_dseg"),
+    *("sub-1_desc-roimask_T1w", "scan_seg", "scan-seg", "scan.seg", "Scan_Label", "scan-label", "scan_labels"),
+    *("scan_labelmap", "scan-segmentation", "mask", "sub-1_T1w_defacemask", "sub-1_roi", "brainmask", "aparc+aseg"),
+    *("aparc.a2009s+aseg", "aseg", "aseg.auto", "sub-1_aseg_in_T1", "scan_seg_1", "scan-mask_2", "scan_dseg_v2"),
+    *("Segmentation_1", "mask003", "scan_lbl", "scan_synthseg", "lungmask", "scan_rois", "scan_mask (1)"),
+    *("scan_pve_0", "MNI152_T1_1mm_brain_mask_dil"),
 ]
-SCAN_NAMES = ["sub-1_T1w", "sub-1_desc-preproc_T1w", "labelled", "segmentation_study_3", "unmasked", "mask-free_scan"]
+SCAN_NAMES = [
+    *("sub-1_T1w", "sub-1_desc-preproc_T1w", "labelled", "segmentation_study_3", "unmasked", "mask-free_scan"),
+    *("roi3_T1", "brain", "sub-1_acq-unmasked_T1w", "masked_T1w", "T1w_masked", "sub-1_desc-masked_T1w"),
+    *("sub-1_acq-mask_T1w", "T1w_defaced", "scan_nomask", "scan_no_mask", "segment_3", "scan_1", "CT_soft_tissue"),
+    "scan_final_2",
+]
 
 
 def test_masks_and_segmentations_are_no_scans(folder):
@@ -78,7 +80,7 @@ def test_masks_and_segmentations_are_no_scans(folder):
     for name in (*LABEL_MAPS, *SCAN_NAMES):
         write_volume(scan, ensure_folder(folder / "mixed") / f"{name}.nrrd")
     assert list(find_volumes(folder / "mixed")) == sorted(SCAN_NAMES)
-    assert [file.name.removesuffix(".nrrd") for file in find_label_maps(folder / "mixed")] == sorted(LABEL_MAPS)
+    assert {file.name.removesuffix(".nrrd") for file in find_label_maps(folder / "mixed")} == set(LABEL_MAPS)
     write_volume(scan, ensure_folder(folder / "masks") / "a_mask.nrrd")
     with pytest.raises(InputError, match=r"only masks and segmentations, such as a_mask\.nrrd; give the scans"):
         find_volumes(folder / "masks")

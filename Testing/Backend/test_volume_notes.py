@@ -172,6 +172,15 @@ def test_notes_of_template_and_target_reach_standard_error_report_and_points(tmp
     assert f"note: {target['notes'][0]['text']}" in lines
 
 
+def test_a_mask_among_given_targets_is_placed_and_told(case, fake_matcher, place, capsys):
+    (case / "a.nii.gz").rename(case / "b_mask.nii.gz")
+    assert place("b.nrrd", "b_mask.nii.gz", "--report", "report.json") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "note: b_mask: its name says that it is a mask or segmentation: it is read as a scan"
+    assert (case / "out/b_mask.mrk.json").exists()
+    assert "mask or segmentation" in (case / "report.json").read_text(encoding="utf-8")
+
+
 def test_a_match_has_the_notes_of_both_volumes():
     texture = torch.rand(24, 24, 24, generator=torch.Generator().manual_seed(0))
     notes = Note(NoteKind.INTENSITY, "one thing"), Note(NoteKind.UNIT, "another")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.downsampled_reading import read_within_memory
@@ -15,13 +16,22 @@ from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.ome_zarr import is_zarr
 
 KEPT = 4  # in memory
+NAMED_LABEL_MAP = Note(NoteKind.NAMES, "its name says that it is a mask or segmentation: it is read as a scan")
 SINGLE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".ima"))
 
 
-# What names of label maps end in (BIDS, 3D Slicer, nnU-Net and others), and the BIDS entity of one label.
+# What names of label maps end in (BIDS, FreeSurfer, FSL, 3D Slicer, nnU-Net and others), before a number, a version or
+# what was done to the map; and what stands within them.
 LABEL_MAP = re.compile(
-    r"(^|[._-])(mask|dseg|probseg|seg|segmentation|label|labels|labelmap)$|(^|_)label-[^_]+|(^|_)desc-[^_]*mask(_|$)",
-    re.IGNORECASE,
+    r"""
+    (?<![ ._-]no)(?<![ ._-]without)(?:^|[ ._-])(?!(?:no|non|un)(?:mask|seg))
+    (?:[^ ._-]*(?:mask|seg|segmentation|labelmap)s?|labels?|lbls?|rois?|(?:prob|d)tissue|pve)
+    (?:[ ._-]?\(?v?\d+\)?|[ ._-](?:dil|ero|bin|resampled|registered|edited|final|copy)[a-z]*)*$
+    |(?:^|[ ._+-])(?:aseg|aparc|wmparc)(?:[ ._+-]|$)
+    |(?:^|_)label-[^_]+
+    |(?:^|_)desc-(?!(?:no|non|un)mask)[^_]*mask(?:_|$)
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

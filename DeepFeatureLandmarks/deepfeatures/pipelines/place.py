@@ -14,6 +14,7 @@ from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.atomic_write import ensure_folder
+from deepfeatures.io.bids import NAMED_LABEL_MAP, is_label_map
 from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
@@ -234,6 +235,8 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
     try:
         with suppress_native_output():
             target = read_within_memory(path, job.memory_bytes, job.series)
+        if is_label_map(path):
+            target = replace(target, notes=(*target.notes, NAMED_LABEL_MAP))
         result = match(target)
         placed, output = result.landmarks, job.output_of(path)
         write_landmarks(placed, output)
