@@ -189,16 +189,40 @@ def test_what_landmark_files_leave_open_is_told_once_with_their_names():
         ("scan8.mrk.json", '{"markups": [', "is not JSON"),
         ("scan8.json", '{"markups": [', "is not JSON"),
         ("scan8.json", '{"markups": []}', "holds no landmarks"),
+        ("scan8.csv", "name,x\nAC,1\n", "no header with name, x, y, z"),
+        ("scan8.csv", "name;x;y;z\nAC;1;2;3\n", "no header with name, x, y, z"),
+        ("scan8.csv", "name,posX,posY,posZ\nAC,1,2,3\n", "no header with name, x, y, z"),
+        ("scan8.csv", "label,r,a\nAC,1,2\n", "no header with name, x, y, z"),
+        ("scan8.csv", "AC,1,2,3\nPC,4,5,6\n", "no header with name, x, y, z"),
+        ("scan8.csv", "# coordinate_system = RAS\nname,status\nAC,missing\n", "no header with name, x, y, z"),
+        ("scan8.csv", "name", "no header with name, x, y, z"),
+        ("scan8.csv", "", "no header with name, x, y, z"),
+        ("scan8.csv", 'name,"note\nAC,seen\n', "quotes of its header do not close"),
+        ("scan8.csv", "name,n\xf6te\nAC,seen\n".encode("latin-1"), "not text in UTF-8"),
+        ("scan8.ants.csv", "name,note\nAC,seen\n", "no header with name, x, y, z"),
     ],
 )
-def test_damaged_markups_are_no_side_file(tmp_path, name, content, words):
+def test_damaged_landmarks_are_no_side_file(tmp_path, name, content, words):
     pytest.importorskip("pandas")
     from deepfeatures.quality import read_rater
 
     write_landmarks(named("AC"), tmp_path / "scan7.mrk.json")
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=words):
         read_rater(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["kind,note,p\nnames,seen,0.5\n", "\ufeffDatum;Bemerkung\r\n1.2.2026;gut\r\n"])
+def test_a_table_without_coordinates_is_a_side_file(tmp_path, text):
+    pytest.importorskip("pandas")
+    from deepfeatures.quality import read_rater
+    from deepfeatures.quality.annotations import sidecar_notes
+
+    write_landmarks(named("AC"), tmp_path / "scan7.csv")
+    (tmp_path / "notes.csv").write_bytes(text.encode())
+    assert [one.scan for one in read_rater(tmp_path)] == ["scan7"]
+    (note,) = sidecar_notes(tmp_path)
+    assert note.text == f"{tmp_path.name}: CSV files without coordinates are left out: notes.csv"
 
 
 def test_the_report_has_what_a_raters_file_leaves_open(tmp_path, capsys):

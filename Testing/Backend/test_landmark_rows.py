@@ -14,6 +14,8 @@ from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 
 COLUMNS = "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 HEADER = f"# Markups fiducial file version = 4.10\n# CoordinateSystem = LPS\n{COLUMNS}\n"
+OTHER = "# columns = label,x,y,z,sel,vis\n"
+STATED, TOP = "# coordinate_system = RAS\n", "name,x,y,z\nA,1,2,3\n"
 NODE = "vtkMRMLScalarVolumeNode1"
 
 
@@ -113,10 +115,6 @@ def test_the_header_of_fcsv_is_read_however_it_is_spelled(tmp_path):
     assert read(tmp_path, text)[0].position == (0, 2, 3)
 
 
-OTHER = "# columns = label,x,y,z,sel,vis\n"
-STATED, TOP = "# coordinate_system = RAS\n", "name,x,y,z\nA,1,2,3\n"
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -148,6 +146,12 @@ def test_headers_that_say_the_same_twice_are_read(tmp_path):
         ("name,x,y,z\nA,1,2,3\nB,1,two,3\n", "of 'B' in row 2: its y is 'two'"),
         ("name,x,y,z,expected_error_mm\nA,1,2,3,far\n", "'far' as the score expected_error_mm of 'A' in row 1"),
         ("name,x,y,z,x\nA,1,2,3,4\n", "several columns 'x'"),
+        ("name,x,y,z,unit\nA,1,2,3,mm\nB,1,2,3,cm\n", "coordinates in 'cm'; convert them to mm"),
+        ("# units: cm\nname,x,y,z\nA,1,2,3\n", "coordinates in 'cm'"),
+        ("name,l,p,s,x,y,z\nA,1,2,3,9,9,9\n", "different positions of 'A' in row 1 in x, y, z and l, p, s"),
+        ("name,l,p,s,x,y,z,coordinate_system\nA,1,2,3,1,2,3,RAS\n", "different positions of 'A'"),
+        ("# coordinate_system = RAS\nname,l,p,s\nA,1,2,3\n", "columns l, p, s and states RAS for 'A'"),
+        (f"{STATED}name,x,y,z,coordinate_system\nA,1,2,3,LPS mm\n", "RAS at its top and LPS at 'A' in row 1"),
     ],
 )
 def test_a_row_of_a_table_is_a_point_or_refused(tmp_path, text, words):
@@ -155,9 +159,33 @@ def test_a_row_of_a_table_is_a_point_or_refused(tmp_path, text, words):
         read(tmp_path, text, "points.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        (TOP, True),
+        ("name,x,y,z,coordinate_system\nA,1,2,3,LPS\nB,1,2,3,\n", True),
+        ("name,x,y,z,coordinate_system\nA,1,2,3,LPS\n", False),
+        ("# coordinate_system = LPS\n" + TOP, False),
+        ("name,x,y,z,l,p,s\nA,1,2,3,1,2,3.004\n", False),
+        ("name,x,y,z,r,a,s\nA,1,2,3,-1,-2,3\n", False),
+        ("x,y,z,t,label,comment\n1,2,3,0,1,A\n", False),
+    ],
+)
+def test_a_table_without_a_frame_is_lps_and_told(tmp_path, text, is_told):
+    found = read(tmp_path, text, "points.csv")
+    assert found[0].position == (1, 2, 3)
+    assert ["neither LPS nor RAS: taken as LPS mm" in note.text for note in found.notes] == [True] * is_told
+
+
 def test_a_table_that_a_spreadsheet_filled_up_is_read(tmp_path):
     text = "# coordinate_system = RAS,,,,\nname,x,y,z,,\nA,1,2,3,,\n,,,,,\n"
     assert read(tmp_path, text, "points.csv").landmarks == (Landmark("A", (-1, -2, 3)),)
+
+
+@pytest.mark.parametrize("suffix", [".fcsv", ".csv", ".ants.csv"])
+def test_files_of_this_package_state_their_frame(tmp_path, suffix):
+    write_landmarks(LandmarkSet((Landmark("A", (1, 2, 3)),)), tmp_path / f"points{suffix}")
+    assert read_landmarks(tmp_path / f"points{suffix}").notes == ()
 
 
 @pytest.mark.parametrize("suffix", [".fcsv", ".csv"])

@@ -20,6 +20,8 @@ from deepfeatures.io.sidecars import is_sidecar
 if TYPE_CHECKING:
     import pandas as pd
 
+SIDECARS = {".json": "JSON files without markups", ".csv": "CSV files without coordinates"}
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -47,7 +49,8 @@ class Annotation:
 def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str] = ()) -> list[Annotation]:
     """Every landmark file of a folder that is not hidden, in the order of the files' times, then names.
 
-    JSON files without markups are left out, as BIDS has them in every folder; `sidecar_notes` names them.
+    JSON files without markups, as BIDS has them in every folder, and tables without coordinates are left out;
+    `sidecar_notes` names them.
 
     Args:
         folder: With one landmark file a scan.
@@ -76,10 +79,14 @@ def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str
 
 
 def sidecar_notes(folder: str | Path) -> tuple[Note, ...]:
-    """What people should know of a rater's folder: which JSON files hold no markups and are left out."""
-    names = sorted(file.name for file in Path(folder).iterdir() if is_sidecar(file))
-    text = f"JSON files without markups are left out: {names_text(names)}"
-    return (Note(NoteKind.NAMES, text).of(Path(folder).resolve().name),) if names else ()
+    """What people should know of a rater's folder: which files hold no landmarks and are left out."""
+    every = sorted(file.name for file in Path(folder).iterdir() if is_sidecar(file))
+    notes = []
+    for suffix, kind in SIDECARS.items():
+        if names := [name for name in every if name.lower().endswith(suffix)]:
+            text = f"{kind} are left out: {names_text(names)}"
+            notes.append(Note(NoteKind.NAMES, text).of(Path(folder).resolve().name))
+    return tuple(notes)
 
 
 def _scan_of(stem: str, scans: Sequence[str]) -> str:

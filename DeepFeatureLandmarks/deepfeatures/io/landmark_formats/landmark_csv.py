@@ -3,20 +3,22 @@
 Columns that must be there: `x, y, z`; or `l, p, s` or `r, a, s`, as Slicer exports tables. Names stand in the column
 `name` or `label`; without either the landmarks are numbered from 1. In a table of ANTs, with the column `t`, comments
 are the names if every point has its own. A column or a first comment line `# coordinate_system = RAS` says what x, y, z
-mean. Without either they are LPS, as everywhere in this package. All positions are in mm. A row is a line: line breaks
-within texts become spaces.
+mean. Without either they are LPS, as everywhere in this package, and a note says so, but for tables of ANTs. Positions
+that stand there twice must agree. All are in mm. A row is a line: line breaks within texts become spaces.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from itertools import filterfalse, takewhile
 from pathlib import Path
 
 from deepfeatures.data.landmark_scores import BY_NAME, FORMER_NAMES
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
 from deepfeatures.data.missing_reason import REASONS
+from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
@@ -24,6 +26,10 @@ from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_b
 COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason", "note"]
 FORMER_COLUMNS = {**FORMER_NAMES, "round_trip_mm": "inverse_consistency_error_mm"}  # in files of version 0.1
 AXES = ("xyz", "lps", "ras")
+UNITS = ("unit", "units", "coordinate_unit", "coordinate_units")
+STATED_ONCE = {"coordinatesystem", *(unit.replace("_", "") for unit in UNITS)}
+SAME_MM = 0.01  # tables are rounded
+FRAME = Note(NoteKind.ORIENTATION, "the landmark file says neither LPS nor RAS: taken as LPS mm")
 TRUE = ("1", "true", "yes")
 
 
@@ -33,15 +39,14 @@ def parse(text: str, path: Path) -> LandmarkSet:
     comments = list(takewhile(lambda line: line.startswith("#"), lines))
     rows = [_fields(line, number, path) for number, line in enumerate(filterfalse(is_blank, lines[len(comments) :]))]
     columns = [column.strip().lower().replace(" ", "_") for column in rows[0]] if rows else []
-    axes = next((axes for axes in AXES if set(axes) <= set(columns)), None)
-    if axes is None:
+    axes = [axes for axes in AXES if set(axes) <= set(columns)]
+    if not axes:
         raise InputError(f"{path} has no header with name, x, y, z; give these columns, separated by commas")
     check_columns(columns, path)
-    system = (
-        axes.upper()
-        if axes != "xyz"
-        else stated(comments, {"coordinatesystem"}, path).get("coordinatesystem", "LPS mm")
-    )
+    header = stated(comments, STATED_ONCE, path)
+    for unit in STATED_ONCE & header.keys() - {"coordinatesystem"}:
+        require_millimetres(header[unit], path)
+    system = header.get("coordinatesystem", "")
     tables = []
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(columns):
@@ -52,7 +57,8 @@ def parse(text: str, path: Path) -> LandmarkSet:
     if "t" in columns:
         tables = _without_ants_columns(tables, path)
     landmarks = tuple(_landmark(fields, axes, system, number, path) for number, fields in enumerate(tables, 1))
-    return LandmarkSet(landmarks, landmark_stem(path))
+    has_frame = system or axes != ["xyz"] or "t" in columns or all(_own_system(fields) for fields in tables)
+    return LandmarkSet(landmarks, landmark_stem(path), () if has_frame else (FRAME,))
 
 
 def render(landmarks: LandmarkSet) -> str:
@@ -104,17 +110,16 @@ def _without_ants_columns(tables: list[dict[str, str]], path: Path) -> list[dict
     ]
 
 
-def _landmark(fields: dict[str, str], axes: str, system: str, number: int, path: Path) -> Landmark:
+def _landmark(fields: dict[str, str], axes: list[str], system: str, number: int, path: Path) -> Landmark:
     name = fields.get("name") or fields.get("label") or str(number)
     where = f"{quoted(name)} in row {number}"
     status = fields.get("status", "").strip() or ("missing" if fields.get("defined", "").strip() == "0" else "defined")
     if status not in STATUSES:
         raise InputError(f"{path} has the unknown status {quoted(status)} at {where}; give {', '.join(STATUSES)}")
-    system, _, unit = (fields.get("coordinate_system", "").strip() or system).partition(" ")
-    require_millimetres(unit or "mm", path)
-    position = None
-    if status == "defined":
-        position = to_lps([fields[axis] for axis in axes], coordinate_system(system, path), where, path)
+    for column in UNITS:
+        require_millimetres(fields.get(column, "").strip() or "mm", path)
+    system = _system(fields, system, where, path)
+    position = _position(fields, axes, system, where, path) if status == "defined" else None
     return Landmark(
         name,
         position,
@@ -125,6 +130,40 @@ def _landmark(fields: dict[str, str], axes: str, system: str, number: int, path:
         note=fields.get("note", ""),
         **_scores(fields, where, path),
     )
+
+
+def _own_system(fields: dict[str, str]) -> str:
+    return fields.get("coordinate_system", "").strip()
+
+
+def _system(fields: dict[str, str], top: str, where: str, path: Path) -> str:
+    """`LPS` or `RAS` as a row or the top of the file states it, which must agree; else empty."""
+    found = []
+    for text in filter(None, (top, _own_system(fields))):
+        system, _, unit = text.partition(" ")
+        require_millimetres(unit or "mm", path)
+        found.append(coordinate_system(system, path))
+    if len(set(found)) > 1:
+        raise InputError(f"{path} states {found[0]} at its top and {found[1]} at {where}; keep the one that is right")
+    return found[0] if found else ""
+
+
+def _position(
+    fields: dict[str, str], every: list[str], system: str, where: str, path: Path
+) -> tuple[float, float, float]:
+    """LPS mm, from columns that must agree where there are several; `system` says what x, y, z mean."""
+    if system and "xyz" not in every and system.lower() not in every:
+        raise InputError(
+            f"{path} has the columns {', '.join(every[0])} and states {system} for {where}; keep the one that is right"
+        )
+    positions = [
+        to_lps([fields[axis] for axis in axes], (system or "LPS") if axes == "xyz" else axes.upper(), where, path)
+        for axes in every
+    ]
+    if any(math.dist(position, positions[0]) > SAME_MM for position in positions):
+        columns = " and ".join(", ".join(axes) for axes in every)
+        raise InputError(f"{path} has different positions of {where} in {columns}; keep the columns that are right")
+    return positions[0]
 
 
 def _reason(text: str, status: str) -> str:
