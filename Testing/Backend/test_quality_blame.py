@@ -15,10 +15,16 @@ SIDES = [0, 2, 3, 6, 8, 9]  # three pairs, to be quick
 GRAVE_MM = 4.0  # beyond the scatter of good points, of which about 4 % are flagged
 
 
+def people_of(number, generator):
+    """Some people's landmarks, `(N, 12, 3)`."""
+    people = np.full((number, len(NAMES), 3), np.nan)
+    people[:, SIDES] = np.stack([person_points(generator) for _ in range(number)])[:, SIDES]
+    return people
+
+
 def points_of(number, generator):
     """Some people's landmarks as one rater has them and, half a mm off, as another: two arrays `(N, 12, 3)`."""
-    right = np.full((number, len(NAMES), 3), np.nan)
-    right[:, SIDES] = np.stack([person_points(generator) for _ in range(number)])[:, SIDES]
+    right = people_of(number, generator)
     return right, right + generator.normal(scale=0.5, size=right.shape)
 
 
@@ -52,6 +58,21 @@ def test_a_rater_who_mirrors_several_sets_is_found_each_time():
     flagged = review([*annotate(right, "right"), *annotate(wrong, "wrong")], "right").flagged
     assert not grave(flagged, "right")
     assert grave(flagged, "wrong") == {("scan1", ""), ("scan4", ""), ("scan6", ""), ("scan2", NAMES[6])}
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_three_who_agree_on_an_unusual_place_are_right_though_other_sets_are_grossly_wrong(seed):
+    generator = np.random.default_rng(seed)
+    right = people_of(PEOPLE + 1, generator)
+    right[4, 6] += generator.permutation([5, 0, 0])
+    one, other, third = (right + generator.normal(scale=0.4, size=right.shape) for _ in range(3))
+    other[[1, 5]] *= (-1, -1, 1)
+    other[7, 2] = third[7, 8] = 0
+    raters = [*annotate(one, "one"), *annotate(other, "other"), *annotate(third, "third")]
+    flagged = review(raters, "one").flagged
+    assert not grave(flagged, "one")
+    assert grave(flagged, "other") == {("scan1", ""), ("scan5", ""), ("scan7", NAMES[2])}
+    assert grave(flagged, "third") == {("scan7", NAMES[8])}
 
 
 @pytest.mark.parametrize(("people", "signs"), [(2, (-1, 1, 1)), (2, (-1, -1, 1)), (PEOPLE, (-1, -1, 1))])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deepfeatures.data.volume import Volume
 
 FEWEST_PEOPLE = 5  # to learn from what is normal
+AGREEMENT = 2.5  # times the median distance of a landmark from the nearest rater: closer points agree
 GROUPS = 12  # into which people are divided, each judged by all others
 
 
@@ -157,6 +158,18 @@ def _estimates(
     return found
 
 
+def _agreeing(annotations: Sequence[Annotation], points: np.ndarray) -> np.ndarray:
+    """Which points at least two other raters of the same scan have at that place, within noise; bools, `(N, L)`."""
+    scans = np.array([annotation.scan for annotation in annotations])
+    nearest = np.full((2, *points.shape[:2]), np.inf)  # distances from the nearest rater and from the next, mm
+    for row, scan in enumerate(scans):
+        others = points[(scans == scan) & (np.arange(len(scans)) != row)]
+        distances = np.nan_to_num(np.linalg.norm(others - points[row], axis=2), nan=np.inf)
+        closest = np.sort(distances, axis=0)[:2]
+        nearest[: len(closest), row] = closest
+    return nearest[1] <= AGREEMENT * np.ma.median(np.ma.masked_invalid(nearest[0]), axis=0).filled(0)
+
+
 def _annotation_errors(
     annotations: Sequence[Annotation],
     names: tuple[str, ...],
@@ -168,6 +181,7 @@ def _annotation_errors(
 
     Detected twice: the second time, flagged points are neither training data nor estimates, so that an error is
     attributed to the rater who made it. Where it can then be attributed to nobody, all who disagree stay flagged.
+    What is flagged first where three raters agree is due to errors elsewhere, and does not count.
     """
     enough = np.isfinite(points).all(axis=2).sum(axis=1) > FEWEST
     in_training = enough & [reference in (None, annotation.rater) for annotation in annotations]
@@ -177,6 +191,11 @@ def _annotation_errors(
     first, _ = _annotation_errors_by(
         names, points, points, _estimates(annotations, points, automatic), in_training, people
     )
+    agreeing = _agreeing(annotations, points)
+    first = [
+        [error for error in found if not error.landmark or not agreed[names.index(error.landmark)]]
+        for found, agreed in zip(first, agreeing, strict=True)
+    ]
     trusted = points.copy()
     for row, found in enumerate(first):
         trusted[row, _concerned(names, found)] = np.nan
