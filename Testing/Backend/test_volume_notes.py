@@ -257,3 +257,11 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path, name, header):
     (tmp_path / name).write_bytes(header.encode() + bytes(8))
     with pytest.raises(InputError, match="twice, and differently"):
         read_volume(tmp_path / name)
+
+
+def test_three_axes_of_which_one_has_no_direction_are_refused(tmp_path):
+    head = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 3 4\nencoding: raw\nspace: left-posterior-superior\n"
+    head += "space directions: (1,0,0) (0,1,0) none\nspace origin: (0,0,0)\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + bytes(24))
+    with pytest.raises(InputError, match="no usable voxel size or position"):
+        read_volume(tmp_path / "a.nrrd")

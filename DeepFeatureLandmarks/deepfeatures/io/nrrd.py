@@ -130,9 +130,8 @@ def _check_geometry(fields: dict[str, str], lengths: list[str], path: Path) -> N
         texts = VECTOR.findall(fields.get(name, ""))
         if name in fields and (len(texts) != count or VECTOR.sub("", fields[name]).strip()):
             raise no_geometry(path)
-        along_axes = zip(texts, lengths, strict=False) if name == "space directions" else ()
-        if any(text.lower() == NONE and length != "1" for text, length in along_axes):
-            raise no_geometry(path)
+        if name in fields and name != "space origin" and sum(text.lower() != NONE for text in texts) < min(3, count):
+            raise no_geometry(path)  # more lists than axes in space
         vectors += [text[1:-1].split(",") for text in texts if text.lower() != NONE]
     if not all(map(_are_finite, vectors)) or len(set(map(len, vectors))) > 1:
         raise no_geometry(path)
