@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from deepfeatures.data.notes import Note
+from deepfeatures.io.header_notes import header_notes
 
 ATTRIBUTE = "DeepFeatureLandmarks.notes"
 FILES_KEPT = 64  # more than a person compares at a time
@@ -44,6 +45,4 @@ def sentences(notes: Iterable[Note]) -> list[str]:
 
 @lru_cache(FILES_KEPT)
 def _headerNotes(name: str, _changed: int) -> tuple[Note, ...]:
-    from deepfeatures.io.header_notes import header_notes  # with SciPy, which would slow the start of Slicer
-
     return header_notes(name)

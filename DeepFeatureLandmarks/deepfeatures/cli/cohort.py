@@ -15,7 +15,7 @@ import typer
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.options import SERIES, with_match_settings
-from deepfeatures.cli.terminal import NAMES_SHOWN, note, note_label_maps
+from deepfeatures.cli.terminal import note, note_label_maps
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
-NOTES_SHOWN = 5
+NAMES_SHOWN = NOTES_SHOWN = 5
 
 
 @with_match_settings

@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from deepfeatures.data.landmark_checks import names_text
+
 PIPE_WIDTH = 200
-NAMES_SHOWN = 5
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 
 
@@ -30,9 +31,8 @@ def note(text: str | None) -> None:
 def note_label_maps(passed_over: Sequence[Path]) -> None:
     """A note on masks and segmentations that were not taken as scans."""
     if passed_over:
-        names = ", ".join(path.name for path in passed_over[:NAMES_SHOWN])
-        more = f" and {len(passed_over) - NAMES_SHOWN} more" if len(passed_over) > NAMES_SHOWN else ""
-        note(f"masks and segmentations are no scans and are passed over: {names}{more}")
+        names = names_text([path.name for path in passed_over])
+        note(f"masks and segmentations are no scans and are passed over: {names}")
 
 
 def refuse(message: str) -> int:

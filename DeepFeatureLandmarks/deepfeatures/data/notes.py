@@ -19,7 +19,7 @@ class NoteKind(str, Enum):
     INTENSITY = "intensity"
     NAMES = "names"
     SIZE = "size"
-    COMPANY = "placed alone"
+    INDEPENDENT = "placed alone"
     LANDMARK_FILE = "landmark file"
 
 

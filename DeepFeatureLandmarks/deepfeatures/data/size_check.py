@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepfeatures.data.geometry import edges_text, size_mm
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.data.volume import Volume
 
@@ -17,18 +18,9 @@ def notes_on_size(template: Volume, target: Volume) -> tuple[Note, ...]:
     Units that are mistaken make both ten or a thousand times as large. The ratios are the cube roots of those of the
     volumes, so that thick slices or a crop along one axis do not count much.
     """
-    voxels = np.log(target.spacing / template.spacing).mean()
-    extents = np.log(_extent_mm(target) / _extent_mm(template)).mean()
+    template_mm, target_mm = (size_mm(volume.size, volume.spacing) for volume in (template, target))
+    voxels, extents = np.log(target.spacing / template.spacing).mean(), np.log(target_mm / template_mm).mean()
     if voxels * extents < 0 or abs(voxels) < np.log(VOXEL_RATIO) or abs(extents) < np.log(EXTENT_RATIO):
         return ()
-    sizes = f"template {_text(template)} mm, target {_text(target)} mm"
+    sizes = f"template {edges_text(template_mm)} mm, target {edges_text(target_mm)} mm"
     return (Note(NoteKind.SIZE, f"{sizes}: check the unit of length of both"),)
-
-
-def _extent_mm(volume: Volume) -> np.ndarray:
-    """Along x, y, z, shape `(3,)`."""
-    return volume.spacing * volume.size
-
-
-def _text(volume: Volume) -> str:
-    return " × ".join(f"{length:.0f}" if length >= 100 else f"{length:.3g}" for length in _extent_mm(volume))

@@ -11,17 +11,17 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from deepfeatures.data.notes import NO_POSITION, NO_VOXEL_SIZE, Note, NoteKind, unit_ignored
 from deepfeatures.errors import damaged, no_geometry, stated_twice
 from deepfeatures.io.stored_bytes import DEFLATE, bytes_of, require_room, surplus_note
+from deepfeatures.io.text_header import TextHeader, are_finite
 
 CHUNK = 1 << 20  # bytes
 LONGEST_LINE = 1 << 14  # bytes
-MOST_AXES = 10  # that ITK's reader has room for
+MOST_AXES = 10  # more than any image has
 MATRICES, POSITIONS = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin", "ImagePosition")
 SPACINGS = ("ElementSpacing", "ElementSize")
 STATED_ONCE = (*MATRICES, *POSITIONS, *SPACINGS, "NDims", "DimSize", "ElementType")
@@ -33,21 +33,8 @@ BYTES = {
 HERE, LIST = "LOCAL", "LIST"  # where the voxels may be said to be, besides a file's name
 
 
-@dataclass(frozen=True)
-class MetaHeader:
-    """A header whose numbers are sound.
-
-    Args:
-        path: The file.
-        fields: By name, as text.
-        end: Bytes of the header.
-        voxels: How many.
-    """
-
-    path: Path
-    fields: dict[str, str]
-    end: int
-    voxels: int
+class MetaHeader(TextHeader):
+    """That of a MetaImage file."""
 
     @property
     def voxel_bytes(self) -> int:
@@ -127,7 +114,8 @@ def read_header(path: Path) -> MetaHeader:
         raise damaged(path)
     counts = dict.fromkeys(MATRICES, axes * axes) | dict.fromkeys((*POSITIONS, *SPACINGS), axes)
     for name, count in counts.items():
-        if name in fields and not _are_finite(fields[name], count):
+        numbers = fields[name].split() if name in fields else None
+        if numbers is not None and (len(numbers) != count or not are_finite(numbers)):
             raise no_geometry(path)
     return MetaHeader(path, fields, end, math.prod(sizes))
 
@@ -188,7 +176,7 @@ def _room(header: MetaHeader) -> tuple[Note, ...]:
         return surplus_note(header.voxel_bytes, stored) if header.skipped >= 0 else ()
     compressed = int(header.fields.get("CompressedDataSize", 0))
     require_room(header.path, header.voxel_bytes, compressed or stored, DEFLATE)
-    # ITK would begin to decompress at the beginning of the file where it is not told how much there is
+    # without their length, the voxels cannot be told from what stands before them
     if compressed > stored or (not compressed and header.voxel_file == header.path):
         raise damaged(header.path)
     return ()
@@ -210,14 +198,6 @@ def _whole_numbers(fields: dict[str, str], name: str, count: int, path: Path) ->
     if len(texts) != count or not all(re.fullmatch(r"[-+]?\d{1,18}", text) for text in texts):
         raise damaged(path)
     return [int(text) for text in texts]
-
-
-def _are_finite(text: str, count: int) -> bool:
-    try:
-        numbers = [float(number) for number in text.split()]
-    except ValueError:
-        return False
-    return len(numbers) == count and all(map(math.isfinite, numbers))
 
 
 def _is_true(text: str) -> bool:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deepfeatures.data.notes import NO_POSITION, NO_VOXEL_SIZE, Note, NoteKind, unit_ignored
 from deepfeatures.errors import InputError, damaged, no_geometry, stated_twice
 from deepfeatures.io.stored_bytes import DEFLATE, GZIP_MODULUS, bytes_of, gzip_bytes, require_room, surplus_note
+from deepfeatures.io.text_header import TextHeader, are_finite
 
 LONGEST_HEADER = 1 << 20  # bytes
 MOST_AXES = 16
@@ -33,21 +32,8 @@ BYTES = {
 BYTES_OF = {name: size for size, names in BYTES.items() for name in names.split("|")}
 
 
-@dataclass(frozen=True)
-class NrrdHeader:
-    """A header whose numbers are sound.
-
-    Args:
-        path: The file.
-        fields: By name, as text.
-        end: Bytes of the header.
-        voxels: How many.
-    """
-
-    path: Path
-    fields: dict[str, str]
-    end: int
-    voxels: int
+class NrrdHeader(TextHeader):
+    """That of an NRRD file."""
 
     @property
     def voxel_bytes(self) -> int:
@@ -123,7 +109,7 @@ def _check_geometry(fields: dict[str, str], lengths: list[str], path: Path) -> N
         spacings = fields["spacings"].split()
         # an axis of one list has no spacing, and says so by NaN
         spatial = [spacing for spacing, length in zip(spacings, lengths, strict=False) if length != "1"]
-        if len(spacings) != len(lengths) or not _are_finite(spatial):
+        if len(spacings) != len(lengths) or not are_finite(spatial):
             raise no_geometry(path)
     vectors = []
     for name, count in (("space directions", len(lengths)), ("space origin", 1)):
@@ -133,7 +119,7 @@ def _check_geometry(fields: dict[str, str], lengths: list[str], path: Path) -> N
         if name in fields and name != "space origin" and sum(text.lower() != NONE for text in texts) < min(3, count):
             raise no_geometry(path)  # more lists than axes in space
         vectors += [text[1:-1].split(",") for text in texts if text.lower() != NONE]
-    if not all(map(_are_finite, vectors)) or len(set(map(len, vectors))) > 1:
+    if not all(map(are_finite, vectors)) or len(set(map(len, vectors))) > 1:
         raise no_geometry(path)
 
 
@@ -147,7 +133,7 @@ def _geometry_notes(fields: dict[str, str]) -> tuple[Note, ...]:
     if "space origin" in fields:
         has_position = fields["space origin"].lower() != NONE
     else:
-        has_position = _are_finite(fields.get("axis mins", NONE).split())
+        has_position = are_finite(fields.get("axis mins", NONE).split())
     if not has_position:
         notes.append(NO_POSITION)
     if "space directions" not in fields and "spacings" not in fields:
@@ -176,10 +162,3 @@ def _room(header: NrrdHeader) -> tuple[Note, ...]:
     else:
         require_room(header.path, 2 * header.voxel_bytes, stored)
     return ()
-
-
-def _are_finite(texts: Sequence[str]) -> bool:
-    try:
-        return all(math.isfinite(float(text)) for text in texts)
-    except ValueError:
-        return False

@@ -266,7 +266,7 @@ def _refined(
 
     refined = _placed(job, alone.outcome.target, refine).outcome
     if refined.failure:
-        why = Note(NoteKind.COMPANY, f"placed without regard to the other targets: {refined.failure}")
+        why = Note(NoteKind.INDEPENDENT, f"placed without regard to the other targets: {refined.failure}")
         return replace(alone.outcome, notes=(*alone.outcome.notes, why))
     return refined
 
