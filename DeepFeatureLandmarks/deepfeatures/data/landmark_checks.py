@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
+    from deepfeatures.data.landmarks import LandmarkSet
     from deepfeatures.data.volume import Volume
 
 NAMES_SHOWN = 5
