@@ -68,7 +68,7 @@ def test_table_and_description_have_every_score(tmp_path):
 def test_files_of_version_0_1_are_read(tmp_path):
     rows = ["name,x,y,z,distance,expected_error_mm,within_3mm,round_trip_mm", "AC,1,2,3,12.3,1.25,0.93,0.4"]
     (tmp_path / "a.csv").write_text("\n".join(rows))
-    assert read_landmarks(tmp_path / "a.csv")[0].scores == KNOWN
+    assert read_landmarks(tmp_path / "a.csv")[0].scores == {name: KNOWN[name] for name in FORMER_NAMES.values()}
     text = "checked | distance 12.3; expected error 1.25 mm; within 3 mm 93 %; round trip 0.4 mm"
     read = with_description(Landmark("AC", (1.0, 2.0, 3.0)), text)
     assert (read.description, read.scores) == ("checked", KNOWN)

@@ -84,7 +84,7 @@ class MatchSettings:
     tolerance_mm: float | None = _setting(
         None,
         "Tolerance (mm)",
-        "Distance from the true place that is near enough, whose probability is stated; by default 2 % of the template's"
+        "Distance from the true place that is near enough: its probability is stated; by default 2 % of the template's"
         " size.",
     )
     intensity: str = _setting(
