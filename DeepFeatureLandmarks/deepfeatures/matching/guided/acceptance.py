@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -12,7 +14,8 @@ from deepfeatures.matching.guided.registration import PointRegistration
 from deepfeatures.matching.pose.estimation import Pose
 from deepfeatures.matching.result import LandmarkMatch
 from deepfeatures.matching.uncertainty.covariates import NAMES
-from deepfeatures.matching.uncertainty.error_model import ErrorModel
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, ErrorModel
+from deepfeatures.matching.uncertainty.mixture import Mixture
 
 # A landmark that lies beyond the target's edge may come to lie just inside of it: nearer to the edge than this, in
 # finest spacings, it counts as outside, unless it lies near the template's edge too. Fixed on crops of known scans.
@@ -32,6 +35,22 @@ LEAST_CONTRAST = 1e-3  # how much better than an average place the best must loo
 FLAT, FLAT_SCALE = math.log(0.05), "slope_2_most"
 
 
+LEAST_AMBIGUOUS = 0.1  # probability of other places, from which on a landmark is ambiguous
+
+
+@dataclass(frozen=True, eq=False)
+class OtherPlaces:
+    """Where all landmarks lie if another hypothesis is the right one.
+
+    Args:
+        probability: That it is.
+        positions: Target's own millimetres, `(N, 3)`.
+    """
+
+    probability: float
+    positions: torch.Tensor
+
+
 def shows_same_anatomy(pose: Pose, consistent_share: float | None) -> bool:
     """Whether template and target show the same anatomy, by the similarity of the pose and the points matched back."""
     if consistent_share is not None and consistent_share >= AMPLE_CONSISTENT_SHARE:
@@ -44,7 +63,13 @@ def shows_same_anatomy(pose: Pose, consistent_share: float | None) -> bool:
 
 
 def accepted(
-    found: PointRegistration, depths_mm: torch.Tensor, target: Image, pose: Pose, error_model: ErrorModel | None
+    found: PointRegistration,
+    depths_mm: torch.Tensor,
+    target: Image,
+    pose: Pose,
+    error_model: ErrorModel | None,
+    tolerance_mm: float,
+    others: Sequence[OtherPlaces] = (),
 ) -> tuple[LandmarkMatch, ...]:
     """What is reported of each landmark.
 
@@ -54,6 +79,8 @@ def accepted(
         target: In whose millimetres they were found.
         pose: From which.
         error_model: `None` where nobody has calibrated these features.
+        tolerance_mm: Distance from the true place that is near enough.
+        others: Where else the landmarks may lie.
     """
     match = found.match
     telling = 1 - match.distances / match.typical.clamp(min=1e-9) > LEAST_CONTRAST
@@ -66,24 +93,51 @@ def accepted(
     }
     if error_model is not None:
         fails[DOUBTFUL] = error_model.probabilities(found.evidence, 1.0) < LEAST_PROBABILITY
-    positions, matches = target.to_world(found.positions), []
-    for index in range(len(positions)):
+    scores = {
+        "feature_distance": match.distances.clamp(min=0).sqrt(),
+        "inverse_consistency_error_mm": found.inverse_consistency_error_mm,
+        **(_doubt(found, error_model, tolerance_mm, others) if error_model else {}),
+    }
+    ambiguous = _chance_elsewhere(found, tolerance_mm, others) >= LEAST_AMBIGUOUS
+    positions = target.to_world(found.positions)
+
+    def of(index: int) -> LandmarkMatch:
         reason = next((name for name, failed in fails.items() if failed[index]), "")
-        expected = {}
-        if error_model is not None:
-            row = found.evidence[index : index + 1], found.spacing_mm
-            expected = {
-                "expected_error_mm": float(error_model.errors_mm(*row)),
-                "probability_within_3mm": float(error_model.probabilities(*row)),
-            }
-        matches.append(
-            LandmarkMatch(
-                None if reason else tuple(positions[index].tolist()),
-                feature_distance=float(match.distances[index].clamp(min=0).sqrt()),
-                inverse_consistency_error_mm=float(found.inverse_consistency_error_mm[index]),
-                evidence=dict(zip(NAMES, found.evidence[index].tolist(), strict=True)),
-                reason=reason,
-                **expected,
-            )
+        return LandmarkMatch(
+            None if reason else tuple(positions[index].tolist()),
+            evidence=dict(zip(NAMES, found.evidence[index].tolist(), strict=True)),
+            reason=reason,
+            ambiguous=bool(ambiguous[index]),
+            **{name: float(values[index]) for name, values in scores.items()},
         )
-    return tuple(matches)
+
+    return tuple(of(index) for index in range(len(positions)))
+
+
+def _doubt(
+    found: PointRegistration, error_model: ErrorModel, tolerance_mm: float, others: Sequence[OtherPlaces]
+) -> dict[str, torch.Tensor]:
+    """How far off each landmark may be, `(N,)` each."""
+    probabilities = found.evidence.new_tensor([one.probability for one in others])
+    distances = torch.stack([found.positions[:, :0].sum(1), *_distances(found, others)], 1)[:, 1:]
+    places = Mixture(error_model, found.evidence, found.spacing_mm, probabilities, distances)
+    whole = torch.ones_like(found.inverse_consistency_error_mm)
+    return {
+        "expected_error_mm": places.errors_mm(),
+        "probability_within_3mm": places.within(CLOSE_MM * whole),
+        "probability_within_tolerance": places.within(tolerance_mm * whole),
+        "radius_50_mm": places.radii_mm(0.5),
+        "radius_90_mm": places.radii_mm(0.9),
+    }
+
+
+def _distances(found: PointRegistration, others: Sequence[OtherPlaces]) -> list[torch.Tensor]:
+    return [(one.positions - found.positions).norm(dim=1) for one in others]
+
+
+def _chance_elsewhere(found: PointRegistration, tolerance_mm: float, others: Sequence[OtherPlaces]) -> torch.Tensor:
+    """Probability of those other places that are farther away than the tolerance, `(N,)`."""
+    chance = torch.zeros_like(found.inverse_consistency_error_mm)
+    for one, distances in zip(others, _distances(found, others), strict=True):
+        chance += one.probability * (distances > tolerance_mm)
+    return chance

@@ -41,6 +41,7 @@ class RegistrationLevel:
         template_features: Of the template, `(C, D, H, W)`.
         target_features: Of the target, resampled through pose and displacement field, `(C, D, H, W)`.
         covered: 1 where the target's features are of its voxels, 0 beyond, `(D, H, W)`.
+        contrast: Correlation of the intensities of template and resampled target, see `correlation`.
         field: Through which the target was resampled.
         points: Landmarks, then keypoints, in the template, `(N, 3)`.
         landmarks: How many of them are landmarks.
@@ -53,6 +54,7 @@ class RegistrationLevel:
     template_features: torch.Tensor
     target_features: torch.Tensor
     covered: torch.Tensor
+    contrast: float
     field: DisplacementField
     points: torch.Tensor
     landmarks: int
@@ -126,7 +128,8 @@ def build_level(
         field = DisplacementField.fit(voxels, displacements_mm / spacing, sigma, grid.shape)
     resampled, covered = target.resample(grid, pose, field)
     radius, step = level.patch_radius, settings.patch_step
-    if level == settings.levels[-1] and correlation(image, resampled) < settings.same_contrast:
+    contrast = correlation(image, resampled) if level == settings.levels[-1] else 1.0
+    if contrast < settings.same_contrast:
         radius, step = round(radius * settings.widening), settings.wide_step
     patch = ball(radius, step, voxels.device)
     return RegistrationLevel(
@@ -135,6 +138,7 @@ def build_level(
         template_features=features,
         target_features=pair.encode(resampled),
         covered=covered,
+        contrast=contrast,
         field=field,
         points=voxels,
         landmarks=points.landmarks,

@@ -111,7 +111,7 @@ def register_points(
         pair.target.image.covers(apply_affine(pose, points.positions + displacements)),
         (level.spacing_mm, tuple(blocks.shape)),
     )
-    found = _registered(pair, level, match, points, state, max(levels[-1].search_radii), settings)
+    found = _registered(pair, level, blocks, match, points, state, max(levels[-1].search_radii), settings)
     progress(1.0)
     return found
 
@@ -142,6 +142,7 @@ def refine_with_group(
 def _registered(
     pair: ImagePair,
     level: RegistrationLevel,
+    blocks: torch.Tensor,
     match: RegularizedMatch,
     points: Points,
     state: RegistrationState,
@@ -164,15 +165,24 @@ def _registered(
     of_landmarks = RegularizedMatch(*(getattr(match, one.name)[:count] for one in fields(match)))
     evidence = covariates(
         LevelMatch(
-            level.template,
-            level.template_features,
-            level.target_features,
-            level.points[:count],
-            matched[:count],
-            of_landmarks.distances,
-            of_landmarks.posterior_std,
-            of_landmarks.neighbour_residual,
-            state.pose,
+            template=level.template,
+            template_features=level.template_features,
+            target_features=level.target_features,
+            covered=level.covered,
+            points=level.points[:count],
+            matched=matched[:count],
+            blocks=blocks[:count],
+            patch=level.patch,
+            weights=level.weights,
+            distances=of_landmarks.distances,
+            posterior_std=of_landmarks.posterior_std,
+            neighbour_residual=of_landmarks.neighbour_residual,
+            inverse_consistency=errors,
+            displacements=ScatteredDisplacements.fit(level.points, displacements / level.spacing_mm, level.sigma),
+            pose=state.pose,
+            contrast=level.contrast,
+            consistent_share=share,
+            coarseness=level.spacing_mm / float(pair.template.image.spacing.prod()) ** (1 / 3),
         )
     )
     return PointRegistration(

@@ -14,7 +14,9 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
 from deepfeatures.matching.groupwise import RegistrationState
-from deepfeatures.matching.guided.acceptance import accepted, shows_same_anatomy
+from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted, shows_same_anatomy
+from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, middle, other_places
+from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
 from deepfeatures.matching.guided.registration import (
     PointRegistration,
     finest_spacing,
@@ -22,10 +24,10 @@ from deepfeatures.matching.guided.registration import (
     register_points,
 )
 from deepfeatures.matching.guided.settings import GuidedSettings
-from deepfeatures.matching.pose.estimation import Pose, estimate_poses
+from deepfeatures.matching.pose.estimation import Pose, estimate_poses, refined
 from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.preprocessing import in_canonical_order
-from deepfeatures.matching.search_interface import SearchRequest, SearchResult
+from deepfeatures.matching.search_interface import AlternativeMatches, SearchRequest, SearchResult, ignore
 from deepfeatures.matching.uncertainty.error_model import ErrorModel
 from deepfeatures.networks.mind import Mind
 
@@ -88,17 +90,43 @@ class GuidedSearch:
             return SearchResult(())
         prepared = self._prepare(request)
         request.progress(POSE_DONE)
-        pose, found = self._register(prepared, request)
-        state = None
-        if shows_same_anatomy(pose, found.consistent_share):
-            # Keypoints follow from intensities: those of another policy are other points.
-            state = replace(found.state, kind=(*found.state.kind, request.intensity))
-            if request.group is not None:
-                request.group.add(state, found.blocks)
+        ways = self._ways(prepared, request, *self._register(prepared, request))
         template, target = prepared.pair.template.image, prepared.pair.target.image
         depths_mm = template.depth_mm(template.from_world(request.positions))
-        matches = accepted(found, depths_mm, target, pose, self._error_model)
-        return SearchResult(matches, pose, found.consistent_share, found.mapping, state)
+        found = [
+            accepted(
+                way.found,
+                depths_mm,
+                target,
+                way.pose,
+                self._error_model,
+                request.tolerance_mm,
+                other_places(ways, index),
+            )
+            for index, way in enumerate(ways)
+        ]
+        best, places = ways[0], [target.to_world(way.found.positions) for way in ways]
+        alternatives = tuple(
+            AlternativeMatches(
+                matches, way.probability, difference_text(places[0], there), way.pose, way.found.mapping
+            )
+            for way, matches, there in list(zip(ways, found, places, strict=True))[1:]
+            if way.probability >= LEAST_AMBIGUOUS
+        )
+        state = self._state(request, best)
+        return SearchResult(
+            found[0], best.pose, best.found.consistent_share, best.found.mapping, state, alternatives=alternatives
+        )
+
+    def _state(self, request: SearchRequest, best: Fit) -> RegistrationState | None:
+        """From which the finest level can be repeated; a target that shows the anatomy is added to the group."""
+        if not shows_same_anatomy(best.pose, best.found.consistent_share):
+            return None
+        # Keypoints follow from intensities: those of another policy are other points.
+        state = replace(best.found.state, kind=(*best.found.state.kind, request.intensity))
+        if request.group is not None:
+            request.group.add(state, best.found.blocks)
+        return state
 
     def warm_up(self, request: SearchRequest) -> None:
         """See `Search.warm_up`: the pose."""
@@ -124,29 +152,59 @@ class GuidedSearch:
 
     def _register(self, prepared: _Prepared, request: SearchRequest) -> tuple[Pose, PointRegistration]:
         """The landmarks, from the pose on which most points agree."""
-        pair, target = prepared.pair, prepared.pair.target.image
-        landmarks = pair.template.image.from_world(request.positions)
-
-        def registered_from(pose: Pose, begun: float, ended: float) -> tuple[Pose, PointRegistration]:
-            with request.timer.stage("match"), torch.inference_mode():
-                return pose, register_points(
-                    pair,
-                    landmarks,
-                    pose.matrix,
-                    self._settings,
-                    lambda done: request.progress(POSE_DONE + (1 - POSE_DONE) * (begun + (ended - begun) * done)),
-                    lambda positions: request.interim(target.to_world(positions)),
-                )
-
         count = len(prepared.poses)
-        found = [registered_from(pose, n / count, (n + 1) / count) for n, pose in enumerate(prepared.poses)]
+        found = [
+            (pose, self._registered(prepared.pair, request, pose, n / count, (n + 1) / count))
+            for n, pose in enumerate(prepared.poses)
+        ]
         pose, best = _most_consistent(found)
         is_doubtful = not shows_same_anatomy(pose, best.consistent_share)
         if self._initialization == "auto" and pose.is_sure and is_doubtful:
             with request.timer.stage("pose"), torch.inference_mode():
-                (rotated,) = self._poses(pair, "any")
-            pose, best = _most_consistent([*found, registered_from(rotated, 1.0, 1.0)])
+                (rotated,) = self._poses(prepared.pair, "any")
+            found.append((rotated, self._registered(prepared.pair, request, rotated)))
+            pose, best = _most_consistent(found)
         return pose, best
+
+    def _registered(
+        self, pair: ImagePair, request: SearchRequest, pose: Pose, begun: float = 1.0, ended: float = 1.0
+    ) -> PointRegistration:
+        """The landmarks from a pose, between two fractions of the progress that matching makes.
+
+        Only what makes progress is shown while it is found.
+        """
+        with request.timer.stage("match"), torch.inference_mode():
+            return register_points(
+                pair,
+                pair.template.image.from_world(request.positions),
+                pose.matrix,
+                self._settings,
+                lambda done: request.progress(POSE_DONE + (1 - POSE_DONE) * (begun + (ended - begun) * done)),
+                (lambda positions: request.interim(pair.target.image.to_world(positions))) if begun < 1 else ignore,
+            )
+
+    def _ways(
+        self, prepared: _Prepared, request: SearchRequest, pose: Pose, found: PointRegistration
+    ) -> tuple[Fit, ...]:
+        """The ways in which the template fits, the most likely first: one, but where its anatomy repeats."""
+        pair, start = prepared.pair, Fit(pose, found)
+        if not shows_same_anatomy(pose, found.consistent_share):
+            return (start,)
+        of_pose = replace(pair, encode=self._encode_for_pose())
+        finest_mm = finest_spacing(pair.template.image, pair.target.image, self._settings)
+        landmarks = pair.template.image.from_world(request.positions)
+        with request.timer.stage("repeats"), torch.inference_mode():
+            lags = repeats(of_pose, landmarks, finest_mm, self._settings)
+            if len(lags) == 0:
+                return (start,)
+            likely = hypotheses(of_pose, pose, lags, middle(landmarks), finest_mm, self._settings)
+
+        def register(pose: Pose) -> PointRegistration:
+            with request.timer.stage("pose"), torch.inference_mode():
+                fine = refined(of_pose, pose, finest_mm, self._settings.pose)
+            return self._registered(pair, request, fine)
+
+        return fits(start, likely, register)
 
     def _prepare(self, request: SearchRequest) -> _Prepared:
         """What does not depend on the landmarks: pyramids and poses; at no cost for the pair of the last call.

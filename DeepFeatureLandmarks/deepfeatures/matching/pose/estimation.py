@@ -73,7 +73,7 @@ def estimate_poses(pair: ImagePair, initialization: str, finest_mm: float, setti
                 poses = [rotated]
             elif gain > 0:
                 poses = [upright, rotated]
-    return tuple(_fine(pair, pose, finest_mm, settings) for pose in poses)
+    return tuple(refined(pair, pose, finest_mm, settings) for pose in poses)
 
 
 def _upright(
@@ -154,7 +154,8 @@ def _coarse(
     return Pose(matrix, initialization, pair.similarity(matrix, spacing))
 
 
-def _fine(pair: ImagePair, pose: Pose, finest_mm: float, settings: PoseSettings) -> Pose:
+def refined(pair: ImagePair, pose: Pose, finest_mm: float, settings: PoseSettings) -> Pose:
+    """A pose after the fine rounds."""
     matrix = pose.matrix
     for level in settings.fine:
         spacing = usable_spacing(pair.template.image, level.spacing, finest_mm)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.pyramid import Encode, ImagePyramid, SamplingGrid
 from deepfeatures.matching.geometry.sampling import apply_affine, box_corners
 from deepfeatures.matching.pose.rotations import structured
@@ -38,17 +39,29 @@ class ImagePair:
             pose: Template millimetres to target millimetres, `(4, 4)`.
             spacing: On which they are compared, mm.
         """
-        grid = SamplingGrid.around(self.template.image, spacing)
+        correlation, share = self.correlation(SamplingGrid.around(self.template.image, spacing), pose)
+        return correlation * share**0.5
+
+    def correlation(
+        self, grid: SamplingGrid, pose: torch.Tensor, field: DisplacementField | None = None
+    ) -> tuple[float, float]:
+        """Of the features where the template has structure; and, of the structure that the target can cover, its share.
+
+        Args:
+            grid: Of the template, on which they are compared.
+            pose: Template millimetres to target millimetres, `(4, 4)`.
+            field: On the grid, by which the target is deformed first.
+        """
         features, edges = self.template.cached(grid, self.encode), self.template.cached(grid, structured)
-        resampled, within = self.target.resample(grid, pose)
+        resampled, within = self.target.resample(grid, pose, field)
         covered = edges & within
         if not covered.any():
-            return 0.0
+            return 0.0, 0.0
         pair = features[:, covered], self.encode(resampled)[:, covered]
         template, target = (values - values.mean(1, keepdim=True) for values in pair)
         correlation = (template * target).sum() / (template.norm() * target.norm()).clamp(min=1e-12)
         share = covered.sum() / edges.sum() / self.max_overlap
-        return float(correlation * share.clamp(max=1).sqrt())
+        return float(correlation), float(share.clamp(max=1))
 
 
 def bounding_grid(template: SamplingGrid, target: ImagePyramid, pose: torch.Tensor) -> SamplingGrid:

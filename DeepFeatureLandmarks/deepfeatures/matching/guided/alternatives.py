@@ -1,0 +1,69 @@
+"""Alternatives: other ways in which a template fits a target, where its anatomy repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepfeatures.matching.guided.acceptance import OtherPlaces
+from deepfeatures.matching.guided.hypotheses import Hypothesis
+from deepfeatures.matching.guided.registration import PointRegistration
+from deepfeatures.matching.pose.estimation import Pose
+
+LEAST_PROBABILITY = 0.03  # of a hypothesis; landmarks are not registered from less likely ones
+DIRECTIONS = (("left", "right"), ("back", "front"), ("head", "feet"))  # along x, y, z of LPS, and against them
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One way in which the template fits the target.
+
+    Args:
+        pose: From which the landmarks were registered.
+        found: Where they lie.
+        probability: That this is the right way.
+    """
+
+    pose: Pose
+    found: PointRegistration
+    probability: float = 1.0
+
+
+def fits(
+    start: Fit, hypotheses: Sequence[Hypothesis], register: Callable[[Pose], PointRegistration]
+) -> tuple[Fit, ...]:
+    """Those ways that are likely enough, the most likely first.
+
+    Args:
+        start: Registered from where the hypotheses start.
+        hypotheses: The most likely first.
+        register: Finds the landmarks from a pose.
+    """
+    likely = [one for one in hypotheses if one.probability >= LEAST_PROBABILITY]
+    total = sum(one.probability for one in likely)
+    return tuple(
+        Fit(start.pose, start.found, one.probability / total)
+        if one.steps == 0
+        else Fit(one.pose, register(one.pose), one.probability / total)
+        for one in likely
+    )
+
+
+def other_places(ways: Sequence[Fit], index: int) -> list[OtherPlaces]:
+    """Where the landmarks lie in all ways but one."""
+    return [OtherPlaces(way.probability, way.found.positions) for way in ways if way is not ways[index]]
+
+
+def difference_text(positions: np.ndarray, others: np.ndarray) -> str:
+    """How places differ from other places, both LPS mm `(N, 3)`: `"33 mm towards the head"`."""
+    shift = np.median(others - positions, axis=0)
+    axis = int(np.abs(shift).argmax())
+    return f"{np.linalg.norm(shift):.0f} mm towards the {DIRECTIONS[axis][int(shift[axis] < 0)]}"
+
+
+def middle(landmarks: torch.Tensor) -> torch.Tensor:
+    """Of landmarks `(N, 3)`: `(3,)`."""
+    return (landmarks.amin(0) + landmarks.amax(0)) / 2

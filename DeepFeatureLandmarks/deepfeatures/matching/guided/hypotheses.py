@@ -1,0 +1,141 @@
+"""Hypotheses: poses that are one repeat of the anatomy apart, and how likely each of them is the right one.
+
+Around the landmarks all of them look nearly alike. What tells them apart is the rest of the anatomy: ends, neighbours
+that occur once, sizes that grow along a column, and how much of one volume finds no place in the other. So each is
+settled on the coarsest level, affine and then deformed, with keypoints all over the template, and judged by all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from deepfeatures.matching.geometry.displacement_field import DisplacementField
+from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
+from deepfeatures.matching.geometry.pyramid import SamplingGrid
+from deepfeatures.matching.geometry.sampling import apply_affine, translation
+from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
+from deepfeatures.matching.guided.level import Points, build_level
+from deepfeatures.matching.guided.settings import GuidedSettings
+from deepfeatures.matching.pose.estimation import Pose
+from deepfeatures.matching.pose.image_similarity import ImagePair
+from deepfeatures.matching.pose.refinement import refine_pose, usable_spacing
+from deepfeatures.matching.pose.repeats import repeat_lags
+
+KEYPOINTS = 300  # all over the template
+AFFINE_ROUNDS, DEFORMED_ROUNDS = 2, 2  # of settling
+MOST_STEPS = 2  # repeats away from the start
+LEAST_COVERED = 0.3  # of the template's structure; what shows less cannot be judged
+# Of the log odds between hypotheses, for each number; fitted by Testing/Benchmarks/hypotheses.py.
+WEIGHTS = {"similarity": 40.0, "covered": 10.0, "consistent_share": 4.0}
+
+
+def repeats(pair: ImagePair, landmarks: torch.Tensor, finest_mm: float, settings: GuidedSettings) -> torch.Tensor:
+    """Lags to the next repeats of the anatomy around landmarks `(N, 3)`, both ways, template millimetres `(n, 3)`."""
+    spacing = usable_spacing(pair.template.image, settings.pose.coarse[-1].spacing, finest_mm)
+    found = repeat_lags(pair.template, pair.encode, landmarks, settings.near * finest_mm, spacing)
+    if len(found) == 0:
+        return found
+    nearest = found[found.norm(dim=1).argmin()]
+    return torch.stack([nearest, -nearest])
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """One pose, settled, and what speaks for it.
+
+    Args:
+        pose: Template to target millimetres.
+        steps: Repeats away from the start; 0 for the start itself.
+        similarity: Correlation of the features of the template and of the deformed target, where the template has
+            structure.
+        covered: Share of the template's structure that the target covers, of what it can cover.
+        consistent_share: Of the keypoints, those that are matched back to where they came from.
+        probability: That it is the right one, among those it was compared with.
+    """
+
+    pose: Pose
+    steps: int
+    similarity: float
+    covered: float
+    consistent_share: float
+    probability: float = 1.0
+
+    @property
+    def log_odds(self) -> float:
+        """Up to a number that is the same for all hypotheses of a target."""
+        return sum(weight * getattr(self, name) for name, weight in WEIGHTS.items())
+
+
+def hypotheses(
+    pair: ImagePair, pose: Pose, lags: torch.Tensor, middle: torch.Tensor, finest_mm: float, settings: GuidedSettings
+) -> tuple[Hypothesis, ...]:
+    """A pose and those that are repeats away from it, settled, the most likely first.
+
+    Args:
+        pose: Where to begin.
+        lags: To the next repeats of the template's anatomy, in template millimetres, `(n, 3)`.
+        middle: Of the landmarks, in template millimetres, `(3,)`: there hypotheses must differ by half a lag.
+        finest_mm: The finest spacing.
+    """
+    apart_mm = float(lags.norm(dim=1).min()) / 2
+    found = [settled(pair, pose, 0, finest_mm, settings)]
+
+    def is_new(matrix: torch.Tensor) -> bool:
+        known = torch.stack([apply_affine(one.pose.matrix, middle) for one in found])
+        return bool((known - apply_affine(matrix, middle)).norm(dim=1).min() >= apart_mm)
+
+    for steps in range(1, MOST_STEPS + 1):
+        best = max(found, key=lambda one: one.log_odds)
+        if best.steps != steps - 1:
+            break
+        for lag in lags:
+            moved = best.pose.matrix @ translation(lag)
+            if is_new(moved):
+                one = settled(pair, replace(pose, matrix=moved), steps, finest_mm, settings)
+                if one.covered >= LEAST_COVERED and is_new(one.pose.matrix):
+                    found.append(one)
+    return with_probabilities(found)
+
+
+def with_probabilities(found: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
+    """The hypotheses with their probabilities, the most likely first."""
+    shares = torch.softmax(torch.tensor([one.log_odds for one in found]), 0).tolist()
+    likely = [replace(one, probability=share) for one, share in zip(found, shares, strict=True)]
+    return tuple(sorted(likely, key=lambda one: -one.probability))
+
+
+def settled(pair: ImagePair, pose: Pose, steps: int, finest_mm: float, settings: GuidedSettings) -> Hypothesis:
+    """A pose after it has been refined and deformed on the coarsest level, judged by all of the template."""
+    matrix, last_round, coarsest = pose.matrix, settings.pose.coarse[-1], settings.levels[0]
+    spacing = usable_spacing(pair.template.image, last_round.spacing, finest_mm)
+    for _ in range(AFFINE_ROUNDS):
+        matrix = refine_pose(pair, matrix, last_round, spacing, settings.pose, settings.pose.prior)
+    pose = replace(pose, matrix=matrix)
+    grid = SamplingGrid.around(pair.template.image, spacing)
+    keypoints = grid.to_mm(pair.template.cached(grid, detect_keypoints))
+    keypoints = subsample(keypoints[pair.target.image.covers(apply_affine(matrix, keypoints))], KEYPOINTS)
+    if len(keypoints) < 4:
+        return Hypothesis(pose, steps, 0.0, 0.0, 0.0)
+    points, displacements = Points(keypoints, 0, spacing / coarsest.spacing), torch.zeros_like(keypoints)
+    (search_radius,) = coarsest.search_radii
+    for _ in range(DEFORMED_ROUNDS):
+        level = build_level(pair, matrix, points, displacements, coarsest, settings)
+        match = level.match(level.blocks_of_template(), displacements, search_radius)
+        displacements = level.displacements_mm(match.displacements)
+    _, consistent = inverse_consistency(
+        level.template_features,
+        level.target_features,
+        level.points,
+        level.points + match.displacements,
+        pair.target.image.covers(apply_affine(matrix, keypoints + displacements)),
+        0,
+        search_radius,
+        level.patch,
+    )
+    sigma = settings.sigma * points.finest_mm / spacing
+    field = DisplacementField.fit(grid.to_voxels(keypoints), displacements / spacing, sigma, grid.shape)
+    similarity, covered = pair.correlation(grid, matrix, field)
+    return Hypothesis(pose, steps, similarity, covered, consistent or 0.0)
