@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -66,16 +67,10 @@ def accepted(
     }
     if error_model is not None:
         fails[DOUBTFUL] = error_model.probabilities(found.evidence, 1.0) < LEAST_PROBABILITY
-    positions, matches = target.to_world(found.positions), []
+    positions, expected = target.to_world(found.positions), _expected(found, error_model)
+    matches = []
     for index in range(len(positions)):
         reason = next((name for name, failed in fails.items() if failed[index]), "")
-        expected = {}
-        if error_model is not None:
-            row = found.evidence[index : index + 1], found.spacing_mm
-            expected = {
-                "expected_error_mm": float(error_model.errors_mm(*row)),
-                "probability_within_3mm": float(error_model.probabilities(*row)),
-            }
         matches.append(
             LandmarkMatch(
                 None if reason else tuple(positions[index].tolist()),
@@ -83,7 +78,21 @@ def accepted(
                 inverse_consistency_error_mm=float(found.inverse_consistency_error_mm[index]),
                 evidence=dict(zip(NAMES, found.evidence[index].tolist(), strict=True)),
                 reason=reason,
-                **expected,
+                **expected[index],
             )
         )
     return tuple(matches)
+
+
+def _expected(found: PointRegistration, error_model: ErrorModel | None) -> list[dict[str, Any]]:
+    """What the error model says of each landmark, by the names of the scores."""
+    if error_model is None:
+        return [{}] * len(found.evidence)
+    given = found.evidence, found.spacing_mm
+    columns = {
+        "expected_error_mm": error_model.errors_mm(*given),
+        "probability_within_3mm": error_model.probabilities(*given),
+        "radius_50_mm": error_model.radii_mm(*given, 0.5),
+        "radius_90_mm": error_model.radii_mm(*given, 0.9),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in torch.stack(list(columns.values()), 1).tolist()]
