@@ -98,7 +98,7 @@ class GuidedSearch:
         template, target = prepared.pair.template.image, prepared.pair.target.image
         depths_mm = template.depth_mm(template.from_world(request.positions))
         matches = accepted(found, depths_mm, target, pose, self._error_model)
-        return SearchResult(matches, pose, found.consistent_share, found.mapping, state)
+        return SearchResult(matches, pose, found.consistent_share, found.mapping, state, found.spacing_mm)
 
     def warm_up(self, request: SearchRequest) -> None:
         """See `Search.warm_up`: the pose."""

@@ -1,10 +1,10 @@
 """The error model: how far off a landmark may be, from the evidence of its match.
 
-The logarithm of the error is a linear function of the evidence, plus a residual. The size of the residual depends on
-the evidence, too; its distribution is that of people who took no part in the fit (`predictive_distribution`). Expected
-error, probabilities and radii all come from this one distribution. Evidence outside the range that calibration has seen
-makes all of them worse (`calibrated_range`). The coefficients lie beside the weights in `pretrained`; `calibration`
-has fitted them.
+The logarithm of the error is a linear function of the evidence, plus a residual. The evidence tells the size of the
+residual, too. The residual's distribution is that of people who took no part in the fit, see `predictive_distribution`.
+Expected error, probabilities and radii all come from this one distribution. Evidence outside the range that calibration
+has seen makes all of them worse, see `calibrated_range`. The coefficients lie beside the weights in `pretrained`, where
+`calibration` has written them.
 """
 
 from __future__ import annotations
