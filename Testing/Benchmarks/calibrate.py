@@ -27,20 +27,15 @@ import numpy as np
 from cases import Case, data_folder, errors, person, read_case
 from contrasts import guided
 
+from deepfeatures.data.geometry import size_mm
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.settings import BEST_GUIDED
-from deepfeatures.matching.uncertainty.calibration import (
-    MatchSamples,
-    Predictions,
-    assess,
-    fit_error_model,
-    fit_without_each,
-    joined_predictions,
-    predict_matches,
-)
+from deepfeatures.matching.uncertainty.assessment import Predictions, assess, joined_predictions, predict_matches
+from deepfeatures.matching.uncertainty.calibration import fit_error_model, fit_without_each
 from deepfeatures.matching.uncertainty.covariates import NAMES
 from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, to_values
+from deepfeatures.matching.uncertainty.samples import ROWS, MatchSamples, joined
 
 SPACING_MM = 1.0  # of the finest level, in all these volumes
 BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))
@@ -69,7 +64,7 @@ def main() -> None:
     checked = [found_in(half, pairs(half), arguments.together) for half in HALVES]
     models = fit_without_each(alone, lambda folds: fit_error_model([one for fold in folds for one in fold.values()]))
     for name in checked[0]:
-        halves = [predict_matches(models[half], checked[half][name], SPACING_MM) for half in HALVES]
+        halves = [predict_matches(models[half], checked[half][name]) for half in HALVES]
         for half in HALVES:
             check(f"{name}, half {half}", halves[half])
         check(name, joined_predictions(halves))
@@ -114,19 +109,31 @@ def collect(
     for name, groups in wanted.items():
         if f"{key}/{name}/errors" in kept:
             continue
-        rows, distances, folder = [], [], data_folder() / name.split(",")[0]
+        parts, folder = [], data_folder() / name.split(",")[0]
         for template_name, names in groups:
             template = read_case(folder / f"{template_name}.nii.gz")
             targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
             placed = place(make(), template, targets, together=together)
             for target, (positions, features) in zip(targets, placed, strict=True):
                 true = errors(positions, target)
-                known = np.isfinite(true)
-                rows.extend(features[known])
-                distances.extend(true[known])
+                parts.append(samples(template, target, features, true))
                 print(f"{key} {template_name} -> {target.name}: {np.nanmean(true):.2f} mm", flush=True)
-        kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"] = np.array(rows), np.array(distances)
-    return {name: MatchSamples(kept[f"{key}/{name}/evidence"], kept[f"{key}/{name}/errors"]) for name in wanted}
+        whole = joined(parts)
+        kept.update({f"{key}/{name}/{column}": getattr(whole, column) for column in ROWS})
+    return {name: MatchSamples(*(kept[f"{key}/{name}/{column}"] for column in ROWS), name) for name in wanted}
+
+
+def samples(template: Case, target: Case, evidence: np.ndarray, true_mm: np.ndarray) -> MatchSamples:
+    """Of the landmarks that were found."""
+    known = np.isfinite(true_mm)
+    size = float(np.prod(size_mm(template.volume.size, template.volume.spacing))) ** (1 / 3)
+    ones, who = np.ones(known.sum()), [np.full(known.sum(), person_of(one.name)) for one in (template, target)]
+    return MatchSamples(evidence[known], true_mm[known] / SPACING_MM, SPACING_MM * ones, size * ones, *who)
+
+
+def person_of(name: str) -> str:
+    """Both hippocampi of a person bear the same name."""
+    return f"hippocampus {person(name)}" if name.startswith("hippocampus") else name
 
 
 def place(
@@ -144,13 +151,6 @@ def place(
         yield result.landmarks.positions, features
 
 
-def joined(parts: list[MatchSamples]) -> MatchSamples:
-    """The landmarks of all, one after the other."""
-    return MatchSamples(
-        np.concatenate([part.evidence for part in parts]), np.concatenate([part.errors for part in parts])
-    )
-
-
 def check(name: str, predictions: Predictions) -> None:
     found = assess(predictions)
     print(
@@ -160,6 +160,11 @@ def check(name: str, predictions: Predictions) -> None:
     )
     stated = ", ".join(f"{said:.0%} ({true:.0%})" for said, true in found.reliability)
     print(f"  probability to be within {CLOSE_MM:g} mm, stated (true): {stated}")
+    print(
+        f"  radii hold in {found.coverage_50:.0%} and {found.coverage_90:.0%}; the median of 90 % is"
+        f" {found.radius_ratio:.2f} of the best constant; sure and wrong {found.sure_and_wrong:.1%}, by size"
+        f" {found.sure_and_wrong_by_size:.1%}"
+    )
 
 
 if __name__ == "__main__":

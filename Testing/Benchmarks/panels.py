@@ -19,20 +19,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from calibrate import BRAINS, HALVES, check, hippocampi
+from calibrate import BRAINS, HALVES, check, hippocampi, person_of
 from cases import data_folder, person, read_case
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.multi_template import geometric_median, median_of, spread_mm
-from deepfeatures.matching.uncertainty.calibration import (
-    ConsensusSample,
-    fit_multi_template_model,
-    fit_without_each,
-    joined_predictions,
-    predict_consensus,
-    rank_correlation,
-)
+from deepfeatures.matching.multi_template import RADII, geometric_median, median_of, spread_mm
+from deepfeatures.matching.uncertainty.assessment import joined_predictions, predict_consensus, rank_correlation
+from deepfeatures.matching.uncertainty.calibration import ConsensusSample, fit_multi_template_model, fit_without_each
 from deepfeatures.matching.uncertainty.error_model import FILE
 from deepfeatures.matching.uncertainty.multi_template_model import KEY, to_values
 
@@ -73,7 +67,8 @@ def gather(half: int) -> Samples:
         for (target, known), number in itertools.product(by_target.items(), NUMBERS):
             panels = list(itertools.combinations(known, number))
             for index in random.permutation(len(panels))[:PANELS]:
-                found[name, number] += in_panel(read_case(folder / name / f"{target}.nii.gz").landmarks, panels[index])
+                truth = read_case(folder / name / f"{target}.nii.gz").landmarks
+                found[name, number] += in_panel(truth, panels[index], person_of(target))
     return found
 
 
@@ -90,15 +85,16 @@ def proposals(folder: Path, templates: list[str], targets: list[str]) -> dict[st
     return found
 
 
-def in_panel(truth: LandmarkSet, panel: tuple[LandmarkSet, ...]) -> list[ConsensusSample]:
+def in_panel(truth: LandmarkSet, panel: tuple[LandmarkSet, ...], of: str) -> list[ConsensusSample]:
     """The landmarks that most of the panel's templates find, two at least."""
     samples = []
     for true in truth:
         known = [one for proposal in panel for one in proposal if one.name == true.name and one.is_defined]
         if true.is_defined and len(known) > max(1, len(panel) / 2):
             place = geometric_median(np.array([landmark.position for landmark in known]))
-            expected_mm, error_mm = median_of(known, "expected_error_mm"), math.dist(true.position, place)
-            samples.append(ConsensusSample(expected_mm, spread_mm(known, place), len(known), error_mm))
+            expected_mm, *radii_mm = (median_of(known, score) for score in ("expected_error_mm", *RADII))
+            facts = expected_mm, spread_mm(known, place), len(known), math.dist(true.position, place)
+            samples.append(ConsensusSample(*facts, tuple(radii_mm), of))
     return samples
 
 

@@ -254,6 +254,7 @@ class Matcher:
             found.consistent_share,
             found.mapping,
             tuple(evidence),
+            found.spacing_mm,
             dict(request.timer.seconds),
             devices.peak_bytes(self._device),
             found.state,

@@ -29,6 +29,7 @@ from deepfeatures.matching.uncertainty.multi_template_model import load_multi_te
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
 STEPS = 50
+DOUBT, RADII = ("expected_error_mm", "probability_within_3mm"), ("radius_50_mm", "radius_90_mm")
 FIRST = "the first template"
 
 
@@ -185,9 +186,11 @@ def median_of(found: Sequence[Landmark], score: str) -> float | None:
 
 def _doubt(found: list[Landmark], position: np.ndarray) -> dict[str, float | None]:
     """How far off the consensus may be."""
-    expected = median_of(found, "expected_error_mm")
+    scores = {score: median_of(found, score) for score in (*DOUBT, *RADII)}
+    expected = scores["expected_error_mm"]
     if len(found) == 1 or expected is None:  # one cannot disagree, and some features have nothing to expect
-        probability = median_of(found, "probability_within_3mm")
-        return {"expected_error_mm": expected, "probability_within_3mm": probability}
+        return scores
     model, known = load_multi_template_model(), (expected, spread_mm(found, position), len(found))
-    return {"expected_error_mm": model.error_mm(*known), "probability_within_3mm": model.probability(*known)}
+    scores |= {"expected_error_mm": model.error_mm(*known), "probability_within_3mm": model.probability(*known)}
+    radii = [scores[name] for name in RADII]
+    return scores if None in radii else scores | dict(zip(RADII, model.radii_mm(radii, *known), strict=True))

@@ -82,6 +82,7 @@ class MatchResult:
         consistent_share: Guided search only: share of points whose match in the target is matched back to them.
         mapping: Guided search only: template points to target points, anywhere.
         evidence: Of each landmark, by name, what its expected error was predicted from; empty where there is none.
+        spacing_mm: Guided search only: of the finest level as it lies in the target, the unit of the evidence.
         seconds: By stage.
         peak_bytes: The most memory used so far, by the process and on the GPU.
         state: Guided search only: what groupwise refinement goes on from.
@@ -102,6 +103,7 @@ class MatchResult:
     consistent_share: float | None = None
     mapping: PointMapping | None = None
     evidence: tuple[Mapping[str, float], ...] = ()
+    spacing_mm: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     state: RegistrationState | None = None

@@ -68,6 +68,7 @@ class SearchResult:
     consistent_share: float | None = None
     mapping: PointMapping | None = None
     state: RegistrationState | None = None
+    spacing_mm: float | None = None
     alternatives: tuple[AlternativeMatches, ...] = ()
 
 

@@ -115,7 +115,13 @@ class GuidedSearch:
         )
         state = self._state(request, best)
         return SearchResult(
-            found[0], best.pose, best.found.consistent_share, best.found.mapping, state, alternatives=alternatives
+            found[0],
+            best.pose,
+            best.found.consistent_share,
+            best.found.mapping,
+            state,
+            spacing_mm=best.found.spacing_mm,
+            alternatives=alternatives,
         )
 
     def _state(self, request: SearchRequest, best: Fit) -> RegistrationState | None:

@@ -1,44 +1,48 @@
-"""Fits the two error models to people whose landmarks are known, and tells how well they predict.
+"""Fits the error models to people whose landmarks are known.
 
-Both models are linear in logarithms, see `error_model` and `multi_template_model`. Each group of samples has the same
-weight in all, however large it is: one group is, for example, one kind of anatomy. A model is checked on people who
-took no part in its fit, see `fit_without_each`.
+Both models are linear in logarithms, see `error_model` and `multi_template_model`. Each set of samples has a weight of
+its own, however large it is: a set is, for example, one kind of anatomy. Radii and probabilities are cross-conformal:
+they come from the residuals of people whom the model that is judged did not know. Outside the calibrated range,
+residuals of whole sets that were left out count as well: they tell what happens to anatomy that nobody calibrated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-import torch
 
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, ErrorModel
-from deepfeatures.matching.uncertainty.multi_template_model import MultiTemplateModel, relative
+from deepfeatures.errors import InputError
+from deepfeatures.matching.uncertainty import covariates
+from deepfeatures.matching.uncertainty.calibrated_range import CalibratedRange
+from deepfeatures.matching.uncertainty.conformal import Residuals, conformal_distribution, conformal_quantiles
+from deepfeatures.matching.uncertainty.error_model import ErrorModel
+from deepfeatures.matching.uncertainty.multi_template_model import SHARES, MultiTemplateModel, relative
+from deepfeatures.matching.uncertainty.predictive_distribution import OUTSIDE, Split
+from deepfeatures.matching.uncertainty.samples import (
+    FOLDS,
+    MatchSamples,
+    joined,
+    people_of,
+    row_weights,
+    without_people,
+    without_sets,
+)
 
 OFFSET = 0.3  # voxels, added to errors before their logarithm is taken
 RIDGE = 0.1  # penalty on squared slopes of standardised features
+SPREAD_RIDGE = 0.3  # the same for the slopes of the residuals' size, which are harder to see
 RELATIVE_OFFSET = 0.15  # of the expected error, the same for several templates
-RELIABILITY_GROUPS = 5  # of rising probability, in which stated and true shares are compared
-SET_ASIDE = 0.2  # share of landmarks that a reviewer looks at first
+RANGE = (0.005, 0.995)  # shares of the evidence between which the calibrated range lies
+LEAST_DEVIATION = 0.05  # of a covariate that hardly differs; the logarithm of its unit
+# Thresholds of the covariates that part groups with quantiles of their own.
+SPLITS: dict[str, float] = {}
 
 Fold = TypeVar("Fold")
 Model = TypeVar("Model")
-
-
-@dataclass(frozen=True, eq=False)
-class MatchSamples:
-    """Landmarks that one template each has placed where the truth is known; lengths in voxels of the finest level.
-
-    Args:
-        evidence: As `covariates.covariates` gives them, shape `(N, len(covariates.NAMES))`.
-        errors: Distances from the truth, shape `(N,)`.
-    """
-
-    evidence: np.ndarray
-    errors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,136 +54,140 @@ class ConsensusSample:
         spread_mm: Of the templates' places, see `MultiTemplateModel.error_mm`.
         number: Of templates that found it.
         error_mm: Distance of their consensus from the truth.
+        radii_mm: The medians of the radii that the templates state, at `multi_template_model.SHARES`.
+        person: Of the target.
     """
 
     expected_mm: float
     spread_mm: float
     number: int
     error_mm: float
+    radii_mm: tuple[float, ...] = ()
+    person: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """True errors, and what a model says of them; an entry a landmark.
+def fit_error_model(sets: Sequence[MatchSamples]) -> ErrorModel:
+    """Ridge regression of the logarithm of the error, and of the residuals' size; conformal quantiles of residuals.
 
-    Args:
-        errors_mm: Distances from the truth.
-        expected_mm: Expected errors.
-        probabilities: To be within `CLOSE_MM`.
+    Raises:
+        InputError: There are fewer people than folds.
     """
-
-    errors_mm: np.ndarray
-    expected_mm: np.ndarray
-    probabilities: np.ndarray
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """How well a model predicts.
-
-    Args:
-        rank_correlation: Of expected and true error, after Spearman.
-        reduction: Share by which the mean error falls without the fifth of largest expected error.
-        largest_reduction: The same without the fifth of largest true error: no model can do better.
-        reliability: In groups of rising probability, the mean probability stated and the share that is within
-            `CLOSE_MM`.
-    """
-
-    rank_correlation: float
-    reduction: float
-    largest_reduction: float
-    reliability: tuple[tuple[float, float], ...]
+    sets = [one for one in sets if len(one)]
+    if len(people_of(sets)) < FOLDS:
+        raise InputError(f"A calibration needs landmarks of {FOLDS} people or more; add annotated scans.")
+    residuals = left_out_residuals(sets, fit_regression)
+    return replace(fit_regression(sets), distribution=conformal_distribution(residuals, splits()))
 
 
-def fit_error_model(groups: Sequence[MatchSamples]) -> ErrorModel:
-    """Ridge regression of the logarithm of the error; each group has the same weight."""
-    features = np.concatenate([group.evidence for group in groups])
-    logarithms = np.log(np.concatenate([group.errors for group in groups]) + OFFSET)
-    weights = _equal_weights([len(group.errors) for group in groups])
-    means = weights @ features
-    scales = np.sqrt(weights @ (features - means) ** 2)
-    design = (features - means) / scales
-    intercept = weights @ logarithms
-    weighted = (design * weights[:, None]).T
-    slopes = np.linalg.solve(weighted @ design + RIDGE * np.eye(features.shape[1]), weighted @ (logarithms - intercept))
-    deviation = math.sqrt(weights @ (logarithms - intercept - design @ slopes) ** 2)
-    return ErrorModel(
-        float(intercept), tuple((slopes / scales).tolist()), tuple(means.tolist()), OFFSET, float(deviation)
+def splits() -> tuple[Split, ...]:
+    """Those of `SPLITS` whose covariates there are."""
+    names = covariates.NAMES
+    return tuple(Split(names.index(name), threshold) for name, threshold in SPLITS.items() if name in names)
+
+
+def fit_regression(sets: Sequence[MatchSamples]) -> ErrorModel:
+    """The same without the residuals' distribution, which is taken as normal."""
+    weights, whole = row_weights(sets), joined(sets)
+    span = _calibrated_range(whole.evidence, weights)
+    features = np.clip(whole.evidence, span.low, span.high)
+    logarithms = np.log(whole.errors + OFFSET)
+    intercept, slopes, means = ridge(features, logarithms, weights, RIDGE)
+    residuals = logarithms - intercept - (features - means) @ slopes
+    deviation = math.sqrt(weights @ residuals**2)
+    sizes = np.log(np.abs(residuals) + 0.05 * deviation)
+    _, spread_slopes, _ = ridge(features, sizes, weights, SPREAD_RIDGE)
+    model = ErrorModel(
+        float(intercept), _floats(slopes), _floats(means), OFFSET, deviation, _floats(spread_slopes), span
     )
+    standardised = model.residuals(whole.rows, whole.rows.new_tensor(whole.errors)).numpy()
+    return replace(model, deviation=float(deviation * math.sqrt(weights @ standardised**2)))
+
+
+def ridge(
+    features: np.ndarray, values: np.ndarray, weights: np.ndarray, penalty: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Intercept at the means, slopes and means of a weighted ridge regression on standardised features."""
+    means = weights @ features
+    scales = np.sqrt(weights @ (features - means) ** 2).clip(min=1e-6)
+    design, intercept = (features - means) / scales, weights @ values
+    weighted = (design * weights[:, None]).T
+    slopes = np.linalg.solve(weighted @ design + penalty * np.eye(len(means)), weighted @ (values - intercept))
+    return intercept, slopes / scales, means
+
+
+def left_out_residuals(sets: Sequence[MatchSamples], fit: Callable[[list[MatchSamples]], ErrorModel]) -> Residuals:
+    """Of each match by a model that knew neither of its people; outside the range, of one without its set as well."""
+    by_people = [residuals_of(fit(kept), sets, judged) for kept, judged in without_people(sets)]
+    by_sets = [residuals_of(fit(kept), sets, judged) for kept, judged in without_sets(sets)]
+    return sum_of([*by_people, *(one.take(one.distances > OUTSIDE[0]) for one in by_sets)])
+
+
+def sum_of(parts: Iterable[Residuals]) -> Residuals:
+    """The rows of all; there must be one part or more."""
+    first, *others = parts
+    for other in others:
+        first = first + other
+    return first
+
+
+def residuals_of(model: ErrorModel, sets: Sequence[MatchSamples], judged: Sequence[np.ndarray]) -> Residuals:
+    """Of the rows that are judged, in which every person of a set has the same weight."""
+    parts = []
+    for one, mask in zip(sets, judged, strict=True):
+        _, places, counts = np.unique(one.targets, return_inverse=True, return_counts=True)
+        weights = one.weight / len(counts) / counts[places]
+        errors = one.rows.new_tensor(one.errors)
+        values, distances = model.residuals(one.rows, errors).numpy(), model.distances(one.rows).numpy()
+        parts.append(Residuals(values, weights, one.targets.astype(str), one.evidence, distances).take(mask))
+    return sum_of(parts)
+
+
+def _calibrated_range(evidence: np.ndarray, weights: np.ndarray) -> CalibratedRange:
+    low, high = (np.array([_weighted_quantile(column, weights, q) for column in evidence.T]) for q in RANGE)
+    inside = np.clip(evidence, low, high)
+    deviations = np.sqrt(weights @ (inside - weights @ inside) ** 2).clip(min=LEAST_DEVIATION)
+    return CalibratedRange(_floats(low), _floats(high), _floats(deviations))
+
+
+def _weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    order = np.argsort(values)
+    place = int(np.searchsorted(np.cumsum(weights[order]), share - 1e-9))
+    return float(values[order][min(place, len(values) - 1)])
+
+
+def _floats(row: np.ndarray) -> tuple[float, ...]:
+    return tuple(row.tolist())
 
 
 def fit_multi_template_model(groups: Sequence[Sequence[ConsensusSample]]) -> MultiTemplateModel:
-    """Least squares of the logarithm of the relative error; each group that is not empty has the same weight."""
+    """Least squares of the logarithm of the relative error; each group that is not empty has the same weight.
+
+    Radii are as many times those of the templates as people who were placed needed.
+    """
     groups = [group for group in groups if group]
     samples = [sample for group in groups for sample in group]
-    roots = np.sqrt(_equal_weights([len(group) for group in groups]))
+    weights = np.concatenate([np.full(len(group), 1 / len(group) / len(groups)) for group in groups])
+    roots = np.sqrt(weights)
     design = np.array(
         [(1.0, *relative(one.expected_mm, one.spread_mm, one.number, RELATIVE_OFFSET)) for one in samples]
     )
     logarithms = np.log([one.error_mm / one.expected_mm + RELATIVE_OFFSET for one in samples])
     slopes = np.linalg.lstsq(design * roots[:, None], logarithms * roots, rcond=None)[0]
-    deviation = float(np.sqrt(roots**2 @ (logarithms - design @ slopes) ** 2))
+    deviation = float(np.sqrt(weights @ (logarithms - design @ slopes) ** 2))
     intercept, of_spread, of_number = slopes.tolist()
-    return MultiTemplateModel(intercept, of_spread, of_number, RELATIVE_OFFSET, deviation)
-
-
-def _equal_weights(sizes: Sequence[int]) -> np.ndarray:
-    """Weights of the entries of groups of these sizes, one after the other; they sum up to one."""
-    weights = np.concatenate([np.full(size, 1 / size) for size in sizes])
-    return weights / weights.sum()
+    model = MultiTemplateModel(intercept, of_spread, of_number, RELATIVE_OFFSET, deviation)
+    if not all(one.radii_mm for one in samples):
+        return model
+    people = np.array([one.person for one in samples])
+    stated = np.array([model.radii_mm(one.radii_mm, one.expected_mm, one.spread_mm, one.number) for one in samples])
+    ratios = np.array([[one.error_mm] for one in samples]) / stated
+    factors = [
+        conformal_quantiles(column, weights, people, (share,))[0]
+        for column, share in zip(ratios.T, SHARES, strict=True)
+    ]
+    return replace(model, radius_factors=tuple(map(float, factors)))
 
 
 def fit_without_each(folds: Sequence[Fold], fit: Callable[[list[Fold]], Model]) -> list[Model]:
     """For each fold the model that is fitted to all other folds: folds are of different people."""
     return [fit([other for number, other in enumerate(folds) if number != left_out]) for left_out in range(len(folds))]
-
-
-def predict_matches(model: ErrorModel, samples: MatchSamples, spacing_mm: float) -> Predictions:
-    """What a model says of matches; `spacing_mm` is that of the finest level."""
-    features = torch.from_numpy(samples.evidence).float()
-    expected, probabilities = model.errors_mm(features, spacing_mm), model.probabilities(features, spacing_mm)
-    return Predictions(samples.errors * spacing_mm, expected.numpy(), probabilities.numpy())
-
-
-def predict_consensus(model: MultiTemplateModel, samples: Sequence[ConsensusSample]) -> Predictions:
-    """What a model says of what several templates agree on."""
-    known = [(one.expected_mm, one.spread_mm, one.number) for one in samples]
-    return Predictions(
-        np.array([one.error_mm for one in samples]),
-        np.array([model.error_mm(*one) for one in known]),
-        np.array([model.probability(*one) for one in known]),
-    )
-
-
-def joined_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """The entries of all, one after the other."""
-    columns = ("errors_mm", "expected_mm", "probabilities")
-    return Predictions(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
-
-
-def assess(predictions: Predictions) -> Assessment:
-    """Compare predictions with the truth; there must be landmarks of different error."""
-    errors, expected = predictions.errors_mm, predictions.expected_mm
-    groups = np.array_split(np.argsort(predictions.probabilities), RELIABILITY_GROUPS)
-    return Assessment(
-        rank_correlation(expected, errors),
-        _reduction(errors, expected),
-        _reduction(errors, errors),
-        tuple((predictions.probabilities[one].mean(), (errors[one] <= CLOSE_MM).mean()) for one in groups),
-    )
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two columns; equal entries share the mean of their ranks."""
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-
-
-def _ranks(column: np.ndarray) -> np.ndarray:
-    _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
-
-
-def _reduction(errors: np.ndarray, order: np.ndarray) -> float:
-    """Share by which the mean error falls without the entries that are largest in another column."""
-    kept = order <= np.quantile(order, 1 - SET_ASIDE)
-    return float(1 - errors[kept].mean() / errors.mean())

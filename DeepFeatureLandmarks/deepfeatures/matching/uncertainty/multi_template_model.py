@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import NormalDist
+from typing import Any
 
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, DECIMALS, FILE
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, rounded
 
 KEY = "several templates"
 MOST = 5  # templates that were calibrated; more count as so many
 SMALLEST_MM = 1e-3  # expected error; keeps the ratios finite
+SHARES = (0.5, 0.9)  # of the true places that lie within the radii
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class MultiTemplateModel:
         of_number: Its slope by the logarithm of the number of templates.
         offset: Share of the expected error; keeps the logarithms of small errors and spreads finite.
         deviation: Standard deviation of the logarithm around the prediction.
+        radius_factors: By which the radii at `SHARES` are larger than those of the templates once these have changed
+            as the expected error does.
     """
 
     intercept: float
@@ -38,6 +43,7 @@ class MultiTemplateModel:
     of_number: float
     offset: float
     deviation: float
+    radius_factors: tuple[float, ...] = (1.0, 1.0)
 
     def error_mm(self, expected_mm: float, spread_mm: float, number: int) -> float:
         """Expected error of the consensus in mm.
@@ -50,9 +56,17 @@ class MultiTemplateModel:
         mean = math.exp(self._logarithm(expected_mm, spread_mm, number) + self.deviation**2 / 2) - self.offset
         return max(mean, 0.0) * max(expected_mm, SMALLEST_MM)
 
-    def probability(self, expected_mm: float, spread_mm: float, number: int) -> float:
-        """Probability of the consensus to be within `CLOSE_MM`; arguments as of `error_mm`."""
-        wanted = math.log(CLOSE_MM / max(expected_mm, SMALLEST_MM) + self.offset)
+    def radii_mm(
+        self, radii_mm: Sequence[float], expected_mm: float, spread_mm: float, number: int
+    ) -> tuple[float, float]:
+        """Radii of the consensus at `SHARES` from those of the templates, their medians; the rest as of `error_mm`."""
+        change = self.error_mm(expected_mm, spread_mm, number) / max(expected_mm, SMALLEST_MM)
+        half, most = (change * factor * radius for factor, radius in zip(self.radius_factors, radii_mm, strict=True))
+        return half, max(half, most)
+
+    def probability(self, expected_mm: float, spread_mm: float, number: int, within_mm: float = CLOSE_MM) -> float:
+        """Probability of the consensus to be within this distance; arguments as of `error_mm`."""
+        wanted = math.log(within_mm / max(expected_mm, SMALLEST_MM) + self.offset)
         return NormalDist(self._logarithm(expected_mm, spread_mm, number), self.deviation).cdf(wanted)
 
     def _logarithm(self, expected_mm: float, spread_mm: float, number: int) -> float:
@@ -68,9 +82,14 @@ def relative(expected_mm: float, spread_mm: float, number: int, offset: float) -
 @cache
 def load_multi_template_model() -> MultiTemplateModel:
     """By the default features; for others, too, whose errors are calibrated, since it is relative to these."""
-    return MultiTemplateModel(**json.loads(FILE.read_text(encoding="utf-8"))[KEY])
+    return from_values(json.loads(FILE.read_text(encoding="utf-8"))[KEY])
 
 
-def to_values(model: MultiTemplateModel) -> dict[str, float]:
+def from_values(values: dict[str, Any]) -> MultiTemplateModel:
+    """The model whose coefficients `to_values` has given."""
+    return MultiTemplateModel(**{**values, "radius_factors": tuple(values["radius_factors"])})
+
+
+def to_values(model: MultiTemplateModel) -> dict[str, Any]:
     """The coefficients as JSON holds them, rounded."""
-    return {name: round(value, DECIMALS) for name, value in asdict(model).items()}
+    return rounded(asdict(model))
