@@ -18,22 +18,16 @@ KNOWN = {
     "feature_distance": 12.3,
     "expected_error_mm": 1.25,
     "probability_within_3mm": 0.93,
-    "probability_within_tolerance": 0.85,
-    "radius_50_mm": 0.9,
-    "radius_90_mm": 2.5,
     "inverse_consistency_error_mm": 0.4,
 }
 
 
 def test_the_table_has_every_score_of_a_landmark():
-    assert list(BY_NAME) == [one.name for one in fields(Scores) if one.metadata] == list(KNOWN)
+    assert list(BY_NAME) == [one.name for one in fields(Scores)] == list(KNOWN)
     assert [score.label for score in SCORES] == [
         "Feature distance",
         "Expected error",
         "Within 3 mm",
-        "Within the tolerance",
-        "50% radius",
-        "90% radius",
         "Inverse-consistency error",
     ]
     assert all(score.tooltip for score in SCORES)
@@ -60,18 +54,17 @@ def test_table_and_description_have_every_score(tmp_path):
     head, row = (line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines())
     assert {name: float(value) for name, value in zip(head, row, strict=True) if name in BY_NAME} == KNOWN
     assert describe(landmark) == (
-        "feature distance 12.3; expected error 1.25 mm; within 3 mm 93 %; within the tolerance 85 %;"
-        " 50% radius 0.9 mm; 90% radius 2.5 mm; inverse-consistency error 0.4 mm"
+        "feature distance 12.3; expected error 1.25 mm; within 3 mm 93 %; inverse-consistency error 0.4 mm"
     )
 
 
 def test_files_of_version_0_1_are_read(tmp_path):
     rows = ["name,x,y,z,distance,expected_error_mm,within_3mm,round_trip_mm", "AC,1,2,3,12.3,1.25,0.93,0.4"]
     (tmp_path / "a.csv").write_text("\n".join(rows))
-    assert read_landmarks(tmp_path / "a.csv")[0].scores == {name: KNOWN[name] for name in FORMER_NAMES.values()}
+    assert read_landmarks(tmp_path / "a.csv")[0].scores == KNOWN
     text = "checked | distance 12.3; expected error 1.25 mm; within 3 mm 93 %; round trip 0.4 mm"
     read = with_description(Landmark("AC", (1.0, 2.0, 3.0)), text)
-    assert (read.description, read.scores) == ("checked", {name: KNOWN[name] for name in FORMER_NAMES.values()})
+    assert (read.description, read.scores) == ("checked", KNOWN)
 
 
 @pytest.mark.parametrize(("old", "new"), FORMER_NAMES.items())

@@ -14,7 +14,7 @@ import typer
 from deepfeatures.features import SMALLEST_PATCH
 from deepfeatures.matching.settings import MatchSettings, setting
 
-TYPES = {"patch_size": int, "search_radius_mm": float, "tolerance_mm": float, "seed": int}
+TYPES = {"patch_size": int, "search_radius_mm": float, "seed": int}
 LIMITS = {"patch_size": {"min": SMALLEST_PATCH}, "seed": {"min": 0}}
 SERIES = typer.Option(
     "--series", help="Of DICOM folders with several: number, UID or description of the series to read."

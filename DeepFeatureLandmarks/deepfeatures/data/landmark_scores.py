@@ -62,10 +62,7 @@ class Scores:
         feature_distance: Between the surroundings of the landmark and of the placed point, in the network's own units.
         expected_error_mm: Predicted distance from the true place.
         probability_within_3mm: From 0 to 1, to lie within 3 mm of the true place.
-        probability_within_tolerance: The same for a tolerance that suits the anatomy, see `MatchSettings.tolerance_mm`.
-        radius_50_mm, radius_90_mm: Around the placed point; the true place lies within in 50 and in 90 of 100 cases.
         inverse_consistency_error_mm: Distance between the landmark and the placed point matched back into the template.
-        ambiguous: Whether another place in the target looks nearly as much like the template's.
     """
 
     feature_distance: float | None = _score(
@@ -77,24 +74,12 @@ class Scores:
     probability_within_3mm: float | None = _score(
         "Within 3 mm", "Probability to lie within 3 mm of the true place", format=".0%", short_label="≤ 3 mm"
     )
-    probability_within_tolerance: float | None = _score(
-        "Within the tolerance",
-        "Probability to lie within the tolerance of the true place, by default 2 % of the template's size",
-        format=".0%",
-    )
-    radius_50_mm: float | None = _score(
-        "50% radius", "The true place lies within this many mm in 50 of 100 cases", unit="mm"
-    )
-    radius_90_mm: float | None = _score(
-        "90% radius", "The true place lies within this many mm in 90 of 100 cases", unit="mm", short_label="90% mm"
-    )
     inverse_consistency_error_mm: float | None = _score(
         "Inverse-consistency error",
         "Distance in mm between the landmark and the placed point matched back into the template",
         unit="mm",
         short_label="IC mm",
     )
-    ambiguous: bool = False
 
     @property
     def scores(self) -> dict[str, float]:
@@ -102,7 +87,7 @@ class Scores:
         return {score.name: value for score in SCORES if (value := getattr(self, score.name)) is not None}
 
 
-SCORES = tuple(Score(one.name, **one.metadata) for one in fields(Scores) if one.metadata)
+SCORES = tuple(Score(one.name, **one.metadata) for one in fields(Scores))
 BY_NAME = {score.name: score for score in SCORES}
 REVIEWED = tuple(score for score in SCORES if score.short_label)  # columns of the review tables
 

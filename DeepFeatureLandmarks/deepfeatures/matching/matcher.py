@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.data.geometry import size_mm
 from deepfeatures.data.intensity import choose_policy, notes_on_policy
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
@@ -26,7 +25,7 @@ from deepfeatures.matching.greedy.search import GreedySearch
 from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
-from deepfeatures.matching.result import Alternative, LandmarkMatch, MatchResult, missing
+from deepfeatures.matching.result import MatchResult, missing
 from deepfeatures.matching.search_interface import Positions, Progress, Search, SearchRequest, SearchResult, ignore
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.timing import Timer
@@ -34,7 +33,6 @@ from deepfeatures.matching.uncertainty.error_model import load_error_model
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
 
-TOLERANCE = 0.02  # of the template's size
 RENAMED = {"pose": "initialization"}  # arguments that have another name since 0.1; the old work for one version
 
 
@@ -207,45 +205,24 @@ class Matcher:
         positions = landmarks.positions
         positions = positions[~np.isnan(positions).any(1)]
         return SearchRequest(
-            template,
-            positions,
-            target,
-            self._intensity(template, target),
-            Timer(self._device),
-            tolerance_mm=self._tolerance_mm(template),
-            **others,
+            template, positions, target, self._intensity(template, target), Timer(self._device), **others
         )
-
-    def _tolerance_mm(self, template: Volume) -> float:
-        """As set, or a share of the template's size: the cube root of its volume."""
-        size = float(np.prod(size_mm(template.size, template.spacing))) ** (1 / 3)
-        return self.settings.tolerance_mm or TOLERANCE * size
 
     def _result(
         self, request: SearchRequest, landmarks: LandmarkSet, defined: tuple[int, ...], found: SearchResult
     ) -> MatchResult:
         """The result of a request for the `defined` of the landmarks."""
+        placed = [missing(landmark, UNPLACED) for landmark in landmarks]
         evidence: list[dict[str, float]] = [{} for _ in landmarks]
         for index, match in zip(defined, found.matches, strict=True):
-            evidence[index] = match.evidence
+            placed[index], evidence[index] = match.of(landmarks[index]), match.evidence
         volumes = request.template, request.target
         on_values = notes_on_policy(self.settings.intensity, *volumes) if request.intensity else ()
         on_size = (note.of(request.target.name) for note in notes_on_size(*volumes))
         notes = tuple(dict.fromkeys((*notes_of(*volumes), *on_values, *on_size)))
-
-        def placed(matches: Sequence[LandmarkMatch]) -> LandmarkSet:
-            every = [missing(landmark, UNPLACED) for landmark in landmarks]
-            for index, match in zip(defined, matches, strict=True):
-                every[index] = match.of(landmarks[index])
-            noted = tuple(replace(landmark, note=joined(notes) or "") for landmark in every)
-            return replace(landmarks, landmarks=noted)
-
-        alternatives = tuple(
-            Alternative(placed(one.matches), one.probability, one.text, one.pose, one.mapping)
-            for one in found.alternatives
-        )
+        placed = [replace(landmark, note=joined(notes) or "") for landmark in placed]
         return MatchResult(
-            placed(found.matches),
+            replace(landmarks, landmarks=tuple(placed)),
             request.template.name,
             request.target.name,
             self.settings,
@@ -257,8 +234,6 @@ class Matcher:
             dict(request.timer.seconds),
             devices.peak_bytes(self._device),
             found.state,
-            alternatives=alternatives,
-            tolerance_mm=request.tolerance_mm,
             notes=notes,
         )
 

@@ -40,32 +40,7 @@ class LandmarkMatch(Scores):
         """The template's landmark in the target."""
         if self.position is None:
             return missing(landmark, self.reason)
-        return Landmark(
-            landmark.name, self.position, "defined", landmark.description, **self.scores, ambiguous=self.ambiguous
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Alternative:
-    """Another way in which the template fits the target: all landmarks moved together.
-
-    Args:
-        landmarks: As of `MatchResult`.
-        probability: That this is the right one, 0 to 1.
-        text: How it differs from the result, one phrase: `"33 mm towards the head"`.
-        pose, mapping: As of `MatchResult`.
-    """
-
-    landmarks: LandmarkSet
-    probability: float
-    text: str
-    pose: Pose | None = None
-    mapping: PointMapping | None = None
-
-    def report(self) -> dict[str, Any]:
-        """As JSON takes it, with positions, LPS mm."""
-        rows = [{**reported(one), "position": one.position and list(one.position)} for one in self.landmarks]
-        return {"probability": round(self.probability, 4), "text": self.text, "landmarks": rows}
+        return Landmark(landmark.name, self.position, "defined", landmark.description, **self.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +61,6 @@ class MatchResult:
         peak_bytes: The most memory used so far, by the process and on the GPU.
         state: Guided search only: what groupwise refinement goes on from.
         group_size: How many other targets helped to refine it.
-        alternatives: Other ways in which the template fits the target nearly as well, the most likely first. The scores
-            of the landmarks take into account that one of these may be right.
-        tolerance_mm: Of `probability_within_tolerance`.
         notes: What people should know of how the volumes were read, each with the volume's name; the landmarks have
             them, too.
     """
@@ -106,8 +78,6 @@ class MatchResult:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     state: RegistrationState | None = None
     group_size: int | None = None
-    alternatives: tuple[Alternative, ...] = ()
-    tolerance_mm: float | None = None
     notes: tuple[Note, ...] = ()
 
     def report(self) -> dict[str, Any]:
@@ -128,8 +98,6 @@ class MatchResult:
             "consistent_share": None if share is None else round(share, 4),
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
             "peak_bytes": dict(self.peak_bytes),
-            "tolerance_mm": self.tolerance_mm,
-            "alternatives": [one.report() for one in self.alternatives],
             "notes": [note.as_json() for note in self.notes],
             "landmarks": found,
             "deprecated_keys": FORMER_NAMES,
@@ -172,7 +140,6 @@ def reported(landmark: Landmark) -> dict[str, Any]:
         "name": landmark.name,
         "status": landmark.status,
         **with_former_keys(landmark.scores),
-        **({"ambiguous": landmark.ambiguous} if landmark.is_defined else {}),
         **({"reason": landmark.reason} if landmark.reason else {}),
     }
 

@@ -39,7 +39,6 @@ class SearchRequest:
         progress: Called with the fraction done.
         interim: Called with the positions so far.
         group: Targets of the same template and landmarks, to which a guided search adds the target.
-        tolerance_mm: Distance from the true place that a person takes as near enough.
     """
 
     template: Volume
@@ -51,16 +50,14 @@ class SearchRequest:
     progress: Progress = ignore
     interim: Callable[[Positions], None] = ignore
     group: GroupwiseModel | None = None
-    tolerance_mm: float = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What was found; all but the matches are a guided search's, see `MatchResult`.
+    """What was found; the last four are a guided search's, see `MatchResult`.
 
     Args:
         matches: One for each landmark, in order.
-        alternatives: Other ways in which the template fits.
     """
 
     matches: tuple[LandmarkMatch, ...]
@@ -68,22 +65,6 @@ class SearchResult:
     consistent_share: float | None = None
     mapping: PointMapping | None = None
     state: RegistrationState | None = None
-    alternatives: tuple[AlternativeMatches, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class AlternativeMatches:
-    """See `Alternative`.
-
-    Args:
-        matches: One for each landmark, in order.
-    """
-
-    matches: tuple[LandmarkMatch, ...]
-    probability: float
-    text: str
-    pose: Pose
-    mapping: PointMapping
 
 
 class Search(Protocol):

@@ -44,8 +44,6 @@ class MatchSettings:
         device: Where to compute; `"cuda:1"` names one of several GPUs.
         precision: In which the network computes; distances are always summed in float32.
         seed: Draws the kernels of random networks.
-        tolerance_mm: Distance from the true place that is near enough; the scores say how likely it is kept. `None` for
-            2 % of the template's size.
         intensity: How voxels of template and target are scaled, see `deepfeatures.data.intensity`; a patch search
             scales each patch by its own extremes, as the paper does.
 
@@ -81,12 +79,6 @@ class MatchSettings:
     device: str = _setting("auto", "Device", "Where to compute.", DEVICES)
     precision: str = _setting("auto", "Precision", "Numbers to compute in.", PRECISIONS)
     seed: int = _setting(0, "Seed", "Draws the kernels of random networks.")
-    tolerance_mm: float | None = _setting(
-        None,
-        "Tolerance (mm)",
-        "Distance from the true place that is near enough: its probability is stated; by default 2 % of the template's"
-        " size.",
-    )
     intensity: str = _setting(
         "auto",
         "Intensity",
@@ -133,8 +125,6 @@ def _check_values(settings: MatchSettings) -> None:
         raise InputError(f"A patch size of {size} cannot be used; give {SMALLEST_PATCH} or more whole voxels.")
     if radius_mm is not None and not 0 < radius_mm < math.inf:
         raise InputError(f"A search radius of {radius_mm} mm cannot be used; give more than 0, or none.")
-    if settings.tolerance_mm is not None and not 0 < settings.tolerance_mm < math.inf:
-        raise InputError(f"A tolerance of {settings.tolerance_mm} mm cannot be used; give more than 0, or none.")
     for one in fields(settings):
         choices, value = one.metadata["choices"], getattr(settings, one.name)
         known = value is None or value in choices or (one.name == "device" and value.split(":")[0] in choices)
