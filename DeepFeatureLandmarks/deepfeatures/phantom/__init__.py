@@ -1,4 +1,4 @@
-"""An anatomy-like head made by formulas, and a second scan of it whose landmarks are known exactly."""
+"""Anatomy made by formulas, so that landmarks are known exactly: a pair of heads, and people with other anatomies."""
 
 from deepfeatures.phantom.dataset import make_pair
 

@@ -12,6 +12,7 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.phantom.deformation import Deformation
 from deepfeatures.phantom.head import LANDMARKS, Head
+from deepfeatures.phantom.render import with_rician_noise
 from deepfeatures.phantom.shapes import Waves
 
 # What a scan covers, LPS mm around the anterior commissure.
@@ -45,14 +46,14 @@ def make_pair(size: int = 128, seed: int = 0) -> tuple[Volume, LandmarkSet, Volu
     spacing = (UPPER - LOWER)[1] / size
     template = _empty_volume("template", LOWER, UPPER, np.eye(3), np.full(3, spacing))
     intensity = _scan(head, _grid_points(template), spacing)
-    template = template.with_voxels(_noisy(intensity, 0.012, random).reshape(template.voxels.shape) * 1000)
+    template = template.with_voxels(with_rician_noise(intensity, 0.012, random).reshape(template.voxels.shape) * 1000)
 
     target = target_grid(spacing, deformation)
     points = _grid_points(target)
     intensity = _scan(head, deformation.to_template(points), spacing)
     bias = torch.exp(0.12 * Waves(260.0, 8 * seed + 7, count=5)(points))
     recontrasted = 1.06 * intensity.clamp_min(0) ** 0.8 * bias
-    target = target.with_voxels(_noisy(recontrasted, 0.03, random).reshape(target.voxels.shape) * 420)
+    target = target.with_voxels(with_rician_noise(recontrasted, 0.03, random).reshape(target.voxels.shape) * 420)
 
     landmarks = LandmarkSet(tuple(Landmark(name, position) for name, (position, _) in LANDMARKS.items()), "template")
     carried = deformation.to_target(torch.from_numpy(landmarks.positions.T)).T.tolist()
@@ -94,9 +95,3 @@ def _grid_points(volume: Volume) -> torch.Tensor:
 def _scan(head: Head, points: torch.Tensor, blur_mm: float) -> torch.Tensor:
     """Intensities, in pieces that fit the processor's cache."""
     return torch.cat([head.scan(piece, blur_mm)[0] for piece in points.split(2**16, dim=1)])
-
-
-def _noisy(intensity: torch.Tensor, sigma: float, random: torch.Generator) -> torch.Tensor:
-    """Rician noise: the magnitude of a complex signal with Gaussian noise in both of its parts."""
-    real, imaginary = sigma * torch.randn(2, *intensity.shape, generator=random)
-    return ((intensity + real).square() + imaginary.square()).sqrt()

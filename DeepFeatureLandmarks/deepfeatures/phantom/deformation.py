@@ -9,6 +9,44 @@ from deepfeatures.phantom.shapes import Waves
 _VENTRICLES = ((14.0, 15.0, 12.0), (-14.0, 15.0, 12.0))
 
 
+class Warp:
+    """A smooth shift of each point by waves of a given length; it is invertible while they are long and low.
+
+    Args:
+        wavelength_mm: Distance between crests.
+        shift_mm: Standard deviation of the shift along each axis.
+        seed: Fixes the waves; the two numbers after it are used, too.
+    """
+
+    def __init__(self, wavelength_mm: float, shift_mm: float, seed: int) -> None:
+        self._waves = [Waves(wavelength_mm, seed + axis, count=8) for axis in range(3)]
+        self._shift_mm = shift_mm
+
+    @property
+    def reach_mm(self) -> float:
+        """No point is shifted further along an axis."""
+        return self._shift_mm * max(wave.peak for wave in self._waves)
+
+    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+        """Shifted points, mm, shape `(3, N)`; computed in the precision of `points`."""
+        return points + self._shift_mm * torch.stack([wave(points) for wave in self._waves])
+
+    def on_grid(self, index_to_point: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+        """Shift at each voxel of a grid, mm, float32 of shape `(3, depth, height, width)`; see `Waves.on_grid`."""
+        return self._shift_mm * torch.stack([wave.on_grid(index_to_point, shape) for wave in self._waves])
+
+    def inverse(self, points: torch.Tensor) -> torch.Tensor:
+        """Points that the warp shifts to `points`, float64 of shape `(3, N)`, exact to 1e-9 mm."""
+        points = points.double()
+        found = points
+        for _ in range(200):
+            miss = points - self(found)
+            if miss.abs().max() < 1e-10:
+                break
+            found = found + miss
+        return found
+
+
 class Deformation:
     """Rigid motion, scaling per axis, a smooth warp and wider ventricles; `seed` fixes the warp.
 
@@ -16,8 +54,7 @@ class Deformation:
     """
 
     def __init__(self, seed: int = 0, warp_mm: float = 2.2) -> None:
-        self._warp = [Waves(110.0, 97 + 3 * seed + axis, count=8) for axis in range(3)]
-        self._warp_mm = warp_mm
+        self._warp = Warp(110.0, warp_mm, 97 + 3 * seed)
         turns = torch.deg2rad(torch.tensor([7.0, -4.0, 6.0], dtype=torch.float64))
         self._matrix = _rotation(turns) @ torch.diag(torch.tensor([0.96, 1.05, 0.98], dtype=torch.float64))
         self._shift = torch.tensor([[6.0], [-9.0], [14.0]], dtype=torch.float64)  # the target's anterior commissure
@@ -25,7 +62,7 @@ class Deformation:
     def to_template(self, points: torch.Tensor) -> torch.Tensor:
         """Where points of the target lie in the template; computed in the precision of `points`."""
         moved = self._matrix.to(points.dtype) @ (points - self._shift.to(points.dtype))
-        warped = moved + self._warp_mm * torch.stack([wave(moved) for wave in self._warp])
+        warped = self._warp(moved)
         narrowed = warped
         for centre in _VENTRICLES:
             offset = warped - warped.new_tensor(centre)[:, None]

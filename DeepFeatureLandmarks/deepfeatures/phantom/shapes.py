@@ -62,6 +62,11 @@ class Waves:
         self._phase = torch.rand(count, generator=random, dtype=torch.float64) * 2 * torch.pi
         self._scale = (2 / count) ** 0.5  # unit variance
 
+    @property
+    def peak(self) -> float:
+        """No value is larger."""
+        return len(self._phase) * self._scale
+
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         """Value at each point, about standard normal, shape `(N,)`."""
         return torch.cos(self._angle(points)).sum(0) * self._scale
@@ -70,6 +75,24 @@ class Waves:
         """Value, shape `(N,)`, and its gradient in 1/mm, shape `(3, N)`."""
         angle = self._angle(points)
         return torch.cos(angle).sum(0) * self._scale, -self._wave.to(points.dtype).T @ torch.sin(angle) * self._scale
+
+    def on_grid(self, index_to_point: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+        """Value at each voxel of a grid, float32 of shape `(depth, height, width)`.
+
+        The same as at points, but quicker: on a grid, each wave is a product of waves along the rows and across them.
+
+        Args:
+            index_to_point: Homogeneous `(4, 4)` matrix, float64, from `(x, y, z)` voxel index to mm.
+            shape: Depth, height and width of the grid in voxels.
+        """
+        steps = self._wave @ index_to_point[:3, :3]
+        start = self._wave @ index_to_point[:3, 3] + self._phase
+        z, y, x = (torch.arange(count, dtype=torch.float64) for count in shape)
+        across = (start + z[:, None, None] * steps[:, 2] + y[:, None] * steps[:, 1]).flatten(0, 1)
+        along = steps[:, :1] * x
+        rows = torch.cat([torch.cos(across), -torch.sin(across)], dim=1).float()
+        columns = torch.cat([torch.cos(along), torch.sin(along)]).float()
+        return (rows @ columns).reshape(shape) * self._scale
 
     def _angle(self, points: torch.Tensor) -> torch.Tensor:
         return self._wave.to(points.dtype) @ points + self._phase.to(points.dtype)[:, None]
