@@ -195,8 +195,7 @@ def test_the_shipped_models_are_written_as_they_are_read():
         if key == KEY:
             assert multi_template_model.to_values(multi_template_model.load_multi_template_model()) == values
         elif values.get("version") == VERSION:
-            network, layer, size = key.split("/")
-            assert error_model.to_values(error_model.load_error_model(network, layer, int(size))) == values
+            assert error_model.to_values(error_model.load_error_model(key)) == values
 
 
 def test_version_1_knows_neither_range_nor_covariates_that_came_later():

@@ -86,7 +86,7 @@ def test_half_of_the_errors_lie_below_the_predicted_median():
 
 
 def test_features_that_nobody_calibrated_promise_nothing():
-    assert load_error_model("mind", "ssc_r1_d2", 14) is None
+    assert load_error_model("mind/ssc_r1_d2/14") is None
     template, landmarks, target, _ = make_pair(32)
     matcher = Matcher(network="mind", layer="ssc_r2_d2", patch_size=12, search="guided")
     placed = matcher.match(template, landmarks, target).landmarks

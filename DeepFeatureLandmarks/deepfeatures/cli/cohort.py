@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,11 +62,15 @@ def cohort(
     """
     require_extra("cohort", "cluster", "distributed", "pandas")
     from deepfeatures.cli.progress import progress_bar
+    from deepfeatures.matching import Matcher
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.pipelines import cohort as cohorts
 
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
+    if settings.calibration:
+        Matcher(settings)  # refuses a calibration that cannot be used
+        settings = replace(settings, calibration=str(Path(settings.calibration).resolve()))
     given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
     label_maps = _label_maps(targets)
     note_label_maps(label_maps)

@@ -15,6 +15,7 @@ import typer
 
 from deepfeatures.cli import train, weights
 from deepfeatures.cli.activations import activations
+from deepfeatures.cli.calibrate import calibrate
 from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.convert import convert
 from deepfeatures.cli.entry_points import add_commands
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (quality, cohort, evaluate, place, activations, convert):
+for command in (quality, cohort, evaluate, calibrate, place, activations, convert):
     app.command()(command)
 
 

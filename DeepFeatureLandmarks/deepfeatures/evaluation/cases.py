@@ -45,11 +45,16 @@ def find_cases(source: str | Path) -> list[Case]:
     Raises:
         InputError: There are fewer than two, or the CSV file cannot be used.
     """
-    source = Path(source)
-    cases = _listed(source) if source.suffix.lower() == ".csv" else _beside(source)
+    cases = annotated_cases(source)
     if len(cases) < 2:
         raise InputError(f"{source} has {len(cases)} volumes with landmarks; a study needs two or more")
     return cases
+
+
+def annotated_cases(source: str | Path) -> list[Case]:
+    """The same, however few they are."""
+    source = Path(source)
+    return _listed(source) if source.suffix.lower() == ".csv" else _beside(source)
 
 
 def _beside(folder: Path) -> list[Case]:

@@ -30,7 +30,8 @@ from deepfeatures.matching.result import Alternative, LandmarkMatch, MatchResult
 from deepfeatures.matching.search_interface import Positions, Progress, Search, SearchRequest, SearchResult, ignore
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.timing import Timer
-from deepfeatures.matching.uncertainty.error_model import load_error_model
+from deepfeatures.matching.uncertainty.calibration_file import read_calibration
+from deepfeatures.matching.uncertainty.error_model import ErrorModel, features_key, load_error_model
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
 
@@ -67,13 +68,13 @@ class Matcher:
         precision = devices.choose_precision(chosen.precision, self._device, encoder)
         self._features = Features(encoder, layer, chosen.patch_size, precision)
         self.settings = replace(chosen, layer=layer, device=str(self._device), precision=precision)
+        self._calibration = read_calibration(chosen.calibration, self.features_key) if chosen.calibration else None
         self._levels = guided or with_patch(GuidedSettings(), chosen.patch_size)
 
     @cached_property
     def _guided(self) -> GuidedSearch:
-        chosen = self.settings
-        error_model = load_error_model(chosen.network, chosen.layer, chosen.patch_size)
-        return GuidedSearch(self._features, self._device, self._levels, chosen.initialization, error_model)
+        initialization = self.settings.initialization
+        return GuidedSearch(self._features, self._device, self._levels, initialization, self.error_model)
 
     @cached_property
     def _greedy(self) -> GreedySearch:
@@ -82,6 +83,18 @@ class Matcher:
     @property
     def _search(self) -> Search:
         return self._guided if self.settings.is_guided else self._greedy
+
+    @property
+    def features_key(self) -> str:
+        """Of the features whose errors a calibration predicts."""
+        return features_key(self.settings.network, self.settings.layer, self.settings.patch_size)
+
+    @property
+    def error_model(self) -> ErrorModel | None:
+        """Predicts errors; `None` where the search is greedy, or nobody has calibrated the features."""
+        if not self.settings.is_guided:
+            return None
+        return self._calibration.model if self._calibration else load_error_model(self.features_key)
 
     @property
     def encoder(self) -> Encoder:
@@ -260,6 +273,7 @@ class Matcher:
             found.state,
             alternatives=alternatives,
             tolerance_mm=request.tolerance_mm,
+            calibration=self._calibration and self._calibration.report(),
             notes=notes,
         )
 

@@ -90,6 +90,7 @@ class MatchResult:
         alternatives: Other ways in which the template fits the target nearly as well, the most likely first. The scores
             of the landmarks take into account that one of these may be right.
         tolerance_mm: Of `probability_within_tolerance`.
+        calibration: File and SHA-256 of the user's own calibration, `None` for what comes with the package.
         notes: What people should know of how the volumes were read, each with the volume's name; the landmarks have
             them, too.
     """
@@ -110,6 +111,7 @@ class MatchResult:
     group_size: int | None = None
     alternatives: tuple[Alternative, ...] = ()
     tolerance_mm: float | None = None
+    calibration: Mapping[str, str] | None = None
     notes: tuple[Note, ...] = ()
 
     def report(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ class MatchResult:
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
             "peak_bytes": dict(self.peak_bytes),
             "tolerance_mm": self.tolerance_mm,
+            "calibration": None if self.calibration is None else dict(self.calibration),
             "alternatives": [one.report() for one in self.alternatives],
             "notes": [note.as_json() for note in self.notes],
             "landmarks": found,

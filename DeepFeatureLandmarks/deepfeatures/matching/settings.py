@@ -48,6 +48,8 @@ class MatchSettings:
             2 % of the template's size.
         intensity: How voxels of template and target are scaled, see `deepfeatures.data.intensity`; a patch search
             scales each patch by its own extremes, as the paper does.
+        calibration: JSON file that `deepfeatures calibrate` has written: expected errors, probabilities and radii are
+            those of its scans. `None` for what comes with the package.
 
     Raises:
         InputError: A value does not exist, or two do not go together.
@@ -92,6 +94,11 @@ class MatchSettings:
         "Intensity",
         "How voxels of template and target are scaled; auto: Hounsfield units where both are CT, else percentiles.",
         INTENSITIES,
+    )
+    calibration: str | None = _setting(
+        None,
+        "Calibration",
+        "JSON file of deepfeatures calibrate: how far off landmarks may be in scans like those; guided search only.",
     )
 
     def __post_init__(self):
@@ -148,5 +155,7 @@ def _check_combinations(settings: MatchSettings) -> None:
         raise InputError("Only a guided search has an initialization; leave it out, or search guided.")
     if settings.is_guided and settings.search_radius_mm is not None:
         raise InputError("A guided search takes no search radius; leave the radius out, or search dense.")
+    if settings.calibration is not None and not settings.is_guided:
+        raise InputError("Only a guided search is calibrated; leave out the calibration, or search guided.")
     if settings.search == "patch" and settings.intensity != "auto":
         raise InputError("A patch search scales each patch by itself; leave out the intensity, or search dense.")

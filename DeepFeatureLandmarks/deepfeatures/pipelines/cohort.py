@@ -139,8 +139,9 @@ def _facts(cohort: Cohort) -> dict:
 
 
 def _settings_facts(settings: MatchSettings) -> dict:
-    """Everything chosen but the device, which may change between runs."""
-    return {name: value for name, value in asdict(settings.chosen()).items() if name != "device"}
+    """Everything chosen but the device, which may change between runs; of a calibration what its file holds."""
+    facts = {name: value for name, value in asdict(settings.chosen()).items() if name != "device"}
+    return facts | {"calibration": settings.calibration and content_hash(Path(settings.calibration))}
 
 
 def _read_settings(path: Path) -> dict:

@@ -14,6 +14,7 @@ from deepfeatures.data.landmark_names import unify_names
 from deepfeatures.data.landmarks import LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
+from deepfeatures.io.bids import person_of
 from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 from deepfeatures.io.sidecars import is_sidecar
 
@@ -42,8 +43,7 @@ class Annotation:
     @property
     def person(self) -> str:
         """Whose scan it is: `sub-…` of a BIDS name, else the scan itself."""
-        head = self.scan.split("_")[0]
-        return head if head.startswith("sub-") else self.scan
+        return person_of(self.scan)
 
 
 def read_rater(folder: str | Path, rater: str | None = None, scans: Sequence[str] = ()) -> list[Annotation]:

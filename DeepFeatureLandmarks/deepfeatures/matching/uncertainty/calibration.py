@@ -27,6 +27,7 @@ from deepfeatures.matching.uncertainty.samples import (
     MatchSamples,
     joined,
     people_of,
+    person_weights,
     row_weights,
     without_people,
     without_sets,
@@ -88,7 +89,7 @@ def splits() -> tuple[Split, ...]:
 def fit_regression(sets: Sequence[MatchSamples]) -> ErrorModel:
     """The same without the residuals' distribution, which is taken as normal."""
     weights, whole = row_weights(sets), joined(sets)
-    span = _calibrated_range(whole.evidence, weights)
+    span = calibrated_range(whole.evidence, weights)
     features = np.clip(whole.evidence, span.low, span.high)
     logarithms = np.log(whole.errors + OFFSET)
     intercept, slopes, means = ridge(features, logarithms, weights, RIDGE)
@@ -134,15 +135,15 @@ def residuals_of(model: ErrorModel, sets: Sequence[MatchSamples], judged: Sequen
     """Of the rows that are judged, in which every person of a set has the same weight."""
     parts = []
     for one, mask in zip(sets, judged, strict=True):
-        _, places, counts = np.unique(one.targets, return_inverse=True, return_counts=True)
-        weights = one.weight / len(counts) / counts[places]
+        weights = one.weight * person_weights(one)
         errors = one.rows.new_tensor(one.errors)
         values, distances = model.residuals(one.rows, errors).numpy(), model.distances(one.rows).numpy()
         parts.append(Residuals(values, weights, one.targets.astype(str), one.evidence, distances).take(mask))
     return sum_of(parts)
 
 
-def _calibrated_range(evidence: np.ndarray, weights: np.ndarray) -> CalibratedRange:
+def calibrated_range(evidence: np.ndarray, weights: np.ndarray) -> CalibratedRange:
+    """Of evidence `(N, F)` of these weights, which sum up to one, `(N,)`."""
     low, high = (np.array([_weighted_quantile(column, weights, q) for column in evidence.T]) for q in RANGE)
     inside = np.clip(evidence, low, high)
     deviations = np.sqrt(weights @ (inside - weights @ inside) ** 2).clip(min=LEAST_DEVIATION)

@@ -78,8 +78,13 @@ def conformal_distribution(residuals: Residuals, splits: tuple[Split, ...]) -> P
             nearer = rows[-1] if position else np.full(len(LEVELS), -np.inf)
             own = nearer if group is None else _of_group(residuals.take(group))
             rows.append(np.maximum(own, nearer))
+    return PredictiveDistribution(splits, rising(rows))
+
+
+def rising(rows: list[np.ndarray]) -> tuple[tuple[float, ...], ...]:
+    """The same quantiles, each larger than the one before."""
     steps = LEAST_STEP * np.arange(len(LEVELS))
-    return PredictiveDistribution(splits, tuple(tuple((row + steps).tolist()) for row in rows))
+    return tuple(tuple((row + steps).tolist()) for row in rows)
 
 
 def _chain(numbers: np.ndarray, position: int, half: int, splits: int) -> Iterator[np.ndarray]:

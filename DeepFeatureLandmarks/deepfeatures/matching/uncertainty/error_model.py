@@ -120,10 +120,15 @@ class ErrorModel:
         return self.distances(evidence).clamp(max=MOST_OUTSIDE)
 
 
+def features_key(network: str, layer: str, patch_size: int) -> str:
+    """What a calibration is good for: `"mind/ssc_r1_d2/13"`."""
+    return f"{network}/{layer}/{patch_size}"
+
+
 @cache
-def load_error_model(network: str, layer: str, patch_size: int) -> ErrorModel | None:
+def load_error_model(features: str) -> ErrorModel | None:
     """The prediction for a guided search with these features; `None` where nobody has calibrated it."""
-    values = json.loads(FILE.read_text(encoding="utf-8")).get(f"{network}/{layer}/{patch_size}")
+    values = json.loads(FILE.read_text(encoding="utf-8")).get(features)
     return values and from_values(values)
 
 

@@ -64,6 +64,12 @@ def row_weights(sets: Sequence[MatchSamples]) -> np.ndarray:
     return weights / weights.sum()
 
 
+def person_weights(samples: MatchSamples) -> np.ndarray:
+    """Weights of the rows; every target's person has the same, and they sum up to one."""
+    _, places, counts = np.unique(samples.targets, return_inverse=True, return_counts=True)
+    return 1 / len(counts) / counts[places]
+
+
 def people_of(sets: Sequence[MatchSamples]) -> list[str]:
     """Everyone who took part, in order."""
     return sorted({str(name) for one in sets for column in (one.templates, one.targets) for name in np.unique(column)})
