@@ -24,6 +24,7 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.matching import devices
 from deepfeatures.matching.greedy.search import GreedySearch
 from deepfeatures.matching.groupwise import GroupwiseModel
+from deepfeatures.matching.guided.alternatives import Fit
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
 from deepfeatures.matching.result import Alternative, LandmarkMatch, MatchResult, missing
@@ -146,6 +147,22 @@ class Matcher:
             found = self._search.find(request)
         progress(1.0)
         return self._result(request, landmarks, defined, found)
+
+    def ways(self, template: Volume, landmarks: LandmarkSet, target: Volume) -> tuple[Fit, ...]:
+        """The ways in which the template fits, the most likely first, with nothing refused: for studies of doubt.
+
+        Args:
+            template, target: See `match`.
+            landmarks: All with a position.
+
+        Raises:
+            InputError: As of `match`.
+        """
+        self._check_template(template)
+        self._defined_inside(template, landmarks)
+        request = self._request(template, landmarks, target)
+        with self._enough_memory(target):
+            return self._guided.ways(request)
 
     def refine_with_group(
         self, template: Volume, landmarks: LandmarkSet, target: Volume, result: MatchResult, group: GroupwiseModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,18 +23,18 @@ class Fit:
 
     Args:
         pose: From which the landmarks were registered.
-        found: Where they lie.
+        found: What is known of them.
+        places: Where they lie, LPS mm, `(N, 3)`.
         probability: That this is the right way.
     """
 
     pose: Pose
     found: PointRegistration
+    places: np.ndarray
     probability: float = 1.0
 
 
-def fits(
-    start: Fit, hypotheses: Sequence[Hypothesis], register: Callable[[Pose], PointRegistration]
-) -> tuple[Fit, ...]:
+def fits(start: Fit, hypotheses: Sequence[Hypothesis], register: Callable[[Pose], Fit]) -> tuple[Fit, ...]:
     """Those ways that are likely enough, the most likely first.
 
     Args:
@@ -45,10 +45,7 @@ def fits(
     likely = [one for one in hypotheses if one.probability >= LEAST_PROBABILITY]
     total = sum(one.probability for one in likely)
     return tuple(
-        Fit(start.pose, start.found, one.probability / total)
-        if one.steps == 0
-        else Fit(one.pose, register(one.pose), one.probability / total)
-        for one in likely
+        replace(start if one.steps == 0 else register(one.pose), probability=one.probability / total) for one in likely
     )
 
 

@@ -17,17 +17,12 @@ from deepfeatures.matching.groupwise import RegistrationState
 from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted, shows_same_anatomy
 from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, middle, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
-from deepfeatures.matching.guided.registration import (
-    PointRegistration,
-    finest_spacing,
-    refine_with_group,
-    register_points,
-)
+from deepfeatures.matching.guided.registration import finest_spacing, refine_with_group, register_points
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.estimation import Pose, estimate_poses, refined
 from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.preprocessing import in_canonical_order
-from deepfeatures.matching.search_interface import AlternativeMatches, SearchRequest, SearchResult, ignore
+from deepfeatures.matching.search_interface import AlternativeMatches, SearchRequest, SearchResult
 from deepfeatures.matching.uncertainty.error_model import ErrorModel
 from deepfeatures.networks.mind import Mind
 
@@ -88,16 +83,14 @@ class GuidedSearch:
             raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
         if len(request.positions) == 0:
             return SearchResult(())
-        prepared = self._prepare(request)
-        request.progress(POSE_DONE)
-        ways = self._ways(prepared, request, *self._register(prepared, request))
-        template, target = prepared.pair.template.image, prepared.pair.target.image
-        depths_mm = template.depth_mm(template.from_world(request.positions))
-        found = [
+        ways = self.ways(request)
+        pair, best = self._prepare(request).pair, ways[0]
+        depths_mm = pair.template.image.depth_mm(pair.template.image.from_world(request.positions))
+        matches = [
             accepted(
                 way.found,
                 depths_mm,
-                target,
+                pair.target.image,
                 way.pose,
                 self._error_model,
                 request.tolerance_mm,
@@ -105,24 +98,48 @@ class GuidedSearch:
             )
             for index, way in enumerate(ways)
         ]
-        best, places = ways[0], [target.to_world(way.found.positions) for way in ways]
         alternatives = tuple(
             AlternativeMatches(
-                matches, way.probability, difference_text(places[0], there), way.pose, way.found.mapping
+                found, way.probability, difference_text(best.places, way.places), way.pose, way.found.mapping
             )
-            for way, matches, there in list(zip(ways, found, places, strict=True))[1:]
+            for way, found in zip(ways[1:], matches[1:], strict=True)
             if way.probability >= LEAST_AMBIGUOUS
         )
-        state = self._state(request, best)
         return SearchResult(
-            found[0],
+            matches[0],
             best.pose,
             best.found.consistent_share,
             best.found.mapping,
-            state,
-            spacing_mm=best.found.spacing_mm,
-            alternatives=alternatives,
+            self._state(request, best),
+            best.found.spacing_mm,
+            alternatives,
         )
+
+    def ways(self, request: SearchRequest) -> tuple[Fit, ...]:
+        """The ways in which the template fits the target, the most likely first, before anything is refused.
+
+        One, but where the anatomy around the landmarks repeats. There must be a landmark.
+        """
+        prepared = self._prepare(request)
+        request.progress(POSE_DONE)
+        start = self._register(prepared, request)
+        if not shows_same_anatomy(start.pose, start.found.consistent_share):
+            return (start,)
+        pair = replace(prepared.pair, encode=self._encode_for_pose())
+        finest_mm = finest_spacing(pair.template.image, pair.target.image, self._settings)
+        landmarks = pair.template.image.from_world(request.positions)
+        with request.timer.stage("repeats"), torch.inference_mode():
+            lags = repeats(pair, landmarks, finest_mm, self._settings)
+            if len(lags) == 0:
+                return (start,)
+            likely = hypotheses(pair, start.pose, lags, middle(landmarks), finest_mm, self._settings)
+
+        def register(pose: Pose) -> Fit:
+            with request.timer.stage("pose"), torch.inference_mode():
+                fine = refined(pair, pose, finest_mm, self._settings.pose)
+            return self._registered(prepared.pair, request, fine)
+
+        return fits(start, likely, register)
 
     def _state(self, request: SearchRequest, best: Fit) -> RegistrationState | None:
         """From which the finest level can be repeated; a target that shows the anatomy is added to the group."""
@@ -156,61 +173,42 @@ class GuidedSearch:
         positions = pair.target.image.to_world(found).tolist()
         return [position if is_in else None for position, is_in in zip(positions, inside, strict=True)], mapping
 
-    def _register(self, prepared: _Prepared, request: SearchRequest) -> tuple[Pose, PointRegistration]:
+    def _register(self, prepared: _Prepared, request: SearchRequest) -> Fit:
         """The landmarks, from the pose on which most points agree."""
         count = len(prepared.poses)
         found = [
-            (pose, self._registered(prepared.pair, request, pose, n / count, (n + 1) / count))
+            self._registered(prepared.pair, request, pose, n / count, (n + 1) / count)
             for n, pose in enumerate(prepared.poses)
         ]
-        pose, best = _most_consistent(found)
-        is_doubtful = not shows_same_anatomy(pose, best.consistent_share)
-        if self._initialization == "auto" and pose.is_sure and is_doubtful:
+        best = _most_consistent(found)
+        is_doubtful = not shows_same_anatomy(best.pose, best.found.consistent_share)
+        if self._initialization == "auto" and best.pose.is_sure and is_doubtful:
             with request.timer.stage("pose"), torch.inference_mode():
                 (rotated,) = self._poses(prepared.pair, "any")
-            found.append((rotated, self._registered(prepared.pair, request, rotated)))
-            pose, best = _most_consistent(found)
-        return pose, best
+            found.append(self._registered(prepared.pair, request, rotated))
+            best = _most_consistent(found)
+        return best
 
     def _registered(
         self, pair: ImagePair, request: SearchRequest, pose: Pose, begun: float = 1.0, ended: float = 1.0
-    ) -> PointRegistration:
+    ) -> Fit:
         """The landmarks from a pose, between two fractions of the progress that matching makes.
 
         Only what makes progress is shown while it is found.
         """
+        target = pair.target.image
+
+        def progress(done: float) -> None:
+            request.progress(POSE_DONE + (1 - POSE_DONE) * (begun + (ended - begun) * done))
+
+        def interim(positions: torch.Tensor) -> None:
+            if begun < 1:
+                request.interim(target.to_world(positions))
+
         with request.timer.stage("match"), torch.inference_mode():
-            return register_points(
-                pair,
-                pair.template.image.from_world(request.positions),
-                pose.matrix,
-                self._settings,
-                lambda done: request.progress(POSE_DONE + (1 - POSE_DONE) * (begun + (ended - begun) * done)),
-                (lambda positions: request.interim(pair.target.image.to_world(positions))) if begun < 1 else ignore,
-            )
-
-    def _ways(
-        self, prepared: _Prepared, request: SearchRequest, pose: Pose, found: PointRegistration
-    ) -> tuple[Fit, ...]:
-        """The ways in which the template fits, the most likely first: one, but where its anatomy repeats."""
-        pair, start = prepared.pair, Fit(pose, found)
-        if not shows_same_anatomy(pose, found.consistent_share):
-            return (start,)
-        of_pose = replace(pair, encode=self._encode_for_pose())
-        finest_mm = finest_spacing(pair.template.image, pair.target.image, self._settings)
-        landmarks = pair.template.image.from_world(request.positions)
-        with request.timer.stage("repeats"), torch.inference_mode():
-            lags = repeats(of_pose, landmarks, finest_mm, self._settings)
-            if len(lags) == 0:
-                return (start,)
-            likely = hypotheses(of_pose, pose, lags, middle(landmarks), finest_mm, self._settings)
-
-        def register(pose: Pose) -> PointRegistration:
-            with request.timer.stage("pose"), torch.inference_mode():
-                fine = refined(of_pose, pose, finest_mm, self._settings.pose)
-            return self._registered(pair, request, fine)
-
-        return fits(start, likely, register)
+            landmarks = pair.template.image.from_world(request.positions)
+            found = register_points(pair, landmarks, pose.matrix, self._settings, progress, interim)
+            return Fit(pose, found, target.to_world(found.positions))
 
     def _prepare(self, request: SearchRequest) -> _Prepared:
         """What does not depend on the landmarks: pyramids and poses; at no cost for the pair of the last call.
@@ -275,7 +273,7 @@ def _check_detail(request: SearchRequest, shortest_mm: float, finest_mm: float) 
         )
 
 
-def _most_consistent(found: list[tuple[Pose, PointRegistration]]) -> tuple[Pose, PointRegistration]:
-    """A pose and what it led to: the first, or the last, a rotated one, where clearly more points are consistent."""
-    shares = [registration.consistent_share or 0.0 for _, registration in found]
+def _most_consistent(found: list[Fit]) -> Fit:
+    """The first, or the last, from a rotated pose, where clearly more points are consistent."""
+    shares = [one.found.consistent_share or 0.0 for one in found]
     return found[-1] if shares[-1] >= shares[0] + ROTATED_CONSISTENT_SHARE else found[0]
