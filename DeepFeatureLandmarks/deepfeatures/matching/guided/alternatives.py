@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from deepfeatures.matching.guided.acceptance import OtherPlaces
 from deepfeatures.matching.guided.hypotheses import Hypothesis
@@ -59,8 +58,3 @@ def difference_text(positions: np.ndarray, others: np.ndarray) -> str:
     shift = np.median(others - positions, axis=0)
     axis = int(np.abs(shift).argmax())
     return f"{np.linalg.norm(shift):.0f} mm towards the {DIRECTIONS[axis][int(shift[axis] < 0)]}"
-
-
-def middle(landmarks: torch.Tensor) -> torch.Tensor:
-    """Of landmarks `(N, 3)`: `(3,)`."""
-    return (landmarks.amin(0) + landmarks.amax(0)) / 2

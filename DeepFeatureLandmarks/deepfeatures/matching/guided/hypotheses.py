@@ -16,26 +16,27 @@ from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
 from deepfeatures.matching.geometry.pyramid import SamplingGrid
 from deepfeatures.matching.geometry.sampling import apply_affine, translation
-from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
 from deepfeatures.matching.guided.level import Points, build_level
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.estimation import Pose
-from deepfeatures.matching.pose.image_similarity import ImagePair
+from deepfeatures.matching.pose.image_similarity import ImagePair, max_overlap
 from deepfeatures.matching.pose.refinement import refine_pose, usable_spacing
 from deepfeatures.matching.pose.repeats import repeat_lags
 
 KEYPOINTS = 300  # all over the template
-AFFINE_ROUNDS, DEFORMED_ROUNDS = 2, 2  # of settling
+AFFINE_ROUNDS, DEFORMED_ROUNDS = 2, 2  # of settling; the start is affine already
 MOST_STEPS = 2  # repeats away from the start
 LEAST_COVERED = 0.3  # of the template's structure; what shows less cannot be judged
-# Of the log odds between hypotheses, for each number; fitted by Testing/Benchmarks/hypotheses.py.
-WEIGHTS = {"similarity": 40.0, "covered": 10.0, "consistent_share": 4.0}
+# Of the log odds between hypotheses, for each number; see Testing/Benchmarks/hypotheses.py. Where the target shows a
+# part of what the template shows, what lies outside is chance, and less is left to tell: then all weights shrink.
+WEIGHTS = {"similarity": 50.0, "covered": 34.0}
+SHRINKING = 4.0  # power of the share that the target can cover
 
 
 def repeats(pair: ImagePair, landmarks: torch.Tensor, finest_mm: float, settings: GuidedSettings) -> torch.Tensor:
     """Lags to the next repeats of the anatomy around landmarks `(N, 3)`, both ways, template millimetres `(n, 3)`."""
-    spacing = usable_spacing(pair.template.image, settings.pose.coarse[-1].spacing, finest_mm)
-    found = repeat_lags(pair.template, pair.encode, landmarks, settings.near * finest_mm, spacing)
+    near_mm, spacing = settings.near * finest_mm, _spacing(pair, finest_mm, settings)
+    found = repeat_lags(pair.template, pair.encode, landmarks, near_mm, spacing)
     if len(found) == 0:
         return found
     nearest = found[found.norm(dim=1).argmin()]
@@ -52,7 +53,7 @@ class Hypothesis:
         similarity: Correlation of the features of the template and of the deformed target, where the template has
             structure.
         covered: Share of the template's structure that the target covers, of what it can cover.
-        consistent_share: Of the keypoints, those that are matched back to where they came from.
+        coverable: Share of the template's structure that the target can cover at most.
         probability: That it is the right one, among those it was compared with.
     """
 
@@ -60,27 +61,30 @@ class Hypothesis:
     steps: int
     similarity: float
     covered: float
-    consistent_share: float
+    coverable: float
     probability: float = 1.0
 
     @property
     def log_odds(self) -> float:
         """Up to a number that is the same for all hypotheses of a target."""
-        return sum(weight * getattr(self, name) for name, weight in WEIGHTS.items())
+        return self.coverable**SHRINKING * sum(weight * getattr(self, name) for name, weight in WEIGHTS.items())
 
 
 def hypotheses(
-    pair: ImagePair, pose: Pose, lags: torch.Tensor, middle: torch.Tensor, finest_mm: float, settings: GuidedSettings
+    pair: ImagePair, pose: Pose, lags: torch.Tensor, landmarks: torch.Tensor, finest_mm: float, settings: GuidedSettings
 ) -> tuple[Hypothesis, ...]:
     """A pose and those that are repeats away from it, settled, the most likely first.
 
     Args:
         pose: Where to begin.
         lags: To the next repeats of the template's anatomy, in template millimetres, `(n, 3)`.
-        middle: Of the landmarks, in template millimetres, `(3,)`: there hypotheses must differ by half a lag.
+        landmarks: In template millimetres, `(N, 3)`: amid them hypotheses must differ by half a lag.
         finest_mm: The finest spacing.
     """
-    apart_mm = float(lags.norm(dim=1).min()) / 2
+    apart_mm, middle = float(lags.norm(dim=1).min()) / 2, (landmarks.amin(0) + landmarks.amax(0)) / 2
+    pair = replace(
+        pair, max_overlap=max_overlap(pair.template, pair.target, pose.matrix, _spacing(pair, finest_mm, settings))
+    )
     found = [settled(pair, pose, 0, finest_mm, settings)]
 
     def is_new(matrix: torch.Tensor) -> bool:
@@ -109,33 +113,28 @@ def with_probabilities(found: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
 
 def settled(pair: ImagePair, pose: Pose, steps: int, finest_mm: float, settings: GuidedSettings) -> Hypothesis:
     """A pose after it has been refined and deformed on the coarsest level, judged by all of the template."""
-    matrix, last_round, coarsest = pose.matrix, settings.pose.coarse[-1], settings.levels[0]
-    spacing = usable_spacing(pair.template.image, last_round.spacing, finest_mm)
-    for _ in range(AFFINE_ROUNDS):
-        matrix = refine_pose(pair, matrix, last_round, spacing, settings.pose, settings.pose.prior)
+    matrix, coarsest, spacing = pose.matrix, settings.levels[0], _spacing(pair, finest_mm, settings)
+    affine = replace(settings.pose.coarse[-1], keypoints=KEYPOINTS)
+    for _ in range(AFFINE_ROUNDS if steps else 0):
+        matrix = refine_pose(pair, matrix, affine, spacing, settings.pose, settings.pose.prior)
     pose = replace(pose, matrix=matrix)
     grid = SamplingGrid.around(pair.template.image, spacing)
     keypoints = grid.to_mm(pair.template.cached(grid, detect_keypoints))
     keypoints = subsample(keypoints[pair.target.image.covers(apply_affine(matrix, keypoints))], KEYPOINTS)
     if len(keypoints) < 4:
-        return Hypothesis(pose, steps, 0.0, 0.0, 0.0)
+        return Hypothesis(pose, steps, 0.0, 0.0, pair.max_overlap)
     points, displacements = Points(keypoints, 0, spacing / coarsest.spacing), torch.zeros_like(keypoints)
     (search_radius,) = coarsest.search_radii
     for _ in range(DEFORMED_ROUNDS):
         level = build_level(pair, matrix, points, displacements, coarsest, settings)
         match = level.match(level.blocks_of_template(), displacements, search_radius)
         displacements = level.displacements_mm(match.displacements)
-    _, consistent = inverse_consistency(
-        level.template_features,
-        level.target_features,
-        level.points,
-        level.points + match.displacements,
-        pair.target.image.covers(apply_affine(matrix, keypoints + displacements)),
-        0,
-        search_radius,
-        level.patch,
-    )
     sigma = settings.sigma * points.finest_mm / spacing
     field = DisplacementField.fit(grid.to_voxels(keypoints), displacements / spacing, sigma, grid.shape)
     similarity, covered = pair.correlation(grid, matrix, field)
-    return Hypothesis(pose, steps, similarity, covered, consistent or 0.0)
+    return Hypothesis(pose, steps, similarity, covered, pair.max_overlap)
+
+
+def _spacing(pair: ImagePair, finest_mm: float, settings: GuidedSettings) -> float:
+    """Of the level on which hypotheses are compared, mm."""
+    return usable_spacing(pair.template.image, settings.pose.coarse[-1].spacing, finest_mm)

@@ -15,7 +15,7 @@ from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
 from deepfeatures.matching.groupwise import RegistrationState
 from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted, shows_same_anatomy
-from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, middle, other_places
+from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
 from deepfeatures.matching.guided.registration import finest_spacing, refine_with_group, register_points
 from deepfeatures.matching.guided.settings import GuidedSettings
@@ -76,6 +76,7 @@ class GuidedSearch:
         # Replaced as a whole, never changed: threads may share this search.
         self._template: tuple[Volume, str, ImagePyramid] | None = None
         self._last: _Prepared | None = None
+        self._lags: tuple[tuple, torch.Tensor] | None = None
 
     def find(self, request: SearchRequest) -> SearchResult:
         """See `Search.find`. A target that shows the template's anatomy is added to the group."""
@@ -129,10 +130,10 @@ class GuidedSearch:
         finest_mm = finest_spacing(pair.template.image, pair.target.image, self._settings)
         landmarks = pair.template.image.from_world(request.positions)
         with request.timer.stage("repeats"), torch.inference_mode():
-            lags = repeats(pair, landmarks, finest_mm, self._settings)
+            lags = self._repeats(request, pair, finest_mm)
             if len(lags) == 0:
                 return (start,)
-            likely = hypotheses(pair, start.pose, lags, middle(landmarks), finest_mm, self._settings)
+            likely = hypotheses(pair, start.pose, lags, landmarks, finest_mm, self._settings)
 
         def register(pose: Pose) -> Fit:
             with request.timer.stage("pose"), torch.inference_mode():
@@ -140,6 +141,15 @@ class GuidedSearch:
             return self._registered(prepared.pair, request, fine)
 
         return fits(start, likely, register)
+
+    def _repeats(self, request: SearchRequest, pair: ImagePair, finest_mm: float) -> torch.Tensor:
+        """See `repeats`; kept until the template, its landmarks or the spacing are others."""
+        key = request.template, request.intensity, request.positions.tobytes(), finest_mm
+        known = self._lags
+        if known is None or known[0] != key:
+            landmarks = pair.template.image.from_world(request.positions)
+            self._lags = known = key, repeats(pair, landmarks, finest_mm, self._settings)
+        return known[1]
 
     def _state(self, request: SearchRequest, best: Fit) -> RegistrationState | None:
         """From which the finest level can be repeated; a target that shows the anatomy is added to the group."""

@@ -42,6 +42,7 @@ ELSEWHERE = (2.5, 5)  # voxels from a landmark, between which its own look-alike
 STEP_OF_STRAIN = 3.0  # voxels to either side
 SMALL_DISTANCE = 1e-4  # of features: smaller ones are alike
 LITTLE = 0.02  # strain, share: less is alike
+SAMPLED = 2  # every so many voxels along each axis tell how similar two volumes are
 UNKNOWN_SHARE = 0.5  # consistent, where too few points tell
 
 
@@ -108,8 +109,11 @@ def covariates(match: LevelMatch) -> torch.Tensor:
 
 
 def _of_pair(match: LevelMatch) -> tuple[torch.Tensor, ...]:
-    covered = match.covered > 0
-    template, target = match.template_features[:, covered], match.target_features[:, covered]
+    some = (slice(None, None, SAMPLED),) * 3
+    covered = match.covered[some] > 0
+    template, target = (
+        features[(slice(None), *some)][:, covered] for features in (match.template_features, match.target_features)
+    )
     template, target = (values - values.mean(1, keepdim=True) for values in (template, target))
     similarity = (template * target).sum() / (template.norm() * target.norm()).clamp(min=1e-12)
     share = UNKNOWN_SHARE if match.consistent_share is None else match.consistent_share
