@@ -107,9 +107,7 @@ class GuidedSearch:
         ]
         best, places = ways[0], [target.to_world(way.found.positions) for way in ways]
         alternatives = tuple(
-            AlternativeMatches(
-                matches, way.probability, difference_text(places[0], there), way.pose, way.found.mapping
-            )
+            AlternativeMatches(matches, way.probability, difference_text(places[0], there), way.pose, way.found.mapping)
             for way, matches, there in list(zip(ways, found, places, strict=True))[1:]
             if way.probability >= LEAST_AMBIGUOUS
         )
