@@ -15,17 +15,12 @@ COARSE_MM = {name: 5 * kind.spacing_mm for name, kind in ANATOMIES.items()}
 # In CT: what a landmark lies in, as the range of the mean HU around it.
 NAMED_IN_CT = {
     "spine": {"L3": (100, 330), "L4": (100, 330)},
-    "thorax": {
-        "left rib 5": (80, 1000),
-        "right rib 8": (80, 1000),
-        "carina": (-1100, -600),
-        "right lung tip": (-1000, 0),
-    },
+    "thorax": {"left rib 5 head": (80, 800), "right rib 8 end": (80, 800), "carina": (-1100, -600)},
     "abdomen": {"left kidney hilum": (-200, 0), "L2": (100, 330), "aortic bifurcation": (80, 260)},
     "pelvis": {"left femoral head": (100, 330), "right femoral head": (100, 330), "pubic symphysis": (50, 400)},
     "teeth": {"tooth 36 crown": (1000, 2600), "tooth 41 crown": (1000, 2600), "tooth 33 crown": (1000, 2600)},
     "digits": {"middle finger proximal phalanx": (80, 500), "thumb proximal phalanx": (80, 600)},
-    "mouse": {"left rib 5": (80, 1000), "carina": (-1100, -600)},
+    "mouse": {"left rib 5 end": (80, 800), "carina": (-1100, -600)},
 }
 
 
@@ -50,7 +45,7 @@ def test_landmarks_lie_on_what_they_name(anatomy):
         assert low < voxels.mean() < high, name
 
 
-@pytest.mark.parametrize("side", ["anterior", "posterior", "top", "bottom"])
+@pytest.mark.parametrize("side", ["anterior", "top", "bottom"])  # a vein leaves through the posterior one
 def test_landmarks_of_a_vertebra_lie_in_the_cortex_of_their_side(side):
     """Outwards from the middle of the body, the brightest voxel is at the landmark."""
     volume, landmarks = draw("spine", 3, contrast="ct")
