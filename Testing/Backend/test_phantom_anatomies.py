@@ -1,5 +1,7 @@
 """Made people: landmarks lie on what they name, people differ, and a scan changes nothing of a person."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -15,18 +17,19 @@ COARSE_MM = {name: 5 * kind.spacing_mm for name, kind in ANATOMIES.items()}
 # In CT: what a landmark lies in, as the range of the mean HU around it.
 NAMED_IN_CT = {
     "spine": {"L3": (100, 330), "L4": (100, 330)},
-    "thorax": {
-        "left rib 5": (80, 1000),
-        "right rib 8": (80, 1000),
-        "carina": (-1100, -600),
-        "right lung tip": (-1000, 0),
-    },
+    "thorax": {"left rib 5 head": (80, 800), "right rib 8 end": (80, 800), "carina": (-1100, -600)},
     "abdomen": {"left kidney hilum": (-200, 0), "L2": (100, 330), "aortic bifurcation": (80, 260)},
     "pelvis": {"left femoral head": (100, 330), "right femoral head": (100, 330), "pubic symphysis": (50, 400)},
     "teeth": {"tooth 36 crown": (1000, 2600), "tooth 41 crown": (1000, 2600), "tooth 33 crown": (1000, 2600)},
     "digits": {"middle finger proximal phalanx": (80, 500), "thumb proximal phalanx": (80, 600)},
-    "mouse": {"left rib 5": (80, 1000), "carina": (-1100, -600)},
+    "mouse": {"left rib 5 end": (80, 800), "carina": (-1100, -600)},
 }
+
+
+@cache
+def in_ct(anatomy):
+    """A CT of one person at the usual voxel size."""
+    return draw(anatomy, 3, contrast="ct")
 
 
 def positions(landmarks):
@@ -41,7 +44,7 @@ def around(volume, point):
 
 @pytest.mark.parametrize("anatomy", ANATOMIES)
 def test_landmarks_lie_on_what_they_name(anatomy):
-    volume, landmarks = draw(anatomy, 3, contrast="ct")
+    volume, landmarks = in_ct(anatomy)
     found = positions(landmarks)
     seen = {name: around(volume, found[name]) for name in NAMED_IN_CT[anatomy] if name in found}
     assert len(seen) >= 2
@@ -50,10 +53,10 @@ def test_landmarks_lie_on_what_they_name(anatomy):
         assert low < voxels.mean() < high, name
 
 
-@pytest.mark.parametrize("side", ["anterior", "posterior", "top", "bottom"])
+@pytest.mark.parametrize("side", ["anterior", "top", "bottom"])  # a vein leaves through the posterior one
 def test_landmarks_of_a_vertebra_lie_in_the_cortex_of_their_side(side):
     """Outwards from the middle of the body, the brightest voxel is at the landmark."""
-    volume, landmarks = draw("spine", 3, contrast="ct")
+    volume, landmarks = in_ct("spine")
     found = positions(landmarks)
     way = np.linspace(0, 1, 40)[:, None] * (found[f"L3 {side}"] - found["L3"]) * 1.12
     x, y, z = np.round(volume.to_index(found["L3"] + way)).astype(int).T
@@ -146,7 +149,7 @@ def test_one_sided_organs_tell_left_from_right_only_where_asked_for():
 
 
 def test_a_mouse_is_small():
-    volume, landmarks = draw("mouse", 0)
+    volume, landmarks = in_ct("mouse")
     assert 10 < (np.array(volume.size) * volume.spacing).max() < 30
     assert 0.05 <= volume.spacing.max() <= 0.2
     assert len(landmarks) > 20

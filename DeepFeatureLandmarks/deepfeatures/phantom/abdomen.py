@@ -66,7 +66,7 @@ def _kidney(
     side: str, sign: int, size: float, random: np.random.Generator
 ) -> tuple[list[Solid], dict[str, np.ndarray]]:
     """A kidney with cortex, pyramids and a fatty sinus that opens towards the middle."""
-    height = (22 if sign > 0 else 8) + random.normal(0, 9)
+    height = (22 if sign > 0 else 8) + random.normal(0, 6)
     centre = mm(sign * 60 * size, -8 + random.normal(0, 4), height)
     axes = turned(-14 + random.normal(0, 4), sign * (14 + random.normal(0, 4)), sign * -25)
     radii = mm(26, 23, 54) * size * [vary(random, 0.08) for _ in range(3)]
@@ -85,10 +85,10 @@ def _kidney(
 
 def _colon(size: float, random: np.random.Generator) -> tuple[list[Solid], dict[str, np.ndarray]]:
     """The colon as a row of sacs, each a fold after the other; how many there are differs from person to person."""
-    nodes = np.array(COLON) * size + random.normal(0, 7, (len(COLON), 3))
+    nodes = np.array(COLON) * size + random.normal(0, 5, (len(COLON), 3))
     fine = curve(nodes, 400)
     way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
-    count = round(way[-1] / (21 * size * vary(random, 0.08)))
+    count = round(way[-1] / (21 * size * vary(random, 0.05)))
     steps = np.linspace(0, way[-1], count) + random.normal(0, 1.2, count)
     sacs = np.stack([np.interp(steps, way, fine[:, axis]) for axis in range(3)], axis=1)
     radii = np.linspace(24, 16, count) * size * [vary(random, 0.08) for _ in range(count)]

@@ -54,7 +54,7 @@ class Vertebra:
 
 def column(random: np.random.Generator) -> tuple[Vertebra, ...]:
     """Vertebrae from L5 upwards; the middle of L3 lies at the origin."""
-    size, bend, lean = vary(random, 0.06), vary(random, 0.25), random.normal(0, 3)
+    size, bend, lean = vary(random, 0.06), vary(random, 0.2), random.normal(0, 2.5)
     dryness, side = vary(random, 0.15), random.normal(0, 3)
     middle, top, previous = np.zeros(3), np.zeros(3), np.eye(3)
     found = []

@@ -30,7 +30,8 @@ SIDES = (("left", 1), ("right", -1))
 def thorax(random: np.random.Generator, with_ends: bool) -> Body:
     """One person's chest; without its ends only the middle ribs are in view, and neither lung tips nor diaphragm."""
     vertebrae = column(random)
-    size, marks = vary(random, 0.05), {}
+    size = vary(random, 0.05)
+    marks: dict[str, np.ndarray] = {}
     level = {v.name: v for v in vertebrae}
     centre = level["T7"].body.centre + mm(0, -78 * size, 0)
     solids = _chest_wall(centre, size, random)
@@ -45,9 +46,9 @@ def thorax(random: np.random.Generator, with_ends: bool) -> Body:
     sternum = centre[1] - 88 * size
     for side, sign in SIDES:
         for number, shape in enumerate(RIBS, start=1):
-            rib, angle = _rib(number, shape, sign, level[f"T{number}"], size, sternum, random)
+            rib, named = _rib(number, shape, sign, level[f"T{number}"], size, sternum, random)
             solids += rib
-            marks[f"{side} rib {number}"] = angle
+            marks |= {f"{side} rib {number} {what}": at for what, at in named.items()}
     solids += _sternum(sternum, level, random)
     z = [level[name].body.centre[2] for name in (("T12", "T1") if with_ends else ("T10", "T4"))]
     middle, reach = centre + mm(0, 12, 0), mm(156.0, 134.0, 0.0) * size
@@ -77,9 +78,9 @@ def _rib(
     size: float,
     sternum: float,
     random: np.random.Generator,
-) -> tuple[list[Solid], np.ndarray]:
-    """A rib with its cartilage, and where it reaches furthest to the side."""
-    width, depth, drop, end = np.array(shape) * [vary(random, 0.02), vary(random, 0.02), vary(random, 0.08), 1] * size
+) -> tuple[list[Solid], dict[str, np.ndarray]]:
+    """A rib with its cartilage, its head at the spine, and where its bone ends in front."""
+    width, depth, drop, end = np.array(shape) * [vary(random, 0.015), vary(random, 0.015), vary(random, 0.05), 1] * size
     end = np.deg2rad(shape[3] * vary(random, 0.02))
     start = vertebra.at(0, vertebra.body.radii[1] * 0.8, vertebra.body.radii[2] * 0.6)
 
@@ -95,7 +96,7 @@ def _rib(
         meet[2] = start[2] - drop * 0.75 + (4 if number < 7 else 14 * (number - 6))
         bend = (nodes[-1] + meet) / 2 - mm(0, 6, 6)
         found += limbs("cartilage", curve([nodes[-1], bend, meet], 6), 4.6 * size)
-    return found, place(np.array([min(np.pi / 2, 0.9 * end)]))[0]
+    return found, {"head": nodes[0], "end": nodes[-1]}
 
 
 def _sternum(front: float, level: dict[str, Vertebra], random: np.random.Generator) -> list[Solid]:
