@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepfeatures.cli import template_check as check_of_templates
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
@@ -15,6 +16,7 @@ FLAGGED = 3  # exit code
 
 
 def quality(
+    context: typer.Context,
     raters: Annotated[
         list[Path],
         typer.Argument(
@@ -35,13 +37,32 @@ def quality(
         bool,
         typer.Option("--automatic-rater", help="Place each scan's landmarks from other scans too, as one more rater."),
     ] = False,
+    template_check: Annotated[
+        bool,
+        typer.Option(
+            "--template-check", help="Rank the annotated scans as templates, and find points labelled unlike."
+        ),
+    ] = False,
+    template: Annotated[
+        list[str] | None,
+        typer.Option("--template", help="With --template-check: check this scan only; may be given several times."),
+    ] = None,
 ) -> int:
     """Compare raters, and find swapped, mislabelled, misplaced, missing and outlying points.
 
     Files are matched to scans by their names. Writes report.html and CSV tables. Exit code 3 says that something is
     flagged.
+
+    With --template-check, scans are compared as templates instead: the landmarks of each are placed in the others, and
+    compared with the points there. Writes template_check.html, .json and .csv, and template_landmarks.csv.
     """
     require_extra("quality", "quality", "pandas", "scipy", "statsmodels", "jinja2", "matplotlib")
+    if template and not template_check:
+        raise InputError("--template names a template to check; give --template-check too")
+    if template_check:
+        if reference or automatic_rater:
+            raise InputError("--template-check compares scans, not raters; leave out --reference and --automatic-rater")
+        return check_of_templates.run(raters, volumes, template or [], output_dir, context.obj)
     if automatic_rater and volumes is None:
         raise InputError("--automatic-rater needs the volumes; give their folder with --volumes")
     from deepfeatures.cli.progress import progress_bar

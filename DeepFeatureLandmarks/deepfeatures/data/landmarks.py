@@ -77,6 +77,11 @@ class Landmark(Scores):
         """Whether it has a position that counts."""
         return self.status == "defined" and self.position is not None
 
+    @property
+    def is_of_a_person(self) -> bool:
+        """Whether a person has placed or locked it: every point that a search has found has a feature distance."""
+        return self.locked or (self.is_defined and self.feature_distance is None)
+
 
 @dataclass(frozen=True)
 class LandmarkSet:

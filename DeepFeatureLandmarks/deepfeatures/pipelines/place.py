@@ -299,9 +299,8 @@ def _check_paths(job: Job) -> None:
 
 
 def _has_points_of_a_person(path: Path) -> bool:
-    """Whether a file holds a point that is locked, or one without the feature distance that every found one has."""
     try:
         points = read_landmarks(path) if path.exists() else ()
     except InputError:  # whatever it is, it holds no points
         return False
-    return any(point.locked or (point.is_defined and point.feature_distance is None) for point in points)
+    return any(point.is_of_a_person for point in points)

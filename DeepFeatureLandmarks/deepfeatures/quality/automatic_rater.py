@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.io.atomic_write import ensure_folder
-from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
-from deepfeatures.io.provenance import ResultIndex, landmarks_hash, result_key
 from deepfeatures.pipelines.place import LandmarkMatcher
 from deepfeatures.quality.annotations import Annotation, stack_positions
+from deepfeatures.quality.placed_pairs import place_pairs, spread_evenly
 
 TEMPLATES = 3  # a scan; their median forgives one that went astray
 
@@ -30,8 +26,7 @@ def place_from_others(
 ) -> dict[str, list[Annotation]]:
     """Place every scan's landmarks from other people's scans.
 
-    What the folder holds is used again where it was made from the same two volumes and the same landmarks, with the
-    same settings and version. Else it is made anew.
+    What the folder holds is used again, see `place_pairs`.
 
     Args:
         annotations: One a scan: whose landmarks to carry to the others.
@@ -44,27 +39,11 @@ def place_from_others(
     Returns:
         For each scan what was placed from each template, named `TARGET_from_TEMPLATE`.
     """
-    folder = ensure_folder(folder)
-    index = ResultIndex(folder)
     annotated = [annotation for annotation in annotations if annotation.scan in volumes]
     pairs = [pair for place in range(len(annotated)) for pair in _pairs_of_template(annotated, place)]
     placed: dict[str, list[Annotation]] = {}
-    for number, (template, target) in enumerate(pairs):  # a template's targets in a row: the matcher keeps the template
-        path = folder / f"{target.scan}_from_{template.scan}.mrk.json"
-        key = result_key(
-            template=hashes[template.scan],
-            landmarks=landmarks_hash(template.landmarks),
-            target=hashes[target.scan],
-            settings=asdict(matcher.settings),
-        )
-        if not index.is_current(path, key):
-            known = _inside(template.landmarks, volumes[template.scan])
-            result = matcher.match(volumes[template.scan], known, volumes[target.scan])
-            write_landmarks(result.landmarks, path)
-            index.add(path, key)
-        found = Annotation(target.scan, f"{target.scan}_from_{template.scan}", read_landmarks(path))
-        placed.setdefault(target.scan, []).append(found)
-        progress((number + 1) / len(pairs))
+    for pair in place_pairs(pairs, volumes, hashes, matcher, folder, progress):
+        placed.setdefault(pair.target.scan, []).append(Annotation(pair.target.scan, pair.name, pair.landmarks))
     return placed
 
 
@@ -96,11 +75,4 @@ def _pairs_of_template(annotated: Sequence[Annotation], place: int) -> list[tupl
     """The scans for which this one is a template: the next ones of other people, spread over the whole list."""
     template = annotated[place]
     others = [other for other in annotated[place + 1 :] + annotated[:place] if other.person != template.person]
-    steps = np.unique(np.linspace(0, len(others), TEMPLATES, endpoint=False).astype(int)) if others else []
-    return [(template, others[step]) for step in steps]
-
-
-def _inside(landmarks: LandmarkSet, volume: Volume) -> LandmarkSet:
-    """Without those outside the volume: a misplaced point must not keep the others from being carried over."""
-    inside = volume.contains(landmarks.positions)
-    return LandmarkSet(tuple(landmark for landmark, is_in in zip(landmarks, inside, strict=True) if is_in))
+    return [(template, other) for other in spread_evenly(others, TEMPLATES)]

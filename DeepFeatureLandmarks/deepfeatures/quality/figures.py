@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FIELD_MM = 80.0  # edge of each slice
 PIXELS = 160
+MOST_TEMPLATES = 30  # in one chart
 AXES = ("left", "back", "up")
 
 
@@ -90,6 +91,35 @@ def drift_chart(errors: pd.DataFrame) -> bytes:
         axes.plot(range(1, len(medians) + 1), medians, "o-", ms=3, lw=1, label=rater)
     axes.set(xlabel="scan of the session", ylabel="median error, mm", ylim=(0, None))
     axes.legend(frameon=False)
+    return _png(figure)
+
+
+def offsets_chart(landmarks: pd.DataFrame) -> bytes:
+    """Offset of each landmark of the first templates, mm; bold where it is labelled unlike the others'.
+
+    Args:
+        landmarks: As `TemplateCheck` has them.
+    """
+    from matplotlib.figure import Figure
+
+    first = landmarks[landmarks.template.isin(landmarks.template.unique()[:MOST_TEMPLATES])]
+    wide, unlike = (
+        first.pivot(index="template", columns="landmark", values=value).reindex(
+            index=first.template.unique(), columns=first.landmark.unique()
+        )
+        for value in ("offset_mm", "unlike")
+    )
+    rows, columns = wide.shape
+    figure = Figure(figsize=(2.5 + 0.55 * columns, 1.8 + 0.3 * rows), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(wide.to_numpy(float), cmap="Oranges", vmin=0, aspect="auto")
+    for row, column in np.ndindex(rows, columns):
+        if np.isfinite(wide.iat[row, column]):
+            weight = "bold" if unlike.iat[row, column] else "normal"
+            axes.text(column, row, f"{wide.iat[row, column]:.1f}", ha="center", va="center", weight=weight)
+    axes.set_xticks(range(columns), wide.columns, rotation=60, ha="right")
+    axes.set_yticks(range(rows), wide.index)
+    figure.colorbar(image, label="offset, mm; bold: unlike the others")
     return _png(figure)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder, write_text
-from deepfeatures.quality import figures
+from deepfeatures.quality import figures, pages
 from deepfeatures.quality.reference_model import FALSE_ALARMS
 from deepfeatures.quality.review import Review
 
@@ -49,8 +46,6 @@ def render(
     review: Review, reference: str | None, volumes: Mapping[str, Volume], progress: Callable[[float], None]
 ) -> str:
     """The page."""
-    from jinja2 import Environment
-
     flagged = [{**row, "picture": ""} for row in review.flagged.to_dict("records")]
     shown = [row for row in flagged if row["scan"] in volumes and row["landmark"]][:MOST_PICTURES]
     by_scan = itertools.groupby(sorted(shown, key=lambda row: row["scan"]), key=lambda row: row["scan"])
@@ -61,51 +56,50 @@ def render(
             point = np.array([row[axis] for axis in "xyz"], float)
             expected = np.array([row[f"expected_{axis}"] for axis in "xyz"], float)
             if np.isfinite(point).all() or np.isfinite(expected).all():
-                row["picture"] = _encoded(figures.point_picture(volume, point, expected))
+                row["picture"] = pages.encoded(figures.point_picture(volume, point, expected))
             done += 1
             progress(done / len(shown))
-    template = Environment(autoescape=True).from_string(
-        files("deepfeatures.quality").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return pages.render(
+        "report.html",
+        "Quality of annotations",
+        _sections(review, reference),
+        review.notes,
         points=len(review.positions),
         raters=list(review.positions.rater.unique()),
         scans=review.positions.scan.nunique(),
         reference=reference,
         false_alarms=f"{FALSE_ALARMS:.0%}".replace("%", " %"),
-        notes=[note.text for note in review.notes],
         flagged=flagged,
         without_picture=sum(not row["picture"] for row in flagged),
-        sections=list(_sections(review, reference)),
     )
 
 
 def _sections(review: Review, reference: str | None):
     raters = list(review.positions.rater.unique())
     against = reference or "the median of the other raters"
-    yield _section("Raters", f"Distance in mm from {against}.", review.by_rater)
-    yield _section("Landmarks", f"Distance in mm from {against}, for each rater.", review.by_landmark)
-    yield _section(
+    yield pages.section("Raters", f"Distance in mm from {against}.", review.by_rater)
+    yield pages.section("Landmarks", f"Distance in mm from {against}, for each rater.", review.by_landmark)
+    yield pages.section(
         "Spread among raters",
         "Localisation error as in the AFIDs protocol: mean distance in mm of a rater's point from the raters' mean"
         " point; and the mean distance between two raters.",
         review.spread,
     )
     pairs = [pair for pair in itertools.combinations(raters, 2) if _shared(review, pair)][:MOST_PAIRS]
-    yield _section(
+    yield pages.section(
         "Agreement of two raters (Bland-Altman)",
         "Bias with its 95 % confidence interval, and the limits between which 95 % of differences lie, in mm.",
         review.bland_altman,
         [figures.bland_altman_chart(review.positions, *pair) for pair in pairs],
     )
-    yield _section(
+    yield pages.section(
         "Drift over a session",
         "Change of a rater's median error and median differences from the first scan to the last, in the order in which"
         " the files were written; p corrected after Holm for all rows.",
         review.drift,
         [figures.drift_chart(review.errors)] if len(review.drift) else [],
     )
-    yield _section(
+    yield pages.section(
         "Detectable shifts",
         "How far good points of a landmark spread along an axis around where they are expected, in mm, and the smallest"
         " shift that is flagged in 19 of 20 cases. Where that is too much, another rater or the automatic rater on the"
@@ -113,7 +107,7 @@ def _sections(review: Review, reference: str | None):
         review.sensitivity.sort_values("detectable_shift_mm"),
     )
     if len(review.inverse_consistency):
-        yield _section(
+        yield pages.section(
             "Inverse-consistency error",
             "How far from where it started a landmark comes back, in mm, when it is placed in another scan and"
             " back: to be read beside the spread among raters.",
@@ -124,17 +118,3 @@ def _sections(review: Review, reference: str | None):
 def _shared(review: Review, pair: tuple[str, str]) -> bool:
     table = review.bland_altman
     return bool(((table["first"] == pair[0]) & (table["second"] == pair[1])).any())
-
-
-def _section(title: str, note: str, table: pd.DataFrame, charts: list[bytes] = ()) -> dict:
-    return {
-        "title": title,
-        "note": note,
-        "columns": [column.replace("_mm", ", mm").replace("_", " ") for column in table.columns],
-        "rows": table.to_numpy(object).tolist(),
-        "charts": [_encoded(chart) for chart in charts],
-    }
-
-
-def _encoded(png: bytes) -> str:
-    return base64.b64encode(png).decode("ascii")

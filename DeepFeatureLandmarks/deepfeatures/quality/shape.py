@@ -42,13 +42,19 @@ class Similarity:
         return (points - self.shift) @ self.turn.swapaxes(-1, -2) / self.scale
 
 
-def align(points: np.ndarray, onto: np.ndarray) -> Similarity:
-    """The similarity that brings `points` closest to `onto`, shapes `(..., N, 3)` and `(N, 3)`, mm without NaN."""
+def align(points: np.ndarray, onto: np.ndarray, upright: float = UPRIGHT) -> Similarity:
+    """The similarity that brings `points` closest to `onto`, shapes `(..., N, 3)` and `(N, 3)`, mm without NaN.
+
+    Args:
+        points: To be moved.
+        onto: Where to.
+        upright: Pull towards no rotation, in parts of what the points themselves pull.
+    """
     first, second = points.mean(axis=-2, keepdims=True), onto.mean(axis=0)
     a, b = points - first, onto - second
     size_a = np.maximum(np.linalg.norm(a, axis=(-2, -1), keepdims=True), 1e-9)
     size_b = np.linalg.norm(b)
-    left, _, right = np.linalg.svd(a.swapaxes(-1, -2) @ b + UPRIGHT * size_a * size_b * np.eye(3))
+    left, _, right = np.linalg.svd(a.swapaxes(-1, -2) @ b + upright * size_a * size_b * np.eye(3))
     left[..., 2] *= np.sign(np.linalg.det(left @ right))[..., None]  # a turn, never a reflection
     turn, scale = left @ right, size_b / size_a
     return Similarity(turn, scale, second - first @ turn * scale)
