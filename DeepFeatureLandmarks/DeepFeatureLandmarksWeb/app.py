@@ -25,7 +25,8 @@ from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingContro
 from DeepFeatureLandmarksWeb.controllers.marking_controller import MarkingController
 from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.controllers.review_controller import ReviewController
-from DeepFeatureLandmarksWeb.controllers.uploads import receive
+from DeepFeatureLandmarksWeb.controllers.template_check_controller import TemplateCheckController
+from DeepFeatureLandmarksWeb.controllers.uploads import SCANS_ROLE, receive
 from DeepFeatureLandmarksWeb.page.page import Actions, Page
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
@@ -80,7 +81,8 @@ class App:
         self._review = ReviewController(context)
         self._inspection = InspectionController(context, self._runs)
         self._comparison = ComparisonController(context)
-        self._export = ExportController(context, self._comparison)
+        self._template_check = TemplateCheckController(context, self._runs)
+        self._export = ExportController(context, self._comparison, self._template_check)
         context.logic.onFinished = self._on_finished
         for side in (TEMPLATE, TARGET):
             name = getattr(typed.name, side).window
@@ -136,6 +138,8 @@ class App:
             self._runs.finish(run)
             self.context.refresh()
             self._review.next_unreviewed()
+        elif run.kind == "templateCheck":
+            self._template_check.finish(run.check)
         else:
             self._inspection.finish(run)
 
@@ -163,7 +167,11 @@ class App:
         except InputError as error:
             self.context.warn(str(error))
             return web.json_response({"error": str(error)}, status=400)
-        await self._loading.open(role, path)
+        if role == SCANS_ROLE:
+            with self._server.state:
+                self._template_check.start(path)
+        else:
+            await self._loading.open(role, path)
         return web.json_response({})
 
     def _set_window(self, side: str) -> None:

@@ -226,7 +226,7 @@ def test_the_command_writes_tables_page_and_json_and_goes_on_where_it_stopped(pe
     ("arguments", "words"),
     [
         (["{one}", "--template-check"], "there is only scan0"),
-        (["{points}", "--template-check"], "--volumes"),
+        (["{points}", "--template-check"], "folder of the volumes"),
         (["{scans}", "--template-check", "--template", "nobody"], "no annotated scan 'nobody'"),
         (["{scans}", "--template", "scan0"], "--template-check"),
         (["{scans}", "--template-check", "--automatic-rater"], "not raters"),

@@ -18,8 +18,8 @@ from deepfeatures import Matcher
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import UNPLACED
 from deepfeatures.data.volume import Volume
-from deepfeatures.io.landmark_files import read_landmarks
-from deepfeatures.io.volume_files import read_volume
+from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.volume_files import read_volume, write_volume
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import KILLED, WorkerClient
 from deepfeatures.service.protocol import VolumeArray, voxel_file
@@ -141,6 +141,24 @@ def test_the_distance_map_is_least_where_the_landmark_is_placed(shared):
     z, y, x = np.unravel_index(np.nanargmin(voxels), voxels.shape)
     place = known.origin + known.direction @ (known.spacing * (x, y, z))
     np.testing.assert_allclose(place, (-11, 13, 17), atol=1e-3)
+
+
+def test_templates_of_a_folder_are_compared_and_tables_written(shared, tmp_path):
+    pytest.importorskip("pandas")
+    for shift in (0, 1, 2):
+        known = blobs(shift)
+        volume = Volume(torch.from_numpy(known.voxels), known.origin, known.spacing, known.direction)
+        write_volume(volume, tmp_path / f"scan{shift}.nii.gz")
+        points = (Landmark("near", (-11.0, 13.0, 13.0 + shift)), Landmark("far", (-14.0, 10.0, 18.0 + shift)))
+        write_landmarks(LandmarkSet(points), tmp_path / f"scan{shift}.mrk.json")
+    event = shared.wait(shared.check_templates(tmp_path, tmp_path / "out", QUICK), PATIENCE_S)
+    assert event.kind == "result", event.text
+    assert [row["targets"] for row in event.content["templates"]] == [2, 2, 2]
+    assert {row["template"] for row in event.content["templates"]} == {"scan0", "scan1", "scan2"}
+    assert event.content["advice"].startswith("Take scan")
+    assert (tmp_path / "out/template_landmarks.csv").read_text().count("\n") == 1 + 3 * 2
+    event = shared.wait(shared.check_templates(tmp_path / "nowhere", tmp_path / "out", QUICK), PATIENCE_S)
+    assert (event.kind, event.cause) == ("error", "input")
 
 
 def test_bad_input_is_one_sentence_and_the_worker_lives_on(shared):

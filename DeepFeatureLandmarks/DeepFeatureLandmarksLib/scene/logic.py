@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import vtk
 
@@ -26,6 +27,7 @@ from DeepFeatureLandmarksLib.scene import (
     review_table,
     run_history,
     tables,
+    template_check,
     transform_observer,
 )
 from DeepFeatureLandmarksLib.scene.array_cache import ArrayCache
@@ -37,6 +39,7 @@ from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
 from DeepFeatureLandmarksLib.scene.worker_requests import PendingRequest, WorkerRequests
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import WorkerClient
 from deepfeatures.service.protocol import Event, VolumeArray
 
@@ -239,6 +242,20 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         tables.fillErrors(table, errors)
         return table
 
+    def checkTemplates(self, folder: Path, settings: MatchSettings) -> None:
+        """Compare the annotated scans of a folder as templates: `Run.check`. Tables are written to a folder in it.
+
+        Raises:
+            InputError: The worker is busy.
+        """
+        require(BUSY if self.isBusy else "")
+        output = folder / template_check.FOLDER
+
+        def apply(_pending: PendingRequest, event: Event) -> Run:
+            return Run("templateCheck", check=template_check.templateCheck(event.content, output))
+
+        self._begin(PendingRequest(self._client.check_templates(folder, output, settings), None, apply))
+
     def _match(self, kind: str, request: PlaceRequest, landmarks: LandmarkSet) -> None:
         def apply(pending: PendingRequest, event: Event) -> Run:
             found = pending.inTargetNow(event.content["landmarks"])
@@ -274,7 +291,7 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
             self._outputs.discard(node.GetID())
             if node.IsA("vtkMRMLVolumeNode"):
                 self._arrays.clear()
-            if self.isBusy and any(node is used for used in self._pending.request.nodes):
+            if self.isBusy and any(node is used for used in self._pending.nodes):
                 self._fail(f"{node.GetName()} was removed while it was being worked on; nothing was placed.")
 
         return onNodeRemoved

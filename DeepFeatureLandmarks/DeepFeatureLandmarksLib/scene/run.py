@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from DeepFeatureLandmarksLib.scene.template_check import TemplateCheck
 from deepfeatures.service.protocol import VolumeArray
 
 
@@ -34,7 +35,7 @@ class Run:
     """The argument of `onFinished`.
 
     Args:
-        kind: `"place"`, `"placeAgain"`, `"activations"`, `"distanceMap"` or `"catalog"`.
+        kind: `"place"`, `"placeAgain"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or `"catalog"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.
@@ -44,6 +45,7 @@ class Run:
         seconds: From the request to its result.
         report: The matcher's own report.
         maps: Of activations: all channels, for a mosaic and `activationMap`.
+        check: Of templates.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Run:
     seconds: float = 0.0
     report: dict = field(default_factory=dict)
     maps: ActivationMaps | None = None
+    check: TemplateCheck | None = None
 
     @property
     def summary(self) -> str:

@@ -23,7 +23,7 @@ class PendingRequest:
 
     Args:
         number: Of the worker's client.
-        request: As given.
+        request: As given; `None` where no node is concerned.
         apply: Turns the result into a `Run`, changing the scene.
         grid: Voxel index to world of the target as it was sent, `None` under a transform that is not linear.
         size: Its number of voxels along i, j and k.
@@ -31,11 +31,16 @@ class PendingRequest:
     """
 
     number: int
-    request: PlaceRequest
+    request: PlaceRequest | None
     apply: Callable[[PendingRequest, Event], Run]
     grid: np.ndarray | None = None
     size: tuple[int, ...] = ()
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def nodes(self) -> tuple:
+        """On which it depends."""
+        return self.request.nodes if self.request is not None else ()
 
     def inTargetNow(self, landmarks: LandmarkSet) -> LandmarkSet:
         """Found landmarks, moved where the target was moved since the request; not where it was cropped."""

@@ -6,6 +6,7 @@ It finds every landmark at once, where the template has it, 2 mm to the left; la
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -97,6 +98,12 @@ class FakeWorkerClient:
 
     def distances(self, template: VolumeArray, landmark: Landmark, target: VolumeArray, settings: MatchSettings) -> int:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
+
+    def check_templates(self, folder: Path, output_dir: Path, settings: MatchSettings) -> int:
+        row = {"template": "scan 1", "mean_error_mm": 2.5, "error_without_offsets_mm": 1.25, "unlike": "left eye"}
+        offset = {"sentence": "left eye lies 2.0 mm (1.0 to 3.0) behind where the other scans have it"}
+        templates = [{**row, "advice": "Its points are 2.5 mm off.", "landmarks": [offset]}]
+        return self._answer({"advice": f"Take scan 1 of {folder.name}.", "notes": [], "templates": templates})
 
     def poll(self) -> list[Event]:
         interim, self._interim = self._interim, []

@@ -83,6 +83,20 @@ class FeatureTests(ModuleTestCase):
         self.assertTrue(self.ui.qualityTable.isColumnHidden(3), "there is no second person")
         self.assertTrue(self.ui.exportCsvButton.enabled)
 
+    def test_templates_of_a_folder_are_compared(self):
+        self.moduleWidget.templateCheck.askFolder = lambda: ""
+        self.ui.checkTemplatesButton.click()
+        self.assertFalse(self.ui.progressBar.visible, "nothing was chosen")
+        self.moduleWidget.templateCheck.askFolder = lambda: str(Path("scans of heads"))
+        self.ui.checkTemplatesButton.click()
+        self.finish()
+        table = self.ui.templateCheckTable
+        texts = [table.item(0, column).text() for column in range(table.columnCount)]
+        self.assertEqual(texts, ["scan 1", "2.50", "1.25", "left eye"])
+        self.assertIn("behind", table.item(0, 0).toolTip())
+        self.assertIn("Take scan 1 of scans of heads.", self.ui.templateCheckLabel.text)
+        self.assertTrue(self.ui.checkTemplatesButton.enabled)
+
     def test_errors_are_exported_and_what_cannot_be_written_is_said(self):
         self.placed()
         self.moduleWidget.parameters.humanLandmarks = makePoints("human")

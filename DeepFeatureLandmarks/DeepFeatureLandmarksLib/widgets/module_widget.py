@@ -13,7 +13,7 @@ from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
-from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection
+from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection, settingsOf
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySideLayout
 from DeepFeatureLandmarksLib.widgets.notes_section import NotesSection
@@ -24,6 +24,7 @@ from DeepFeatureLandmarksLib.widgets.point_marking import PointMarking
 from DeepFeatureLandmarksLib.widgets.quality_section import QualitySection
 from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
 from DeepFeatureLandmarksLib.widgets.shortcuts import Shortcuts
+from DeepFeatureLandmarksLib.widgets.template_check_section import TemplateCheckSection
 from deepfeatures.errors import InputError
 
 REFRESH_MS = 50
@@ -73,6 +74,7 @@ class ModuleWidget(VTKObservationMixin):
         self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
         self.quality = QualitySection(ui, logic)
+        self.templateCheck = TemplateCheckSection(ui, logic, self.place.run, lambda: settingsOf(self._parameters))
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onInterim = self.interimPoints.show
@@ -242,6 +244,9 @@ class ModuleWidget(VTKObservationMixin):
             self._refresh()
             if run.kind == "place":
                 self.review.next()
+        elif run.kind == "templateCheck":
+            self.place.stop("")
+            self.templateCheck.show(run.check)
         else:
             self.place.stop("")
             self.activations.show(run)

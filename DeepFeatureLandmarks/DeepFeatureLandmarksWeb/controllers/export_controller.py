@@ -11,6 +11,7 @@ from aiohttp import web
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
+from DeepFeatureLandmarksWeb.controllers.template_check_controller import TABLES, TemplateCheckController
 from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.data.notes import joined
@@ -21,8 +22,8 @@ from deepfeatures.io.landmark_files import write_landmarks
 class ExportController:
     """Answers downloads: `/export/<what>`."""
 
-    def __init__(self, context: SessionContext, comparison: ComparisonController):
-        self._context, self._comparison = context, comparison
+    def __init__(self, context: SessionContext, comparison: ComparisonController, templates: TemplateCheckController):
+        self._context, self._comparison, self._templates = context, comparison, templates
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The requested file, or a sentence that says why there is none."""
@@ -47,6 +48,8 @@ class ExportController:
             return self._write_scene
         if what == "report.html":
             return self._comparison.write_report
+        if what in TABLES:
+            return lambda _: self._templates.table(what)
         stem, _, suffix = what.partition(".")
         if f".{suffix}".lower().endswith(LANDMARK_SUFFIXES) and stem in ("target", "template"):
             return lambda folder: self._write_landmarks(folder, stem, f".{suffix}")

@@ -14,26 +14,29 @@ from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.headers import START_BYTES, begins_as_dicom
 from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
-VOLUME_ROLES, LANDMARK_ROLES = ("template", "target"), ("landmarks", "reference")
+VOLUME_ROLES, LANDMARK_ROLES, SCANS_ROLE = ("template", "target"), ("landmarks", "reference"), "scans"
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
 DICOM_SUFFIXES = (".dcm", ".ima")
 KINDS = {
     "volume": "a volume (NIfTI, NRRD, MHA or DICOM)",
     "landmarks": f"landmarks ({', '.join(LANDMARK_SUFFIXES)})",
+    "scans": "a volume (NIfTI, NRRD or MHA) or a landmark file",
 }
-MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20}
+MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20, "scans": 8 * 2**30}
 MAX_FILES = 4000  # slices of the largest series
 MAX_NAME_BYTES = 120  # bytes; file systems take 255 at most
-SERIES = "DICOM series"  # what a volume of many files is called
+FOLDERS = {"volume": "DICOM series", "landmarks": "landmarks", "scans": "The folder"}  # what errors call it
 CHUNK = 2**18
 
 
 def kind_of(role: str) -> str:
-    """`"volume"` or `"landmarks"`, by what the file is for."""
+    """`"volume"`, `"landmarks"` or `"scans"`, by what the file is for."""
     if role in VOLUME_ROLES:
         return "volume"
     if role in LANDMARK_ROLES:
         return "landmarks"
+    if role == SCANS_ROLE:
+        return "scans"
     raise InputError("nothing of that kind can be uploaded here; reload the page and try again")
 
 
@@ -52,12 +55,15 @@ def is_wanted(name: str, start: bytes, kind: str) -> bool:
     """Whether a file can be of that kind: the folder of a DICOM series also holds indices, readme files and viewers."""
     if name.startswith((".", "~")) or name.upper() == "DICOMDIR":
         return False
+    if kind == "scans":
+        return name.lower().endswith((*ONE_FILE_SUFFIXES, *LANDMARK_SUFFIXES)) and not is_dicom(name, start)
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
     return name.lower().endswith(suffixes) or is_dicom(name, start)
 
 
 async def receive(request: web.Request, role: str, folder: Path) -> Path:
-    """Write the files of a multipart request below `folder`; returns the file, or the folder of DICOM series.
+    """Write the files of a multipart request below `folder`; returns the file, or the folder of DICOM series
+    or of scans.
 
     What is of another kind is skipped, and beside DICOM files everything else.
 
@@ -65,7 +71,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
         InputError: No file is of the right kind, the whole is too large, or the disk is full; nothing is kept then.
     """
     kind = kind_of(role)
-    place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / SERIES
+    place = Path(tempfile.mkdtemp(prefix=f"{role}-", dir=folder)) / FOLDERS[kind]
     place.mkdir()
     try:
         files, dicom, skipped, room = [], [], [], MAX_BYTES[kind]
@@ -78,14 +84,14 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
             if not is_wanted(name, start, kind):
                 skipped.append(name)
                 continue
-            if len(files) >= (MAX_FILES if kind == "volume" else 1):
+            if len(files) >= (1 if kind == "landmarks" else MAX_FILES):
                 raise InputError(f"more than {len(files)} files were sent; send one volume or one series at a time")
             path = place / name if not (place / name).exists() else place / f"{len(files)}-{name}"
             room -= await _write(part, start, path, room, kind)
             files.append(path)
             if is_dicom(name, start):
                 dicom.append(path)
-        return _opened(files, dicom, skipped, kind)
+        return place if kind == "scans" and files else _opened(files, dicom, skipped, kind)
     except BaseException as error:
         shutil.rmtree(place.parent, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, ConnectionError):

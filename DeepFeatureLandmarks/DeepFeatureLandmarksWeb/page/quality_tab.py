@@ -1,4 +1,4 @@
-"""The tab Quality: placed points against a second set."""
+"""The tab Quality: placed points against a second set, and annotated scans as templates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
 from DeepFeatureLandmarksLib.scene.comparison_report import SCALE_MM
 from DeepFeatureLandmarksLib.scene.point_errors import COLUMNS
+from DeepFeatureLandmarksLib.scene.template_check import COLUMNS as TEMPLATE_COLUMNS
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 
 
@@ -45,6 +46,42 @@ def quality_tab(name, actions) -> None:
         classes="mt-2",
         disabled=(f"!{name.rows}.length",),
     )
+    _template_check(name)
+
+
+def _template_check(name) -> None:
+    with html.H3(classes="mt-4"):
+        html.Span("Which scan as the template?")
+        html.Div(style="flex:1")
+        VBtn(
+            "Open folder",
+            size="x-small",
+            variant="tonal",
+            click="window.deepfeatures.choose('scans', true)",
+            disabled=(name.is_busy,),
+        )
+    html.P(
+        "A folder of scans with landmark files of the same name: each is tried as the template of the others.",
+        classes="hint mb-2",
+        v_if=(f"!{name.template_rows}.length",),
+    )
+    html.P("{{ " + name.template_advice + " }}", classes="hint mb-2 template-advice")
+    with html.Table(v_if=(f"{name.template_rows}.length",), classes="quality templates"):
+        with html.Thead(), html.Tr():
+            html.Th("Template")
+            for column in TEMPLATE_COLUMNS:
+                with html.Th(classes="n"):
+                    html.Span(column.short_label)
+                    VTooltip(column.tooltip, activator="parent", location="top")
+            html.Th("Labelled unlike the others")
+        with html.Tbody(), html.Tr(v_for=(f"row in {name.template_rows}",), key="row.name", title=("row.details",)):
+            html.Td("{{ row.name }}", classes="name")
+            for column in TEMPLATE_COLUMNS:
+                html.Td("{{ row." + column.name + " }}", classes="n")
+            html.Td("{{ row.unlike }}")
+    with html.Div(v_if=(f"{name.template_rows}.length",), classes="mt-2"):
+        for what, text in (("template_check", "Templates (CSV)"), ("template_landmarks", "Their points (CSV)")):
+            VBtn(text, size="small", variant="tonal", click=f"window.deepfeatures.save('{what}.csv')", classes="mr-2")
 
 
 def _error_table(name, actions) -> None:

@@ -84,5 +84,7 @@ class PageState:
     quality_rows: list = field(default_factory=list)
     quality_columns: list = field(default_factory=list)  # names of the columns that any row has
     quality_note: str = ""
+    template_rows: list = field(default_factory=list)
+    template_advice: str = ""
     reference_notes: list[str] = field(default_factory=list)  # as `landmark_notes`, of the second set
     is_reference_shown: bool = False

@@ -47,7 +47,8 @@ def read_annotated_scans(folders: Sequence[str | Path], volumes: str | Path | No
     paths |= find_volumes(volumes) if volumes else {}
     if not paths:
         raise InputError(
-            f"there are no volumes beside the landmarks of {folders[0]}; put each scan there, or give --volumes"
+            f"there are no volumes beside the landmarks of {folders[0]}; put each scan there, or give the folder"
+            " of the volumes"
         )
     read = [one for folder in folders for one in read_rater(folder, scans=tuple(paths))]
     twice = [scan for scan, count in Counter(one.scan for one in read).items() if count > 1]

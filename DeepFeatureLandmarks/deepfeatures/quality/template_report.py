@@ -16,32 +16,36 @@ from deepfeatures.quality.template_comparison import TemplateCheck
 NAME = "template_check"
 
 
-def write_check(check: TemplateCheck, folder: str | Path, arguments: Sequence[str] = ()) -> Path:
-    """Write `template_check.html`, `.json` and `.csv`, and `template_landmarks.csv`, each whole; returns the page.
-
-    Args:
-        check: What was found.
-        folder: Made where it does not exist.
-        arguments: What was typed after the program's name.
-    """
-    folder = ensure_folder(folder)
-    for name, table in ((NAME, check.templates), ("template_landmarks", check.landmarks)):
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / f"{NAME}.json", json.dumps(as_json(check, arguments), indent=1, ensure_ascii=False) + "\n")
-    page = folder / f"{NAME}.html"
+def write_check(check: TemplateCheck, folder: str | Path, arguments: Sequence[str]) -> Path:
+    """Write what `write_tables` writes, and `template_check.html`, which is returned; arguments are the same."""
+    write_tables(check, folder, arguments)
+    page = Path(folder) / f"{NAME}.html"
     text = pages.render(f"{NAME}.html", "Check of templates", _sections(check), check.notes, advice=check.advice)
     write_text(page, text)
     return page
 
 
-def as_json(check: TemplateCheck, arguments: Sequence[str] = ()) -> dict:
+def write_tables(check: TemplateCheck, folder: str | Path, arguments: Sequence[str]) -> None:
+    """Write `template_check.csv`, `template_landmarks.csv` and `template_check.json`, each whole or not at all.
+
+    Args:
+        check: What was found.
+        folder: Made where it does not exist.
+        arguments: Of the command line, after the program's name, with which this is found.
+    """
+    folder = ensure_folder(folder)
+    for name, table in ((NAME, check.templates), ("template_landmarks", check.landmarks)):
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    content = {"command": command_line(arguments), "versions": versions(), **as_json(check)}
+    write_text(folder / f"{NAME}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def as_json(check: TemplateCheck) -> dict:
     """Advice, notes and tables; what is not known is `None`."""
     templates = _records(check.templates)
     for row in templates:
         row["landmarks"] = _records(check.landmarks[check.landmarks.template == row["template"]])
     return {
-        "command": command_line(arguments),
-        "versions": versions(),
         "advice": check.advice,
         "notes": [note.as_json() for note in check.notes],
         "templates": templates,

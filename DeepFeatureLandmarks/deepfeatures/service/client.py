@@ -113,6 +113,11 @@ class WorkerClient:
         message = {"settings": asdict(settings), "landmark": asdict(landmark)}
         return self._request("distances", message, {"template": template, "target": target})
 
+    def check_templates(self, folder: Path, output_dir: Path, settings: MatchSettings) -> int:
+        """Compare the annotated scans of a folder as templates; tables are written to `output_dir`."""
+        message = {"settings": asdict(settings), "folder": str(folder), "output_dir": str(output_dir)}
+        return self._request("check_templates", message, {})
+
     def poll(self) -> list[Event]:
         """What has happened since the last call, in order; returns at once."""
         events, self._unread = self._unread, []

@@ -1,6 +1,7 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
-A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`, `cancel`, `shutdown`.
+A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`,
+`check_templates`, `cancel`, `shutdown`.
 Events: `started` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
@@ -59,7 +60,8 @@ class Event:
         content: `interim`: `landmarks` (`LandmarkSet`: where they are so far). Of a
             result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
             (the matcher's). `activations`: `maps` (tuple of `VolumeArray`, one a channel), `source` (`VolumeArray`, the
-            patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `encode`: empty.
+            patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `check_templates`: what
+            `quality.template_report.as_json` returns. `encode`: empty.
     """
 
     request: int

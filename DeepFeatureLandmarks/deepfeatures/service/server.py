@@ -13,6 +13,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 MATCHERS_KEPT = 2
 MEMORY = "There was not enough memory; close other programs, or crop the volumes or resample them to larger voxels."
-NO_TORCH = "PyTorch cannot be loaded ({}); install it and try again."
+NOT_INSTALLED = "A package cannot be loaded ({}); install it and try again."
 
 Kept = TypeVar("Kept")
 
@@ -95,6 +96,7 @@ class Worker:
             "match": self._match,
             "activations": self._activations,
             "distances": self._distances,
+            "check_templates": self._check_templates,
         }
 
     def serve(self, message: dict[str, Any], report: ProgressReporter) -> dict[str, Any]:
@@ -155,6 +157,23 @@ class Worker:
         distances = matcher.distance_volume(template, landmark, target)
         return {"map": self._write(distances, distances.voxels.cpu().numpy(), message, "map")}
 
+    def _check_templates(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.quality.annotated_scans import read_annotated_scans
+        from deepfeatures.quality.template_check import check_templates
+        from deepfeatures.quality.template_report import as_json, write_tables
+
+        report.progress(0.0, "Reading the scans")
+        folder, output_dir = message["folder"], message["output_dir"]
+        scans, matcher, start = read_annotated_scans([folder]), self._matcher(message), time.monotonic()
+
+        def progress(done: float) -> None:
+            left = (time.monotonic() - start) * (1 - done) / done / 60
+            report.progress(done, f"Placing each scan's landmarks in others, about {left:.0f} minutes left")
+
+        check = check_templates(scans, matcher, Path(output_dir) / "automatic_rater", progress=progress)
+        write_tables(check, output_dir, ["quality", folder, "--template-check", "--output-dir", output_dir])
+        return as_json(check)
+
     def _matcher(self, message: dict) -> Matcher:
         from deepfeatures.matching import Matcher
 
@@ -198,7 +217,7 @@ def handle(worker: Worker, message: dict[str, Any], send: Callable[[dict[str, An
     except InputError as error:
         fail("input", str(error))
     except ImportError as error:
-        fail("missing", NO_TORCH.format(error))
+        fail("missing", NOT_INSTALLED.format(error))
     except Exception as error:
         if is_out_of_memory(error):
             fail("memory", MEMORY)
