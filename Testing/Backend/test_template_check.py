@@ -222,6 +222,36 @@ def test_the_command_writes_tables_page_and_json_and_goes_on_where_it_stopped(pe
     assert len(rows) == 2
 
 
+def test_a_template_is_checked_by_what_people_have_accepted_and_corrected_in_its_cohort(
+    people, tmp_path, capsys, fake_matcher
+):
+    write_scans(tmp_path / "scans", people)
+    template = tmp_path / "template"
+    template.mkdir()
+    for suffix in (".nii.gz", ".mrk.json"):
+        (tmp_path / f"scans/scan0{suffix}").rename(template / f"scan0{suffix}")
+    targets = [str(tmp_path / f"scans/scan{number}.nii.gz") for number in range(1, 6)]
+    given = ["--template", str(template / "scan0.nii.gz"), "--landmarks", str(template / "scan0.mrk.json")]
+    assert main(["place", *given, "--output-dir", str(tmp_path / "results"), *targets]) == 0
+    generator = np.random.default_rng(8)
+    for file in sorted((tmp_path / "results").glob("*.mrk.json")):
+        points = list(read_landmarks(file))
+        points[:2] = [replace(point, locked=True) for point in points[:2]]
+        left, back, up = points[2].position + generator.normal(scale=0.2, size=3)
+        points[2] = Landmark(points[2].name, (left, back - 2, up), locked=True)
+        write_landmarks(LandmarkSet(tuple(points)), file)
+    folders = [str(template), str(tmp_path / "results"), "--volumes", str(tmp_path / "scans")]
+    check = ["--template-check", "--template", "scan0", "--output-dir", str(tmp_path / "out")]
+    assert main(["quality", *folders, *check]) == 0
+    told = capsys.readouterr()
+    assert "15 placed points of scan1, scan2, scan3, scan4, scan5 are left out" in told.err
+    (row,) = json.loads((tmp_path / "out/template_check.json").read_text())["templates"]
+    assert (row["targets"], row["points"], row["unlike"]) == (5, 15, "p2")
+    assert row["landmarks"][0]["mean_error_mm"] == pytest.approx(0, abs=0.01)
+    assert row["landmarks"][2]["back_mm"] == pytest.approx(2, abs=0.3)
+    assert row["landmarks"][5]["targets"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
