@@ -63,6 +63,12 @@ def quality(
         if reference or automatic_rater:
             raise InputError("--template-check compares scans, not raters; leave out --reference and --automatic-rater")
         return check_of_templates.run(raters, volumes, template or [], output_dir, context.obj)
+    return _compare_raters(raters, output_dir, volumes, reference, automatic_rater)
+
+
+def _compare_raters(
+    raters: list[Path], output_dir: Path, volumes: Path | None, reference: str | None, automatic_rater: bool
+) -> int:
     if automatic_rater and volumes is None:
         raise InputError("--automatic-rater needs the volumes; give their folder with --volumes")
     from deepfeatures.cli.progress import progress_bar

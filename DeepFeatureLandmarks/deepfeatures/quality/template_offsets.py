@@ -66,8 +66,8 @@ class Offsets:
 def offsets(template: np.ndarray, placed: np.ndarray, annotated: np.ndarray) -> Offsets:
     """Offsets of a template's landmarks.
 
-    The length of a mean of n normal differences, whose variance is alike along all axes, is known to within
-    `sqrt(3 F s² / n)`, where F is the quantile of the F distribution with 3 and 3 (n - 1) degrees of freedom.
+    The n differences are taken as normal, with one variance s² along all axes. Then the length of their mean is known
+    to within `sqrt(3 F s² / n)`. F is the quantile of the F distribution with 3 and 3 (n - 1) degrees of freedom.
 
     Args:
         template: Its landmarks, LPS mm, shape `(L, 3)`.
