@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN
+from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.data.landmark_scores import Score
 
 FOLDER = "template_check"  # beside the scans, for what is written
@@ -17,11 +19,11 @@ COLUMNS = (
     ),
     Score(
         "error_without_offsets_mm",
-        "Error without its own labelling",
+        "Error if corrected",
         "What would be left in mm if its points lay where the other scans have them",
         "mm",
         ".2f",
-        "Without its labelling",
+        "If corrected",
     ),
 )
 
@@ -34,7 +36,7 @@ class TemplateRow:
         name: Of the scan.
         mean_error_mm: Of its points in other scans.
         error_without_offsets_mm: The same without what is its own labelling.
-        unlike: Names of landmarks that are labelled unlike the others', the worst first.
+        unlike: The first names of landmarks that are labelled unlike the others', the worst first.
         advice: On this scan.
         details: A sentence on each landmark.
     """
@@ -71,10 +73,16 @@ def templateCheck(content: Mapping, folder: Path) -> TemplateCheck:
             row["template"],
             row["mean_error_mm"],
             row["error_without_offsets_mm"],
-            row["unlike"],
+            names_text(_unlike(row["landmarks"]), NAMES_SHOWN),
             row["advice"],
             tuple(landmark["sentence"] for landmark in row["landmarks"]),
         )
         for row in content["templates"]
     )
     return TemplateCheck(content["advice"], rows, tuple(note["text"] for note in content["notes"]), folder)
+
+
+def _unlike(landmarks: Iterable[Mapping]) -> list[str]:
+    """Names of those that are labelled unlike the others', the worst first."""
+    unlike = (landmark for landmark in landmarks if landmark["unlike"])
+    return [landmark["landmark"] for landmark in sorted(unlike, key=lambda landmark: -landmark["offset_mm"])]

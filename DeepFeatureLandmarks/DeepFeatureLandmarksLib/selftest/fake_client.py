@@ -100,8 +100,9 @@ class FakeWorkerClient:
         return self._answer({"map": replace(target, voxels=np.ones_like(target.voxels))})
 
     def check_templates(self, folder: Path, output_dir: Path, settings: MatchSettings) -> int:
-        row = {"template": "scan 1", "mean_error_mm": 2.5, "error_without_offsets_mm": 1.25, "unlike": "left eye"}
-        offset = {"sentence": "left eye lies 2.0 mm (1.0 to 3.0) behind where the other scans have it"}
+        row = {"template": "scan 1", "mean_error_mm": 2.5, "error_without_offsets_mm": 1.25}
+        sentence = "left eye lies 2.0 mm (1.0 to 3.0) behind where the other scans have it"
+        offset = {"landmark": "left eye", "offset_mm": 2.0, "unlike": True, "sentence": sentence}
         templates = [{**row, "advice": "Its points are 2.5 mm off.", "landmarks": [offset]}]
         return self._answer({"advice": f"Take scan 1 of {folder.name}.", "notes": [], "templates": templates})
 

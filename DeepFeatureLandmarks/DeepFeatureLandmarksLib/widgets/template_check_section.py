@@ -11,7 +11,7 @@ from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.template_check import COLUMNS, TemplateCheck
 from deepfeatures.matching.settings import MatchSettings
 
-HEADINGS = ("Template", *(column.short_label for column in COLUMNS), "Labelled unlike the others")
+HEADINGS = ("Template", *(column.short_label for column in COLUMNS), "Unlike the others")
 
 
 def askForFolder() -> str:

@@ -73,7 +73,7 @@ def _template_check(name) -> None:
                 with html.Th(classes="n"):
                     html.Span(column.short_label)
                     VTooltip(column.tooltip, activator="parent", location="top")
-            html.Th("Labelled unlike the others")
+            html.Th("Unlike the others")
         with html.Tbody(), html.Tr(v_for=(f"row in {name.template_rows}",), key="row.name", title=("row.details",)):
             html.Td("{{ row.name }}", classes="name")
             for column in TEMPLATE_COLUMNS:

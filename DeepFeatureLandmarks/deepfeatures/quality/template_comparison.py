@@ -25,14 +25,13 @@ class TemplateCheck:
     """What was found.
 
     Args:
-        templates: One row a template, the best first: `rank, template, targets, points, missing, mean_error_mm,
-            p95_error_mm`, `comparable_error_mm` (mean error as if all templates had been tried on the same points),
-            `error_without_offsets_mm` (mean error that is left without the template's own offsets), `unlike` (names of
-            landmarks labelled unlike the others'), `behind_best_mm` with its 95 % interval `behind_best_low_mm,
-            behind_best_high_mm`, and `advice`.
-        landmarks: One row a template and landmark: `template, landmark, targets, mean_error_mm`, `offset_mm` with its
-            interval `offset_low_mm, offset_high_mm`, its parts `left_mm, back_mm, up_mm`, `scatter_mm`, `unlike` and
-            `sentence`.
+        templates: One row a template, the best first. `targets`, `points` and `missing` are counts. `mean_error_mm` and
+            `p95_error_mm` are of its own points. `comparable_error_mm` is the mean error as if all templates had been
+            tried on the same points. `error_without_offsets_mm` is what is left without the template's own offsets.
+            `unlike` names the landmarks labelled unlike the others', the worst first. `behind_best_mm` is by how much
+            it is worse than the best one, with its 95 % interval. `advice` is a sentence or two.
+        landmarks: One row a template and landmark. `offset_mm` is the length of its offset, with an interval.
+            `left_mm`, `back_mm` and `up_mm` are its parts. `scatter_mm` is around it. `unlike` and `sentence` say what follows.
         advice: On all of it, one or two sentences.
         notes: What people should know of files and names.
     """
@@ -95,7 +94,8 @@ def compare(placed: Sequence[PlacedPair], notes: Sequence[Note] = ()) -> Templat
     ]
     templates = pd.DataFrame(rows)
     templates["advice"] = [_advice_on(row, table) for row, table in zip(rows, tables, strict=True)]
-    return TemplateCheck(templates, pd.concat(tables, ignore_index=True), _advice(templates), tuple(notes))
+    advice = _advice(templates, list(_unlike(tables[0]).landmark))
+    return TemplateCheck(templates, pd.concat(tables, ignore_index=True), advice, tuple(notes))
 
 
 def _tried(placed: Sequence[PlacedPair]) -> Iterator[_Tried]:
@@ -146,7 +146,6 @@ def _sentence(row: dict) -> str:
 def _template_row(tried: _Tried, comparable: float, table: pd.DataFrame) -> dict:
     known = tried.offsets.errors_mm[np.isfinite(tried.offsets.errors_mm)]
     left = tried.offsets.errors_without_mm
-    unlike = table[table.unlike].sort_values("offset_mm", ascending=False)
     return {
         "template": tried.scan,
         "targets": tried.targets,
@@ -156,8 +155,13 @@ def _template_row(tried: _Tried, comparable: float, table: pd.DataFrame) -> dict
         "p95_error_mm": float(np.percentile(known, 95)) if len(known) else np.nan,
         "comparable_error_mm": comparable,
         "error_without_offsets_mm": float(np.nanmean(left)) if np.isfinite(left).any() else np.nan,
-        "unlike": ", ".join(unlike.landmark),
+        "unlike": ", ".join(_unlike(table).landmark),
     }
+
+
+def _unlike(table: pd.DataFrame) -> pd.DataFrame:
+    """The landmarks that are labelled unlike the others', the worst first."""
+    return table[table.unlike].sort_values("offset_mm", ascending=False)
 
 
 def _behind(errors: np.ndarray, best: np.ndarray) -> dict:
@@ -176,13 +180,12 @@ def _advice_on(row: dict, table: pd.DataFrame) -> str:
         return "None of its landmarks was found in the other scans; do not take it."
     lost = f", and {row['missing']} of {row['points']} points were not found" if row["missing"] else ""
     text = f"Its points are {row['mean_error_mm']:.1f} mm off on average in {row['targets']} scans{lost}."
-    unlike = table[table.unlike].sort_values("offset_mm", ascending=False)
-    if len(unlike):
+    if len(unlike := _unlike(table)):
         return f"{text} Look first at this: {unlike.sentence.iloc[0]}."
     return f"{text} No landmark is surely labelled unlike the other scans' by more than the scatter."
 
 
-def _advice(templates: pd.DataFrame) -> str:
+def _advice(templates: pd.DataFrame, unlike: Sequence[str]) -> str:
     """What to do: which template to take, what to correct in it, and whether the scans are enough to say so."""
     best = templates.iloc[0]
     rivals = templates.iloc[1:]
@@ -196,7 +199,7 @@ def _advice(templates: pd.DataFrame) -> str:
     else:
         choice = f"Take {best.template} as the template; as far as the scans tell, {names_text(list(equal.template))}"
         choice += f" {'does' if len(equal) == 1 else 'do'} as well"
-    correct = f" Before use, look at these points of {best.template}: {best.unlike}." if best.unlike else ""
+    correct = f" Before use, look at these points of {best.template}: {names_text(unlike)}." if unlike else ""
     few = (
         f" With {best.targets} other scans this is a first guess; {FEW} or more tell better."
         if (1 < best.targets < FEW)
