@@ -119,7 +119,7 @@ def offsets_chart(landmarks: pd.DataFrame) -> bytes:
             axes.text(column, row, f"{wide.iat[row, column]:.1f}", ha="center", va="center", weight=weight)
     axes.set_xticks(range(columns), wide.columns, rotation=60, ha="right")
     axes.set_yticks(range(rows), wide.index)
-    figure.colorbar(image, label="offset, mm; bold: unlike the others")
+    figure.colorbar(image, label="mm")
     return _png(figure)
 
 

@@ -31,7 +31,8 @@ class TemplateCheck:
             `unlike` names the landmarks labelled unlike the others', the worst first. `behind_best_mm` is by how much
             it is worse than the best one, with its 95 % interval. `advice` is a sentence or two.
         landmarks: One row a template and landmark. `offset_mm` is the length of its offset, with an interval.
-            `left_mm`, `back_mm` and `up_mm` are its parts. `scatter_mm` is around it. `unlike` and `sentence` say what follows.
+            `left_mm`, `back_mm` and `up_mm` are its parts. `scatter_mm` is around it. `unlike` and `sentence` say what
+            follows.
         advice: On all of it, one or two sentences.
         notes: What people should know of files and names.
     """

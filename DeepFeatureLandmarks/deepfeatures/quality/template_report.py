@@ -20,7 +20,8 @@ def write_check(check: TemplateCheck, folder: str | Path, arguments: Sequence[st
     """Write what `write_tables` writes, and `template_check.html`, which is returned; arguments are the same."""
     write_tables(check, folder, arguments)
     page = Path(folder) / f"{NAME}.html"
-    text = pages.render(f"{NAME}.html", "Check of templates", _sections(check), check.notes, advice=check.advice)
+    shown = {"advice": check.advice, "templates": check.templates.to_dict("records")}
+    text = pages.render(f"{NAME}.html", "Check of templates", _sections(check), check.notes, **shown)
     write_text(page, text)
     return page
 
@@ -62,8 +63,9 @@ def _sections(check: TemplateCheck):
         "The best first. Mean error: distance in mm of the placed points from those of people. Comparable error, by"
         " which templates are ranked: the same as if all had been tried on the same points. Error without offsets: what"
         " would be left without the template's own labelling. Behind best: by how much it is worse on the same targets,"
-        " with the 95 % interval; where this begins below 0, the two cannot be told apart.",
-        check.templates,
+        " with the 95 % interval; where this begins below 0, the two cannot be told apart. The picture has"
+        " each landmark's offset in mm, bold where it is labelled unlike the others'.",
+        check.templates.drop(columns=["unlike", "advice"]),
         [figures.offsets_chart(check.landmarks)],
     )
     yield pages.section(
@@ -72,5 +74,5 @@ def _sections(check: TemplateCheck):
         " an interval that holds for all landmarks of a template together in 19 of 20 cases; and its parts to the left,"
         " back and up. Scatter: root mean square distance of single targets from the offset. Unlike: the offset is"
         " surely not 0, and not smaller than the scatter.",
-        check.landmarks,
+        check.landmarks.drop(columns="sentence"),
     )
