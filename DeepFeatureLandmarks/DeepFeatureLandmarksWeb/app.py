@@ -18,6 +18,7 @@ from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewT
 
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.run import Run
+from DeepFeatureLandmarksWeb.controllers.alternatives_controller import AlternativesController
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.controllers.export_controller import ExportController
 from DeepFeatureLandmarksWeb.controllers.inspection_controller import InspectionController
@@ -79,6 +80,7 @@ class App:
         self._marking = MarkingController(context)
         self._runs = PlaceController(context)
         self._review = ReviewController(context)
+        self._alternatives = AlternativesController(context)
         self._inspection = InspectionController(context, self._runs)
         self._comparison = ComparisonController(context)
         self._template_check = TemplateCheckController(context, self._runs)
@@ -122,6 +124,8 @@ class App:
             accept=self._review.accept,
             reject=self._review.reject,
             next_unreviewed=self._review.next_unreviewed,
+            compare=self._alternatives.compare,
+            take=self._alternatives.take,
             request_maps=self._inspection.request_maps,
             request_distances=self._inspection.request_distances,
             pick_channel=self._inspection.pick,

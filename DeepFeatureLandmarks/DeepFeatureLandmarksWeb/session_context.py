@@ -39,6 +39,7 @@ class SessionContext:
         template_landmarks: Markups node on the template.
         output: Markups node with what was placed in the target, `None` before the first run.
         reference: Markups node with a person's points in the target, for comparison.
+        other_points: Markups node with the points in another place of the target, while the template's views show it.
         refreshers: Called after nodes have changed, to update the page's state.
     """
 
@@ -50,6 +51,7 @@ class SessionContext:
     template_landmarks: Any = None
     output: Any = None
     reference: Any = None
+    other_points: Any = None
     refreshers: list[Callable[[], None]] = field(default_factory=list)
     _to_target: PointMap | None = None
     _to_template: PointMap | None = None
@@ -78,6 +80,14 @@ class SessionContext:
         for refresh in self.refreshers:
             refresh()
 
+    def compare(self, other_points) -> None:
+        """Show the target with these points in the template's views, beside those that are placed; `None` ends it."""
+        self.other_points = other_points
+        self.template.show_instead(self.target.volume if other_points is not None else None)
+        if self.template_landmarks is not None:
+            self.template_landmarks.GetDisplayNode().SetVisibility(other_points is None)
+        self._link()
+
     def stop_marking(self) -> None:
         """End the mode in which clicks add landmarks; the one that follows the pointer is dropped."""
         if self.state.is_marking:
@@ -103,7 +113,7 @@ class SessionContext:
 
     def show_landmark(self, name: str) -> None:
         """Jump to a landmark on both sides; where one side does not have it, to the corresponding position."""
-        in_template, in_target = (positions_of(node).get(name) for node in (self.template_landmarks, self.output))
+        in_template, in_target = (positions_of(node).get(name) for node in (self._points_on_the_left, self.output))
         if in_template is None and in_target is None:
             return
         self.state.current = self.state.inspected_landmark = name
@@ -111,16 +121,20 @@ class SessionContext:
         if self.target.volume is not None:
             self.target.centre_on(self._to_target(in_template) if in_target is None else in_target, name)
 
+    @property
+    def _points_on_the_left(self):
+        return self.template_landmarks if self.other_points is None else self.other_points
+
     def _link(self) -> None:
         """Fit the maps between both volumes through the landmarks that both have now."""
         self._to_target = self._to_template = None
         if self.template.volume is None or self.target.volume is None:
             return
-        in_template, in_target = positions_of(self.template_landmarks), positions_of(self.output)
+        in_template, in_target = positions_of(self._points_on_the_left), positions_of(self.output)
         names = [name for name in in_template if name in in_target]
         template = np.array([in_template[name] for name in names]).reshape(-1, 3)
         target = np.array([in_target[name] for name in names]).reshape(-1, 3)
-        template_centre, target_centre = centre_of(self.template.volume), centre_of(self.target.volume)
+        template_centre, target_centre = centre_of(self.template.shown), centre_of(self.target.shown)
         self._to_target = PointMap.fit(template, target, template_centre, target_centre)
         self._to_template = PointMap.fit(target, template, target_centre, template_centre)
 

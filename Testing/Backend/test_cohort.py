@@ -159,12 +159,15 @@ def test_what_is_done_is_left_alone_and_what_fails_is_retried_and_listed(folder,
     cohort = cohort_of(folder)
     cohorts.prepare(cohort)
     done = folder / "out/scan3.mrk.json"
-    write_landmarks(read_landmarks(folder / "template.mrk.json"), done)
+    known = read_landmarks(folder / "template.mrk.json")
+    write_landmarks(replace(known, landmarks=(known[0], replace(known[1], ambiguous=True))), done)
     before = done.read_bytes(), done.stat().st_mtime_ns
     (folder / "scans/scan5.nii.gz").write_bytes(b"broken")
     summary = cohorts.run(cohort, client).set_index("target")
     assert (done.read_bytes(), done.stat().st_mtime_ns) == before
     assert summary.attempts["scan3"] == 0
+    assert (summary.ambiguous["scan3"], summary.ambiguous["scan4"]) == (1, 0)
+    assert summary.alternative_probability.isna().all()
     assert summary.status["scan5"] == "failed"
     assert "scan5.nii.gz" in summary.failure["scan5"]
     assert summary.attempts["scan5"] == 1 + cohorts.RETRIES
@@ -395,3 +398,21 @@ def test_there_is_one_process_a_gpu_or_else_a_core(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert cohort._default_workers("cuda") == 3
     assert cohort._default_workers("cpu") == os.cpu_count()
+
+
+def test_a_cohort_of_a_version_without_the_tolerance_is_gone_on_with(folder):
+    cohort = cohort_of(folder)
+    cohorts.prepare(cohort)
+    path = folder / "out" / cohorts.SETTINGS
+    known = json.loads(path.read_text(encoding="utf-8"))
+    del known["settings"]["tolerance_mm"]
+    path.write_text(json.dumps(known), encoding="utf-8")
+    cohorts.prepare(cohort)
+    with pytest.raises(InputError, match="other settings"):
+        cohorts.prepare(replace(cohort, settings=MatchSettings(device="cpu", tolerance_mm=5.0)))
+
+
+def test_ambiguous_targets_are_named_once_all_are_placed(folder, capsys):
+    rows = {"target": ["a", "b"], "status": "placed", "attempts": 1, "missing": "", "note": None, "failure": ""}
+    assert cohort._conclude(pd.DataFrame({**rows, "ambiguous": [0, 2]}), folder / "summary.csv") == 0
+    assert "note: targets with ambiguous landmarks: 1 (b); see the column ambiguous of" in capsys.readouterr().err

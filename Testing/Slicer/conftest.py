@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scene_helpers import through_mrb, through_mrml
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import OUTSIDE
 from deepfeatures.matching.settings import MatchSettings
-from deepfeatures.service.protocol import Event
+from deepfeatures.service.protocol import AlternativePlacement, Event
 
 LOGICS = (
     "vtkSlicerMarkupsLogic",
@@ -101,11 +103,15 @@ def add_transform(scene):
 
 
 class FakeClient:
-    """Answers like a worker, when the test says so: every landmark 1 mm along LPS x, those of `lost` not found."""
+    """Answers like a worker, when the test says so: every landmark 1 mm along LPS x, those of `lost` not found.
+
+    Each of `alternatives` makes one of what was found.
+    """
 
     def __init__(self):
         self.requests, self.events, self.cancelled = [], [], 0
         self.lost: set[str] = set()
+        self.alternatives: list[Callable[[LandmarkSet], AlternativePlacement]] = []
         self.step = (1.0, 0.0, 0.0)
         self.scores = {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
         self.settings = dict(SETTINGS)
@@ -150,7 +156,8 @@ class FakeClient:
             for known in landmarks
         )
         report = {"settings": self.settings, "versions": VERSIONS}
-        self.send("result", content={"landmarks": LandmarkSet(placed), "report": report})
+        found, others = LandmarkSet(placed), tuple(one(LandmarkSet(placed)) for one in self.alternatives)
+        self.send("result", content={"landmarks": found, "report": report, "alternatives": others})
 
 
 @pytest.fixture
@@ -210,3 +217,9 @@ def place(logic, client, heard, place_request):
         return heard.runs[-1]
 
     return run
+
+
+@pytest.fixture(params=[through_mrml, through_mrb], ids=["mrml", "mrb"])
+def save_and_load(request):
+    """A function that saves a scene and loads it into another; in both ways that Slicer has."""
+    return request.param

@@ -40,11 +40,12 @@ STYLE = f"""
 * {{ color: #e4e8ec; font-size: 13px; }}
 QWidget {{ background: {GREY}; }}
 QPushButton {{ background: #3a4552; border: 1px solid #54616f; border-radius: 4px; padding: 5px 9px; }}
-QPushButton:disabled, QComboBox:disabled, QSpinBox:disabled {{ color: #7d8792; }}
+QPushButton:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{ color: #7d8792; }}
 QPushButton:checked {{ background: #0072b2; }}
 QPushButton#placeButton {{ font-weight: bold; padding: 8px; background: #0072b2; border-color: #56b4e9; }}
 QPushButton#placeButton:disabled {{ background: #3a4552; border-color: #54616f; }}
-QComboBox, QSpinBox, QTableWidget {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; padding: 3px; }}
+QComboBox, QAbstractSpinBox, QTableWidget {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; }}
+QComboBox, QAbstractSpinBox, QTableWidget {{ padding: 3px; }}
 QTableWidget {{ alternate-background-color: #1a2027; selection-background-color: #2f4f6f; gridline-color: #2a323b; }}
 QHeaderView::section {{ background: #2b343e; border: 0; padding: 4px; }}
 QProgressBar {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; text-align: center; }}

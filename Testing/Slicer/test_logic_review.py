@@ -9,6 +9,7 @@ from scene_helpers import MISSING, index_of, statuses, world
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib.scene import run_history
+from DeepFeatureLandmarksLib.scene.review import shownScores
 from deepfeatures.errors import InputError
 
 
@@ -129,6 +130,31 @@ def test_the_most_uncertain_come_first(place, logic, client):
         client.scores = {"feature_distance": 0.5, "expected_error_mm": error, "probability_within_3mm": 0.5}
         place(node, name=name)
     assert [(row.name, row.expected_error_mm) for row in logic.reviewRows(node)] == [("B", 4), ("C", 2), ("A", 1)]
+
+
+def test_of_two_scores_that_say_much_the_same_one_has_a_column(place, logic, client):
+    def shown(**scores):
+        client.scores = scores
+        return [score.name for score in shownScores(logic.reviewRows(place().node))]
+
+    assert shown(feature_distance=0.5, inverse_consistency_error_mm=0.25) == ["inverse_consistency_error_mm"]
+    older = {"expected_error_mm": 1.0, "probability_within_3mm": 0.5, "inverse_consistency_error_mm": 0.25}
+    assert shown(**older) == list(older)
+    today = {"expected_error_mm": 1.0, "probability_within_tolerance": 0.5, "radius_90_mm": 3.0}
+    assert shown(**(older | today)) == list(today)
+
+
+def test_ambiguous_points_come_first_and_then_the_largest_radius(place, logic, client):
+    node = place().node
+    for name, radius, is_ambiguous in (("A", 2.0, False), ("B", 1.0, True), ("C", 9.0, False)):
+        client.scores = {"expected_error_mm": 0.0, "radius_90_mm": radius, "ambiguous": is_ambiguous}
+        place(node, name=name)
+    rows = logic.reviewRows(node)
+    assert [(row.name, row.radius_90_mm) for row in rows] == [("B", 1.0), ("C", 9.0), ("A", 2.0)]
+    assert [row.statusText for row in rows] == ["◆ ambiguous", "● to check", "● to check"]
+    logic.correct(node, index_of(node, "B"), (2.0, 2.0, 2.0))
+    assert "ambiguous" not in node.GetNthControlPointDescription(index_of(node, "B"))
+    assert logic.reviewRows(node)[-1].statusText == "✎ corrected"
 
 
 def test_the_quality_table_compares_by_name(logic, client, place, place_request):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zipfile import ZipFile
-
 import numpy as np
 import pytest
 from scene_helpers import index_of, shifted, statuses, world
@@ -11,9 +9,9 @@ from scene_helpers import index_of, shifted, statuses, world
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from DeepFeatureLandmarksLib.scene import run_history
-from DeepFeatureLandmarksLib.scene.interim_points import InterimPoints
 from DeepFeatureLandmarksLib.scene.logic import SCENE_CLOSED, DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
+from DeepFeatureLandmarksLib.scene.unsaved_points import INTERIM, UnsavedPoints
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 
 
@@ -131,41 +129,6 @@ def test_a_scene_closed_during_the_run_ends_it_in_words(logic, client, heard, pl
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
 
 
-def through_mrml(scene, new_scene, folder):
-    """The scene as it comes back from a scene file and the files of its nodes."""
-    for number in range(scene.GetNumberOfNodes()):
-        node = scene.GetNthNode(number)
-        if node.IsA("vtkMRMLStorableNode") and node.GetSaveWithScene():
-            node.AddDefaultStorageNode()
-            storage = node.GetStorageNode()
-            if storage is not None:
-                storage.SetFileName(str(folder / f"{node.GetID()}.{storage.GetDefaultWriteFileExtension()}"))
-                assert storage.WriteData(node)
-    scene.SetURL(str(folder / "scene.mrml"))
-    scene.SetRootDirectory(str(folder))
-    assert scene.Commit(scene.GetURL())
-    loaded = new_scene()
-    loaded.SetURL(scene.GetURL())
-    assert loaded.Connect()
-    return loaded
-
-
-def through_mrb(scene, new_scene, folder):
-    """The scene as it comes back from a bundle of all its files."""
-    assert scene.WriteToMRB(str(folder / "scene.mrb"), None)
-    with ZipFile(folder / "scene.mrb") as bundle:  # Slicer's own reader of bundles needs its application
-        bundle.extractall(folder / "unpacked")
-    loaded = new_scene()
-    loaded.SetURL(str(next((folder / "unpacked").rglob("*.mrml"))))
-    assert loaded.Connect()
-    return loaded
-
-
-@pytest.fixture(params=[through_mrml, through_mrb], ids=["mrml", "mrb"])
-def save_and_load(request):
-    return request.param
-
-
 def test_everything_survives_saving_and_loading(
     place, logic, client, scene, new_scene, save_and_load, tmp_path, listen
 ):
@@ -216,7 +179,7 @@ def test_clicks_go_on_to_the_list_that_is_being_marked(scene, place, place_reque
     selection = scene.GetSingletonNode("Singleton", "vtkMRMLSelectionNode")
     marked = place_request.templateLandmarks.GetID()
     assert selection.GetActivePlaceNodeID() == marked, "the list that was made last"
-    interim = InterimPoints(scene, lambda points: None)
+    interim = UnsavedPoints(scene, INTERIM, lambda points: None)
     interim.show(LandmarkSet((Landmark("A", (1.0, 2.0, 3.0)),)))
     assert interim.node.GetDisplayNode() is not None
     assert selection.GetActivePlaceNodeID() == marked

@@ -27,3 +27,17 @@ def test_where_the_person_chooses_all_that_is_offered_counts():
 
 def test_a_preset_of_a_later_version_stands_for_the_best():
     assert presets.settingsFor("fastest", device="auto", **OWN) == MatchSettings()
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_the_tolerance_counts_with_every_preset(preset):
+    assert presets.settingsFor(preset, device="cpu", **OWN).tolerance_mm is None
+    assert presets.settingsFor(preset, device="cpu", **OWN, tolerance_mm=2.5).tolerance_mm == 2.5
+
+
+@pytest.mark.parametrize(
+    ("text", "mm"), [("2.5", 2.5), (" 5 ", 5.0), ("0,5", 0.5), ("", None), ("0", None), ("-1", None), ("nan", None),
+                     ("inf", None), ("1001", None), ("three", None)],
+)  # fmt: skip
+def test_a_tolerance_is_read_as_people_type_it(text, mm):
+    assert presets.toleranceOf(text) == mm

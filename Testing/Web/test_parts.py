@@ -91,22 +91,26 @@ def test_names_of_uploads_cannot_leave_their_folder():
         uploads.kind_of("../x")
 
 
-def test_expected_errors_are_balls_of_that_radius_in_the_given_views():
+def test_radii_are_balls_in_the_given_views():
     pytest.importorskip("trame_slicer")
     from slicer import vtkMRMLScene
 
-    from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
+    from DeepFeatureLandmarksLib.scene.uncertainty_overlay import NAME, UncertaintyOverlay
 
     scene = vtkMRMLScene()
-    overlay = UncertaintyOverlay(scene, (0.9, 0.6, 0.0))
-    overlay.show([(np.array([10.0, -20.0, 30.0]), 2.5)], ["vtkMRMLSliceNodeTarget"])
-    node = scene.GetFirstNodeByName("Expected error")
+
+    def style(node):
+        node.GetDisplayNode().SetViewNodeIDs(["vtkMRMLSliceNodeTarget"])
+
+    overlay = UncertaintyOverlay(scene, (0.9, 0.6, 0.0), style)
+    overlay.show([((10.0, -20.0, 30.0), 2.5)])
+    node = scene.GetFirstNodeByName(NAME)
     bounds = np.zeros(6)
     node.GetRASBounds(bounds)
     assert np.allclose(bounds, (7.5, 12.5, -22.5, -17.5, 27.5, 32.5), atol=0.05)
     assert node.GetDisplayNode().GetVisibility2D()
     assert list(node.GetDisplayNode().GetViewNodeIDs()) == ["vtkMRMLSliceNodeTarget"]
-    overlay.show([], [])
+    overlay.show([])
     assert node.GetPolyData().GetNumberOfPoints() == 0
     assert scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
 

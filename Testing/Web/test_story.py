@@ -31,23 +31,25 @@ def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page 
     assert mean_error_mm(placed, truth) < 2.5
 
     rows = visitor.state("rows")
-    errors = [float(row["expected_error_mm"]) for row in rows]
-    assert errors == sorted(errors, reverse=True)  # the most uncertain first
-    assert all(row["probability_within_3mm"].endswith("%") for row in rows)
+    order = [(row["status_text"] != "◆ ambiguous", -float(row["radius_90_mm"])) for row in rows]
+    assert order == sorted(order)  # the most uncertain first
+    assert all(row["probability_within_tolerance"].endswith("%") for row in rows)
     shown = visitor.page.locator(".review tbody tr").first.inner_text()
-    assert rows[0]["expected_error_mm"] in shown and rows[0]["probability_within_3mm"] in shown
+    columns = ("expected_error_mm", "probability_within_tolerance", "radius_90_mm")
+    assert visitor.state("known_scores") == list(columns)
+    assert all(rows[0][name] in shown for name in columns)
     ringed = is_orange(visitor).sum()
-    visitor.page.get_by_label("Circle of the expected error").uncheck()
+    visitor.page.get_by_label("Circle of the 90 % radius").uncheck()
     visitor.wait_until("!state('are_circles_shown')")
     assert is_orange(visitor).sum() < ringed
-    visitor.page.get_by_label("Circle of the expected error").check()
+    visitor.page.get_by_label("Circle of the 90 % radius").check()
 
 
 def test_review_by_keys_dragging_and_undo(visitor):
     visitor.open_demo()
     visitor.place()
     first = visitor.state("current")
-    circle = visitor.page.get_by_label("Circle of the expected error")
+    circle = visitor.page.get_by_label("Circle of the 90 % radius")
     circle.uncheck()
     circle.check()  # the box has the focus now, and nothing is typed into it
     visitor.page.keyboard.press("a")
@@ -136,7 +138,7 @@ def is_coloured(visitor, colour: tuple[int, int, int]) -> np.ndarray:
 
 def find_point(visitor) -> tuple[float, float]:
     """Where on the page a proposed point is drawn in the target's axial view."""
-    visitor.page.get_by_label("Circle of the expected error").uncheck()
+    visitor.page.get_by_label("Circle of the 90 % radius").uncheck()
     visitor.wait_until("!state('are_circles_shown')")
     box = visitor.page.locator(".side-target .view-axial").bounding_box()
     rows, columns = np.nonzero(is_orange(visitor))

@@ -31,12 +31,18 @@ STATE = "window.trame.state.get('PageState__' + {!r})"
 
 
 class Server:
-    """`deepfeatures app` in a process of its own, on a free port."""
+    """`deepfeatures app` in a process of its own, on a free port.
 
-    def __init__(self, *arguments: str):
+    Args:
+        arguments: Of the command.
+        path: Folder in which Python looks first.
+    """
+
+    def __init__(self, *arguments: str, path: Path | None = None):
+        folders = map(str, filter(None, [path, REPOSITORY / "DeepFeatureLandmarks"]))
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "DeepFeatureLandmarks"), *filter(None, sys.path)]),
+            "PYTHONPATH": os.pathsep.join([*folders, *filter(None, sys.path)]),
             "OMP_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(

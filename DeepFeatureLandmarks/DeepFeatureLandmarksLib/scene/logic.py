@@ -18,6 +18,7 @@ from pathlib import Path
 import vtk
 
 from DeepFeatureLandmarksLib.scene import (
+    hypotheses,
     map_nodes,
     nodes,
     place_request,
@@ -31,6 +32,7 @@ from DeepFeatureLandmarksLib.scene import (
     transform_observer,
 )
 from DeepFeatureLandmarksLib.scene.array_cache import ArrayCache
+from DeepFeatureLandmarksLib.scene.hypotheses import Ambiguity
 from DeepFeatureLandmarksLib.scene.node_notes import readNotes
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandmark, require
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
@@ -136,8 +138,33 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
 
     def history(self, output) -> list[dict]:
         """Runs of an output node, the oldest first: `number`, `time`, `network`, `layer`, `patchSize`, `search`,
-        `settings`, `versions`, `template`, `target`, `names`, `reverted`."""
+        `settings`, `versions`, `template`, `target`, `names`, `reverted`, `taken`."""
         return [run.asDict() for run in run_history.readRuns(output)]
+
+    # Other places
+
+    def ambiguity(self, output) -> Ambiguity | None:
+        """The places in which all points of an output may lie; `None` where there is only one."""
+        return hypotheses.ambiguityOf(output)
+
+    def hypothesisLandmarks(self, output, number: int) -> LandmarkSet:
+        """The points of one of these places, world LPS; none where the target is gone."""
+        target = output.GetNodeReference(run_history.TARGET)
+        known = hypotheses.ambiguityOf(output)
+        if target is None or target.GetImageData() is None or known is None:
+            return LandmarkSet(())
+        return hypotheses.landmarksOf(known.hypotheses[number], target)
+
+    def takeHypothesis(self, output, number: int) -> Run:
+        """Move all points to another place; those that a person has locked, moved or made stay, see `Run.kept`.
+
+        Taking the first place again, or `revertLastRun`, moves them back.
+
+        Raises:
+            InputError: A run is under way, or the target is gone.
+        """
+        require(BUSY if self.isBusy else "")
+        return placement.takeHypothesis(output, number)
 
     # Review
 
@@ -259,7 +286,10 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
     def _match(self, kind: str, request: PlaceRequest, landmarks: LandmarkSet) -> None:
         def apply(pending: PendingRequest, event: Event) -> Run:
             found = pending.inTargetNow(event.content["landmarks"])
-            run = placement.writeRun(self._scene, request, found, event.content["report"], kind)
+            others = tuple(
+                replace(one, landmarks=pending.inTargetNow(one.landmarks)) for one in event.content["alternatives"]
+            )
+            run = placement.writeRun(self._scene, request, found, event.content["report"], kind, others)
             self._outputs.add(run.node.GetID())
             return run
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
-from DeepFeatureLandmarksLib.scene import nodes, review_table, run_history, transform_observer
+from DeepFeatureLandmarksLib.scene import hypotheses, nodes, review_table, run_history, transform_observer
 from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN, PlaceRequest, require, roomMessage
 from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.scene.run_history import PointRecord, PointState, RunRecord
@@ -16,12 +16,20 @@ from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
 from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError
+from deepfeatures.service.protocol import AlternativePlacement
 
 # By name, of the points that a run may move; `None` where it makes the point.
 PreviousStates = Mapping[str, PointState | None]
 
 
-def writeRun(scene, request: PlaceRequest, found: LandmarkSet, report: dict, kind: str) -> Run:
+def writeRun(
+    scene,
+    request: PlaceRequest,
+    found: LandmarkSet,
+    report: dict,
+    kind: str,
+    alternatives: Sequence[AlternativePlacement] = (),
+) -> Run:
     """Write found landmarks into the output node, or a new one; points that a person has reviewed stay.
 
     Args:
@@ -30,6 +38,7 @@ def writeRun(scene, request: PlaceRequest, found: LandmarkSet, report: dict, kin
         found: World LPS.
         report: The matcher's, with `settings` and `versions`.
         kind: See `Run`.
+        alternatives: Other places in which all of them may lie; of a match of all landmarks.
 
     Raises:
         InputError: The output cannot take the points; nothing is placed then.
@@ -37,30 +46,32 @@ def writeRun(scene, request: PlaceRequest, found: LandmarkSet, report: dict, kin
     output = request.output if request.output is not None else _newOutput(scene, request)
     require(roomMessage(output, found))
     transform_observer.attachToTarget(output, request.targetVolume)
-    history, rejected = run_history.readRuns(output), run_history.readRejected(output)
-    record = _newRecord(request, report, len(history) + 1)
-    previous = _previousStates(output, request.targetVolume, found, rejected)
-    _writePoints(output, found, previous, record)
-    record = replace(record, points=_pointRecords(output, request.targetVolume, found, previous))
-    run_history.writeRuns(output, (*history, record))
-    run_history.writeRejected(output, rejected - set(previous))
+    record = _withHypotheses(_newRecord(request, report, kind), output, request.targetVolume, found, alternatives)
+    run = _apply(
+        output, request.targetVolume, found, record, [Note.from_json(note) for note in report.get("notes", ())]
+    )
     output.SetNodeReferenceID(run_history.TEMPLATE, request.templateVolume.GetID())
     output.SetNodeReferenceID(run_history.LANDMARKS, request.templateLandmarks.GetID())
-    review_table.showRuns(output)
-    return Run(
-        kind,
-        record.number,
-        output,
-        placed=tuple(point.name for point in record.points if point.position is not None),
-        missing=tuple(point.name for point in record.points if point.position is None),
-        missingText=missing_text(
-            [landmark for landmark in found if landmark.name in previous],
-            NAMES_SHOWN,
-            [Note.from_json(note) for note in report.get("notes", ())],
-        ),
-        kept=tuple(landmark.name for landmark in found if landmark.name not in previous),
-        report=report,
-    )
+    return replace(run, report=report)
+
+
+def takeHypothesis(output, number: int) -> Run:
+    """Move all points of an output to another place in which they may lie; points that a person has reviewed stay.
+
+    Args:
+        output: vtkMRMLMarkupsFiducialNode.
+        number: Index of a hypothesis, see `hypotheses.ambiguityOf`.
+
+    Raises:
+        InputError: The target is gone.
+    """
+    target = _targetOf(output)
+    transform_observer.update(output)
+    valid = [run for run in run_history.readRuns(output) if not run.reverted]
+    known = valid[-1].hypotheses
+    origin = next(run for run in reversed(valid) if run.kind == "place")
+    record = replace(origin, time=_now(), kind="alternative", hypotheses=known, shown=number)
+    return _apply(output, target, hypotheses.landmarksOf(known[number], target), record)
 
 
 def revertLastRun(output) -> tuple[str, ...]:
@@ -96,16 +107,56 @@ def _newOutput(scene, request: PlaceRequest):
     return nodes.addPoints(scene, nodes.newPoints(scene, scene.GenerateUniqueName(name)))
 
 
-def _newRecord(request: PlaceRequest, report: dict, number: int) -> RunRecord:
+def _apply(output, target, found: LandmarkSet, record: RunRecord, notes: Sequence[Note] = ()) -> Run:
+    """Move points to where they were found, and note it as the next run; what people read of it."""
+    history, rejected = run_history.readRuns(output), run_history.readRejected(output)
+    previous = _previousStates(output, target, found, rejected)
+    _writePoints(output, found, previous, record)
+    points = _pointRecords(output, target, found, previous)
+    record = replace(record, number=len(history) + 1, points=points)
+    run_history.writeRuns(output, (*history, record))
+    run_history.writeRejected(output, rejected - set(previous))
+    review_table.showRuns(output)
+    return Run(
+        record.kind,
+        record.number,
+        output,
+        placed=tuple(point.name for point in points if point.position is not None),
+        missing=tuple(point.name for point in points if point.position is None),
+        missingText=missing_text([one for one in found if one.name in previous], NAMES_SHOWN, notes),
+        kept=tuple(landmark.name for landmark in found if landmark.name not in previous),
+    )
+
+
+def _withHypotheses(
+    record: RunRecord, output, target, found: LandmarkSet, alternatives: Sequence[AlternativePlacement]
+) -> RunRecord:
+    """The record with its own alternatives; points that are placed again leave those of the run before."""
+    if record.kind == "place":
+        return replace(record, hypotheses=hypotheses.hypothesesOf(found, alternatives, target))
+    known = hypotheses.ambiguityOf(output)
+    if known is None:
+        return record
+    return replace(
+        record, hypotheses=hypotheses.without(known.hypotheses, {one.name for one in found}), shown=known.shown
+    )
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _newRecord(request: PlaceRequest, report: dict, kind: str) -> RunRecord:
     return RunRecord(
-        number=number,
-        time=datetime.now().astimezone().isoformat(timespec="seconds"),
+        number=0,
+        time=_now(),
         settings=report["settings"],
         versions=report["versions"],
         template=request.templateVolume.GetName(),
         landmarks=request.templateLandmarks.GetName(),
         target=request.targetVolume.GetName(),
         points=(),
+        kind=kind,
     )
 
 

@@ -30,11 +30,21 @@ PRESETS = {
     "own": Preset("My own", None),
 }
 LARGEST_PATCH = 64  # voxels; from `SMALLEST_PATCH` on people may choose
-INTENSITY = setting("intensity")  # label, help and choices
+LARGEST_TOLERANCE_MM = 1000.0
+INTENSITY, TOLERANCE = setting("intensity"), setting("tolerance_mm")  # label, help and choices
 DEVICES = {"auto": "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 
 
-def settingsFor(preset: str, *, device: str, network: str, layer: str, patchSize: int, intensity: str) -> MatchSettings:
+def settingsFor(
+    preset: str,
+    *,
+    device: str,
+    network: str,
+    layer: str,
+    patchSize: int,
+    intensity: str,
+    tolerance_mm: float | None = None,
+) -> MatchSettings:
     """The settings of a preset on a device.
 
     Args:
@@ -44,11 +54,21 @@ def settingsFor(preset: str, *, device: str, network: str, layer: str, patchSize
         layer: Empty for the network's own default.
         patchSize: In voxels.
         intensity: See `MatchSettings`.
+        tolerance_mm: See `MatchSettings`; counts with every preset, as does the device.
     """
     chosen = PRESETS.get(preset, PRESETS["best"]).settings
     if chosen is None:
         chosen = MatchSettings(network or None, layer or None, patchSize, search="dense", intensity=intensity)
-    return replace(chosen, device=device)
+    return replace(chosen, device=device, tolerance_mm=tolerance_mm)
+
+
+def toleranceOf(text: str) -> float | None:
+    """A tolerance in mm as a person typed it; `None` where it cannot be used."""
+    try:
+        tolerance_mm = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return tolerance_mm if 0 < tolerance_mm <= LARGEST_TOLERANCE_MM else None
 
 
 def deviceNames(catalog: dict) -> list[str]:

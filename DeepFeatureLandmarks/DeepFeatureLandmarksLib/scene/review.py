@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deepfeatures.data.landmark_scores import Scores
+from deepfeatures.data.landmark_scores import REVIEWED, Score, Scores
 
 # What people read of a status: the shape says it too, for those who do not see the colour.
 STATUS_TEXTS = {
@@ -16,7 +16,9 @@ STATUS_TEXTS = {
     "rejected": "✗ rejected",
     "missing": "○ not found",
 }
-CONFIRMED_MISSING = "✓ not found"
+CONFIRMED_MISSING, AMBIGUOUS = "✓ not found", "◆ ambiguous"
+# Columns of a narrow table that are there only where the better one is not known.
+INSTEAD = {"probability_within_3mm": "probability_within_tolerance", "inverse_consistency_error_mm": "radius_90_mm"}
 WITHOUT_POSITION = ("rejected", "missing")
 
 
@@ -50,7 +52,9 @@ class ReviewRow(Scores):
     @property
     def statusText(self) -> str:
         """For people."""
-        return CONFIRMED_MISSING if self.status == "missing" and self.locked else STATUS_TEXTS[self.status]
+        if self.status == "missing" and self.locked:
+            return CONFIRMED_MISSING
+        return AMBIGUOUS if self.status == "proposed" and self.ambiguous else STATUS_TEXTS[self.status]
 
     @property
     def isPending(self) -> bool:
@@ -90,11 +94,17 @@ def statusOf(*, isDefined: bool, locked: bool, isKnown: bool, moved: bool, rejec
     return "accepted" if locked else "proposed"
 
 
+def shownScores(rows: Iterable[ReviewRow]) -> tuple[Score, ...]:
+    """Scores that have a column of their own: those that any row has, but one of two that say much the same."""
+    known = {name for row in rows for name in row.scores}
+    return tuple(score for score in REVIEWED if score.name in known and INSTEAD.get(score.name) not in known)
+
+
 def sortedByUncertainty(rows: Iterable[ReviewRow]) -> list[ReviewRow]:
     """The most uncertain first: those that nobody has reviewed, then the rejected, the corrected, the accepted.
 
-    Of those that nobody has reviewed: missing ones, then those with a feature distance as their only score, then
-    by expected error, or by inverse-consistency error where that is all there is.
+    Of those that nobody has reviewed: missing ones, then the ambiguous, then those whose only score is a feature
+    distance, then by 90 % radius. Where that is unknown, expected or inverse-consistency error take its place.
     """
     return sorted(rows, key=_reviewOrder)
 
@@ -112,7 +122,7 @@ def nextUnreviewed(rows: Iterable[ReviewRow], after: int | None) -> int | None:
 
 def _reviewOrder(row: ReviewRow) -> tuple[float, ...]:
     order = ("missing", "proposed", "rejected", "corrected", "accepted")
-    known = row.expected_error_mm if row.expected_error_mm is not None else row.inverse_consistency_error_mm
-    if known is None:
-        return (not row.isPending, order.index(row.status), -math.inf, -(row.feature_distance or 0.0), row.index)
-    return (not row.isPending, order.index(row.status), -known, 0.0, row.index)
+    doubts = (row.radius_90_mm, row.expected_error_mm, row.inverse_consistency_error_mm)
+    doubt = next((mm for mm in doubts if mm is not None), math.inf)
+    distance = row.feature_distance or 0.0 if doubt == math.inf else 0.0
+    return (not row.isPending, order.index(row.status), not row.ambiguous, -doubt, -distance, row.index)

@@ -100,14 +100,15 @@ def _row(output, index: int, record, position, rejected: frozenset[str]) -> Revi
         run.settings["layer"],
         run.settings["patch_size"],
         notes=notes,
+        ambiguous=landmark.ambiguous,
         **landmark.scores,
     )
 
 
 def _describeAsCorrected(output, index: int) -> None:
-    """Leave out the scores: they are of a place where the point no longer is. Notes are of the volumes, and stay."""
+    """Leave out scores and ambiguity: they are of a place where the point no longer is. Notes on volumes stay."""
     landmark = nodes.landmarkOfPoint(output, index)
     own = run_history.withoutProvenance(landmark.description).removesuffix(CORRECTED).removesuffix(" | ")
     text = f"{own} | {CORRECTED}".removeprefix(" | ")
-    corrected = replace(landmark, description=text, **dict.fromkeys(landmark.scores))
+    corrected = replace(landmark, description=text, ambiguous=False, **dict.fromkeys(landmark.scores))
     output.SetNthControlPointDescription(index, describe(corrected))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN
 from DeepFeatureLandmarksLib.scene.template_check import TemplateCheck
+from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.service.protocol import VolumeArray
 
 
@@ -35,7 +37,7 @@ class Run:
     """The argument of `onFinished`.
 
     Args:
-        kind: `"place"`, `"placeAgain"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or `"catalog"`.
+        kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or `"catalog"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.
@@ -63,9 +65,12 @@ class Run:
     @property
     def summary(self) -> str:
         """What was placed, in one sentence."""
-        parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s"]
+        if self.kind == "alternative":
+            parts = [f"{len(self.placed)} moved to the other place"]
+        else:
+            parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s"]
         if self.missing:
             parts.append(f"{len(self.missing)} not found: {self.missingText}")
         if self.kept:
-            parts.append(f"{len(self.kept)} reviewed by you left unchanged")
+            parts.append(f"{len(self.kept)} reviewed by you left unchanged: {names_text(self.kept, NAMES_SHOWN)}")
         return "; ".join(parts) + "."

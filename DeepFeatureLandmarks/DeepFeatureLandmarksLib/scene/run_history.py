@@ -61,6 +61,36 @@ class PointRecord:
 
 
 @dataclass(frozen=True)
+class HypothesisPoint:
+    """A point as one hypothesis places it.
+
+    Args:
+        name: Its label.
+        position: (i, j, k) in the target, `None` where it was not found.
+        description: Its text with its scores, without what placed it.
+    """
+
+    name: str
+    position: Position | None
+    description: str
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A place in which all points of a run may lie.
+
+    Args:
+        text: How it differs from where the run placed them, one phrase; empty for that place itself.
+        probability: That it is the right one, 0 to 1.
+        points: All points of the run.
+    """
+
+    text: str
+    probability: float
+    points: tuple[HypothesisPoint, ...]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One run.
 
@@ -72,6 +102,10 @@ class RunRecord:
         template: Name of the template volume; `landmarks` and `target` likewise.
         points: What the run did.
         reverted: Whether it has been reverted.
+        kind: `"place"`, `"placeAgain"`, or `"alternative"`: a person took another hypothesis.
+        hypotheses: Places in which all points may lie after it, the first being that of the run; empty where there is
+            only one.
+        shown: Index of the hypothesis in which the points are after it.
     """
 
     number: int
@@ -83,15 +117,23 @@ class RunRecord:
     target: str
     points: tuple[PointRecord, ...]
     reverted: bool = False
+    kind: str = "place"
+    hypotheses: tuple[Hypothesis, ...] = ()
+    shown: int = 0
+
+    @property
+    def taken(self) -> str:
+        """The hypothesis that a person took instead of the first, in words; else empty."""
+        return self.hypotheses[self.shown].text if self.shown else ""
 
     @property
     def provenance(self) -> str:
         """What placed the points, for their descriptions."""
         chosen, versions = self.settings, self.versions
-        named = ", ".join(f"{name} {versions[name]}" for name in ("deepfeatures", "torch") if name in versions)
-        return (
-            f"{chosen['network']} {chosen['layer']}, patch {chosen['patch_size']}, {chosen['search']} search, {named}"
-        )
+        named = [f"{name} {versions[name]}" for name in ("deepfeatures", "torch") if name in versions]
+        settings = f"{chosen['network']} {chosen['layer']}, patch {chosen['patch_size']}, {chosen['search']} search"
+        taken = [f"other place taken by a person ({self.taken})"] if self.taken else []
+        return ", ".join([settings, *named, *taken])
 
     def asDict(self) -> dict:
         """For people and scripts: see `DeepFeatureLandmarksLogic.history`."""
@@ -108,6 +150,7 @@ class RunRecord:
             "target": self.target,
             "names": tuple(point.name for point in self.points),
             "reverted": self.reverted,
+            "taken": self.taken,
         }
 
 
@@ -159,7 +202,7 @@ def resampled(runs: Iterable[RunRecord], oldToNew: np.ndarray) -> list[RunRecord
         oldToNew: From old voxel indices to new ones, `(4, 4)`.
     """
 
-    def moved(known: PointRecord | PointState | None):
+    def moved(known: PointRecord | PointState | HypothesisPoint | None):
         if known is None or known.position is None:
             return known
         return replace(known, position=tuple((oldToNew @ (*known.position, 1.0))[:3].tolist()))
@@ -167,14 +210,28 @@ def resampled(runs: Iterable[RunRecord], oldToNew: np.ndarray) -> list[RunRecord
     def point(known: PointRecord) -> PointRecord:
         return replace(moved(known), previous=moved(known.previous))
 
-    return [replace(run, points=tuple(map(point, run.points))) for run in runs]
+    def hypothesis(known: Hypothesis) -> Hypothesis:
+        return replace(known, points=tuple(map(moved, known.points)))
+
+    return [
+        replace(run, points=tuple(map(point, run.points)), hypotheses=tuple(map(hypothesis, run.hypotheses)))
+        for run in runs
+    ]
 
 
 @lru_cache(maxsize=8)  # a review asks again and again while nothing changes
 def _parsed(text: str) -> tuple[RunRecord, ...]:
-    return tuple(
-        RunRecord(**{**message, "points": tuple(map(_pointRecord, message["points"]))}) for message in json.loads(text)
-    )
+    return tuple(map(_runRecord, json.loads(text)))
+
+
+def _runRecord(message: Mapping) -> RunRecord:
+    points, hypotheses = map(_pointRecord, message["points"]), map(_hypothesis, message.get("hypotheses", ()))
+    return RunRecord(**{**message, "points": tuple(points), "hypotheses": tuple(hypotheses)})
+
+
+def _hypothesis(message: Mapping) -> Hypothesis:
+    points = (HypothesisPoint(**{**point, "position": _position(point["position"])}) for point in message["points"])
+    return Hypothesis(message["text"], message["probability"], tuple(points))
 
 
 def _pointRecord(message: Mapping) -> PointRecord:

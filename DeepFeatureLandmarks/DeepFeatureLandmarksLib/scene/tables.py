@@ -34,6 +34,7 @@ def fillRuns(table, runs: Iterable[RunRecord], statuses: dict[str, str]) -> None
         "Landmark": [point.name for _, point in rows],
         **{score.heading: [point.scores.get(score.name, math.nan) for _, point in rows] for score in SCORES},
         "Status": [_statusText(run, point, last, statuses) for run, point in rows],
+        "Other place taken": [run.taken for run, _ in rows],
         "Time": [run.time for run, _ in rows],
         **{_title(name): [str(run.settings.get(name, "")) for run, _ in rows] for name in SETTINGS_SHOWN},
         "Versions": [", ".join(f"{name} {number}" for name, number in run.versions.items()) for run, _ in rows],

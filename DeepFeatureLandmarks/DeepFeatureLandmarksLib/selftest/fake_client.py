@@ -1,6 +1,7 @@
 """A client without a worker, for tests in Slicer and outside of it.
 
-It finds every landmark at once, where the template has it, 2 mm to the left; later ones are more uncertain.
+It finds every landmark at once, where the template has it, 2 mm to the left; later ones are more uncertain. Where it is
+told that the anatomy repeats, all may lie 33 mm further up.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.matching.settings import MatchSettings
-from deepfeatures.service.protocol import Event, VolumeArray
+from deepfeatures.service.protocol import AlternativePlacement, Event, VolumeArray
 
 SHIFT_MM = 2.0  # along L
+REPEAT_MM, REPEAT_CHANCE, REPEAT_TEXT = 33.0, 0.38, "33 mm towards the head"  # along S
 CHANNELS = 6
 CATALOG = {
     "versions": {"deepfeatures": "fake"},
@@ -62,10 +64,13 @@ CATALOG = {
 
 
 class FakeWorkerClient:
-    """Answers at the next poll; with `isPaused` it lets requests wait, as a long run does."""
+    """Answers at the next poll; with `isPaused` it lets requests wait, as a long run does.
+
+    With `isRepeating` the anatomy repeats: all landmarks are ambiguous.
+    """
 
     def __init__(self):
-        self.isPaused = False
+        self.isPaused = self.isRepeating = False
         self.settings: list[MatchSettings] = []  # of every match
         self.hellos = self.encodes = 0
         self._number = 0
@@ -82,10 +87,11 @@ class FakeWorkerClient:
 
     def match(self, template: VolumeArray, landmarks: LandmarkSet, target: VolumeArray, settings: MatchSettings) -> int:
         self.settings.append(settings)
-        placed = tuple(self._placed(place, landmark) for place, landmark in enumerate(landmarks))
+        placed = replace(landmarks, landmarks=tuple(self._placed(*each) for each in enumerate(landmarks)))
+        others = (AlternativePlacement(_further(placed), REPEAT_CHANCE, REPEAT_TEXT),) if self.isRepeating else ()
         chosen = {"network": settings.network or "mind", "layer": settings.layer or "ssc_r1_d2"}
         report = {"settings": {**chosen, "patch_size": settings.patch_size or 13, "search": "guided"}, "versions": {}}
-        return self._answer({"landmarks": replace(landmarks, landmarks=placed), "report": report})
+        return self._answer({"landmarks": placed, "report": report, "alternatives": others})
 
     def activations(self, volume: VolumeArray, landmark: Landmark, settings: MatchSettings, patch_size: int) -> int:
         z, y, x = np.meshgrid(*[np.linspace(-1, 1, 12)] * 3, indexing="ij")
@@ -133,8 +139,7 @@ class FakeWorkerClient:
         self._waiting.append(Event(self._number, "result", 1.0, content=content))
         return self._number
 
-    @staticmethod
-    def _placed(place: int, landmark: Landmark) -> Landmark:
+    def _placed(self, place: int, landmark: Landmark) -> Landmark:
         if not landmark.is_defined:
             return replace(landmark, position=None, status="missing")
         left, back, up = landmark.position
@@ -144,5 +149,17 @@ class FakeWorkerClient:
             feature_distance=1.0 + place,
             expected_error_mm=0.5 + 0.25 * place,
             probability_within_3mm=max(0.0, 0.98 - 0.05 * place),
+            probability_within_tolerance=max(0.0, 0.88 - 0.05 * place),
+            radius_50_mm=0.5 + 0.25 * place,
+            radius_90_mm=1.0 + 0.5 * place,
             inverse_consistency_error_mm=0.1 * place,
+            ambiguous=self.isRepeating,
         )
+
+
+def _further(landmarks: LandmarkSet) -> LandmarkSet:
+    moved = (
+        replace(one, position=(*one.position[:2], one.position[2] + REPEAT_MM)) if one.is_defined else one
+        for one in landmarks
+    )
+    return replace(landmarks, landmarks=tuple(moved))

@@ -15,11 +15,13 @@ class ReviewTests(ModuleTestCase):
         self.assertEqual(self.moduleWidget.review.selectedRow.name, NAMES[-1])
         errors = [float(self.cell(row, 1)) for row in range(len(NAMES))]
         self.assertEqual(errors, sorted(errors, reverse=True))
-        self.assertEqual([self.cell(row, 2) for row in range(2)], ["83%", "88%"], "chances to lie within 3 mm")
-        self.assertFalse(any(self.ui.reviewTable.isColumnHidden(column) for column in range(4)))
+        self.assertEqual([self.cell(row, 3) for row in range(2)], ["73%", "78%"], "chances to lie within the tolerance")
+        table = self.ui.reviewTable
+        hidden = [column for column in range(table.columnCount) if table.isColumnHidden(column)]
+        self.assertEqual([table.horizontalHeaderItem(column).text() for column in hidden], ["≤ 3 mm", "IC mm"])
         found = self.moduleWidget.parameters.targetLandmarks
         description = found.GetNthControlPointDescription(self.moduleWidget.review.selectedRow.index)
-        self.assertIn("expected error 1.25 mm; within 3 mm 83 %", description)
+        self.assertIn("expected error 1.25 mm; within 3 mm 83 %; within the tolerance 73 %", description)
 
     def test_an_accepted_point_is_locked_and_stays_in_the_next_run(self):
         found = self.placed()

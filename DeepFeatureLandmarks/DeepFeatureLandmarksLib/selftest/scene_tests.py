@@ -38,6 +38,7 @@ class SceneTests(ModuleTestCase):
         node.SetSingletonTag(MODULE_NAME)
         for name, value in (
             ("patchSize", "huge"),
+            ("toleranceMm", "wide"),
             ("intensity", "loud"),
             ("preset", "fastest"),
             ("network", "gone"),
@@ -51,6 +52,7 @@ class SceneTests(ModuleTestCase):
         self.finish()
         self.assertIsNone(self.moduleWidget.parameters.templateVolume)
         self.assertEqual(self.moduleWidget.parameters.intensity, "auto")
+        self.assertEqual(self.moduleWidget.parameters.toleranceMm, 0.0)
         self.assertEqual(node.GetParameter("searchMode"), "x", "what a later version wrote stays")
         self.pair()
         self.assertTrue(self.ui.placeButton.enabled, self.ui.placeReasonLabel.text)

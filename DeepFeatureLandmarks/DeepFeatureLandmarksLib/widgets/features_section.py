@@ -5,7 +5,9 @@ from __future__ import annotations
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
     INTENSITY,
+    LARGEST_TOLERANCE_MM,
     PRESETS,
+    TOLERANCE,
     deviceNames,
     isMissing,
     layerText,
@@ -22,7 +24,8 @@ from deepfeatures.matching.settings import MatchSettings
 def settingsOf(parameters: Parameters) -> MatchSettings:
     """What the parameters ask the matcher for."""
     names = ("preset", "device", "network", "layer", "patchSize", "intensity")
-    return settingsFor(**{name: getattr(parameters, name) for name in names})
+    chosen = {name: getattr(parameters, name) for name in names}
+    return settingsFor(**chosen, tolerance_mm=parameters.toleranceMm or None)
 
 
 class FeaturesSection:
@@ -45,6 +48,9 @@ class FeaturesSection:
         }
         ui.intensityLabel.setText(f"{INTENSITY['label']}:")
         ui.intensityBox.setToolTip(INTENSITY["help"])
+        ui.toleranceLabel.setText(f"{TOLERANCE['label']}:")
+        ui.toleranceBox.setToolTip(TOLERANCE["help"])
+        ui.toleranceBox.setMaximum(LARGEST_TOLERANCE_MM)
         self._boxes["intensity"].setEntries(ComboEntry(name, name) for name in INTENSITY["choices"])
         self._boxes["preset"].setEntries(ComboEntry(name, preset.label) for name, preset in PRESETS.items())
         self._boxes["device"].setEntries(ComboEntry(name, label) for name, label in DEVICES.items())

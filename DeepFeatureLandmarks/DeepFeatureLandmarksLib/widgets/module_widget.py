@@ -8,11 +8,13 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from DeepFeatureLandmarksLib.scene.interim_points import COLOUR, InterimPoints
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import Run
+from DeepFeatureLandmarksLib.scene.uncertainty_overlay import LABEL, TOOLTIP, UncertaintyOverlay, spheresOf
+from DeepFeatureLandmarksLib.scene.unsaved_points import COLOUR, INTERIM, UnsavedPoints
 from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
+from DeepFeatureLandmarksLib.widgets.alternatives_section import AlternativesSection
 from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection, settingsOf
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySideLayout
@@ -28,6 +30,8 @@ from DeepFeatureLandmarksLib.widgets.template_check_section import TemplateCheck
 from deepfeatures.errors import InputError
 
 REFRESH_MS = 50
+RADIUS_COLOUR = (0.90, 0.62, 0.00)  # orange of Okabe and Ito, as the points to check
+FAINT = 0.5  # opacity of points that lie in another place
 
 
 class ModuleWidget(VTKObservationMixin):
@@ -65,13 +69,17 @@ class ModuleWidget(VTKObservationMixin):
         self._prepared: tuple = (None, None)  # the pair that the worker has read last
         self._observed: dict = {}  # the events of each node that is observed
         self.layout = SideBySideLayout(scene, onClosed=lambda: ui.sideBySideButton.setChecked(False))
-        self.interimPoints = InterimPoints(scene, self._styleInterimPoints)
+        self.interimPoints = UnsavedPoints(scene, INTERIM, self._styleInterimPoints)
+        self.radii = UncertaintyOverlay(scene, RADIUS_COLOUR, lambda node: self.layout.restrictTo(node, TARGET))
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
         self.notes = NotesSection(ui)
         self.features = FeaturesSection(ui)
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
+        self.alternatives = AlternativesSection(
+            ui, logic, scene, self._styleOtherPoints, self._onTaken, self.place.showMessage
+        )
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
         self.quality = QualitySection(ui, logic)
         self.templateCheck = TemplateCheckSection(ui, logic, self.place.run, lambda: settingsOf(self._parameters))
@@ -82,6 +90,9 @@ class ModuleWidget(VTKObservationMixin):
         logic.onError = self._onError
         ui.sideBySideButton.toggled.connect(self._onSideBySide)
         ui.placePointsButton.toggled.connect(self._onMarking)
+        ui.radiusBox.setText(LABEL)
+        ui.radiusBox.setToolTip(TOOLTIP)
+        ui.radiusBox.toggled.connect(lambda *_: self._showRadii())
         ui.revertButton.clicked.connect(lambda *_: self._revert())
         for event, react in (
             (scene.StartCloseEvent, self._onSceneAboutToChange),
@@ -120,7 +131,7 @@ class ModuleWidget(VTKObservationMixin):
         self.place.close()
         self.setParameters(None)
         self._refreshTimer.stop()
-        self.interimPoints.clear()
+        self._clearUnsaved()
         self.removeObservers()
         self._logic.close()
 
@@ -150,12 +161,14 @@ class ModuleWidget(VTKObservationMixin):
             self.notes.refresh()
             self.features.refresh()
             self.review.setOutput(self._node("targetLandmarks"))
+            self.alternatives.setOutput(self._node("targetLandmarks"))
             self.place.refresh()
             self.activations.refresh()
             self.quality.refresh()
             self._ui.revertButton.setEnabled(self._canRevert())
             if self.layout.isShown:
                 self._showSideBySide()
+            self._showRadii()
             self._prepare()
         finally:
             self._isRefreshing = False
@@ -209,6 +222,21 @@ class ModuleWidget(VTKObservationMixin):
         self.place.stop(f"{len(changed)} points are back where they were.")
         self._refresh()
 
+    def _onTaken(self, run: Run) -> None:
+        self.place.stop(run.summary)
+        self._refresh()
+        self.review.select(self.review.selectedRow.index if self.review.selectedRow is not None else None)
+
+    def _showRadii(self) -> None:
+        """Draw the 90 % radius of the points that nobody has reviewed, where they are known and wanted."""
+        output = self._node("targetLandmarks")
+        known = spheresOf(output, self.review.rows)
+        self._ui.radiusBox.setVisible(bool(known))
+        if known and self._ui.radiusBox.checked:
+            self.radii.show(known)
+        else:
+            self.radii.clear()
+
     def _selectedName(self) -> str | None:
         row = self.review.selectedRow
         return row.name if row is not None else None
@@ -226,6 +254,14 @@ class ModuleWidget(VTKObservationMixin):
         display = points.GetDisplayNode()
         display.SetSelectedColor(*COLOUR)
         display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        self.layout.restrictTo(points, TARGET)
+
+    def _styleOtherPoints(self, points) -> None:
+        """As interim points, but faint and with names: they are compared with those that are placed."""
+        display = points.GetDisplayNode()
+        display.SetSelectedColor(*COLOUR)
+        display.SetOpacity(FAINT)
         display.SetPropertiesLabelVisibility(False)
         self.layout.restrictTo(points, TARGET)
 
@@ -288,6 +324,11 @@ class ModuleWidget(VTKObservationMixin):
         self._ui.sideBySideButton.setChecked(True)
         self._marking.start(self._parameters.templateLandmarks)
 
+    def _clearUnsaved(self) -> None:
+        """Remove what is only looked at."""
+        for shown in (self.interimPoints, self.alternatives, self.radii):
+            shown.clear()
+
     def _onParametersModified(self, *_) -> None:
         self._refresh()
 
@@ -300,7 +341,7 @@ class ModuleWidget(VTKObservationMixin):
     def _onSceneAboutToChange(self, *_) -> None:
         if self._logic.isBusy:
             self._logic.cancel()
-        self.interimPoints.clear()
+        self._clearUnsaved()
         self._ui.placePointsButton.setChecked(False)
         self._ui.sideBySideButton.setChecked(False)
         self._prepared = None, None

@@ -5,7 +5,7 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH, LARGEST_TOLERANCE_MM, toleranceOf
 from deepfeatures.features import SMALLEST_PATCH
 
 MODULE_NAME = "DeepFeatureLandmarks"
@@ -26,6 +26,7 @@ class ParameterFields:
     patchSize - Edge of the compared cube in voxels.
     intensity - How voxels are scaled, see `MatchSettings`.
     device - "auto", "cpu", "cuda" or "mps".
+    toleranceMm - See `MatchSettings`; 0 for its default.
     """
 
     templateVolume: slicer.vtkMRMLScalarVolumeNode
@@ -40,6 +41,7 @@ class ParameterFields:
     patchSize: Annotated[int, WithinRange(SMALLEST_PATCH, LARGEST_PATCH)] = 16
     intensity: str = "auto"
     device: str = "auto"
+    toleranceMm: Annotated[float, WithinRange(0.0, LARGEST_TOLERANCE_MM)] = 0.0
 
 
 class Parameters(ParameterFields):
@@ -92,6 +94,8 @@ def _resetInvalid(node) -> None:
     stored = node.GetParameter("patchSize")
     if stored and not (stored.isdecimal() and SMALLEST_PATCH <= int(stored) <= LARGEST_PATCH):
         node.UnsetParameter("patchSize")
+    if (stored := node.GetParameter("toleranceMm")) and stored != "0.0" and toleranceOf(stored) is None:
+        node.UnsetParameter("toleranceMm")
     if node.GetParameter("intensity") not in ("", *INTENSITY["choices"]):
         node.UnsetParameter("intensity")
     for name, className in NODE_CLASSES.items():

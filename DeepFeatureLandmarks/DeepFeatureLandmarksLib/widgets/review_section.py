@@ -7,7 +7,8 @@ from collections.abc import Callable
 import qt
 
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
-from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from DeepFeatureLandmarksLib.scene.review import ReviewRow, shownScores
+from deepfeatures.data.ambiguity import LOOK_ALIKE
 from deepfeatures.data.landmark_scores import REVIEWED
 
 COLUMNS = {
@@ -65,6 +66,11 @@ class ReviewSection:
         self.refresh()
 
     @property
+    def rows(self) -> list[ReviewRow]:
+        """As the table shows them."""
+        return self._rows
+
+    @property
     def selectedRow(self) -> ReviewRow | None:
         return next((row for row in self._rows if row.index == self._selected), None)
 
@@ -80,8 +86,9 @@ class ReviewSection:
         table = self._ui.reviewTable
         wasBlocked = table.blockSignals(True)
         table.setRowCount(len(self._rows))
+        shown = shownScores(self._rows)
         for column, score in SCORES.items():
-            table.setColumnHidden(column, all(getattr(row, score.name) is None for row in self._rows))
+            table.setColumnHidden(column, score not in shown)
         for tableRow, row in enumerate(self._rows):
             if tableRow >= len(previous) or row != previous[tableRow]:  # of 500 rows a decision changes a few
                 self._fill(tableRow, row)
@@ -170,6 +177,8 @@ def _tooltip(row: ReviewRow, column: int) -> str:
     known = [row.name]  # a narrow table cuts it
     if row.reason:
         known.append(f"Not found: {row.reason}.")
+    if row.status == "proposed" and row.ambiguous:
+        known.append(f"Ambiguous: {LOOK_ALIKE}.")
     known += [f"Note: {note}." for note in row.notes]
     known += [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]
     if row.network:

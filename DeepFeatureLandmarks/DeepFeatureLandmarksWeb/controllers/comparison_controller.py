@@ -36,7 +36,9 @@ class ComparisonController:
         path = folder / "report.html"
         title = f"Landmarks of {context.state.template.title} in {context.state.target.title}"
         rows, history = context.logic.reviewRows(context.output), context.logic.history(context.output)
-        write_text(path, htmlText(Report(title, rows, errors, history)))
+        ambiguity = context.logic.ambiguity(context.output)
+        doubt = ambiguity.sentences if ambiguity else ""
+        write_text(path, htmlText(Report(title, rows, errors, history, doubt)))
         return path
 
     def _show_reference(self) -> None:

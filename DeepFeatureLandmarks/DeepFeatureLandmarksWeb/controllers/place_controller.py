@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from DeepFeatureLandmarksLib.scene.interim_points import COLOUR as INTERIM_COLOUR
-from DeepFeatureLandmarksLib.scene.interim_points import InterimPoints
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from DeepFeatureLandmarksLib.scene.presets import (
     DEVICES,
     LARGEST_PATCH,
+    LARGEST_TOLERANCE_MM,
     deviceNames,
     isMissing,
     layerText,
@@ -17,8 +16,10 @@ from DeepFeatureLandmarksLib.scene.presets import (
     networkText,
     settingsFor,
     spacingOf,
+    toleranceOf,
 )
 from DeepFeatureLandmarksLib.scene.run import Run
+from DeepFeatureLandmarksLib.scene.unsaved_points import COLOUR, INTERIM, UnsavedPoints
 from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from deepfeatures.data.landmarks import LandmarkSet
@@ -35,14 +36,14 @@ class PlaceController:
 
     def __init__(self, context: SessionContext):
         self._context = context
-        self._interim_points = InterimPoints(context.scene, self._style_interim)
+        self._interim_points = UnsavedPoints(context.scene, INTERIM, self._style_interim)
         self._prepared: tuple = (None, None)  # the pair that the worker has read last
         context.refreshers.append(self._refresh)
         context.refreshers.append(self._prepare)
         context.logic.onInterim = self._show_interim
         context.logic.onProgress = self._on_progress
         context.logic.onError = self._on_error
-        for name in ("preset", "network", "layer", "patch_size", "intensity", "device"):
+        for name in ("preset", "network", "layer", "patch_size", "intensity", "device", "tolerance"):
             context.server.state.change(getattr(context.typed.name, name))(self._on_setting)
 
     @property
@@ -56,6 +57,7 @@ class PlaceController:
             layer=state.layer,
             patchSize=self._patch_size or SMALLEST_PATCH,
             intensity=state.intensity,
+            tolerance_mm=toleranceOf(state.tolerance),
         )
 
     @property
@@ -137,7 +139,7 @@ class PlaceController:
         self._context.state.interim_updates += 1
 
     def _style_interim(self, points) -> None:
-        style_markups(points, INTERIM_COLOUR, self._context.target.view_ids)
+        style_markups(points, COLOUR, self._context.target.view_ids)
 
     def _clear_interim(self) -> None:
         self._interim_points.clear()
@@ -203,6 +205,8 @@ class PlaceController:
             return "Open the target: the volume in which to find the landmarks."
         if context.state.preset == OWN and self._patch_size is None:
             return f"Give a patch size from {SMALLEST_PATCH} to {LARGEST_PATCH} voxels."
+        if context.state.tolerance.strip() and toleranceOf(context.state.tolerance) is None:
+            return f"Give a tolerance of more than 0 and up to {LARGEST_TOLERANCE_MM:.0f} mm, or none."
         return context.logic.validationMessage(context.place_request(self.settings))
 
     def _feature_note(self) -> str:

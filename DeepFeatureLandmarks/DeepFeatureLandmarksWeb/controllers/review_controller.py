@@ -1,14 +1,13 @@
-"""The review of placed points: the table, accepting, rejecting, and the circles of expected errors."""
+"""The review of placed points: the table, accepting, rejecting, and the circles of 90 % radii."""
 
 from __future__ import annotations
 
-import numpy as np
 from slicer import vtkMRMLMarkupsNode
 
-from DeepFeatureLandmarksLib.scene.review import ReviewRow
+from DeepFeatureLandmarksLib.scene.review import ReviewRow, shownScores
+from DeepFeatureLandmarksLib.scene.uncertainty_overlay import UncertaintyOverlay, spheresOf
 from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, REVIEWED_COLOUR, SessionContext
-from DeepFeatureLandmarksWeb.views.uncertainty_overlay import UncertaintyOverlay
-from DeepFeatureLandmarksWeb.views.volume_views import positions_of
+from deepfeatures.data.ambiguity import LOOK_ALIKE
 from deepfeatures.data.landmark_scores import REVIEWED
 
 PROPOSED = "proposed"
@@ -19,7 +18,7 @@ class ReviewController:
 
     def __init__(self, context: SessionContext):
         self._context = context
-        self._overlay = UncertaintyOverlay(context.scene, PROPOSED_COLOUR)
+        self._overlay = UncertaintyOverlay(context.scene, PROPOSED_COLOUR, self._style_overlay)
         self._watched = None
         self._observation = 0
         context.refreshers.append(self._refresh)
@@ -76,7 +75,7 @@ class ReviewController:
         rows = context.logic.reviewRows(context.output) if context.output else []
         state.rows = [_page_row(row) for row in rows]
         state.run_notes = context.logic.runNotes(context.output, rows) if context.output else []
-        state.known_scores = sorted({name for row in rows for name in row.scores})
+        state.known_scores = [score.name for score in shownScores(rows)]
         state.pending = sum(row.isPending for row in rows)
         state.reviewed = len(rows) - state.pending
         self._colour(rows)
@@ -96,15 +95,13 @@ class ReviewController:
 
     def _draw_circles(self) -> None:
         context = self._context
-        positions = positions_of(context.output)
-        balls: list[tuple[np.ndarray, float]] = []
         if context.state.are_circles_shown and context.output is not None:
-            balls = [
-                (positions[row.name], row.expected_error_mm)
-                for row in context.logic.reviewRows(context.output)
-                if row.status == PROPOSED and row.expected_error_mm is not None and row.name in positions
-            ]
-        self._overlay.show(balls, context.target.view_ids)
+            self._overlay.show(spheresOf(context.output, context.logic.reviewRows(context.output)))
+        else:
+            self._overlay.show([])
+
+    def _style_overlay(self, node) -> None:
+        node.GetDisplayNode().SetViewNodeIDs(self._context.target.view_ids)
 
     def _watch(self, node) -> None:
         if node is self._watched:
@@ -121,13 +118,17 @@ class ReviewController:
             self._context.refresh()
 
 
+def _sentences(row: ReviewRow) -> list[str]:
+    return [score.sentence(value) for score in REVIEWED if (value := getattr(row, score.name)) is not None]
+
+
 def _page_row(row: ReviewRow) -> dict:
     return {
         "name": row.name,
         "status": row.status,
         "status_text": row.statusText,
-        "reason": row.reason,
-        "tip": "\n".join([row.name, *row.notes]),
+        "reason": f"{LOOK_ALIKE[:1].upper()}{LOOK_ALIKE[1:]}." if row.ambiguous else row.reason,
+        "tip": "\n".join([row.name, *row.notes, *_sentences(row)]),
         "can_accept": row.canBeAccepted,
         "can_reject": row.canBeRejected,
         **{score.name: score.text(getattr(row, score.name)) for score in REVIEWED},

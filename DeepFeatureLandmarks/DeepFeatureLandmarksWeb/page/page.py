@@ -68,6 +68,8 @@ class Actions:
     accept: Callable
     reject: Callable
     next_unreviewed: Callable
+    compare: Callable
+    take: Callable
     request_maps: Callable
     request_distances: Callable
     pick_channel: Callable
@@ -165,11 +167,20 @@ class Page:
             series_list(side, state.series, self._actions)
 
     def _head(self, side: str, state) -> None:
-        with html.Div(classes="head"):
-            html.Span(side, classes="role")
+        compares = f"{self._name.compared} >= 0"
+        on_the_left = side == TEMPLATE
+        with html.Div(classes=(f"'head' + ({compares} ? ' head-compared' : '')",) if on_the_left else "head"):
+            place = "target, other place" if on_the_left else "target, as shown"
+            html.Span("{{ " + f"{compares} ? '{place}' : '{side}'" + " }}", classes="role")
             with html.Span(classes="name"):
-                html.Span("{{ " + state.title + " }}")
-                VTooltip("{{ " + state.facts + " }}", activator="parent", location="bottom", v_if=(state.facts,))
+                title = f"{compares} ? {self._name.target.title} : {state.title}" if on_the_left else state.title
+                html.Span("{{ " + title + " }}")
+                VTooltip(
+                    "{{ " + state.facts + " }}",
+                    activator="parent",
+                    location="bottom",
+                    v_if=(f"{state.facts} && !({compares})",),
+                )
             VProgressCircular(
                 model_value=(state.upload,), size=22, width=3, color="#56B4E9", v_if=(f"{state.upload} >= 0",)
             )
@@ -178,7 +189,7 @@ class Page:
                 variant="text",
                 size="small",
                 density="comfortable",
-                v_if=(state.title,),
+                v_if=(f"{state.title} && !({compares})" if on_the_left else state.title,),
                 raw_attrs=[f'aria-label="Brightness and contrast of the {side}"'],
             ):
                 VIcon("mdi-brightness-6")

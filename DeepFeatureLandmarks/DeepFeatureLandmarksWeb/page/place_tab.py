@@ -10,7 +10,7 @@ from trame.widgets.vuetify3 import (
     VTextField,
 )
 
-from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH, PRESETS
+from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH, PRESETS, TOLERANCE
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from deepfeatures.features import SMALLEST_PATCH
@@ -113,6 +113,18 @@ def _settings(name) -> None:
         variant="outlined",
         hide_details=True,
         classes="mt-3",
+    )
+    VTextField(
+        label=TOLERANCE["label"],
+        v_model=(name.tolerance,),
+        placeholder="2 % of the template's size",
+        hint=TOLERANCE["help"],
+        persistent_hint=True,
+        persistent_placeholder=True,
+        density="compact",
+        variant="outlined",
+        classes="mt-3",
+        raw_attrs=['inputmode="decimal"'],
     )
 
 

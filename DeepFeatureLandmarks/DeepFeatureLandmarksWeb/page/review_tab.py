@@ -5,6 +5,7 @@ from __future__ import annotations
 from trame.widgets import html
 from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
+from DeepFeatureLandmarksLib.scene.uncertainty_overlay import LABEL, TOOLTIP
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from deepfeatures.data.landmark_scores import BY_NAME, REVIEWED, Score
@@ -35,14 +36,39 @@ def review_tab(name, actions) -> None:
             html.Kbd("N")
             html.Span("next; drag a point to correct it.")
         notes_lines(name.run_notes, "Notes on the run")
+        _other_places(name, actions)
         _table(name, actions)
         VCheckbox(
             v_model=(name.are_circles_shown,),
-            label="Circle of the expected error",
-            v_if=(_is_known(name, BY_NAME["expected_error_mm"]),),
+            label=LABEL,
+            v_if=(_is_known(name, BY_NAME["radius_90_mm"]),),
+            raw_attrs=[f'title="{TOOLTIP}"'],
             density="compact",
             hide_details=True,
         )
+
+
+def _other_places(name, actions) -> None:
+    with html.Div(
+        classes="alternatives", v_if=(name.ambiguity,), raw_attrs=['role="status"', 'aria-label="Ambiguous"']
+    ):
+        html.P("{{ " + name.ambiguity + " }}")
+        with html.Div(v_for=(f"place in {name.other_places}",), key="place.number", classes="alternative"):
+            html.Span("{{ place.text }}", v_if=(f"{name.other_places}.length > 1",))
+            VBtn(
+                "{{ " + f"{name.compared} == place.number ? 'Template again' : 'Side by side'" + " }}",
+                size="small",
+                variant="outlined",
+                click=(actions.compare, "[place.number]"),
+            )
+            VBtn(
+                "Take the other",
+                size="small",
+                variant="outlined",
+                click=(actions.take, "[place.number]"),
+                disabled=(name.is_busy,),
+                raw_attrs=['title="Move all points there. Points that you have moved or accepted stay."'],
+            )
 
 
 def _table(name, actions) -> None:
@@ -75,5 +101,5 @@ def _table(name, actions) -> None:
 
 
 def _is_known(name, score: Score) -> str:
-    """Whether any point has the score."""
+    """Whether the score has a column."""
     return f"{name.known_scores}.includes('{score.name}')"

@@ -59,15 +59,20 @@ class PageState:
     intensity: str = "auto"
     devices: list = field(default_factory=lambda: [{"title": "automatic", "value": "auto"}])
     device: str = "auto"
+    tolerance: str = ""  # in mm, as typed; empty for the default
     feature_note: str = ""
 
     rows: list = field(default_factory=list)
     run_notes: list[str] = field(default_factory=list)  # on the run, not on the volumes, one sentence each
     current: str = ""
-    known_scores: list = field(default_factory=list)  # names of those that any row has
+    known_scores: list = field(default_factory=list)  # names of those with a column
     reviewed: int = 0
     pending: int = 0
     are_circles_shown: bool = True
+
+    ambiguity: str = ""  # where all points may lie instead, in sentences
+    other_places: list = field(default_factory=list)
+    compared: int = -1  # number of the place that the left views show, below 0 for none
 
     inspected_landmark: str = ""
     channel: int = 0

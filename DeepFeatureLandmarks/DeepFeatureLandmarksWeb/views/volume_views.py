@@ -44,6 +44,7 @@ class VolumeViews:
         self.name = name
         self._on_moved = on_moved
         self.volume = None
+        self.shown = None  # instead of it, while places are compared
         self.position: np.ndarray | None = None
         self._app = app
         self._group = group
@@ -99,34 +100,48 @@ class VolumeViews:
     @property
     def view_ids(self) -> list[str]:
         """Of all views of this side, for display nodes."""
-        views = [*self.slices.values(), *([self.three_d] if self.three_d else [])]
-        return [view.get_view_node_id() for view in views]
+        return [*self.slice_ids, *([self.three_d.get_view_node_id()] if self.three_d else [])]
+
+    @property
+    def slice_ids(self) -> list[str]:
+        """Of the slice views, for display nodes."""
+        return [view.get_view_node_id() for view in self.slices.values()]
 
     def show_volume(self, node) -> None:
         """Show a volume node in all views, or nothing where it is `None`; the views are fitted to it."""
         self.volume = node
+        if node is not None and self.three_d:
+            self._show_volume_in_3d(self.three_d)
+        self._show_in_slices(node)
+
+    def show_instead(self, node) -> None:
+        """Show another volume node in the slices for a while; `None` brings the own one back."""
+        node = node or self.volume
+        if node is not self.shown:
+            self._show_in_slices(node)
+
+    def _show_in_slices(self, node) -> None:
+        self.shown = node
         for view in self.slices.values():
             view.set_background_volume_id(node.GetID() if node else None)
             view.set_foreground_volume_id(None)
         if node is None:
             self.set_crosshair(None)
-            return
-        if self.three_d:
-            self._show_volume_in_3d(self.three_d)
-        self.fit()
+        else:
+            self.fit()
 
     def fit(self) -> None:
         """Rotate the slices to the volume's axes, show all of it, and put the crosshair at its centre."""
-        if self.volume is None:
+        if self.shown is None:
             return
         self._follows = False
         for plane, view in self.slices.items():
             view.reset_view()
-            self._scales[plane] = _show_all(view, self.volume)
+            self._scales[plane] = _show_all(view, self.shown)
         if self.three_d:
             self.three_d.reset_view()
         self._follows = True
-        self.jump(centre_of(self.volume))
+        self.jump(centre_of(self.shown))
 
     def jump(self, ras: np.ndarray, name: str = "") -> None:
         """Show the slices through `ras`, mm, and put the crosshair there, with the name of the landmark there."""
@@ -177,15 +192,15 @@ class VolumeViews:
     def _on_release(self, view: SliceView) -> None:
         position = view.interactor().GetEventPosition()
         moved = max(abs(now - then) for now, then in zip(position, self._press, strict=True))
-        if moved <= STILL_PX and self.volume is not None:
+        if moved <= STILL_PX and self.shown is not None:
             self.jump(pixel_to_ras(view, *position))
             self._on_moved(self)
 
     def _on_resized(self, plane: str, view: SliceView) -> None:
         """Show all of the volume in the new size too, unless the user has zoomed."""
         scale = view.get_view_node().GetFieldOfView()[0] / max(view.render_window().GetSize()[0], 1)
-        if self.volume is not None and abs(scale / self._scales.get(plane, np.inf) - 1) < SAME_SCALE:
-            self._scales[plane] = _show_all(view, self.volume)
+        if self.shown is not None and abs(scale / self._scales.get(plane, np.inf) - 1) < SAME_SCALE:
+            self._scales[plane] = _show_all(view, self.shown)
 
     def _on_modified(self, plane: str, view: SliceView) -> None:
         if not self._follows or self.position is None:

@@ -172,11 +172,18 @@ def _tell_notes(summary, path: Path) -> None:
         note(f"{len(distinct) - NOTES_SHOWN} more stand in the column note of {path}")
 
 
+def _tell_ambiguous(summary, path: Path) -> None:
+    names = summary[summary.ambiguous > 0].target.tolist()
+    if names:
+        note(f"targets with ambiguous landmarks: {len(names)}{_named(names)}; see the column ambiguous of {path}")
+
+
 def _conclude(summary, path: Path) -> int:
     counts = ", ".join(f"{count} {status}" for status, count in summary.status.value_counts().items())
     retried = summary[summary.attempts > 1].target.tolist()
     typer.echo(f"{path}: {counts}; {len(retried)} took more than one attempt{_named(retried)}")
     _tell_notes(summary, path)
+    _tell_ambiguous(summary, path)
     failed = summary[summary.status == "failed"]
     if len(failed):
         typer.echo(

@@ -78,7 +78,8 @@ def place(
         _tell_notes(outcome, told)
         if known is None and outcome.output:
             total = outcome.placed + len(outcome.missing)
-            print(f"{outcome.output}: {outcome.placed} of {total} landmarks", flush=True)
+            doubted = f", {len(outcome.ambiguous)} ambiguous" if outcome.ambiguous else ""
+            print(f"{outcome.output}: {outcome.placed} of {total} landmarks{doubted}", flush=True)
         if report and known is None and len(outcomes) == len(targets):  # refining may be interrupted
             write_report(report, context.obj, settings, list(outcomes.values()))
     if report:
@@ -112,6 +113,9 @@ def _outcomes(job: Job, settings: MatchSettings, independent: bool) -> Iterator[
 
 
 def _conclude(outcomes: list[Outcome]) -> int:
+    for outcome in outcomes:
+        if outcome.ambiguity_text:
+            note(f"ambiguous in {outcome.target}: {outcome.ambiguity_text}")
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed:
         good = len(outcomes) - len(failed)

@@ -81,6 +81,7 @@ class Scores:
         "Within the tolerance",
         "Probability to lie within the tolerance of the true place, by default 2 % of the template's size",
         format=".0%",
+        short_label="≤ tol.",
     )
     radius_50_mm: float | None = _score(
         "50% radius", "The true place lies within this many mm in 50 of 100 cases", unit="mm"
@@ -104,7 +105,7 @@ class Scores:
 
 SCORES = tuple(Score(one.name, **one.metadata) for one in fields(Scores) if one.metadata)
 BY_NAME = {score.name: score for score in SCORES}
-REVIEWED = tuple(score for score in SCORES if score.short_label)  # columns of the review tables
+REVIEWED = tuple(score for score in SCORES if score.short_label)  # what a person who reviews can weigh
 
 # Of version 0.1. The names still work for one version; its files stay readable.
 FORMER_NAMES = {

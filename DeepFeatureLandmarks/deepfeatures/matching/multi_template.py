@@ -16,21 +16,23 @@ import numpy as np
 
 from deepfeatures.data.landmark_checks import check_unique_names
 from deepfeatures.data.landmark_names import match_names
+from deepfeatures.data.landmark_scores import SCORES
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.missing_reason import TOO_FEW
 from deepfeatures.data.notes import Note, joined
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching.matcher import Matcher
-from deepfeatures.matching.result import MatchResult, reported
+from deepfeatures.matching.result import Alternative, MatchResult, reported
 from deepfeatures.matching.search_interface import Progress, ignore
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.uncertainty.multi_template_model import load_multi_template_model
 
 FLOOR_MM = 0.1  # keeps the weights of proposals that coincide finite
 STEPS = 50
-DOUBT, RADII = ("expected_error_mm", "probability_within_3mm"), ("radius_50_mm", "radius_90_mm")
+RADII = "radius_50_mm", "radius_90_mm"
 FIRST = "the first template"
+OF_EACH = ("template", "pose", "consistent_share", "alternatives")  # in a report
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,11 @@ class MultiTemplateResult:
     name_notes: tuple[Note, ...] = ()
 
     @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """None of all together; each of the results may have its own."""
+        return ()
+
+    @property
     def notes(self) -> tuple[Note, ...]:
         """On names, and as of `MatchResult` on all volumes."""
         return (*self.name_notes, *_notes_of(self.results))
@@ -59,11 +66,11 @@ class MultiTemplateResult:
         return {stage: sum(result.seconds.get(stage, 0.0) for result in self.results) for stage in stages}
 
     def report(self) -> dict[str, Any]:
-        """As of `MatchResult`; template, pose and consistent share are lists, one entry a template."""
+        """As of `MatchResult`; template, pose, consistent share and alternatives are lists, one entry a template."""
         reports = [result.report() for result in self.results]
         return {
             **reports[0],
-            **{key: [report[key] for report in reports] for key in ("template", "pose", "consistent_share")},
+            **{key: [report[key] for report in reports] for key in OF_EACH},
             "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             "notes": [note.as_json() for note in self.notes],
             "landmarks": [reported(landmark) for landmark in self.landmarks],
@@ -139,9 +146,9 @@ def _notes_of(results: Sequence[MatchResult]) -> tuple[Note, ...]:
 def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkSet:
     """What most proposals agree on: for each landmark their geometric median, which a few wild ones do not move.
 
-    A landmark is missing where at least half of those that know its name did not find it. Its feature distance and
-    inverse-consistency error are the medians of the proposals that were found; its expected error depends on their
-    disagreement, too.
+    A landmark is missing where at least half of those that know its name did not find it, and ambiguous where most of
+    those that did say so. Its scores are the medians of the proposals that were found; its expected error,
+    its radii and its probability within 3 mm depend on their disagreement, too.
 
     Args:
         names: The landmarks wanted, in order.
@@ -157,9 +164,18 @@ def consensus(names: LandmarkSet, proposals: Sequence[LandmarkSet]) -> LandmarkS
             placed.append(Landmark(wanted.name, None, "missing", wanted.description, reason=reason))
             continue
         position = geometric_median(np.array([landmark.position for landmark in found]))
-        scores = {score: median_of(found, score) for score in ("feature_distance", "inverse_consistency_error_mm")}
-        scores |= _doubt(found, position)
-        placed.append(Landmark(wanted.name, tuple(position.tolist()), "defined", wanted.description, **scores))
+        scores = {score.name: median_of(found, score.name) for score in SCORES} | _doubt(found, position)
+        is_ambiguous = 2 * sum(landmark.ambiguous for landmark in found) > len(found)
+        placed.append(
+            Landmark(
+                wanted.name,
+                tuple(position.tolist()),
+                "defined",
+                wanted.description,
+                **scores,
+                ambiguous=is_ambiguous,
+            )
+        )
     return replace(names, landmarks=tuple(placed))
 
 
@@ -185,12 +201,10 @@ def median_of(found: Sequence[Landmark], score: str) -> float | None:
 
 
 def _doubt(found: list[Landmark], position: np.ndarray) -> dict[str, float | None]:
-    """How far off the consensus may be."""
-    scores = {score: median_of(found, score) for score in (*DOUBT, *RADII)}
-    expected = scores["expected_error_mm"]
+    """How far off the consensus may be, where that follows from how far its proposals are apart."""
+    expected, radii = median_of(found, "expected_error_mm"), [median_of(found, name) for name in RADII]
     if len(found) == 1 or expected is None:  # one cannot disagree, and some features have nothing to expect
-        return scores
+        return {}
     model, known = load_multi_template_model(), (expected, spread_mm(found, position), len(found))
-    scores |= {"expected_error_mm": model.error_mm(*known), "probability_within_3mm": model.probability(*known)}
-    radii = [scores[name] for name in RADII]
+    scores = {"expected_error_mm": model.error_mm(*known), "probability_within_3mm": model.probability(*known)}
     return scores if None in radii else scores | dict(zip(RADII, model.radii_mm(radii, *known), strict=True))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 RETRIES = 2  # of a target that failed; one whose worker died is given to another as often as dask allows
 SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
 MEAN_ERROR = "mean_inverse_consistency_error_mm"
-REPORTED = ("group_size", "worker", "seconds", "note")  # what a worker tells of a target
+REPORTED = ("alternative_probability", "group_size", "worker", "seconds", "note")  # what a worker tells of a target
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,8 @@ def _read_settings(path: Path) -> dict:
     if "alone" in known:
         known |= {"independent": known.pop("alone"), "settings": _settings_facts(MatchSettings())}
         known["landmarks"] = [None if None in position else position for position in known["landmarks"]]
+    if "settings" in known:  # of a version without one of today's settings
+        known["settings"] = _settings_facts(MatchSettings()) | known["settings"]
     return known
 
 
@@ -243,9 +245,16 @@ def place_one(cohort: Cohort, target: str, matched: MatchedAlone | None = None) 
     return {
         "worker": who,
         "seconds": round(time.perf_counter() - start, 2),
+        "alternative_probability": _probability_of_alternatives(outcome.report),
         "group_size": outcome.report.get("group_size", 0),
         "note": joined(outcome.notes) or "",
     }
+
+
+def _probability_of_alternatives(report: dict) -> float | None:
+    """That all landmarks lie in another place where the template fits, too; `None` where there is none."""
+    alternatives = report.get("alternatives", ())
+    return round(sum(one["probability"] for one in alternatives), 4) if alternatives else None
 
 
 def match_one_first(cohort: Cohort, name: str) -> MatchedAlone:
@@ -332,17 +341,29 @@ def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str,
     failures, rows = dict(failures), []
     for target, path in cohort.targets.items():
         own = marks.get(target, [])
-        row = {"target": target, "status": "failed", "attempts": len(own), "placed": 0, "missing": ""}
+        row = {"target": target, "status": "failed", "attempts": len(own), "placed": 0, "missing": "", "ambiguous": 0}
         if target not in failures:
             try:
                 row |= _found_in(cohort.output_of(target)) | told.get(target, {}) | _made_by(own)
             except InputError:  # somebody else's doing: ours appear whole
                 failures[target] = f"{cohort.output_of(target)} is damaged; delete it and run again"
         rows.append({**row, "failure": failures.get(target, ""), "file": str(path)})
-    columns = ["target", "status", "attempts", "placed", "missing", MEAN_ERROR, *REPORTED, "version", "date"]
+    columns = [
+        "target",
+        "status",
+        "attempts",
+        "placed",
+        "missing",
+        "ambiguous",
+        MEAN_ERROR,
+        *REPORTED,
+        "version",
+        "date",
+    ]
     # as objects: Arrow's strings, which pandas takes where it finds them, cannot hold names that are not UTF-8
     summary = pd.DataFrame(rows, dtype=object).reindex(columns=[*columns, "failure", "file"])
-    return summary.astype({"attempts": int, "placed": int, MEAN_ERROR: float, "group_size": "Int64", "seconds": float})
+    types = {"attempts": int, "placed": int, "ambiguous": int, MEAN_ERROR: float, "group_size": "Int64"}
+    return summary.astype({**types, "alternative_probability": float, "seconds": float})
 
 
 def _found_in(result: Path) -> dict:
@@ -353,18 +374,18 @@ def _found_in(result: Path) -> dict:
         "status": "some landmarks missing" if placed.missing else "placed",
         "placed": len(placed) - len(placed.missing),
         "missing": "; ".join(placed.missing),
+        "ambiguous": sum(landmark.ambiguous for landmark in placed),
         MEAN_ERROR: np.mean(errors).round(3) if errors else None,
     }
 
 
 def _told_before(cohort: Cohort) -> dict[str, dict]:
-    """What workers told of targets in an earlier run, by the summary that it left; version 0.1.0 had other names for
-    two columns."""
+    """What workers told of targets in an earlier run, by its summary; former versions had other columns."""
     import pandas as pd
 
     try:
         summary = pd.read_csv(cohort.output_dir / SUMMARY, dtype={"target": str, "scan": str})
         summary = summary.rename(columns={"scan": "target", "together_with": "group_size"}).set_index("target")
-        return summary[list(REPORTED)].to_dict("index")
+        return summary.reindex(columns=REPORTED).to_dict("index")
     except (OSError, ValueError, KeyError):  # none, or somebody has changed it
         return {}

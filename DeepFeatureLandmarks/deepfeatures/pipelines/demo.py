@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deepfeatures.data.landmark_scores import BY_NAME
+from deepfeatures.data.landmark_scores import BY_NAME, UNKNOWN
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder
@@ -18,6 +18,8 @@ from deepfeatures.io.landmark_files import write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.phantom import make_pair
 from deepfeatures.pipelines.demo_figure import Placement, draw
+
+SHOWN = (BY_NAME["expected_error_mm"], BY_NAME["radius_90_mm"])  # beside the true error
 
 
 class Places(Protocol):
@@ -78,16 +80,14 @@ def _table(placed: LandmarkSet, initial: np.ndarray, error: np.ndarray) -> Table
     table.add_column("landmark")
     table.add_column("centres aligned", justify="right")
     table.add_column("placed", justify="right")
-    expected = BY_NAME["expected_error_mm"]
-    has_expected = any(landmark.expected_error_mm is not None for landmark in placed)
-    if has_expected:
-        table.add_column(expected.label.lower(), justify="right")
+    shown = [score for score in SHOWN if any(getattr(landmark, score.name) is not None for landmark in placed)]
+    for score in shown:
+        table.add_column(score.label.lower(), justify="right")
     table.add_column("status")
     for landmark, before, after in zip(placed, initial, error, strict=True):
-        cells = [landmark.name, f"{before:.1f}", f"{after:.2f}" if np.isfinite(after) else "–"]
-        if has_expected:
-            cells.append(expected.text(landmark.expected_error_mm))
-        table.add_row(*cells, landmark.status)
+        cells = [landmark.name, f"{before:.1f}", f"{after:.2f}" if np.isfinite(after) else UNKNOWN]
+        cells += [score.text(getattr(landmark, score.name)) for score in shown]
+        table.add_row(*cells, "ambiguous" if landmark.ambiguous else landmark.status)
     return table
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from deepfeatures.data.ambiguity import OtherPlacement, ambiguity_text
 from deepfeatures.data.landmark_checks import check_inside, check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
@@ -34,6 +35,9 @@ class LandmarkResult(Protocol):
     """What placing asks of a result; `MatchResult` and `MultiTemplateResult` are such."""
 
     landmarks: LandmarkSet
+
+    @property
+    def alternatives(self) -> Sequence[OtherPlacement]: ...
 
     @property
     def notes(self) -> tuple[Note, ...]: ...
@@ -97,6 +101,8 @@ class Outcome:
         placed: Number of landmarks found.
         missing: Names of those that were not.
         missing_text: The same with the reasons, see `reasons.missing_text`.
+        ambiguous: Names of those with a look-alike in the target.
+        ambiguity_text: What is ambiguous and how, see `ambiguity.ambiguity_text`.
         report: The matcher's own report.
         failure: Why the target failed, one sentence, `None` where it did not.
         notes: What people should know of how the volumes were read, each with the volume's name.
@@ -107,6 +113,8 @@ class Outcome:
     placed: int = 0
     missing: tuple[str, ...] = ()
     missing_text: str = ""
+    ambiguous: tuple[str, ...] = ()
+    ambiguity_text: str = ""
     report: dict | None = None
     failure: str | None = None
     notes: tuple[Note, ...] = ()
@@ -248,7 +256,17 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
         return _Placed(Outcome(path, failure=out_of_memory(str(path))))
     missing = missing_text(placed.landmarks, notes=result.notes)
     found = len(placed) - len(placed.missing)
-    outcome = Outcome(path, output, found, placed.missing, missing, result.report(), notes=result.notes)
+    outcome = Outcome(
+        path,
+        output,
+        found,
+        placed.missing,
+        missing,
+        tuple(landmark.name for landmark in placed if landmark.ambiguous),
+        ambiguity_text(placed, result.alternatives),
+        result.report(),
+        notes=result.notes,
+    )
     return _Placed(outcome, result, output.stat().st_mtime_ns)
 
 

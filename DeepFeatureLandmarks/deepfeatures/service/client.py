@@ -35,6 +35,7 @@ from deepfeatures.service.protocol import (
     VOLUMES_KEPT,
     Event,
     VolumeArray,
+    alternatives_from_json,
     landmarks_from_json,
     landmarks_to_json,
     volume_from_json,
@@ -301,6 +302,8 @@ class WorkerClient:
         content = message.get("content", {})
         if "landmarks" in content:
             content["landmarks"] = landmarks_from_json(content["landmarks"])
+        if "alternatives" in content:
+            content["alternatives"] = alternatives_from_json(content["alternatives"])
         for name in ("map", "source"):
             if name in content:
                 content[name] = self._take(content[name])

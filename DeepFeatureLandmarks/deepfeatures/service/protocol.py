@@ -13,13 +13,16 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.notes import Note
 from deepfeatures.matching.settings import MatchSettings
+
+if TYPE_CHECKING:
+    from deepfeatures.matching.result import Alternative
 
 VOLUMES_KEPT = 4  # by the worker in memory and by the client on disk: two pairs
 
@@ -48,6 +51,21 @@ class VolumeArray:
 
 
 @dataclass(frozen=True, eq=False)
+class AlternativePlacement:
+    """`deepfeatures.matching.result.Alternative` without what needs PyTorch: another way in which the template fits.
+
+    Args:
+        landmarks: All of them, as they would lie then.
+        probability: That this is the right one, 0 to 1.
+        text: How it differs from the result, one phrase.
+    """
+
+    landmarks: LandmarkSet
+    probability: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
 class Event:
     """What became of a request.
 
@@ -59,9 +77,9 @@ class Event:
         cause: Of an error: `"input"`, `"memory"`, `"missing"` (no PyTorch), `"crash"`, `"cancelled"` or `"bug"`.
         content: `interim`: `landmarks` (`LandmarkSet`: where they are so far). Of a
             result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
-            (the matcher's). `activations`: `maps` (tuple of `VolumeArray`, one a channel), `source` (`VolumeArray`, the
-            patch), `complete` (bool), `layer`. `distances`: `map` (`VolumeArray`). `check_templates`: what
-            `quality.template_report.as_json` returns. `encode`: empty.
+            (the matcher's), `alternatives` (tuple of `AlternativePlacement`). `activations`: `maps` (tuple of
+            `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
+            `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `encode`: empty.
     """
 
     request: int
@@ -107,6 +125,19 @@ def landmarks_from_json(messages: Iterable[dict[str, Any]]) -> LandmarkSet:
         position = message["position"]
         landmarks.append(Landmark(**{**message, "position": None if position is None else tuple(position)}))
     return LandmarkSet(tuple(landmarks))
+
+
+def alternatives_to_json(alternatives: Iterable[Alternative | AlternativePlacement]) -> list[dict[str, Any]]:
+    return [
+        {"landmarks": landmarks_to_json(one.landmarks), "probability": one.probability, "text": one.text}
+        for one in alternatives
+    ]
+
+
+def alternatives_from_json(messages: Iterable[dict[str, Any]]) -> tuple[AlternativePlacement, ...]:
+    return tuple(
+        AlternativePlacement(landmarks_from_json(one["landmarks"]), one["probability"], one["text"]) for one in messages
+    )
 
 
 def __getattr__(name: str) -> Any:

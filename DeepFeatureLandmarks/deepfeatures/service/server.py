@@ -28,6 +28,7 @@ from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.process_tree import lower_priority, watch_parent
 from deepfeatures.service.protocol import (
     VOLUMES_KEPT,
+    alternatives_to_json,
     landmarks_from_json,
     landmarks_to_json,
     volume_from_json,
@@ -125,7 +126,11 @@ class Worker:
         result = matcher.match(
             template, landmarks, target, progress=lambda done: report.progress(done, text), interim=report.interim
         )
-        return {"landmarks": landmarks_to_json(result.landmarks), "report": result.report()}
+        return {
+            "landmarks": landmarks_to_json(result.landmarks),
+            "alternatives": alternatives_to_json(result.alternatives),
+            "report": result.report(),
+        }
 
     def _activations(self, message: dict, report: ProgressReporter) -> dict:
         from deepfeatures.features.activations import activation_maps

@@ -23,7 +23,10 @@ from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.landmark_formats.rows import check_columns, fields_of, is_blank, lines_of, on_one_line, stated
 
-COLUMNS = ["name", "x", "y", "z", "coordinate_system", "status", "description", "locked", *BY_NAME, "reason", "note"]
+COLUMNS = [
+    *("name", "x", "y", "z", "coordinate_system", "status", "description", "locked"),
+    *(*BY_NAME, "ambiguous", "reason", "note"),
+]
 FORMER_COLUMNS = {**FORMER_NAMES, "round_trip_mm": "inverse_consistency_error_mm"}  # in files of version 0.1
 AXES = ("xyz", "lps", "ras")
 UNITS = ("unit", "units", "coordinate_unit", "coordinate_units")
@@ -79,7 +82,7 @@ def render(landmarks: LandmarkSet) -> str:
                 int(landmark.locked),
             ]
             + ["" if score is None else float(score) for score in scores]
-            + [landmark.reason, on_one_line(landmark.note)]
+            + [int(landmark.ambiguous), landmark.reason, on_one_line(landmark.note)]
         )
     return buffer.getvalue()
 
@@ -125,11 +128,16 @@ def _landmark(fields: dict[str, str], axes: list[str], system: str, number: int,
         position,
         status,
         description=fields.get("description", ""),
-        locked=fields.get("locked", "").strip().lower() in TRUE,
+        locked=_is_true(fields, "locked"),
+        ambiguous=_is_true(fields, "ambiguous"),
         reason=_reason(fields.get("reason", ""), status),
         note=fields.get("note", ""),
         **_scores(fields, where, path),
     )
+
+
+def _is_true(fields: dict[str, str], column: str) -> bool:
+    return fields.get(column, "").strip().lower() in TRUE
 
 
 def _own_system(fields: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Where the landmarks are while a run is under way: points that appear and move in the target's views."""
+"""Points that are only looked at: where landmarks are while a run is under way, or in another place they may lie in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Callable
 from DeepFeatureLandmarksLib.scene import nodes
 from deepfeatures.data.landmarks import LandmarkSet
 
-NAME = "Interim points"
+INTERIM = "Interim points"
 COLOUR = (0.95, 0.90, 0.25)  # yellow of Okabe and Ito: colour-blind people can tell them from the other points
 
 
-class InterimPoints:
-    """Points that are only looked at: no list offers them, no scene is saved with them.
+class UnsavedPoints:
+    """Points that no list offers and with which no scene is saved.
 
     Args:
         scene: vtkMRMLScene.
+        name: Of the markups node.
         style: Called with the markups node once it is filled, to set its display and its views.
     """
 
-    def __init__(self, scene, style: Callable):
-        self._scene, self._style = scene, style
+    def __init__(self, scene, name: str, style: Callable):
+        self._scene, self._name, self._style = scene, name, style
         self._node = None
 
     @property
@@ -30,8 +31,8 @@ class InterimPoints:
 
     def show(self, landmarks: LandmarkSet) -> None:
         """Replace the points; world LPS."""
-        if self._node is None:
-            node = nodes.newPoints(self._scene, NAME)
+        if self._node is None or self._node.GetScene() is None:
+            node = nodes.newPoints(self._scene, self._name)
             node.SetHideFromEditors(True)
             node.SetSaveWithScene(False)
             node.SetLocked(True)
@@ -43,7 +44,7 @@ class InterimPoints:
         self._style(self._node)
 
     def clear(self) -> None:
-        """Remove the points: the run, or the scene, is over."""
+        """Remove the points."""
         if self._node is not None and self._node.GetScene() is not None:
             display = self._node.GetDisplayNode()
             self._scene.RemoveNode(self._node)
