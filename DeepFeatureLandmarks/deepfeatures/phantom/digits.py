@@ -22,13 +22,13 @@ PHALANGES = {2: ("proximal", "distal"), 3: ("proximal", "middle", "distal")}
 def digits(random: np.random.Generator, with_ends: bool) -> Body:
     """One person's hand; without ends neither the thumb and little finger nor the finger tips are in view."""
     size = vary(random, 0.07)
-    spread = random.normal(0, 3)
+    spread = random.normal(0, 2)
     skin: list[Solid] = [_palm("skin", size, 0.0), _palm("fat", size, 1.2), _palm("muscle", size, 4.0)]
     flesh: list[Solid] = []
     bones: list[Solid] = []
     marks: dict[str, np.ndarray] = {}
     for name, (foot, angle, lengths, width) in FINGERS.items():
-        lean = angle * vary(random, 0.15) + spread * angle / 10 + random.normal(0, 1.5)
+        lean = angle * vary(random, 0.08) + spread * angle / 10 + random.normal(0, 1.5)
         start, thick = np.array(foot) * size, width * size * vary(random, 0.04)
         axes = turned(random.normal(0, 3), lean)
         metacarpal = start - turned(0, 0.35 * angle) @ [0, 0, 1.3 * lengths[0] * size]
