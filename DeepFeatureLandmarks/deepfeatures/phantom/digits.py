@@ -22,13 +22,14 @@ PHALANGES = {2: ("proximal", "distal"), 3: ("proximal", "middle", "distal")}
 def digits(random: np.random.Generator, with_ends: bool) -> Body:
     """One person's hand; without ends neither the thumb and little finger nor the finger tips are in view."""
     size = vary(random, 0.07)
-    spread = random.normal(0, 3)
-    skin: list[Solid] = [_palm("skin", size, 0.0), _palm("fat", size, 1.2), _palm("muscle", size, 4.0)]
+    spread = random.normal(0, 2)
+    palm = [_palm("skin", size, 0.0), _palm("fat", size, 1.2), _palm("muscle", size, 4.0)]
+    skin: list[Solid] = []
     flesh: list[Solid] = []
     bones: list[Solid] = []
     marks: dict[str, np.ndarray] = {}
     for name, (foot, angle, lengths, width) in FINGERS.items():
-        lean = angle * vary(random, 0.15) + spread * angle / 10 + random.normal(0, 1.5)
+        lean = angle * vary(random, 0.08) + spread * angle / 10 + random.normal(0, 1.5)
         start, thick = np.array(foot) * size, width * size * vary(random, 0.04)
         axes = turned(random.normal(0, 3), lean)
         metacarpal = start - turned(0, 0.35 * angle) @ [0, 0, 1.3 * lengths[0] * size]
@@ -51,7 +52,7 @@ def digits(random: np.random.Generator, with_ends: bool) -> Body:
             bones += limbs("blood", np.array(nodes[:-1]) + axes @ [sign * 0.7 * width * size, 0, 0] + palm_side, 0.9)
     low, high = ([-82, -17, -52], [62, 17, 104]) if with_ends else ([-34, -15, 8], [32, 15, 78])
     # Skin of all first: fingers that touch do not cut into their neighbours.
-    return Body((*skin, *flesh, *skin[1:3], *bones), marks, np.array(low) * size, np.array(high) * size)
+    return Body((*palm, *skin, *flesh, *palm[1:], *bones), marks, np.array(low) * size, np.array(high) * size)
 
 
 def _palm(tissue: str, size: float, deeper: float) -> Block:

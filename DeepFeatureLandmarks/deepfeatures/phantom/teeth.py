@@ -34,8 +34,8 @@ def teeth(random: np.random.Generator, with_ends: bool) -> Body:
         for number, (along, shape) in enumerate(zip(middles, TEETH, strict=True), start=1):
             if (number, sign) == (lacking, lacking_side):
                 continue
-            place, outwards = _arch(mm(sign * along - 0.05, sign * along, sign * along + 0.05), wide), sign
-            tooth, named = _tooth(place, shape, size, outwards, random)
+            place = _arch(sign * along + np.array([-0.05, 0, 0.05]), wide)
+            tooth, named = _tooth(place, shape, size, sign, random)
             found += tooth
             marks |= {f"tooth {quadrant}{number} {what}": at for what, at in named.items()}
     solids = [*_soft_tissue(arch, random), *_jaw(arch, size), *found]
@@ -59,8 +59,9 @@ def _tooth(
     sign: int,
     random: np.random.Generator,
 ) -> tuple[list[Solid], dict[str, np.ndarray]]:
-    """A tooth with enamel, dentine, pulp and roots; the neck lies at height 0."""
-    width, depth, height, length, roots = np.array(shape) * [*([size * vary(random, 0.03)] * 4), 1]
+    """A tooth, its crown, and the tip of its root, of two roots the one nearer to the middle of the arch."""
+    width, depth, height, length = np.array(shape[:4]) * size * [vary(random, 0.03) for _ in range(4)]
+    roots = shape[4]
     forward = place[2] - place[0]
     axes = turned(z=np.rad2deg(np.arctan2(forward[1], forward[0])) + random.normal(0, 5))
     axes = axes @ turned(random.normal(0, 4), random.normal(0, 4))
@@ -68,18 +69,19 @@ def _tooth(
     power = 4 if roots == 2 else 2
     crown = Block("enamel", neck + axes @ [0, 0, height * 0.45], mm(width, depth, height * 1.2) / 2, axes, power)
     found: list[Solid] = []
+    pulp: list[Solid] = []
     tips = []
-    for offset in np.linspace(-1, 1, int(roots)) * width * 0.27 if roots > 1 else (0.0,):
+    for offset in (0.0,) if roots == 1 else (-sign * 0.27 * width, sign * 0.27 * width):
         top, bend = neck + axes @ [offset, 0, 0], neck + axes @ [offset * 1.2, 0, -length * 0.5]
         tip = neck + axes @ [offset + 1.2 * sign, 0, -length]
-        nodes = curve(mm(top, bend, tip), 7)
+        nodes = curve([top, bend, tip], 7)
         radii = np.linspace(0.36 * width if roots == 1 else 0.22 * width, 0.9, 7)
         found += limbs("ligament", nodes, radii + 0.5) + limbs("dentine", nodes, radii)
-        found += limbs("pulp", nodes[:-1], np.linspace(0.8, 0.4, 6) * size)
+        pulp += limbs("pulp", nodes[:-1], np.linspace(0.8, 0.4, 6) * size)
         tips.append(tip)
     inner = Block("dentine", crown.centre - axes @ [0, 0, 0.1 * height], crown.radii - 1.3, axes, power)
     chamber = Block("pulp", neck + axes @ [0, 0, 1.0], mm(width, depth, height) * 0.17, axes)
-    return [*found, crown, inner, *found[-6:], chamber], {"crown": inner.centre, "root": np.mean(tips, axis=0)}
+    return [*found, crown, inner, *pulp, chamber], {"crown": inner.centre, "root": tips[0]}
 
 
 def _jaw(arch: np.ndarray, size: float) -> list[Solid]:
