@@ -37,7 +37,8 @@ class Run:
     """The argument of `onFinished`.
 
     Args:
-        kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or `"catalog"`.
+        kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or
+            `"catalog"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.

@@ -2,8 +2,8 @@
 
 Both models are linear in logarithms, see `error_model` and `multi_template_model`. Each set of samples has a weight of
 its own, however large it is: a set is, for example, one kind of anatomy. Radii and probabilities are cross-conformal:
-they come from the residuals of people whom the model that is judged did not know. Outside the calibrated range,
-residuals of whole sets that were left out count as well: they tell what happens to anatomy that nobody calibrated.
+they come from the residuals of people whom the model that is judged did not know. Half of them are of models that knew
+nothing of the whole set: they tell what happens to anatomy that nobody calibrated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deepfeatures.matching.uncertainty.calibrated_range import CalibratedRange
 from deepfeatures.matching.uncertainty.conformal import Residuals, conformal_distribution, conformal_quantiles
 from deepfeatures.matching.uncertainty.error_model import ErrorModel
 from deepfeatures.matching.uncertainty.multi_template_model import SHARES, MultiTemplateModel, relative
-from deepfeatures.matching.uncertainty.predictive_distribution import OUTSIDE, Split
+from deepfeatures.matching.uncertainty.predictive_distribution import Split
 from deepfeatures.matching.uncertainty.samples import (
     FOLDS,
     MatchSamples,
@@ -37,6 +37,7 @@ OFFSET = 0.3  # voxels, added to errors before their logarithm is taken
 RIDGE = 0.1  # penalty on squared slopes of standardised features
 SPREAD_RIDGE = 0.3  # the same for the slopes of the residuals' size, which are harder to see
 RELATIVE_OFFSET = 0.15  # of the expected error, the same for several templates
+UNKNOWN_ANATOMY = 0.5  # share of the residuals in which the whole set was left out, not the people alone
 RANGE = (0.005, 0.995)  # shares of the evidence between which the calibrated range lies
 LEAST_DEVIATION = 0.05  # of a covariate that hardly differs; the logarithm of its unit
 # Thresholds of the covariates that part groups with quantiles of their own: two contrasts from one, whose intensities
@@ -118,10 +119,12 @@ def ridge(
 
 
 def left_out_residuals(sets: Sequence[MatchSamples], fit: Callable[[list[MatchSamples]], ErrorModel]) -> Residuals:
-    """Of each match by a model that knew neither of its people; outside the range, of one without its set as well."""
+    """Of each match by a model that knew neither of its people, and by one that knew nothing of its set."""
     by_people = [residuals_of(fit(kept), sets, judged) for kept, judged in without_people(sets)]
     by_sets = [residuals_of(fit(kept), sets, judged) for kept, judged in without_sets(sets)]
-    return sum_of([*by_people, *(one.take(one.distances > OUTSIDE[0]) for one in by_sets)])
+    shares = [1 - UNKNOWN_ANATOMY] * len(by_people) + [UNKNOWN_ANATOMY] * len(by_sets)
+    parts = zip([*by_people, *by_sets], shares, strict=True)
+    return sum_of(replace(one, weights=one.weights * share) for one, share in parts)
 
 
 def sum_of(parts: Iterable[Residuals]) -> Residuals:
