@@ -1,170 +1,231 @@
-"""Calibrate the expected error of the default search, and check it on people who took no part.
+"""Calibrate the doubt of the default search, and check it on people and on sets that took no part.
 
-    python Testing/Benchmarks/calibrate.py             # calibrate, check, and write pretrained/expected_error.json
-    python Testing/Benchmarks/calibrate.py --check     # only check
-    python Testing/Benchmarks/calibrate.py --check --together      # of targets that help one another
-    python Testing/Benchmarks/calibrate.py --network cifl/fine_ssc      # the same for other features
+    python Testing/Benchmarks/collect.py FOLDER              # first: place all pairs of doubt_sets.py, about an hour
+    python Testing/Benchmarks/calibrate.py FOLDER            # check, and write pretrained/expected_error.json
+    python Testing/Benchmarks/calibrate.py FOLDER --check    # only check
+    python Testing/Benchmarks/calibrate.py FOLDER --network cifl/fine_ssc      # of what was so collected
 
-The people of each set are two halves; template and target are always of the same. Both together calibrate what is
-written; for the check, the model of one half predicts the errors of the other. A half calibrates with forty of its
-hippocampi in five others each and with its brains each in all others. It is checked on these and on two of its
-hippocampi in all others.
+The error model is fitted to the right anatomy of every set, in the way in which the template fits best; each set weighs
+the same, but those of real people twice as much. The check prints a row a set, once by models that knew neither the
+template's nor the target's person, and once by models that knew nothing of the set:
 
-Both sets weigh the same. The check prints of either half, and of both, the rank correlation of expected and true error;
-by how much the mean falls when the fifth with the largest expected error is set aside, and the one with the largest
-true error; and, in five groups of rising probability to be within 3 mm, the mean stated and the share that was.
-Several templates have a calibration of their own, `panels.py`, which builds on this one and follows it.
+- the median error, and the share of points that are 10 mm, or 5 % of the template's size, off at a stated chance of
+  80 % or more;
+- how many of the true places lie within the radii of 50 and of 90 %, and the median radius of 90 % beside the best
+  constant radius of the same coverage;
+- where the anatomy repeats: how often the level is right, how often a wrong one is neither ambiguous nor doubtful;
+- the share of pairs that are refused as unlike.
+
+Alternatives count as they do in the result: chances are shared, radii reach as far as they must.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cases import Case, data_folder, errors, person, read_case
-from contrasts import guided
+import torch
+from doubt_sets import RIGHT, SPOILT, WRONG
 
-from deepfeatures.data.geometry import size_mm
-from deepfeatures.matching import Matcher
-from deepfeatures.matching.groupwise import GroupwiseModel
+from deepfeatures.matching.guided.acceptance import FLAT, FLAT_SCALE, LEAST_AMBIGUOUS, LEAST_CONTRAST
+from deepfeatures.matching.guided.same_anatomy import same_anatomy
 from deepfeatures.matching.settings import BEST_GUIDED
-from deepfeatures.matching.uncertainty.assessment import Predictions, assess, joined_predictions, predict_matches
-from deepfeatures.matching.uncertainty.calibration import fit_error_model, fit_without_each
+from deepfeatures.matching.uncertainty.calibration import fit_error_model
 from deepfeatures.matching.uncertainty.covariates import NAMES
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, to_values
-from deepfeatures.matching.uncertainty.samples import ROWS, MatchSamples, joined
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, ErrorModel, to_values
+from deepfeatures.matching.uncertainty.mixture import Mixture
+from deepfeatures.matching.uncertainty.samples import MatchSamples, without_people, without_sets
 
-SPACING_MM = 1.0  # of the finest level, in all these volumes
-BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))
-HALVES = (0, 1)
-CALIBRATING = ("hippocampus, many templates", "brain")
-Pairs = list[tuple[str, tuple[str, ...]]]  # templates and their targets
+REAL_WEIGHT = 2.0  # of a set of real people, in that of a set of made ones
+SURE, WRONG_MM, WRONG_SHARE = 0.8, 10.0, 0.05
+SHIFTED = 0.5  # of the distance between two ways: a median error beyond it is a wrong level
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """What was collected of one set.
+
+    Args:
+        rows: By column, an entry for each landmark in each way of each pair.
+    """
+
+    name: str
+    rows: Columns
+
+    @property
+    def errors_mm(self) -> np.ndarray:
+        return np.linalg.norm(self.rows["found"] - self.rows["true"], axis=1)
+
+    @property
+    def is_given(self) -> np.ndarray:
+        """Of each row, whether the landmark would be given, but for doubt."""
+        rows = self.rows
+        flat = rows["evidence"][:, NAMES.index(FLAT_SCALE)] < FLAT
+        alike = same_anatomy(rows["similarity"], rows["searched"], rows["consistent_share"])
+        return alike & ~flat & (rows["telling"] > LEAST_CONTRAST) & rows["inside"] & np.isfinite(rows["true"][:, 0])
+
+    def take(self, mask: np.ndarray) -> Placed:
+        return Placed(self.name, {key: column[mask] for key, column in self.rows.items()})
+
+    @property
+    def best_way(self) -> np.ndarray:
+        """Of each row, whether its way has the smallest median error of its pair."""
+        mask, errors = np.zeros(len(self.rows["pair"]), bool), self.errors_mm
+        for pair in np.unique(self.rows["pair"]):
+            of_pair = self.rows["pair"] == pair
+            ways = np.unique(self.rows["way"][of_pair])
+            medians = [np.nanmedian(errors[of_pair & (self.rows["way"] == way)]) for way in ways]
+            mask |= of_pair & (self.rows["way"] == ways[int(np.argmin(medians))])
+        return mask
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true", help="only check")
-    parser.add_argument("--together", action="store_true", help="check on targets that help one another")
-    parser.add_argument("--cache", type=Path, help="keep what was found in this .npz file, or take it from there")
     parser.add_argument("--network", metavar="NETWORK/LAYER", default="/".join(BEST_GUIDED[:2]))
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
-    kept = dict(np.load(arguments.cache)) if arguments.cache and arguments.cache.exists() else {}
-
-    def found_in(half: int, wanted: dict[str, Pairs], together: bool = False) -> dict[str, MatchSamples]:
-        key = f"{'together, ' if together else ''}half {half}"
-        found = collect(lambda: guided(arguments.network), wanted, kept, key, together)
-        if arguments.cache:
-            np.savez(arguments.cache, **kept)
-        return found
-
-    alone = [found_in(half, pairs(half, CALIBRATING)) for half in HALVES]
-    checked = [found_in(half, pairs(half), arguments.together) for half in HALVES]
-    models = fit_without_each(alone, lambda folds: fit_error_model([one for fold in folds for one in fold.values()]))
-    for name in checked[0]:
-        halves = [predict_matches(models[half], checked[half][name]) for half in HALVES]
-        for half in HALVES:
-            check(f"{name}, half {half}", halves[half])
-        check(name, joined_predictions(halves))
+    sets = {
+        path.stem: Placed(path.stem, dict(np.load(path)))
+        for path in sorted(arguments.folder.glob("*.npz"))
+        if len(np.load(path).files)
+    }
+    right = [samples(sets[name]) for name in RIGHT if name in sets]
+    right = [one for one in right if len(one)]
+    figures = {"people left out": {}, "set left out": {}}
+    for title, folds in (("people left out", without_people), ("set left out", without_sets)):
+        print(f"\n{title}\n{HEAD}")
+        models = list(folds(right))
+        fitted = [(fit_error_model(kept), judged) for kept, judged in models]
+        for number, one in enumerate(right):
+            parts = [(model, judged[number]) for model, judged in fitted if judged[number].any()]
+            figures[title][one.name] = row(sets[one.name], parts)
+    model = fit_error_model(right)
+    print(f"\nspoilt, by the model of all\n{HEAD}")
+    for name in (*SPOILT, *WRONG):
+        if name in sets:
+            figures[name] = row(sets[name], [(model, np.ones(len(sets[name].rows["pair"]), bool))], spoilt=True)
     if not arguments.check:
         values = json.loads(FILE.read_text())
-        everyone = [joined([half[name] for half in alone]) for name in CALIBRATING]
-        values[f"{arguments.network}/{BEST_GUIDED[2]}"] = to_values(fit_error_model(everyone))
+        values[f"{arguments.network}/{BEST_GUIDED[2]}"] = to_values(model)
         FILE.write_text(json.dumps(values, indent=1) + "\n")
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def pairs(half: int, sets: tuple[str, ...] = ("hippocampus, few templates", *CALIBRATING)) -> dict[str, Pairs]:
-    """By set, of one half of the people; what precedes a comma is the folder of the data."""
-    names = hippocampi(half)
-    each = {
-        "hippocampus, few templates": [(name, tuple(names)) for name in (names[0], names[40])],
-        "hippocampus, many templates": _drawn(names, 40, seed=half),
-        "brain": [(name, tuple(other for other in BRAINS[half] if other != name)) for name in BRAINS[half]],
+def samples(placed: Placed) -> MatchSamples:
+    """What the error model is fitted to."""
+    found = placed.take(placed.is_given & placed.best_way)
+    rows, spacings = found.rows, found.rows["spacing_mm"]
+    return MatchSamples(
+        rows["evidence"].astype(float),
+        found.errors_mm / spacings,
+        spacings,
+        rows["size_mm"],
+        rows["template"],
+        rows["target"],
+        placed.name,
+        1.0 if placed.name.startswith("made") else REAL_WEIGHT,
+    )
+
+
+HEAD = (
+    f"{'':26}{'points':>7}{'mm':>7}{'wrong':>7}{'>5 %':>7}{'50 %':>7}{'90 %':>7}{'ratio':>7}"
+    f"{'level':>7}{'silent':>7}{'refused':>9}"
+)
+
+
+def row(placed: Placed, parts: list[tuple[ErrorModel, np.ndarray]], spoilt: bool = False) -> dict[str, float]:
+    """The figures of one set, printed; `parts` are models and the rows of `samples` that each judges."""
+    pairs = np.unique(placed.rows["pair"])
+    alike = same_anatomy(placed.rows["similarity"], placed.rows["searched"], placed.rows["consistent_share"])
+    refused = np.mean([~alike[(placed.rows["pair"] == pair) & (placed.rows["way"] == 0)].any() for pair in pairs])
+    if spoilt:
+        judged = [(model, placed.take(placed.is_given)) for model, _ in parts]
+    else:
+        people = placed.take(placed.is_given & placed.best_way).rows
+        judged = []
+        for model, mask in parts:
+            of_these = np.isin(placed.rows["pair"], people["pair"][mask])
+            judged.append((model, placed.take(placed.is_given & of_these)))
+    stated = [
+        one for model, part in judged if len(part.rows["pair"]) for one in [said(model, part)] if len(one["error"])
+    ]
+    if not stated:
+        print(f"{placed.name:26}{'none given':>14}{refused:>61.1%}")
+        return {"refused": float(refused)}
+    columns = {key: np.concatenate([one[key] for one in stated]) for key in stated[0]}
+    errors, kept = columns["error"], columns["doubtful"] < 0.5
+    errors, columns = errors[kept], {key: column[kept] for key, column in columns.items()}
+    covered = errors <= columns["radius_90"]
+    coverage = float(covered.mean())
+    shifted = columns["shifted"] > 0.5
+    silent = shifted & (columns["ambiguous"] < 0.5) & (columns["close"] >= 0.5)
+    pairs_right = 1 - np.mean([shifted[columns["pair"] == pair].mean() > 0.5 for pair in np.unique(columns["pair"])])
+    figures = {
+        "points": len(errors),
+        "median_mm": float(np.median(errors)),
+        "sure_and_wrong": float(((errors > WRONG_MM) & (columns["close"] >= SURE)).mean()),
+        "sure_and_wrong_by_size": float(((errors > WRONG_SHARE * columns["size"]) & (columns["close"] >= SURE)).mean()),
+        "coverage_50": float((errors <= columns["radius_50"]).mean()),
+        "coverage_90": coverage,
+        "radius_ratio": float(np.median(columns["radius_90"]) / np.quantile(errors, coverage)),
+        "level_right": float(pairs_right),
+        "silent_shift": float(silent.mean()),
+        "refused": float(refused),
     }
-    return {name: each[name] for name in sets}
+    numbers = list(figures.values())
+    print(
+        f"{placed.name:26}{numbers[0]:7d}{numbers[1]:7.2f}{numbers[2]:7.1%}{numbers[3]:7.1%}{numbers[4]:7.0%}"
+        f"{numbers[5]:7.0%}{numbers[6]:7.2f}{numbers[7]:7.0%}{numbers[8]:7.1%}{numbers[9]:9.1%}",
+        flush=True,
+    )
+    return figures
 
 
-def hippocampi(half: int) -> list[str]:
-    names = sorted(path.name.removesuffix(".nii.gz") for path in (data_folder() / "hippocampus").glob("*.nii.gz"))
-    return [name for name in names if person(name) % 2 == half]
-
-
-def _drawn(names: list[str], templates: int, seed: int) -> Pairs:
-    """Random templates with five random targets each."""
-    random = np.random.default_rng(seed)
-    chosen = random.choice(names, templates, replace=False)
-    return [(str(name), tuple(map(str, random.choice(names, 5, replace=False)))) for name in chosen]
-
-
-def collect(
-    make: Callable[[], Matcher],
-    wanted: dict[str, Pairs],
-    kept: dict[str, np.ndarray],
-    key: str,
-    together: bool = False,
-) -> dict[str, MatchSamples]:
-    """Place the landmarks of every pair, by a matcher a template; what is kept under the key is not placed again."""
-    for name, groups in wanted.items():
-        if f"{key}/{name}/errors" in kept:
+def said(model: ErrorModel, placed: Placed) -> Columns:
+    """What the result says of the first way of every pair, beside the truth."""
+    parts = []
+    for pair in np.unique(placed.rows["pair"]):
+        of_pair = placed.take(placed.rows["pair"] == pair)
+        first = of_pair.take(of_pair.rows["way"] == 0)
+        if len(first.rows["pair"]) == 0:
             continue
-        parts, folder = [], data_folder() / name.split(",")[0]
-        for template_name, names in groups:
-            template = read_case(folder / f"{template_name}.nii.gz")
-            targets = [read_case(folder / f"{other}.nii.gz") for other in names if other != template_name]
-            placed = place(make(), template, targets, together=together)
-            for target, (positions, features) in zip(targets, placed, strict=True):
-                true = errors(positions, target)
-                parts.append(samples(template, target, features, true))
-                print(f"{key} {template_name} -> {target.name}: {np.nanmean(true):.2f} mm", flush=True)
-        whole = joined(parts)
-        kept.update({f"{key}/{name}/{column}": getattr(whole, column) for column in ROWS})
-    return {name: MatchSamples(*(kept[f"{key}/{name}/{column}"] for column in ROWS), name) for name in wanted}
+        ways = [of_pair.take(of_pair.rows["way"] == way) for way in np.unique(of_pair.rows["way"]) if way]
+        marks = first.rows["landmark"]
+        for way in ways:
+            marks = np.intersect1d(marks, way.rows["landmark"])
+        first, *ways = [way.take(np.isin(way.rows["landmark"], marks)) for way in (first, *ways)]
+        if len(marks):
+            parts.append(_said(model, first, ways))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {"error": []}
 
 
-def samples(template: Case, target: Case, evidence: np.ndarray, true_mm: np.ndarray) -> MatchSamples:
-    """Of the landmarks that were found."""
-    known = np.isfinite(true_mm)
-    size = float(np.prod(size_mm(template.volume.size, template.volume.spacing))) ** (1 / 3)
-    ones, who = np.ones(known.sum()), [np.full(known.sum(), person_of(one.name)) for one in (template, target)]
-    return MatchSamples(evidence[known], true_mm[known] / SPACING_MM, SPACING_MM * ones, size * ones, *who)
-
-
-def person_of(name: str) -> str:
-    """Both hippocampi of a person bear the same name."""
-    return f"hippocampus {person(name)}" if name.startswith("hippocampus") else name
-
-
-def place(
-    matcher: Matcher, template: Case, targets: list[Case], *, together: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions in each target, `(N, 3)`, and their match features, which are those of the target alone, `(N, F)`."""
-    group = GroupwiseModel()
-    given = template.volume, template.landmarks
-    results = [matcher.match(*given, target.volume, group=group) for target in targets]
-    for target, result in zip(targets, results, strict=True):
-        rows = result.evidence or ({},) * len(result.landmarks)
-        features = np.array([[row.get(column, np.nan) for column in NAMES] for row in rows])
-        if together:
-            result = matcher.refine_with_group(*given, target.volume, result, group)
-        yield result.landmarks.positions, features
-
-
-def check(name: str, predictions: Predictions) -> None:
-    found = assess(predictions)
-    print(
-        f"{name}: {len(predictions.errors_mm)} landmarks, error {predictions.errors_mm.mean():.2f} mm, expected"
-        f" {predictions.expected_mm.mean():.2f}; rank correlation {found.rank_correlation:.2f}, without the worst fifth"
-        f" {found.reduction:.0%} less, {found.largest_reduction:.0%} if the true errors were known"
-    )
-    stated = ", ".join(f"{said:.0%} ({true:.0%})" for said, true in found.reliability)
-    print(f"  probability to be within {CLOSE_MM:g} mm, stated (true): {stated}")
-    print(
-        f"  radii hold in {found.coverage_50:.0%} and {found.coverage_90:.0%}; the median of 90 % is"
-        f" {found.radius_ratio:.2f} of the best constant; sure and wrong {found.sure_and_wrong:.1%}, by size"
-        f" {found.sure_and_wrong_by_size:.1%}"
-    )
+def _said(model: ErrorModel, first: Placed, ways: list[Placed]) -> Columns:
+    rows, spacing = first.rows, float(first.rows["spacing_mm"][0])
+    apart = [np.linalg.norm(way.rows["found"] - rows["found"], axis=1) for way in ways]
+    distances = torch.tensor(np.array(apart).reshape(len(ways), -1).T, dtype=torch.float64)
+    chances = torch.tensor([float(way.rows["probability"][0]) for way in ways], dtype=torch.float64)
+    evidence = torch.from_numpy(rows["evidence"]).double()
+    places, ones = Mixture(model, evidence, spacing, chances, distances), torch.ones(len(evidence), dtype=torch.float64)
+    errors = first.errors_mm
+    nearest = min((float(np.median(one)) for one in apart), default=np.inf)
+    return {
+        "error": errors,
+        "close": places.within(CLOSE_MM * ones).numpy(),
+        "radius_50": places.radii_mm(0.5).numpy(),
+        "radius_90": places.radii_mm(0.9).numpy(),
+        "doubtful": (model.probabilities(evidence, 1.0).numpy() < 0.2).astype(float),
+        "ambiguous": np.full(len(errors), float(chances.sum()) >= LEAST_AMBIGUOUS, float),
+        "shifted": np.full(len(errors), np.median(errors) > max(SHIFTED * min(nearest, 30.0), 10.0), float),
+        "size": rows["size_mm"],
+        "pair": rows["pair"],
+    }
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
 from deepfeatures.matching.groupwise import RegistrationState
-from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted, shows_same_anatomy
+from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted
 from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
 from deepfeatures.matching.guided.registration import finest_spacing, refine_with_group, register_points
+from deepfeatures.matching.guided.same_anatomy import reason_against, shows_same_anatomy
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.estimation import Pose, estimate_poses, refined
 from deepfeatures.matching.pose.image_similarity import ImagePair
@@ -86,16 +87,18 @@ class GuidedSearch:
             return SearchResult(())
         ways = self.ways(request)
         pair, best = self._prepare(request).pair, ways[0]
+        with request.timer.stage("pose"), torch.inference_mode():
+            reason_for_all = reason_against(best, *self._of_pose(request), self._settings)
         depths_mm = pair.template.image.depth_mm(pair.template.image.from_world(request.positions))
         matches = [
             accepted(
                 way.found,
                 depths_mm,
                 pair.target.image,
-                way.pose,
                 self._error_model,
                 request.tolerance_mm,
                 other_places(ways, index),
+                reason_for_all,
             )
             for index, way in enumerate(ways)
         ]
@@ -104,14 +107,14 @@ class GuidedSearch:
                 found, way.probability, difference_text(best.places, way.places), way.pose, way.found.mapping
             )
             for way, found in zip(ways[1:], matches[1:], strict=True)
-            if way.probability >= LEAST_AMBIGUOUS
+            if way.probability >= LEAST_AMBIGUOUS and not reason_for_all
         )
         return SearchResult(
             matches[0],
             best.pose,
             best.found.consistent_share,
             best.found.mapping,
-            self._state(request, best),
+            None if reason_for_all else self._state(request, best),
             best.found.spacing_mm,
             alternatives,
         )
@@ -124,10 +127,9 @@ class GuidedSearch:
         prepared = self._prepare(request)
         request.progress(POSE_DONE)
         start = self._register(prepared, request)
-        if not shows_same_anatomy(start.pose, start.found.consistent_share):
+        if not shows_same_anatomy(start):
             return (start,)
-        pair = replace(prepared.pair, encode=self._encode_for_pose())
-        finest_mm = finest_spacing(pair.template.image, pair.target.image, self._settings)
+        pair, finest_mm = self._of_pose(request)
         landmarks = pair.template.image.from_world(request.positions)
         with request.timer.stage("repeats"), torch.inference_mode():
             lags = self._repeats(request, pair, finest_mm)
@@ -142,6 +144,11 @@ class GuidedSearch:
 
         return fits(start, likely, register)
 
+    def _of_pose(self, request: SearchRequest) -> tuple[ImagePair, float]:
+        """The pair with the features of the pose, and its finest spacing."""
+        pair = replace(self._prepare(request).pair, encode=self._encode_for_pose())
+        return pair, finest_spacing(pair.template.image, pair.target.image, self._settings)
+
     def _repeats(self, request: SearchRequest, pair: ImagePair, finest_mm: float) -> torch.Tensor:
         """See `repeats`; kept until the template, its landmarks or the spacing are others."""
         key = request.template, request.intensity, request.positions.tobytes(), finest_mm
@@ -151,10 +158,8 @@ class GuidedSearch:
             self._lags = known = key, repeats(pair, landmarks, finest_mm, self._settings)
         return known[1]
 
-    def _state(self, request: SearchRequest, best: Fit) -> RegistrationState | None:
-        """From which the finest level can be repeated; a target that shows the anatomy is added to the group."""
-        if not shows_same_anatomy(best.pose, best.found.consistent_share):
-            return None
+    def _state(self, request: SearchRequest, best: Fit) -> RegistrationState:
+        """From which the finest level can be repeated; the target is added to the group."""
         # Keypoints follow from intensities: those of another policy are other points.
         state = replace(best.found.state, kind=(*best.found.state.kind, request.intensity))
         if request.group is not None:
@@ -191,8 +196,7 @@ class GuidedSearch:
             for n, pose in enumerate(prepared.poses)
         ]
         best = _most_consistent(found)
-        is_doubtful = not shows_same_anatomy(best.pose, best.found.consistent_share)
-        if self._initialization == "auto" and best.pose.is_sure and is_doubtful:
+        if self._initialization == "auto" and best.pose.is_sure and not shows_same_anatomy(best):
             with request.timer.stage("pose"), torch.inference_mode():
                 (rotated,) = self._poses(prepared.pair, "any")
             found.append(self._registered(prepared.pair, request, rotated))
