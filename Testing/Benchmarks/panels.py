@@ -3,7 +3,7 @@
     python Testing/Benchmarks/panels.py            # calibrate, check, and write pretrained/expected_error.json
     python Testing/Benchmarks/panels.py --check    # only check
 
-People are the two halves of `calibrate.py`, and templates and target are always of the same: seven hippocampi of a half
+People are two halves, and templates and target are always of the same: seven hippocampi of a half
 in thirty others, its brains each in all others. Of a target's templates six panels are drawn of every number from two
 to five, or as many as there are. All together calibrate what is written; for the check, the model of one half predicts
 the errors of the other. It prints what `calibrate.py` does, for panels of every number, and beside it the rank
@@ -19,17 +19,25 @@ import math
 from pathlib import Path
 
 import numpy as np
-from calibrate import BRAINS, HALVES, check, hippocampi, person_of
 from cases import data_folder, person, read_case
+from doubt_sets import hippocampi, person_of
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.multi_template import RADII, geometric_median, median_of, spread_mm
-from deepfeatures.matching.uncertainty.assessment import joined_predictions, predict_consensus, rank_correlation
+from deepfeatures.matching.uncertainty.assessment import (
+    Predictions,
+    assess,
+    joined_predictions,
+    predict_consensus,
+    rank_correlation,
+)
 from deepfeatures.matching.uncertainty.calibration import ConsensusSample, fit_multi_template_model, fit_without_each
-from deepfeatures.matching.uncertainty.error_model import FILE
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE
 from deepfeatures.matching.uncertainty.multi_template_model import KEY, to_values
 
+BRAINS = (("1001", "1002", "1007", "1008", "1009", "1010"), ("1000", "1011", "1012", "1015", "1017", "1036"))
+HALVES = (0, 1)
 NUMBERS, PANELS = (2, 3, 4, 5), 6
 Samples = dict[tuple[str, int], list[ConsensusSample]]  # by set and number of templates
 
@@ -55,9 +63,24 @@ def main() -> None:
         FILE.write_text(json.dumps(values, indent=1) + "\n")
 
 
+def check(name: str, predictions: Predictions) -> None:
+    found = assess(predictions)
+    stated = ", ".join(f"{said:.0%} ({true:.0%})" for said, true in found.reliability)
+    print(
+        f"{name}: {len(predictions.errors_mm)} landmarks, error {predictions.errors_mm.mean():.2f} mm, expected"
+        f" {predictions.expected_mm.mean():.2f}; rank correlation {found.rank_correlation:.2f}, without the worst fifth"
+        f" {found.reduction:.0%} less, {found.largest_reduction:.0%} if the true errors were known"
+    )
+    print(f"  probability to be within {CLOSE_MM:g} mm, stated (true): {stated}")
+    print(f"  radii hold in {found.coverage_50:.0%} and {found.coverage_90:.0%}")
+
+
 def gather(half: int) -> Samples:
     folder, random = data_folder(), np.random.default_rng(half)
-    drawn, brains = [str(name) for name in random.permutation(hippocampi(half))], list(BRAINS[half])
+    drawn, brains = (
+        [str(name) for name in random.permutation([one for one in hippocampi() if person(one) % 2 == half])],
+        list(BRAINS[half]),
+    )
     placed = {
         "hippocampus": proposals(folder / "hippocampus", drawn[:7], drawn[7:37]),
         "brain": proposals(folder / "brain", brains, brains),
