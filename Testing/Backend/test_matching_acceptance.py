@@ -14,8 +14,8 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.devices import peak_bytes
-from deepfeatures.matching.guided import acceptance
-from deepfeatures.matching.guided.acceptance import LEAST_CONSISTENT_SHARE, LEAST_SEARCHED_SIMILARITY
+from deepfeatures.matching.guided import same_anatomy
+from deepfeatures.matching.guided.same_anatomy import LEAST_CONSISTENT_SHARE, LEAST_SEARCHED_SIMILARITY
 from deepfeatures.phantom import make_pair
 
 CPU = torch.device("cpu")
@@ -140,9 +140,9 @@ def test_a_chest_that_is_outlined_as_a_head_is_has_no_landmark():
 def test_ample_agreement_outweighs_a_low_likeness(heads, monkeypatch):
     """As between contrasts, where little is alike and yet nearly every point is matched back."""
     template, landmarks, target, _ = heads
-    monkeypatch.setattr(acceptance, "LEAST_SIMILARITY", 1.1)
+    monkeypatch.setattr(same_anatomy, "LEAST_SIMILARITY", 1.1)
     assert any(landmark.is_defined for landmark in match(template, landmarks, target))
-    monkeypatch.setattr(acceptance, "AMPLE_CONSISTENT_SHARE", 1.1)
+    monkeypatch.setattr(same_anatomy, "AMPLE_CONSISTENT_SHARE", 1.1)
     assert {landmark.reason for landmark in match(template, landmarks, target)} == {UNLIKE}
 
 

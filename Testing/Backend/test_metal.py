@@ -8,7 +8,7 @@ import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry.pyramid import Image
-from deepfeatures.matching.pose.robust_affine import robust_affine
+from deepfeatures.matching.geometry.robust_affine import robust_affine
 from deepfeatures.matching.uncertainty.covariates import NAMES, LevelMatch, covariates
 from deepfeatures.training.random_deformations import rotations
 

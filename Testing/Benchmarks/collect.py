@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,12 @@ def main() -> None:
             continue
         begun.touch()
         rows = [row for number, pair in enumerate(SETS[name]()) for row in placed(pair, number, arguments.network)]
-        columns = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
-        np.savez(path, **columns)
+        save(rows, path)
         begun.unlink()
+
+
+def save(rows: Sequence[dict], path: Path) -> None:
+    np.savez(path, **{key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {})
 
 
 _matchers: dict[str, tuple[object, Matcher]] = {}

@@ -7,9 +7,9 @@ import torch
 from deepfeatures.matching.geometry.block_matching import ball, block_distances, sub_voxel_minimum
 from deepfeatures.matching.geometry.keypoints import detect_keypoints, subsample
 from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid
+from deepfeatures.matching.geometry.robust_affine import limit_anisotropy, robust_affine
 from deepfeatures.matching.geometry.sampling import apply_affine, box_corners, translation
 from deepfeatures.matching.pose.image_similarity import ImagePair
-from deepfeatures.matching.pose.robust_affine import limit_anisotropy, robust_affine
 from deepfeatures.matching.pose.settings import PoseLevel, PoseSettings
 
 SMALLEST_LEVEL = 16  # voxels along the shortest axis below which a level holds too little

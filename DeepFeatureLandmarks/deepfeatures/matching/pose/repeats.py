@@ -15,6 +15,7 @@ from deepfeatures.matching.pose.rotations import structured
 
 LEAST_SIMILARITY = 0.22  # of the anatomy around the landmarks to what lies one repeat away; brains stay below 0.17
 LEAST_SHARE = 0.5  # of that anatomy, for which the template shows what lies one repeat away
+ENTRIES = 4 << 20  # of a table of voxels and landmarks that is held at a time
 APART = 2  # voxels around a repeat in which there is no other
 MOST = 6
 
@@ -36,7 +37,8 @@ def repeat_lags(
     grid = SamplingGrid.around(template.image, spacing)
     features, edges = template.cached(grid, encode), template.cached(grid, structured).float()
     places = grid.to_mm(voxel_coordinates(grid.shape, edges.device).reshape(-1, 3))
-    near = edges * (torch.cdist(places, landmarks).amin(1) < near_mm).reshape(grid.shape)
+    parts = places.split(max(1, ENTRIES // len(landmarks)))
+    near = edges * (torch.cat([torch.cdist(part, landmarks).amin(1) for part in parts]) < near_mm).reshape(grid.shape)
     similarity = _similarity(features, near, edges)
     peaks = F.max_pool3d(similarity[None, None], 2 * APART + 1, 1, APART)[0, 0]
     middle = torch.tensor([size // 2 for size in similarity.shape], device=edges.device)
@@ -57,7 +59,8 @@ def _similarity(features: torch.Tensor, near: torch.Tensor, edges: torch.Tensor)
         return torch.fft.irfftn(spectra, s=shape, dim=(-3, -2, -1))
 
     of_near, of_all = _centred(features, near), _centred(features, edges)
-    together = sum(spectrum(a).conj() * spectrum(b) for a, b in zip(of_near, of_all, strict=True))
+    products = (spectrum(a).conj() * spectrum(b) for a, b in zip(of_near, of_all, strict=True))
+    together = sum(products, torch.zeros((), device=near.device))
     near_mask, mask = spectrum(near).conj(), spectrum(edges)
     share = over_all_translations(near_mask * mask) / near.sum().clamp(min=1)
     powers = (

@@ -1,7 +1,7 @@
 """Doubt about the whole and doubt about a point together: where a landmark may be if the pose may be another one.
 
-With the probability of its pose a landmark lies around the found place, as the error model says; with that of each
-alternative it lies as closely around the place that the alternative has for it.
+With the probability of the pose, a landmark lies around the found place, as the error model says. With the probability
+of an alternative, it lies as closely around the place of that alternative.
 """
 
 from __future__ import annotations
