@@ -138,10 +138,16 @@ def _sentence(row: dict) -> str:
     if row["targets"] < 2:
         return f"{row['landmark']} is known in too few other scans to tell"
     offset = np.array([row["left_mm"], row["back_mm"], row["up_mm"]])
-    size = f"{row['offset_mm']:.1f} mm ({row['offset_low_mm']:.1f} to {row['offset_high_mm']:.1f})"
+    low, high = _number(row["offset_low_mm"]), _number(row["offset_high_mm"])
+    size = f"{_number(row['offset_mm'])} mm ({low} to {high})"
     if row["offset_low_mm"] == 0:
         return f"{row['landmark']} lies where the other scans have it, as far as they tell: offset {size}"
     return f"{row['landmark']} lies {size} {direction_text(offset)} where the other scans have it"
+
+
+def _number(mm: float) -> str:
+    """For people; two digits where the anatomy is small."""
+    return f"{mm:.1f}" if mm >= 1 or mm == 0 else f"{mm:.2g}"
 
 
 def _template_row(tried: _Tried, comparable: float, table: pd.DataFrame) -> dict:
@@ -180,7 +186,7 @@ def _advice_on(row: dict, table: pd.DataFrame) -> str:
     if not np.isfinite(row["mean_error_mm"]):
         return "None of its landmarks was found in the other scans; do not take it."
     lost = f", and {row['missing']} of {row['points']} points were not found" if row["missing"] else ""
-    text = f"Its points are {row['mean_error_mm']:.1f} mm off on average in {row['targets']} scans{lost}."
+    text = f"Its points are {_number(row['mean_error_mm'])} mm off on average in {row['targets']} scans{lost}."
     if len(unlike := _unlike(table)):
         return f"{text} Look first at this: {unlike.sentence.iloc[0]}."
     return f"{text} No landmark is surely labelled unlike the other scans' by more than the scatter."
@@ -194,7 +200,7 @@ def _advice(templates: pd.DataFrame, unlike: Sequence[str]) -> str:
     if best.targets == 1:
         choice = "One other scan cannot tell which of the two is labelled otherwise; annotate a third"
     elif rivals.empty:
-        choice = f"{best.template} is {best.mean_error_mm:.1f} mm off on average"
+        choice = f"{best.template} is {_number(best.mean_error_mm)} mm off on average"
     elif equal.empty:
         choice = f"Take {best.template} as the template: it is better than every other one"
     else:
