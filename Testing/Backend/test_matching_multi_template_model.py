@@ -42,6 +42,16 @@ def test_the_chance_belongs_to_the_error():
     assert far < 0.05
 
 
+@given(LENGTHS, LENGTHS, NUMBERS, st.floats(1.0, 5.0))
+def test_radii_are_those_of_the_templates_as_far_as_these_agree(expected, spread, number, more):
+    by = load_multi_template_model()
+    half, most = by.radii_mm((expected, 2 * expected), expected, spread, number)
+    assert 0 <= half <= most
+    farther = by.radii_mm((expected, 2 * expected), expected, more * spread, number)
+    assert farther[0] >= half and farther[1] >= most
+    assert by.radii_mm((expected, 4 * expected), expected, spread, number)[1] >= most
+
+
 def test_that_they_coincide_does_not_break_it():
     assert load_multi_template_model().error_mm(0.0, 0.0, 2) >= 0
     assert load_multi_template_model().probability(1e-9, 0.0, 2) > 0.99

@@ -194,7 +194,8 @@ def heads(tmp_path_factory):
 def test_the_command_writes_a_calibration_that_place_uses(heads, tmp_path, capfd):
     path = tmp_path / "own.json"
     assert main(["calibrate", str(heads), "--output", str(path)]) == 0
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert "6 pairs take about" in err
     assert "90 % radius holds" in out
     assert "own.json: 3 people, 6 pairs" in out
     content = json.loads(path.read_text())
@@ -226,8 +227,9 @@ def test_the_command_says_why_it_cannot(heads, tmp_path, capfd):
         ([str(heads), "--network", "mind"], "only the default search states expected errors"),
         ([str(heads), "--search", "dense"], "only the default search states expected errors"),
         ([str(tmp_path / "none")], "is not a folder"),
+        ([str(heads), "--output", str(heads / "sub-1.mrk.json")], "would replace a file that was given"),
     ):
-        assert main(["calibrate", *arguments, "--output", str(output)]) == 2
+        assert main(["calibrate", "--output", str(output), *arguments]) == 2
         (line,) = capfd.readouterr().err.splitlines()
         assert says in line
     assert not output.exists()

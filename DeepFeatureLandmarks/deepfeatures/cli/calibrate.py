@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepfeatures.cli.options import with_match_settings
-from deepfeatures.cli.terminal import note, print_table
+from deepfeatures.cli.terminal import note, print_table, say
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
@@ -42,24 +43,27 @@ def calibrate(
     from deepfeatures.cli.volume_notes import tell_notes
     from deepfeatures.evaluation import calibration
     from deepfeatures.evaluation.cases import annotated_cases, read_points
-    from deepfeatures.io.atomic_write import write_text
+    from deepfeatures.io.atomic_write import ensure_folder, write_text
     from deepfeatures.io.provenance import command_line, now, versions
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.uncertainty.calibration_file import calibration_text
 
     start = time.monotonic()
-    matcher = Matcher(replace(settings, calibration=None))
+    matcher = Matcher(settings)
     if matcher.error_model is None:
         raise InputError("only the default search states expected errors; leave out network, layer, search and radius")
     cases = annotated_cases(folder)
     calibration.check_people(cases, folder)
+    if output.resolve() in {path.resolve() for case in cases for path in (case.image, case.landmarks)}:
+        raise InputError(f"the calibration {output} would replace a file that was given; choose another --output")
+    ensure_folder(output.parent)
     pairs = calibration.choose_pairs(cases)
     points, notes = read_points(cases)
     for one in notes:
         note(one.text)
     tell_notes(case.image for case in cases)
     with progress_bar(f"{len(pairs)} pairs") as progress:
-        samples = calibration.place_pairs(pairs, points, matcher, progress)
+        samples = calibration.place_pairs(pairs, points, matcher, _telling_time(len(pairs), progress))
     found = calibration.recalibrate(matcher.error_model, samples)
     origin = {"command": command_line(context.obj), "time": now(), "versions": versions(), "pairs": len(pairs)}
     write_text(output, calibration_text(found.model, matcher.features_key, {**origin, **found.facts()}))
@@ -67,6 +71,18 @@ def calibrate(
     minutes = (time.monotonic() - start) / 60
     people = len(found.facts()["people"])
     typer.echo(f"{output}: {people} people, {len(pairs)} pairs, {len(samples)} landmarks; {minutes:.1f} minutes")
+
+
+def _telling_time(pairs: int, progress: Callable[[float], None]) -> Callable[[float], None]:
+    """The same, which says after the first pair how long all will take."""
+    start, first = time.monotonic(), iter((True,))
+
+    def update(done: float) -> None:
+        if next(first, False):
+            say(f"{pairs} pairs take about {math.ceil((time.monotonic() - start) / done / 60)} minutes")
+        progress(done)
+
+    return update
 
 
 def comparison_table(found: Recalibration) -> Table:

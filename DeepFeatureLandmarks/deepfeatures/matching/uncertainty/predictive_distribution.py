@@ -50,7 +50,7 @@ class PredictiveDistribution:
         """Residuals below which these shares `(S,)`, between 0 and 1, of the matches lie: `(N, S)`."""
         rows, levels = self._rows(shares), shares.new_tensor(LEVELS)
         lower, upper = _tail_scales(rows)
-        left = (torch.bucketize(shares, levels, right=True) - 1).clamp(0, len(LEVELS) - 2)
+        left = ((shares[:, None] >= levels).sum(1) - 1).clamp(0, len(LEVELS) - 2)
         between = ((shares - levels[left]) / (levels[left + 1] - levels[left])).clamp(0, 1)
         inner = rows[:, left] + between * (rows[:, left + 1] - rows[:, left])
         below = lower[:, None] * (shares / levels[0]).clamp(max=1).log()
@@ -76,8 +76,7 @@ class PredictiveDistribution:
 
 def group_numbers(evidence: torch.Tensor, distances: torch.Tensor, splits: tuple[Split, ...]) -> torch.Tensor:
     """Numbers of groups `(N,)`: the position in the lowest digit, then a binary digit for each split."""
-    bounds = distances.new_tensor(OUTSIDE)
-    numbers = torch.bucketize(distances.contiguous(), bounds)
+    numbers = (distances[:, None] > distances.new_tensor(OUTSIDE)).sum(1)
     for place, split in enumerate(splits):
         numbers = numbers + POSITIONS * 2**place * (evidence[:, split.column] >= split.threshold)
     return numbers
