@@ -150,12 +150,26 @@ def test_points_that_are_missing_there_are_missing_and_rejected_ones_are_propose
     assert places(node) == HERE
 
 
-def test_a_point_placed_again_on_its_own_no_longer_moves_with_the_others(place, logic, repeating, client):
+def test_a_point_placed_again_stays_in_the_place_that_is_shown(place, logic, repeating, client):
     node = place().node
-    client.step = (0.0, 1.0, 0.0)
+    logic.takeHypothesis(node, 1)
+    client.step = (1.0, 0.0, 0.25)
     place(node, name="B")
-    assert logic.takeHypothesis(node, 1).placed == ("A", "C")
+    np.testing.assert_allclose(world(node, "B"), (3, 5, 6.25))
+    assert logic.ambiguity(node).shown == 1
+    logic.takeHypothesis(node, 0)
+    assert places(node) == HERE
+    logic.takeHypothesis(node, 1)
+    assert places(node) == {**ABOVE, "B": (3, 5, 6.25)}
+
+
+def test_a_point_placed_again_without_alternatives_is_where_it_was_found(place, logic, repeating, client):
+    node = place().node
+    client.alternatives, client.step = [], (0.0, 1.0, 0.0)
+    place(node, name="B")
     np.testing.assert_allclose(world(node, "B"), (4, 4, 4))
+    assert logic.takeHypothesis(node, 1).placed == ("A", "B", "C")
+    assert places(node) == ABOVE
 
 
 def test_a_new_run_without_another_place_ends_the_ambiguity(place, logic, repeating):

@@ -5,7 +5,8 @@ They are part of the history of the output, so that they are saved with the scen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,11 +80,31 @@ def hypothesesOf(found: LandmarkSet, alternatives: Sequence[AlternativePlacement
     )
 
 
-def without(hypotheses: Sequence[Hypothesis], names: Collection[str]) -> tuple[Hypothesis, ...]:
-    """Without points that have been placed on their own since."""
-    return tuple(
-        replace(one, points=tuple(point for point in one.points if point.name not in names)) for one in hypotheses
-    )
+def inShownPlace(
+    found: LandmarkSet, alternatives: Sequence[AlternativePlacement], known: Ambiguity, target
+) -> LandmarkSet:
+    """Of what a match of few points has found and its alternatives, the one nearest to the place that is shown.
+
+    Args:
+        found: World LPS, as are the alternatives.
+        alternatives: Of the match.
+        known: Of all points of the output.
+        target: Volume node.
+    """
+    shown = {one.name: one.position for one in landmarksOf(known.hypotheses[known.shown], target) if one.is_defined}
+
+    def distance_mm(landmarks: LandmarkSet) -> float:
+        known = [one for one in landmarks if one.is_defined and one.name in shown]
+        return sum(math.dist(one.position, shown[one.name]) for one in known) if known else math.inf
+
+    return min((found, *(one.landmarks for one in alternatives)), key=distance_mm)
+
+
+def withPoints(known: Ambiguity, found: LandmarkSet, target) -> tuple[Hypothesis, ...]:
+    """The hypotheses after some points were placed again; in the one that is shown these are where they were found."""
+    shown, again = known.hypotheses[known.shown], {point.name: point for point in _points(found, target)}
+    points = tuple(again.get(point.name, point) for point in shown.points)
+    return tuple(replace(one, points=points) if one is shown else one for one in known.hypotheses)
 
 
 def landmarksOf(hypothesis: Hypothesis, target) -> LandmarkSet:

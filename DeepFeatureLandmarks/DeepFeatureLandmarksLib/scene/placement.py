@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from DeepFeatureLandmarksLib.scene import hypotheses, nodes, review_table, run_history, transform_observer
+from DeepFeatureLandmarksLib.scene.hypotheses import Ambiguity
 from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN, PlaceRequest, require, roomMessage
 from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.scene.run_history import PointRecord, PointState, RunRecord
@@ -38,7 +39,7 @@ def writeRun(
         found: World LPS.
         report: The matcher's, with `settings` and `versions`.
         kind: See `Run`.
-        alternatives: Other places in which all of them may lie; of a match of all landmarks.
+        alternatives: Other places in which all of them may lie.
 
     Raises:
         InputError: The output cannot take the points; nothing is placed then.
@@ -46,7 +47,10 @@ def writeRun(
     output = request.output if request.output is not None else _newOutput(scene, request)
     require(roomMessage(output, found))
     transform_observer.attachToTarget(output, request.targetVolume)
-    record = _withHypotheses(_newRecord(request, report, kind), output, request.targetVolume, found, alternatives)
+    known = hypotheses.ambiguityOf(output)
+    if kind == "placeAgain" and known is not None:
+        found = hypotheses.inShownPlace(found, alternatives, known, request.targetVolume)
+    record = _withHypotheses(_newRecord(request, report, kind), known, request.targetVolume, found, alternatives)
     run = _apply(
         output, request.targetVolume, found, record, [Note.from_json(note) for note in report.get("notes", ())]
     )
@@ -129,17 +133,14 @@ def _apply(output, target, found: LandmarkSet, record: RunRecord, notes: Sequenc
 
 
 def _withHypotheses(
-    record: RunRecord, output, target, found: LandmarkSet, alternatives: Sequence[AlternativePlacement]
+    record: RunRecord, known: Ambiguity | None, target, found: LandmarkSet, alternatives: Sequence[AlternativePlacement]
 ) -> RunRecord:
-    """The record with its own alternatives; points that are placed again leave those of the run before."""
+    """The record with the places in which all points may lie after it; `known` are those before it."""
     if record.kind == "place":
         return replace(record, hypotheses=hypotheses.hypothesesOf(found, alternatives, target))
-    known = hypotheses.ambiguityOf(output)
     if known is None:
         return record
-    return replace(
-        record, hypotheses=hypotheses.without(known.hypotheses, {one.name for one in found}), shown=known.shown
-    )
+    return replace(record, hypotheses=hypotheses.withPoints(known, found, target), shown=known.shown)
 
 
 def _now() -> str:
