@@ -39,7 +39,7 @@ SPREAD_RIDGE = 0.3  # the same for the slopes of the residuals' size, which are 
 RELATIVE_OFFSET = 0.15  # of the expected error, the same for several templates
 UNKNOWN_ANATOMY = 0.5  # share of the residuals in which the whole set was left out, not the people alone
 RANGE = (0.005, 0.995)  # shares of the evidence between which the calibrated range lies
-LEAST_DEVIATION = 0.05  # of a covariate that hardly differs; the logarithm of its unit
+LEAST_DEVIATION = 0.25  # of a covariate that hardly differs; the logarithm of its unit
 # Thresholds of the covariates that part groups with quantiles of their own: two contrasts from one, whose intensities
 # correlate by half or more; and levels that show less than the template's own voxels.
 SPLITS = {"pair_contrast": math.log(0.5), "pair_coarseness": math.log(1.3)}

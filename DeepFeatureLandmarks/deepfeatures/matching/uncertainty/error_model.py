@@ -26,12 +26,13 @@ VERSION = 2  # of an entry; those of version 1 have neither range nor distributi
 CLOSE_MM = 3.0
 DECIMALS = 4  # of coefficients in the file
 # For each standard deviation outside the calibrated range, the logarithm of the error is so much larger, and a residual
-# above zero so much wider. Both are choices, on the side of doubt: what is never seen cannot be fitted.
-OUTSIDE_SHIFT, OUTSIDE_WIDENING = 0.25, 0.25
-MOST_OUTSIDE = 8.0  # standard deviations; farther outside nothing gets worse
+# above zero so much wider, of its deviation. Both are choices: what is never seen cannot be fitted.
+OUTSIDE_SHIFT, OUTSIDE_WIDENING = 0.15, 0.15
+MOST_OUTSIDE = 6.0  # standard deviations; farther outside nothing gets worse
 SPREAD_LIMIT = 0.7  # of the logarithm of the residual's size around its mean
 LARGEST = 12.0  # logarithm of voxels; keeps all lengths finite
 STEPS = 100  # shares over which the mean is taken
+WORST = 0.1  # share of the errors that count no more than the radius that leaves them out
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class ErrorModel:
         return self.intercept + self._centred(evidence) @ slopes + OUTSIDE_SHIFT * self._outside(evidence)
 
     def errors_mm(self, evidence: torch.Tensor, spacing_mm: float) -> torch.Tensor:
-        """Expected errors in mm, `(N,)`: the mean of the distribution but for its outermost shares."""
+        """Expected errors in mm, `(N,)`: the mean, in which the worst errors count no more than the next."""
         shares = (torch.arange(STEPS, dtype=evidence.dtype, device=evidence.device) + 0.5) / STEPS
-        return self._radii_mm(evidence, spacing_mm, shares).mean(1)
+        return self._radii_mm(evidence, spacing_mm, shares.clamp(max=1 - WORST)).mean(1)
 
     def radii_mm(self, evidence: torch.Tensor, spacing_mm: float, share: float) -> torch.Tensor:
         """Radii around the found places within which a share, between 0 and 1, of the true places lies; mm, `(N,)`."""
@@ -110,7 +111,7 @@ class ErrorModel:
                 -SPREAD_LIMIT, SPREAD_LIMIT
             )
         below = self.deviation * spread.exp()
-        return below, below + OUTSIDE_WIDENING * self._outside(evidence)
+        return below, below * (1 + OUTSIDE_WIDENING * self._outside(evidence))
 
     def _centred(self, evidence: torch.Tensor) -> torch.Tensor:
         within = evidence if self.range is None else self.range.clamped(evidence)
