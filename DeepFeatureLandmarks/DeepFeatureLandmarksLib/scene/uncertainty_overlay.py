@@ -70,7 +70,7 @@ class UncertaintyOverlay:
             display.SetVisibility2D(True)
             display.SetVisibility3D(True)
             display.SetOpacity(0.25)
-            display.SetSliceIntersectionThickness(1)
+            display.SetSliceIntersectionThickness(2)  # of one pixel it is hard to see on bright anatomy
         return self._node
 
 
