@@ -170,7 +170,7 @@ def row(placed: Placed, parts: list[tuple[ErrorModel, np.ndarray]], spoilt: bool
         "points": len(errors),
         "median_mm": float(np.median(errors)),
         "sure_and_wrong": float(((errors > WRONG_MM) & (columns["close"] >= SURE)).mean()),
-        "sure_and_wrong_by_size": float(((errors > WRONG_SHARE * columns["size"]) & (columns["close"] >= SURE)).mean()),
+        "sure_and_wrong_by_size": float(((errors > WRONG_SHARE * columns["size"]) & (columns["near"] >= SURE)).mean()),
         "coverage_50": float((errors <= columns["radius_50"]).mean()),
         "coverage_90": coverage,
         "radius_ratio": float(np.median(columns["radius_90"]) / np.quantile(errors, coverage)),

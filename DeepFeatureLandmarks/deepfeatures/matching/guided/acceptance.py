@@ -24,7 +24,7 @@ LEAST_CONTRAST = 1e-3  # how much better than an average place the best must loo
 # Where the template is as flat as this within five finest voxels, as in a blanked or saturated region, every flat
 # place looks like it. Of landmarks in brains and hippocampi the flattest had 1.7 units a voxel, of a range of 255.
 FLAT, FLAT_SCALE = math.log(0.05), "slope_2_most"
-LEAST_AMBIGUOUS = 0.1  # probability of other places, from which on a landmark is ambiguous
+LEAST_AMBIGUOUS = 0.05  # probability of other places, from which on a landmark is ambiguous
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from deepfeatures.matching.guided.hypotheses import Hypothesis
 from deepfeatures.matching.guided.registration import PointRegistration
 from deepfeatures.matching.pose.estimation import Pose
 
-LEAST_PROBABILITY = 0.03  # of a hypothesis; landmarks are not registered from less likely ones
+LEAST_PROBABILITY = 0.02  # of a hypothesis; landmarks are not registered from less likely ones
 DIRECTIONS = (("left", "right"), ("back", "front"), ("head", "feet"))  # along x, y, z of LPS, and against them
 
 

@@ -29,7 +29,7 @@ MOST_STEPS = 2  # repeats away from the start
 LEAST_COVERED = 0.3  # of the template's structure; what shows less cannot be judged
 # Of the log odds between hypotheses, for each number; see Testing/Benchmarks/hypotheses.py. Where the target shows a
 # part of what the template shows, what lies outside is chance, and less is left to tell: then all weights shrink.
-WEIGHTS = {"similarity": 50.0, "covered": 34.0}
+WEIGHTS = {"similarity": 40.0, "covered": 45.0}
 SHRINKING = 4.0  # power of the share that the target can cover
 
 
