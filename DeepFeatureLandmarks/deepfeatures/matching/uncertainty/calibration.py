@@ -139,25 +139,27 @@ def residuals_of(model: ErrorModel, sets: Sequence[MatchSamples], judged: Sequen
     """Of the rows that are judged, in which every person of a set has the same weight."""
     parts = []
     for one, mask in zip(sets, judged, strict=True):
-        weights = one.weight * person_weights(one)
-        errors = one.rows.new_tensor(one.errors)
-        values, distances = model.residuals(one.rows, errors).numpy(), model.distances(one.rows).numpy()
-        parts.append(Residuals(values, weights, one.targets.astype(str), one.evidence, distances).take(mask))
+        weights, chosen = one.weight * person_weights(one)[mask], one.take(mask)
+        rows = chosen.rows
+        values = model.residuals(rows, rows.new_tensor(chosen.errors)).numpy()
+        parts.append(
+            Residuals(values, weights, chosen.targets.astype(str), chosen.evidence, model.distances(rows).numpy())
+        )
     return sum_of(parts)
 
 
 def calibrated_range(evidence: np.ndarray, weights: np.ndarray) -> CalibratedRange:
     """Of evidence `(N, F)` of these weights, which sum up to one, `(N,)`."""
-    low, high = (np.array([_weighted_quantile(column, weights, q) for column in evidence.T]) for q in RANGE)
+    low, high = np.array([_weighted_quantiles(column, weights, RANGE) for column in evidence.T]).T
     inside = np.clip(evidence, low, high)
     deviations = np.sqrt(weights @ (inside - weights @ inside) ** 2).clip(min=LEAST_DEVIATION)
     return CalibratedRange(_floats(low), _floats(high), _floats(deviations))
 
 
-def _weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     order = np.argsort(values)
-    place = int(np.searchsorted(np.cumsum(weights[order]), share - 1e-9))
-    return float(values[order][min(place, len(values) - 1)])
+    places = np.searchsorted(np.cumsum(weights[order]), np.array(shares) - 1e-9)
+    return values[order][places.clip(max=len(values) - 1)]
 
 
 def _floats(row: np.ndarray) -> tuple[float, ...]:
