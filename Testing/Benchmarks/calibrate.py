@@ -155,12 +155,13 @@ def row(placed: Placed, parts: list[tuple[ErrorModel, np.ndarray]], spoilt: bool
             judged.append((model, placed.take(placed.is_given & of_these)))
     every = [said(model, part) for model, part in judged if len(part.rows["pair"])]
     stated = [one for one in every if len(one["error"])]
-    if not stated:
-        print(f"{placed.name:26}{'none given':>14}{refused:>61.1%}")
-        return {"refused": float(refused)}
-    columns = {key: np.concatenate([one[key] for one in stated]) for key in stated[0]}
-    errors, kept = columns["error"], columns["doubtful"] < 0.5
-    errors, columns = errors[kept], {key: column[kept] for key, column in columns.items()}
+    columns = {key: np.concatenate([one[key] for one in stated]) for key in stated[0]} if stated else {}
+    kept = columns["doubtful"] < 0.5 if stated else np.zeros(0, bool)
+    if not kept.any():
+        print(f"{placed.name:26}{'none given':>14}{refused:>65.1%}")
+        return {"points": 0, "refused": float(refused)}
+    columns = {key: column[kept] for key, column in columns.items()}
+    errors = columns["error"]
     covered = errors <= columns["radius_90"]
     coverage = float(covered.mean())
     shifted = columns["shifted"] > 0.5

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.missing_reason import MIRRORED, UNLIKE
+from deepfeatures.data.size_check import notes_on_size
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.guided.alternatives import Fit
 from deepfeatures.matching.guided.hypotheses import settled
@@ -56,6 +57,8 @@ def reason_against(fit: Fit, pair: ImagePair, finest_mm: float, settings: Guided
         pair: With the features of the pose.
         finest_mm: The finest spacing.
     """
+    if notes_on_size(pair.template.image.grid, pair.target.image.grid):
+        return UNLIKE  # a mistaken unit, or another species: no scale that is searched brings them together
     is_alike = shows_same_anatomy(fit)
     if is_alike and not fit.pose.is_searched:
         return ""
