@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from deepfeatures.data.volume import Volume
+from deepfeatures.matching.geometry.block_matching import ball
+from deepfeatures.matching.geometry.displacement_field import ScatteredDisplacements
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.geometry.robust_affine import robust_affine
 from deepfeatures.matching.uncertainty.covariates import NAMES, LevelMatch, covariates
@@ -57,8 +59,27 @@ def test_matches_agree_on_a_transform():
 def test_evidence_is_gathered():
     here, numbers = 5 + on_metal(6, 3), on_metal(6)
     features = on_metal(4, 12, 12, 12)
-    pose = torch.eye(4).as_subclass(OnMetal)
-    settled = LevelMatch(features[0], features, features, here, here, numbers, numbers, numbers, pose)
+    patch = ball(2, 1).as_subclass(OnMetal)
+    settled = LevelMatch(
+        template=features[0],
+        template_features=features,
+        target_features=features,
+        covered=torch.ones(12, 12, 12).as_subclass(OnMetal),
+        points=here,
+        matched=here,
+        blocks=on_metal(6, len(patch), 4),
+        patch=patch,
+        weights=torch.ones(len(patch)).as_subclass(OnMetal),
+        distances=numbers,
+        posterior_std=numbers,
+        neighbour_residual=numbers,
+        inverse_consistency=numbers,
+        displacements=ScatteredDisplacements(here, on_metal(6, 3), numbers, 4.0),
+        pose=torch.eye(4).as_subclass(OnMetal),
+        contrast=0.5,
+        consistent_share=0.5,
+        coarseness=1.0,
+    )
     assert covariates(settled).shape == (6, len(NAMES))
 
 
