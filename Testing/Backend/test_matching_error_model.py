@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.geometry.block_matching import ball, blocks_at
+from deepfeatures.matching.geometry.displacement_field import ScatteredDisplacements
 from deepfeatures.matching.guided.level import correlation
 from deepfeatures.matching.uncertainty.covariates import NAMES, LevelMatch, covariates
 from deepfeatures.matching.uncertainty.error_model import ErrorModel, load_error_model
@@ -25,9 +27,28 @@ def settled(seed: int = 0, **changes) -> LevelMatch:
     features = torch.rand(4, 40, 40, 40, generator=random)
     points = 12 + 16 * torch.rand(6, 3, generator=random)
     moved = points + torch.tensor([1.0, 0.0, 0.0])
-    distances, spread, neighbour_residual = torch.rand(3, 6, generator=random)
-    of_match = distances, spread, neighbour_residual
-    base = LevelMatch(image, features, features.roll(1, 3), points, moved, *of_match, torch.eye(4))
+    distances, spread, neighbour_residual, errors = torch.rand(4, 6, generator=random)
+    patch = ball(3)
+    base = LevelMatch(
+        template=image,
+        template_features=features,
+        target_features=features.roll(1, 3),
+        covered=torch.ones(40, 40, 40),
+        points=points,
+        matched=moved,
+        blocks=blocks_at(features, points, patch),
+        patch=patch,
+        weights=torch.ones(len(patch)),
+        distances=distances,
+        posterior_std=spread,
+        neighbour_residual=neighbour_residual,
+        inverse_consistency=errors,
+        displacements=ScatteredDisplacements(points, moved - points, torch.ones(6), 10.0),
+        pose=torch.eye(4),
+        contrast=0.7,
+        consistent_share=0.6,
+        coarseness=1.5,
+    )
     return replace(base, **changes)
 
 
@@ -66,9 +87,43 @@ def test_slopes_tell_a_flat_place_a_surface_a_ridge_and_a_corner(axes):
         distances=one,
         posterior_std=one,
         neighbour_residual=one,
+        inverse_consistency=one,
+        blocks=torch.rand(1, len(ball(3)), 4),
     )
     slopes = [column(covariates(base), f"slope_2_{which}").exp().item() for which in ("most", "middle", "least")]
     assert [slope > 1 for slope in slopes] == [number < axes for number in range(3)]
+
+
+def test_points_that_move_as_an_affine_transform_neither_deviate_nor_strain():
+    base = settled()
+    found = covariates(base)
+    assert (column(found, "deviation") < np.log(0.2)).all()
+    assert (column(found, "strain") < np.log(0.05)).all()
+
+
+def test_a_point_that_leaves_its_neighbours_deviates():
+    base = settled()
+    moves = base.displacements.displacements.clone()
+    moves[2] += 8.0
+    found = covariates(replace(base, displacements=replace(base.displacements, displacements=moves)))
+    assert column(found, "deviation").argmax() == 2
+    assert column(found, "deviation")[2] > np.log(3)
+
+
+def test_where_the_template_repeats_a_point_has_a_look_alike():
+    base = settled()
+    once = torch.rand(4, 40, 40, 4, generator=torch.Generator().manual_seed(1))
+    repeated = once.repeat(1, 1, 1, 10)  # every four voxels along x
+    blocks = blocks_at(repeated, base.points, base.patch)
+    found = covariates(replace(base, template_features=repeated, blocks=blocks))
+    assert (column(found, "look_alike") < column(covariates(base), "look_alike") - 1).all()
+
+
+def test_what_holds_for_the_pair_is_the_same_for_all_landmarks():
+    found = covariates(settled(contrast=0.5, consistent_share=0.9, coarseness=2.0))
+    expected = {"pair_contrast": 0.5, "pair_consistent": 0.1, "pair_coarseness": 2.0}
+    for name, value in expected.items():
+        torch.testing.assert_close(column(found, name).exp(), torch.full((6,), value), rtol=1e-3, atol=0)
 
 
 @given(st.floats(-3, 3), st.floats(0.2, 6.0))

@@ -31,7 +31,7 @@ SETTINGS = GuidedSettings()
 
 @pytest.fixture(scope="module")
 def spine() -> tuple[Volume, LandmarkSet]:
-    return draw("spine", 2, spacing_mm=1.5)
+    return draw("spine", 40, spacing_mm=1.5)
 
 
 def pair_of(template: Volume, target: Volume) -> ImagePair:
@@ -65,7 +65,7 @@ def test_a_spine_repeats_by_a_vertebra(spine):
 
 
 def test_a_head_does_not_repeat():
-    template, landmarks, _, _ = make_pair(96, seed=3)
+    template, landmarks, _, _ = make_pair(48, seed=3)
     assert len(lags_of(template, landmarks)) == 0
 
 

@@ -13,7 +13,7 @@ from deepfeatures.matching.geometry.pyramid import Encode, ImagePyramid, Samplin
 from deepfeatures.matching.geometry.sampling import voxel_coordinates
 from deepfeatures.matching.pose.rotations import structured
 
-LEAST_SIMILARITY = 0.3  # of the anatomy around the landmarks to what lies one repeat away; spines have 0.34 or more
+LEAST_SIMILARITY = 0.25  # of the anatomy around the landmarks to what lies one repeat away; brains have 0.17 at most
 LEAST_SHARE = 0.5  # of that anatomy, for which the template shows what lies one repeat away
 ENTRIES = 4 << 20  # of a table of voxels and landmarks that is held at a time
 APART = 2  # voxels around a repeat in which there is no other
