@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepfeatures.matching.guided.acceptance import OtherPlaces
+from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, OtherPlaces
 from deepfeatures.matching.guided.hypotheses import Hypothesis
 from deepfeatures.matching.guided.registration import PointRegistration
 from deepfeatures.matching.pose.estimation import Pose
 
-LEAST_PROBABILITY = 0.02  # of a hypothesis; landmarks are not registered from less likely ones
 DIRECTIONS = (("left", "right"), ("back", "front"), ("head", "feet"))  # along x, y, z of LPS, and against them
 
 
@@ -34,14 +33,14 @@ class Fit:
 
 
 def fits(start: Fit, hypotheses: Sequence[Hypothesis], register: Callable[[Pose], Fit]) -> tuple[Fit, ...]:
-    """Those ways that are likely enough, the most likely first.
+    """Those ways that are likely enough to be told, the most likely first.
 
     Args:
         start: Registered from where the hypotheses start.
         hypotheses: The most likely first.
         register: Finds the landmarks from a pose.
     """
-    likely = [one for one in hypotheses if one.probability >= LEAST_PROBABILITY]
+    likely = [one for one in hypotheses if one.probability >= LEAST_AMBIGUOUS]
     total = sum(one.probability for one in likely)
     return tuple(
         replace(start if one.steps == 0 else register(one.pose), probability=one.probability / total) for one in likely

@@ -23,7 +23,7 @@ from deepfeatures.matching.pose.image_similarity import ImagePair, max_overlap
 from deepfeatures.matching.pose.refinement import refine_pose, usable_spacing
 from deepfeatures.matching.pose.repeats import repeat_lags
 
-KEYPOINTS = 300  # all over the template
+KEYPOINTS, AFFINE_KEYPOINTS = 300, 120  # all over the template
 AFFINE_ROUNDS, DEFORMED_ROUNDS = 2, 2  # of settling; the start is affine already
 MOST_STEPS = 2  # repeats away from the start
 LEAST_COVERED = 0.3  # of the template's structure; what shows less cannot be judged
@@ -114,7 +114,7 @@ def with_probabilities(found: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
 def settled(pair: ImagePair, pose: Pose, steps: int, finest_mm: float, settings: GuidedSettings) -> Hypothesis:
     """A pose after it has been refined and deformed on the coarsest level, judged by all of the template."""
     matrix, coarsest, spacing = pose.matrix, settings.levels[0], _spacing(pair, finest_mm, settings)
-    affine = replace(settings.pose.coarse[-1], keypoints=KEYPOINTS)
+    affine = replace(settings.pose.coarse[-1], keypoints=AFFINE_KEYPOINTS)
     for _ in range(AFFINE_ROUNDS if steps else 0):
         matrix = refine_pose(pair, matrix, affine, spacing, settings.pose, settings.pose.prior)
     pose = replace(pose, matrix=matrix)

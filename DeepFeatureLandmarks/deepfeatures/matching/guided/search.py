@@ -14,7 +14,7 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
 from deepfeatures.matching.groupwise import RegistrationState
-from deepfeatures.matching.guided.acceptance import LEAST_AMBIGUOUS, accepted
+from deepfeatures.matching.guided.acceptance import accepted
 from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
 from deepfeatures.matching.guided.registration import finest_spacing, refine_with_group, register_points
@@ -107,7 +107,7 @@ class GuidedSearch:
                 found, way.probability, difference_text(best.places, way.places), way.pose, way.found.mapping
             )
             for way, found in zip(ways[1:], matches[1:], strict=True)
-            if way.probability >= LEAST_AMBIGUOUS and not reason_for_all
+            if not reason_for_all
         )
         return SearchResult(
             matches[0],
