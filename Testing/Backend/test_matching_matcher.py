@@ -164,6 +164,8 @@ def test_the_report_says_how_the_result_came_about(template, landmarks):
         "precision": "float32",
         "seed": 3,
         "intensity": "auto",
+        "tolerance_mm": None,
+        "calibration": None,
     }
     assert report["intensity"] == "percentile"
     assert {"deepfeatures", "python", "torch"} <= set(report["versions"])

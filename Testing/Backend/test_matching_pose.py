@@ -89,8 +89,9 @@ def test_a_body_turned_by_any_angle_is_found(body, landmarks, matchers, turn):
     placed = result.landmarks
     assert errors(placed, truth).max() < 1.5  # of voxels of 2 mm, interpolated
     assert result.report()["pose"]["initialization"] == "any"
-    # without rotations some are misplaced, others missing
-    assert np.nanmean(errors(matchers["centres"].match(body, landmarks, target).landmarks, truth)) > 5
+    # without rotations they are misplaced or missing
+    upright = errors(matchers["centres"].match(body, landmarks, target).landmarks, truth)
+    assert np.isnan(upright).all() or np.nanmean(upright) > 5
 
 
 @pytest.mark.parametrize("turn, way", [(ROTATIONS[0], "any"), (about((1, 2, -1), 5), "centres")])

@@ -87,7 +87,7 @@ class GuidedSearch:
             return SearchResult(())
         ways = self.ways(request)
         pair, best = self._prepare(request).pair, ways[0]
-        with request.timer.stage("pose"), torch.inference_mode():
+        with request.timer.stage("match"), torch.inference_mode():
             reason_for_all = reason_against(best, *self._of_pose(request), self._settings)
         depths_mm = pair.template.image.depth_mm(pair.template.image.from_world(request.positions))
         matches = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class MatchSamples:
 
 def joined(parts: Sequence[MatchSamples]) -> MatchSamples:
     """The rows of all, one after the other, as one set with the name and weight of the first."""
-    columns = {column: np.concatenate([getattr(part, column) for part in parts]) for column in ROWS}
+    columns: dict[str, Any] = {column: np.concatenate([getattr(part, column) for part in parts]) for column in ROWS}
     return replace(parts[0], **columns)
 
 
