@@ -8,8 +8,8 @@ import torch
 from deepfeatures.matching.geometry.block_matching import ball
 from deepfeatures.matching.geometry.keypoints import subsample
 from deepfeatures.matching.geometry.sampling import smooth
-from deepfeatures.matching.guided.acceptance import LEAST_CONSISTENT_SHARE
 from deepfeatures.matching.guided.inverse_consistency import FEWEST, PSEUDOCOUNT, SAMPLE, inverse_consistency
+from deepfeatures.matching.guided.same_anatomy import LEAST_CONSISTENT_SHARE
 
 SIZE = 40
 
