@@ -289,7 +289,7 @@ def hippocampi(data):
     kept = [one for one in scans.annotations if one.scan in CANDIDATES]
     known = {(int(name.rsplit("_", 1)[1]) + 1) // 2 for name in CANDIDATES}
     others = [one for person, one in sides.items() if person not in known]
-    return scans, kept, others[1::8][:TARGETS], others[5::6][:20]
+    return scans, kept, others[1::8][:TARGETS], others[5::6][:12]
 
 
 @pytest.mark.data
