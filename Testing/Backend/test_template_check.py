@@ -283,18 +283,18 @@ CANDIDATES = tuple(f"hippocampus_{number:03}" for number in (1, 74, 148, 210, 26
 
 @pytest.fixture(scope="module")
 def hippocampi(data):
-    """Scans of people, one side each, evenly among all: six candidates, and two sets of others to check them on."""
+    """Scans of people, one side each, evenly among all: six candidates, and others to check them on."""
     scans = read_annotated_scans([data / "hippocampus"])
     sides = {(int(one.scan.rsplit("_", 1)[1]) + 1) // 2: one for one in scans.annotations}
     kept = [one for one in scans.annotations if one.scan in CANDIDATES]
     known = {(int(name.rsplit("_", 1)[1]) + 1) // 2 for name in CANDIDATES}
     others = [one for person, one in sides.items() if person not in known]
-    return scans, kept, others[1::8][:TARGETS], others[5::6][:12]
+    return scans, kept, others[1::8][:TARGETS]
 
 
 @pytest.mark.data
 def test_a_point_that_was_moved_on_purpose_is_found(hippocampi, tmp_path):
-    scans, candidates, others, _ = hippocampi
+    scans, candidates, others = hippocampi
     matcher, found = Matcher(), {}
     for shift in (0.0, 3.0):
         points = list(candidates[3].landmarks)
@@ -308,21 +308,3 @@ def test_a_point_that_was_moved_on_purpose_is_found(hippocampi, tmp_path):
     assert found[3.0].back_mm[1] - found[0.0].back_mm[1] == pytest.approx(-3, abs=0.7)
     others_changed = (found[3.0].offset_mm - found[0.0].offset_mm).drop(1)
     assert others_changed.abs().max() < 0.7
-
-
-@pytest.mark.data
-def test_the_order_of_six_templates_foretells_their_errors_on_other_people(hippocampi, tmp_path):
-    from scipy.stats import spearmanr
-
-    scans, candidates, others, people = hippocampi
-    matcher = Matcher()
-    names = [one.scan for one in candidates]
-    checked, true = (
-        check_templates(replace(scans, annotations=(*candidates, *targets)), matcher, tmp_path / "placed", names)
-        for targets in (others, people)
-    )
-    expected = checked.templates.set_index("template").comparable_error_mm
-    errors = true.templates.set_index("template").mean_error_mm
-    rank = spearmanr(expected[names], errors[names]).statistic
-    print(f"Spearman {rank:.2f}; expected {expected[names].round(2).tolist()}, true {errors[names].round(2).tolist()}")
-    assert rank >= 0.7
