@@ -12,7 +12,7 @@ from deepfeatures.data.geometry import size_mm
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation.cases import Case
-from deepfeatures.io.bids import person_of
+from deepfeatures.io.image_names import person_of
 from deepfeatures.matching.matcher import Matcher
 from deepfeatures.matching.result import MatchResult
 from deepfeatures.matching.uncertainty.assessment import Predictions, predict_left_out, predict_matches

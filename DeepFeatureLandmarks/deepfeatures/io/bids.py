@@ -60,12 +60,6 @@ def find_volumes(folder: str | Path) -> dict[str, Path]:
     return volumes
 
 
-def person_of(name: str) -> str:
-    """Whose scan it is, by its name: `sub-…` of a BIDS name, else the scan itself."""
-    head = name.split("_")[0]
-    return head if head.startswith("sub-") else name
-
-
 def find_label_maps(folder: str | Path) -> list[Path]:
     """The masks and segmentations that `find_volumes` passes over, sorted; raises as that does without a folder."""
     return [file for file in _volume_files(folder) if is_label_map(file)]

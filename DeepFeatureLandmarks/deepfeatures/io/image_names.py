@@ -18,3 +18,9 @@ def image_stem(path: str | Path) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
+
+
+def person_of(name: str) -> str:
+    """Whose scan it is, by its name: `sub-…` of a BIDS name, else the scan itself."""
+    head = name.split("_")[0]
+    return head if head.startswith("sub-") else name

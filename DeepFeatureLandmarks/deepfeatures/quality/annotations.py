@@ -14,7 +14,7 @@ from deepfeatures.data.landmark_names import unify_names
 from deepfeatures.data.landmarks import LandmarkSet, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import person_of
+from deepfeatures.io.image_names import person_of
 from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 from deepfeatures.io.sidecars import is_sidecar
 
