@@ -20,9 +20,10 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from deepfeatures.matching import Matcher
-from deepfeatures.quality import Annotation, check_templates, read_annotated_scans
+from deepfeatures.quality import Annotation
+from deepfeatures.quality.annotated_scans import read_annotated_scans
 from deepfeatures.quality.placed_pairs import PlacedPair
-from deepfeatures.quality.template_check import TARGETS, pairs_to_place
+from deepfeatures.quality.template_check import TARGETS, check_templates, pairs_to_place
 from deepfeatures.quality.template_comparison import compare
 from deepfeatures.quality.template_offsets import CONFIDENCE, comparable_means, direction_text, offsets
 

@@ -20,10 +20,11 @@ from scipy.stats import spearmanr
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.quality import Annotation, TemplateCheck, check_templates, read_annotated_scans
-from deepfeatures.quality.annotated_scans import AnnotatedScans
+from deepfeatures.quality import Annotation
+from deepfeatures.quality.annotated_scans import AnnotatedScans, read_annotated_scans
 from deepfeatures.quality.placed_pairs import spread_evenly
-from deepfeatures.quality.template_check import TARGETS
+from deepfeatures.quality.template_check import TARGETS, check_templates
+from deepfeatures.quality.template_comparison import TemplateCheck
 
 
 def main() -> None:
