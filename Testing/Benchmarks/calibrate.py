@@ -23,24 +23,31 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from doubt_sets import RIGHT, SPOILT, WRONG
 
-from deepfeatures.matching.guided.acceptance import FLAT, FLAT_SCALE, LEAST_AMBIGUOUS, LEAST_CONTRAST
+from deepfeatures.matching.guided.acceptance import (
+    FLAT,
+    FLAT_SCALE,
+    LEAST_AMBIGUOUS,
+    LEAST_CONTRAST,
+    LEAST_PROBABILITY,
+)
 from deepfeatures.matching.guided.same_anatomy import same_anatomy
 from deepfeatures.matching.settings import BEST_GUIDED
+from deepfeatures.matching.uncertainty.assessment import Predictions, assess
 from deepfeatures.matching.uncertainty.calibration import fit_error_model
 from deepfeatures.matching.uncertainty.covariates import NAMES
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, ErrorModel, to_values
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, FILE, TOLERANCE, ErrorModel, to_values
 from deepfeatures.matching.uncertainty.mixture import Mixture
 from deepfeatures.matching.uncertainty.samples import MatchSamples, without_people, without_sets
 
 REAL_WEIGHT = 2.0  # of a set of real people, in that of a set of made ones
-SURE, WRONG_MM, WRONG_SHARE, TOLERANCE = 0.8, 10.0, 0.05, 0.02
+PREDICTED = tuple(column.name for column in fields(Predictions))
 SHIFTED = 0.5  # of the distance between two ways: a median error beyond it is a wrong level
 Columns = dict[str, np.ndarray]
 
@@ -154,27 +161,25 @@ def row(placed: Placed, parts: list[tuple[ErrorModel, np.ndarray]], spoilt: bool
             of_these = np.isin(placed.rows["pair"], people["pair"][mask])
             judged.append((model, placed.take(placed.is_given & of_these)))
     every = [said(model, part) for model, part in judged if len(part.rows["pair"])]
-    stated = [one for one in every if len(one["error"])]
+    stated = [one for one in every if len(one["errors_mm"])]
     columns = {key: np.concatenate([one[key] for one in stated]) for key in stated[0]} if stated else {}
     kept = columns["doubtful"] < 0.5 if stated else np.zeros(0, bool)
     if not kept.any():
         print(f"{placed.name:26}{'none given':>14}{refused:>65.1%}")
         return {"points": 0, "refused": float(refused)}
     columns = {key: column[kept] for key, column in columns.items()}
-    errors = columns["error"]
-    covered = errors <= columns["radius_90"]
-    coverage = float(covered.mean())
+    told = assess(Predictions(*(columns[name] for name in PREDICTED)))
     shifted = columns["shifted"] > 0.5
-    silent = shifted & (columns["ambiguous"] < 0.5) & (columns["close"] >= 0.5)
+    silent = shifted & (columns["ambiguous"] < 0.5) & (columns["probabilities"] >= 0.5)
     pairs_right = 1 - np.mean([shifted[columns["pair"] == pair].mean() > 0.5 for pair in np.unique(columns["pair"])])
     figures = {
-        "points": len(errors),
-        "median_mm": float(np.median(errors)),
-        "sure_and_wrong": float(((errors > WRONG_MM) & (columns["close"] >= SURE)).mean()),
-        "sure_and_wrong_by_size": float(((errors > WRONG_SHARE * columns["size"]) & (columns["near"] >= SURE)).mean()),
-        "coverage_50": float((errors <= columns["radius_50"]).mean()),
-        "coverage_90": coverage,
-        "radius_ratio": float(np.median(columns["radius_90"]) / np.quantile(errors, coverage)),
+        "points": len(shifted),
+        "median_mm": float(np.median(columns["errors_mm"])),
+        "sure_and_wrong": told.sure_and_wrong,
+        "sure_and_wrong_by_size": told.sure_and_wrong_by_size,
+        "coverage_50": told.coverage_50,
+        "coverage_90": told.coverage_90,
+        "radius_ratio": told.radius_ratio,
         "level_right": float(pairs_right),
         "silent_shift": float(silent.mean()),
         "refused": float(refused),
@@ -203,7 +208,7 @@ def said(model: ErrorModel, placed: Placed) -> Columns:
         first, *ways = [way.take(np.isin(way.rows["landmark"], marks)) for way in (first, *ways)]
         if len(marks):
             parts.append(_said(model, first, ways))
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {"error": []}
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {"errors_mm": []}
 
 
 def _said(model: ErrorModel, first: Placed, ways: list[Placed]) -> Columns:
@@ -216,15 +221,16 @@ def _said(model: ErrorModel, first: Placed, ways: list[Placed]) -> Columns:
     errors = first.errors_mm
     nearest = min((float(np.median(one)) for one in apart), default=np.inf)
     return {
-        "error": errors,
-        "close": places.within(CLOSE_MM * ones).numpy(),
-        "near": places.within(TOLERANCE * float(rows["size_mm"][0]) * ones).numpy(),
-        "radius_50": places.radii_mm(0.5).numpy(),
-        "radius_90": places.radii_mm(0.9).numpy(),
-        "doubtful": (model.probabilities(evidence, 1.0).numpy() < 0.2).astype(float),
+        "errors_mm": errors,
+        "expected_mm": places.errors_mm().numpy(),
+        "probabilities": places.within(CLOSE_MM * ones).numpy(),
+        "within_tolerance": places.within(TOLERANCE * float(rows["size_mm"][0]) * ones).numpy(),
+        "radii_50_mm": places.radii_mm(0.5).numpy(),
+        "radii_90_mm": places.radii_mm(0.9).numpy(),
+        "doubtful": (model.probabilities(evidence, 1.0).numpy() < LEAST_PROBABILITY).astype(float),
         "ambiguous": np.full(len(errors), float(chances.sum()) >= LEAST_AMBIGUOUS, float),
         "shifted": np.full(len(errors), np.median(errors) > max(SHIFTED * min(nearest, 30.0), 10.0), float),
-        "size": rows["size_mm"],
+        "sizes_mm": rows["size_mm"],
         "pair": rows["pair"],
     }
 

@@ -18,7 +18,7 @@ import numpy as np
 from contrasts import guided
 from doubt_sets import RIGHT, SPOILT, WRONG, Pair
 
-from deepfeatures.data.geometry import size_mm
+from deepfeatures.data.geometry import mean_edge_mm
 from deepfeatures.matching import Matcher
 from deepfeatures.matching.guided.alternatives import Fit
 from deepfeatures.matching.settings import BEST_GUIDED
@@ -61,7 +61,7 @@ def placed(pair: Pair, number: int, network: str) -> list[dict]:
     ways = matcher.ways(template.volume, template.landmarks, target.volume)
     truth = target.landmarks.positions if len(target.landmarks) == len(template.landmarks) else None
     rows = [row for way_number, way in enumerate(ways) for row in _rows(pair, way, way_number, truth)]
-    size = float(np.prod(size_mm(template.volume.size, template.volume.spacing))) ** (1 / 3)
+    size = mean_edge_mm(template.volume.size, template.volume.spacing)
     seconds = time.perf_counter() - started
     for row in rows:
         row |= {"pair": number, "template": pair.people[0], "target": pair.people[1], "size_mm": size}

@@ -18,16 +18,7 @@ def quality_tab(name, actions) -> None:
         name: Names of the fields of `PageState`.
         actions: What a click calls.
     """
-    with html.H3():
-        html.Span("Against a second set")
-        html.Div(style="flex:1")
-        VBtn(
-            "Open",
-            size="x-small",
-            variant="tonal",
-            click="window.deepfeatures.choose('reference', false)",
-            disabled=(f"!{name.target.title}",),
-        )
+    _heading("Against a second set", "Open", "window.deepfeatures.choose('reference', false)", f"!{name.target.title}")
     notes_lines(name.reference_notes, "Notes on the second set")
     html.P("{{ " + name.quality_note + " }}", classes="hint mb-2 quality-note")
     _error_table(name, actions)
@@ -49,17 +40,17 @@ def quality_tab(name, actions) -> None:
     _template_check(name)
 
 
-def _template_check(name) -> None:
-    with html.H3(classes="mt-4"):
-        html.Span("Which scan as the template?")
+def _heading(title: str, label: str, click: str, disabled: str, **attributes: str) -> None:
+    """A heading with a button at its end; `click` and `disabled` are expressions of the page."""
+    with html.H3(**attributes):
+        html.Span(title)
         html.Div(style="flex:1")
-        VBtn(
-            "Open folder",
-            size="x-small",
-            variant="tonal",
-            click="window.deepfeatures.choose('scans', true)",
-            disabled=(name.is_busy,),
-        )
+        VBtn(label, size="x-small", variant="tonal", click=click, disabled=(disabled,))
+
+
+def _template_check(name) -> None:
+    choose = "window.deepfeatures.choose('scans', true)"
+    _heading("Which scan as the template?", "Open folder", choose, name.is_busy, classes="mt-4")
     html.P(
         "A folder of scans with landmark files of the same name: each is tried as the template of the others.",
         classes="hint mb-2",

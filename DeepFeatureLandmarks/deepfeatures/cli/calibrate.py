@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfeatures.cli.options import with_match_settings
+from deepfeatures.cli.options import CASES, with_match_settings
 from deepfeatures.cli.terminal import note, print_table, say
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 @with_match_settings
 def calibrate(
     context: typer.Context,
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CASES",
-            help="Folder of volumes with landmark files of the same name, or a CSV file: volume,landmarks.",
-        ),
-    ],
+    folder: Annotated[Path, CASES],
     output: Annotated[Path, typer.Option("--output", help="JSON file for the calibration.")],
     settings: MatchSettings,
 ) -> None:

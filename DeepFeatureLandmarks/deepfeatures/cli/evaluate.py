@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.extras import require_extra
-from deepfeatures.cli.options import option_of
+from deepfeatures.cli.options import CASES, option_of
 from deepfeatures.cli.terminal import note
 from deepfeatures.errors import InputError
 
@@ -29,13 +29,7 @@ class Preset(str, Enum):
 
 def evaluate(
     context: typer.Context,
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CASES",
-            help="Folder of volumes with landmark files of the same name, or a CSV file: volume,landmarks.",
-        ),
-    ],
+    folder: Annotated[Path, CASES],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for results, tables and report.html.")],
     template: Annotated[
         str | None, typer.Option("--template", help="Name of the case to place from, by default the first; or each.")

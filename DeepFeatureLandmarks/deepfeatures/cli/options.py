@@ -19,6 +19,9 @@ LIMITS = {"patch_size": {"min": SMALLEST_PATCH}, "seed": {"min": 0}}
 SERIES = typer.Option(
     "--series", help="Of DICOM folders with several: number, UID or description of the series to read."
 )
+CASES = typer.Argument(
+    metavar="CASES", help="Folder of volumes with landmark files of the same name, or a CSV file: volume,landmarks."
+)
 NAMES = tuple(one.name for one in fields(MatchSettings))
 
 

@@ -37,6 +37,11 @@ def size_mm(size: Sequence[int], spacing: np.ndarray) -> np.ndarray:
     return np.asarray(size, float) * spacing
 
 
+def mean_edge_mm(size: Sequence[int], spacing: np.ndarray) -> float:
+    """Edge of a cube of the same volume as the whole grid, mm: one number for its size."""
+    return float(np.prod(size_mm(size, spacing))) ** (1 / 3)
+
+
 def likelihood_notes(edges_mm: np.ndarray, origin_mm: np.ndarray) -> tuple[Note, ...]:
     """Notes where the size or the position of a grid suggests that a number or a unit is wrong."""
     return (*size_note(edges_mm), *position_note(origin_mm))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.data.geometry import size_mm
+from deepfeatures.data.geometry import mean_edge_mm
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.evaluation.cases import Case
@@ -115,7 +115,7 @@ def place_pairs(
             read = {template.name: template.read()[0]}
         volume = read[template.name]
         result = matcher.match(volume, points[template.name], target.read()[0])
-        size = float(np.prod(size_mm(volume.size, volume.spacing))) ** (1 / 3)
+        size = mean_edge_mm(volume.size, volume.spacing)
         parts.append(samples_of(result, points[target.name], size, person_of(template.name), person_of(target.name)))
         progress((number + 1) / len(pairs))
     if not any(map(len, parts)):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfeatures.data.geometry import size_mm
+from deepfeatures.data.geometry import mean_edge_mm
 from deepfeatures.data.intensity import choose_policy, notes_on_policy
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
@@ -32,11 +32,10 @@ from deepfeatures.matching.search_interface import Positions, Progress, Search, 
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.timing import Timer
 from deepfeatures.matching.uncertainty.calibration_file import read_calibration
-from deepfeatures.matching.uncertainty.error_model import ErrorModel, features_key, load_error_model
+from deepfeatures.matching.uncertainty.error_model import TOLERANCE, ErrorModel, features_key, load_error_model
 from deepfeatures.networks import catalog
 from deepfeatures.networks.base import Encoder
 
-TOLERANCE = 0.02  # of the template's size
 RENAMED = {"pose": "initialization"}  # arguments that have another name since 0.1; the old work for one version
 
 
@@ -247,9 +246,8 @@ class Matcher:
         )
 
     def _tolerance_mm(self, template: Volume) -> float:
-        """As set, or a share of the template's size: the cube root of its volume."""
-        size = float(np.prod(size_mm(template.size, template.spacing))) ** (1 / 3)
-        return self.settings.tolerance_mm or TOLERANCE * size
+        """As set, or a share of the template's size."""
+        return self.settings.tolerance_mm or TOLERANCE * mean_edge_mm(template.size, template.spacing)
 
     def _result(
         self, request: SearchRequest, landmarks: LandmarkSet, defined: tuple[int, ...], found: SearchResult
@@ -270,10 +268,7 @@ class Matcher:
             noted = tuple(replace(landmark, note=joined(notes) or "") for landmark in every)
             return replace(landmarks, landmarks=noted)
 
-        alternatives = tuple(
-            Alternative(placed(one.matches), one.probability, one.text, one.pose, one.mapping)
-            for one in found.alternatives
-        )
+        alternatives = tuple(Alternative(placed(one.matches), one.probability, one.text) for one in found.alternatives)
         return MatchResult(
             placed(found.matches),
             request.template.name,

@@ -53,14 +53,11 @@ class Alternative:
         landmarks: As of `MatchResult`.
         probability: That this is the right one, 0 to 1.
         text: How it differs from the result, one phrase: `"33 mm towards the head"`.
-        pose, mapping: As of `MatchResult`.
     """
 
     landmarks: LandmarkSet
     probability: float
     text: str
-    pose: Pose | None = None
-    mapping: PointMapping | None = None
 
     def report(self) -> dict[str, Any]:
         """As JSON takes it, with positions, LPS mm."""

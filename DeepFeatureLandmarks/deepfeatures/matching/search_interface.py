@@ -83,8 +83,6 @@ class AlternativeMatches:
     matches: tuple[LandmarkMatch, ...]
     probability: float
     text: str
-    pose: Pose
-    mapping: PointMapping
 
 
 class Search(Protocol):

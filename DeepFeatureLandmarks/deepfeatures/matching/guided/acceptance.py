@@ -96,9 +96,7 @@ def _doubt(
     found: PointRegistration, error_model: ErrorModel, tolerance_mm: float, others: Sequence[OtherPlaces]
 ) -> dict[str, torch.Tensor]:
     """How far off each landmark may be, `(N,)` each."""
-    probabilities = found.evidence.new_tensor([one.probability for one in others])
-    distances = torch.stack([found.positions[:, :0].sum(1), *_distances(found, others)], 1)[:, 1:]
-    places = Mixture(error_model, found.evidence, found.spacing_mm, probabilities, distances)
+    places = Mixture(error_model, found.evidence, found.spacing_mm, *_elsewhere(found, others))
     whole = torch.ones_like(found.inverse_consistency_error_mm)
     return {
         "expected_error_mm": places.errors_mm(),
@@ -109,13 +107,14 @@ def _doubt(
     }
 
 
-def _distances(found: PointRegistration, others: Sequence[OtherPlaces]) -> list[torch.Tensor]:
-    return [(one.positions - found.positions).norm(dim=1) for one in others]
+def _elsewhere(found: PointRegistration, others: Sequence[OtherPlaces]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of the other places, `(A,)`, and how far they are from the found ones, mm, `(N, A)`."""
+    positions = torch.stack([found.positions, *(one.positions for one in others)])
+    probabilities = found.evidence.new_tensor([one.probability for one in others])
+    return probabilities, (positions[1:] - found.positions).norm(dim=2).T
 
 
 def _chance_elsewhere(found: PointRegistration, tolerance_mm: float, others: Sequence[OtherPlaces]) -> torch.Tensor:
     """Probability of those other places that are farther away than the tolerance, `(N,)`."""
-    chance = torch.zeros_like(found.inverse_consistency_error_mm)
-    for one, distances in zip(others, _distances(found, others), strict=True):
-        chance += one.probability * (distances > tolerance_mm)
-    return chance
+    probabilities, distances = _elsewhere(found, others)
+    return (distances > tolerance_mm).to(probabilities.dtype) @ probabilities

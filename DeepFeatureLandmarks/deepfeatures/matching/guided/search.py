@@ -103,9 +103,7 @@ class GuidedSearch:
             for index, way in enumerate(ways)
         ]
         alternatives = tuple(
-            AlternativeMatches(
-                found, way.probability, difference_text(best.places, way.places), way.pose, way.found.mapping
-            )
+            AlternativeMatches(found, way.probability, difference_text(best.places, way.places))
             for way, found in zip(ways[1:], matches[1:], strict=True)
             if not reason_for_all
         )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from deepfeatures.matching.geometry.pyramid import Encode, ImagePyramid, SamplingGrid
 from deepfeatures.matching.geometry.sampling import voxel_coordinates
 from deepfeatures.matching.pose.rotations import structured
+from deepfeatures.matching.pose.translation_correlation import correlate_all_translations
 
 LEAST_SIMILARITY = 0.25  # of the anatomy around the landmarks to what lies one repeat away; brains have 0.17 at most
 LEAST_SHARE = 0.5  # of that anatomy, for which the template shows what lies one repeat away
@@ -39,38 +40,11 @@ def repeat_lags(
     places = grid.to_mm(voxel_coordinates(grid.shape, edges.device).reshape(-1, 3))
     parts = places.split(max(1, ENTRIES // len(landmarks)))
     near = edges * (torch.cat([torch.cdist(part, landmarks).amin(1) for part in parts]) < near_mm).reshape(grid.shape)
-    similarity = _similarity(features, near, edges)
+    fits, overlap = correlate_all_translations(features, near, features, edges)
+    similarity = torch.fft.fftshift(torch.where(overlap > LEAST_SHARE * near.sum().clamp(min=1), fits, -1.0))
     peaks = F.max_pool3d(similarity[None, None], 2 * APART + 1, 1, APART)[0, 0]
     middle = torch.tensor([size // 2 for size in similarity.shape], device=edges.device)
     found = ((similarity == peaks) & (similarity > LEAST_SIMILARITY)).nonzero()
     found = found[(found - middle).abs().amax(1) > APART]
     order = similarity[tuple(found.T)].argsort(descending=True)[:MOST]
     return (found[order] - middle).flip(1) * spacing
-
-
-def _similarity(features: torch.Tensor, near: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-    """Correlation of the near features with all, for every translation, no translation in the middle."""
-    shape = [2 * size - 1 for size in near.shape]
-
-    def spectrum(of: torch.Tensor) -> torch.Tensor:
-        return torch.fft.rfftn(of, s=shape, dim=(-3, -2, -1))
-
-    def over_all_translations(spectra: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfftn(spectra, s=shape, dim=(-3, -2, -1))
-
-    of_near, of_all = _centred(features, near), _centred(features, edges)
-    products = (spectrum(a).conj() * spectrum(b) for a, b in zip(of_near, of_all, strict=True))
-    together = sum(products, torch.zeros((), device=near.device))
-    near_mask, mask = spectrum(near).conj(), spectrum(edges)
-    share = over_all_translations(near_mask * mask) / near.sum().clamp(min=1)
-    powers = (
-        over_all_translations(spectrum(of_near.square().sum(0)).conj() * mask),
-        over_all_translations(near_mask * spectrum(of_all.square().sum(0))),
-    )
-    fits = over_all_translations(together) / (powers[0].clamp(min=1e-6) * powers[1].clamp(min=1e-6)).sqrt()
-    return torch.fft.fftshift(torch.where(share > LEAST_SHARE, fits, -1.0))
-
-
-def _centred(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    mean = (features * weights).flatten(1).sum(1) / weights.sum().clamp(min=1)
-    return (features - mean[:, None, None, None]) * weights

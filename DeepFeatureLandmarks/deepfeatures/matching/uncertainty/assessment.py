@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from deepfeatures.matching.uncertainty.calibration import ConsensusSample
-from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, ErrorModel
+from deepfeatures.matching.uncertainty.error_model import CLOSE_MM, TOLERANCE, ErrorModel
 from deepfeatures.matching.uncertainty.multi_template_model import SHARES, MultiTemplateModel
 from deepfeatures.matching.uncertainty.samples import MatchSamples
 
@@ -16,8 +16,7 @@ RELIABILITY_GROUPS = 5  # of rising probability, in which stated and true shares
 SET_ASIDE = 0.2  # share of landmarks that a reviewer looks at first
 SURE = 0.8  # probability that people rely on
 WRONG_MM = 10.0
-# Shares of the template's size: the tolerance whose probability is stated, and an error that is wrong by any measure.
-TOLERANCE, WRONG = 0.02, 0.05
+WRONG = 0.05  # of the template's size: an error that is wrong by any measure
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from deepfeatures.matching.uncertainty.predictive_distribution import Predictive
 FILE = Path(__file__).parents[2] / "pretrained" / "expected_error.json"
 VERSION = 2  # of an entry; those of version 1 have neither range nor distribution
 CLOSE_MM = 3.0
+TOLERANCE = 0.02  # of the template's size: near enough, where a person does not say what is
 DECIMALS = 4  # of coefficients in the file
 # For each standard deviation outside the calibrated range, the logarithm of the error is so much larger, and a residual
 # above zero so much wider, of its deviation. Both are choices: what is never seen cannot be fitted.
