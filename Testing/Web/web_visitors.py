@@ -13,7 +13,7 @@ import numpy as np
 
 REPOSITORY = Path(__file__).parents[2]
 PICTURES = REPOSITORY / "test-output" / "web"
-START_S = 180_000  # ms: a session starts a process of its own
+START_S = 60_000  # ms: a session starts a process of its own
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Quiet: a browser under test talks to the page and to nobody else.
 ARGUMENTS = [
