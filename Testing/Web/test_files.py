@@ -89,37 +89,6 @@ def test_notes_on_a_volume_stay_beneath_its_name_and_go_into_its_points(visitors
     assert not notes.inner_text()
 
 
-def test_annotated_scans_of_a_folder_are_compared_as_templates(visitors, server, tmp_path):
-    template, landmarks, target, truth = make_pair(48)
-    for name, volume, points in (("one", template, landmarks), ("two", target, truth), ("three", template, landmarks)):
-        write_volume(volume, tmp_path / f"{name}.nii.gz")
-        write_landmarks(points, tmp_path / f"{name}.mrk.json")
-    (tmp_path / "three.mrk.json").rename(tmp_path / "three.json")
-    visitor = visitors(server.url)
-    visitor.page.get_by_role("tab", name="Quality").click()
-
-    def open_folder(folder):
-        with visitor.page.expect_file_chooser() as chooser:
-            visitor.page.get_by_role("button", name="Open folder").click()
-        chooser.value.set_files(str(folder))
-
-    (tmp_path / "empty").mkdir()
-    write_volume(template, tmp_path / "empty/one.nii.gz")
-    open_folder(tmp_path / "empty")
-    visitor.wait_until("state('message') != ''", 120)
-    assert visitor.state("message").startswith("The folder holds no landmarks")
-    (tmp_path / "empty/one.nii.gz").unlink()
-    (tmp_path / "empty").rmdir()
-    open_folder(tmp_path)
-    visitor.wait_until("state('template_rows').length == 3 && !state('is_busy')", 240)
-    assert visitor.state("message") == ""
-    assert "template" in visitor.page.locator(".template-advice").inner_text()
-    visitor.picture("1-compared")
-    with visitor.page.expect_download() as download:
-        visitor.page.get_by_role("button", name="Their points (CSV)").click()
-    assert download.value.path().read_text().startswith("template,landmark,targets")
-
-
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["cd", "mrnames"])
 def test_a_disc_of_dicom_is_dropped_with_all_that_lies_on_it(name, visitors, server, data, tmp_path):
@@ -178,7 +147,7 @@ def test_real_volumes_from_upload_to_export(visitors, server, data):
     assert [mark.name for mark in table] == [mark.name for mark in placed]
     others = read_landmarks(visitor.export("MITK (.mps)", "Placed landmarks, for another program"))
     np.testing.assert_allclose(others.positions, placed.positions)
-    assert "keeps no names" in visitor.state("message")
+    visitor.wait_until("state('message').includes('keeps no names')")  # it may come after the file
 
 
 @pytest.mark.data

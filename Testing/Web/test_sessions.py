@@ -137,7 +137,7 @@ def test_wrong_files_are_refused_in_words(visitor, tmp_path):
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"\x1f\x8b no volume at all")
     visitor.choose_volume("template", broken)
-    visitor.page.get_by_text("broken.nii.gz").wait_for()
+    visitor.page.get_by_text("broken.nii.gz is not a volume").wait_for()
     assert visitor.state("template__SideState__title") == "template"  # what was open stays
     visitor.picture("2-broken")
     assert str(tmp_path) not in visitor.state("message")

@@ -164,6 +164,8 @@ def test_a_scroll_and_a_click_take_the_other_side_along(visitor):
 
     visitor.open_demo()
     visitor.place()
+    visitor.page.locator(".review tbody tr", has_text="right eye").click()  # far from where the click below leads
+    visitor.wait_until("state('current') == 'right eye'")
     start = at_rest()
     box = visitor.page.locator(".side-template .view-axial").bounding_box()
     visitor.page.mouse.move(box["x"] + 150, box["y"] + 150)
