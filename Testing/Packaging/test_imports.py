@@ -58,9 +58,11 @@ ROOMS = {
 }
 MATCHING_ROOMS = {
     "multi_template": {"matcher", "result", "search_interface", "settings", "uncertainty"},
+    "teaching": {"matcher", "learning"},
     "matcher": {
         "greedy",
         "guided",
+        "learning",
         "groupwise",
         "search_interface",
         "result",
@@ -70,8 +72,18 @@ MATCHING_ROOMS = {
         "timing",
     },
     "greedy": {"search_interface", "result", "devices", "preprocessing", "settings", "timing"},
-    "guided": {"search_interface", "groupwise", "result", "pose", "uncertainty", "geometry", "preprocessing"},
-    "search_interface": {"groupwise", "result", "pose", "geometry", "timing"},
+    "guided": {
+        "search_interface",
+        "learning",
+        "groupwise",
+        "result",
+        "pose",
+        "uncertainty",
+        "geometry",
+        "preprocessing",
+    },
+    "search_interface": {"learning", "groupwise", "result", "pose", "geometry", "timing"},
+    "learning": {"uncertainty", "geometry"},
     "result": {"groupwise", "pose", "geometry", "devices", "settings"},
     "pose": {"geometry"},
     "uncertainty": {"geometry"},
@@ -89,6 +101,7 @@ CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
 READERS_OF_WEIGHTS = {
     "networks/weights.py": {"safetensors", "platformdirs"},
+    "matching/learning/protocol_file.py": {"safetensors"},
     "networks/importers.py": {"safetensors", "h5py"},
     "networks/download.py": {"pooch", "requests"},
 }

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from deepfeatures.data.geometry import mean_edge_mm
 from deepfeatures.data.intensity import choose_policy, notes_on_policy
@@ -21,12 +23,16 @@ from deepfeatures.data.size_check import notes_on_size
 from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.errors import InputError, is_out_of_memory
 from deepfeatures.features.extractor import Features
+from deepfeatures.io.provenance import content_hash
 from deepfeatures.matching import devices
 from deepfeatures.matching.greedy.search import GreedySearch
 from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.guided.alternatives import Fit
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
+from deepfeatures.matching.learning.landmark_head import LandmarkHead
+from deepfeatures.matching.learning.protocol import Protocol
+from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.matching.result import Alternative, LandmarkMatch, MatchResult, missing
 from deepfeatures.matching.search_interface import Positions, Progress, Search, SearchRequest, SearchResult, ignore
 from deepfeatures.matching.settings import MatchSettings
@@ -49,6 +55,7 @@ class Matcher:
     Args:
         settings: How landmarks are searched; `None` for the best measured.
         guided: The levels of a guided search, for studies; `None` for the best measured, with blocks of `patch_size`.
+        taught: A protocol that is not in a file; else that of the settings counts.
         choices: Fields of `MatchSettings` that differ from `settings`.
 
     Raises:
@@ -60,8 +67,19 @@ class Matcher:
         >>> result.landmarks
     """
 
-    def __init__(self, settings: MatchSettings | None = None, *, guided: GuidedSettings | None = None, **choices: Any):
-        chosen = replace(settings or MatchSettings(), **_renamed(choices)).chosen()
+    def __init__(
+        self,
+        settings: MatchSettings | None = None,
+        *,
+        guided: GuidedSettings | None = None,
+        taught: Protocol | None = None,
+        **choices: Any,
+    ):
+        given = replace(settings or MatchSettings(), **_renamed(choices))
+        self.protocol = taught or (read_protocol(given.protocol) if given.protocol else None)
+        """What was learnt, or `None`."""
+        self._protocol_sha256 = content_hash(Path(given.protocol)) if given.protocol else None
+        chosen = (_for_protocol(given, self.protocol) if self.protocol else given).chosen()
         self._device = devices.choose_device(chosen.device)
         layer = catalog.resolve_layer(chosen.network, chosen.layer)
         encoder = catalog.build(chosen.network, seed=chosen.seed, layer=layer, device=self._device)
@@ -94,6 +112,8 @@ class Matcher:
         """Predicts errors; `None` where the search is greedy, or nobody has calibrated the features."""
         if not self.settings.is_guided:
             return None
+        if self.protocol and self.protocol.learnt:
+            return self.protocol.learnt.model
         return self._calibration.model if self._calibration else load_error_model(self.features_key)
 
     @property
@@ -242,8 +262,44 @@ class Matcher:
             self._intensity(template, target),
             Timer(self._device),
             tolerance_mm=self._tolerance_mm(template),
+            head=self._head(template, landmarks),
             **others,
         )
+
+    def _head(self, template: Volume, landmarks: LandmarkSet) -> LandmarkHead | None:
+        """What was learnt about those of the landmarks that have a position."""
+        if self.protocol is None:
+            return None
+        numbers = self.protocol.numbers_of(template, landmarks)
+        if self.protocol.learnt is None:
+            return None
+        return self.protocol.learnt.head.take(
+            [number for number, landmark in zip(numbers, landmarks, strict=True) if landmark.is_defined]
+        )
+
+    def teach(
+        self,
+        template: Volume,
+        landmarks: LandmarkSet,
+        target: Volume,
+        positions: np.ndarray,
+    ) -> dict[str, torch.Tensor]:
+        """What a target teaches whose landmarks a person has put at `positions`, see `teaching.teach`.
+
+        Args:
+            template, landmarks, target: See `match`; all landmarks have a position.
+            positions: LPS mm, `(N, 3)`; NaN rows for landmarks that nobody has looked at.
+
+        Raises:
+            InputError: As of `match`; or the search is greedy, or the target does not show the template's anatomy.
+        """
+        if not self.settings.is_guided:
+            raise InputError("Only a guided search learns; leave out search, network, layer and radius.")
+        self._check_template(template)
+        self._defined_inside(template, landmarks)
+        request = replace(self._request(template, landmarks, target), head=None)
+        with self._enough_memory(target):
+            return self._guided.taught(request, positions)
 
     def _tolerance_mm(self, template: Volume) -> float:
         """As set, or a share of the template's size."""
@@ -286,8 +342,14 @@ class Matcher:
             alternatives=alternatives,
             tolerance_mm=request.tolerance_mm,
             calibration=self._calibration and self._calibration.report(),
+            protocol=self._protocol_report() if request.head else None,
             notes=notes,
         )
+
+    def _protocol_report(self) -> dict[str, Any]:
+        """What tells the protocol from others."""
+        assert self.protocol is not None
+        return {"file": self.settings.protocol, "sha256": self._protocol_sha256, "taught_by": len(self.protocol.scans)}
 
     @contextmanager
     def _enough_memory(self, target: Volume) -> Iterator[None]:
@@ -319,6 +381,22 @@ class Matcher:
         """Indices of landmarks that have a position; it must lie in the template."""
         check_inside(landmarks, template, landmarks.name, template.name)
         return tuple(index for index, landmark in enumerate(landmarks) if landmark.is_defined)
+
+
+def _for_protocol(settings: MatchSettings, protocol: Protocol) -> MatchSettings:
+    """The settings with the features that the protocol was learnt with.
+
+    Raises:
+        InputError: Others are wanted.
+    """
+    network, layer, patch_size = protocol.features.rsplit("/", 2)
+    wanted = {"network": network, "layer": layer, "patch_size": int(patch_size)}
+    others = [name for name, value in wanted.items() if getattr(settings, name) not in (None, value)]
+    if others:
+        raise InputError(
+            f"The protocol was learnt with the features {protocol.features}; leave out {' and '.join(others)}."
+        )
+    return replace(settings, search="guided", **wanted)
 
 
 def _renamed(choices: dict[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class MatchResult:
             of the landmarks take into account that one of these may be right.
         tolerance_mm: Of `probability_within_tolerance`.
         calibration: File and SHA-256 of the user's own calibration, `None` for what comes with the package.
+        protocol: File, SHA-256 and number of taught scans of the protocol by which landmarks were moved, `None` for none.
         notes: What people should know of how the volumes were read, each with the volume's name; the landmarks have
             them, too.
     """
@@ -109,6 +110,7 @@ class MatchResult:
     alternatives: tuple[Alternative, ...] = ()
     tolerance_mm: float | None = None
     calibration: Mapping[str, str] | None = None
+    protocol: Mapping[str, Any] | None = None
     notes: tuple[Note, ...] = ()
 
     def report(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ class MatchResult:
             "peak_bytes": dict(self.peak_bytes),
             "tolerance_mm": self.tolerance_mm,
             "calibration": None if self.calibration is None else dict(self.calibration),
+            "protocol": None if self.protocol is None else dict(self.protocol),
             "alternatives": [one.report() for one in self.alternatives],
             "notes": [note.as_json() for note in self.notes],
             "landmarks": found,

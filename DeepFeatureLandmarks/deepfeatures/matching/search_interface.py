@@ -15,6 +15,7 @@ from deepfeatures.matching.timing import Timer
 if TYPE_CHECKING:
     from deepfeatures.matching.geometry.mapping import PointMapping
     from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
+    from deepfeatures.matching.learning.landmark_head import LandmarkHead
     from deepfeatures.matching.pose.estimation import Pose
 
 Progress = Callable[[float], None]  # takes the fraction done, 0 to 1
@@ -40,6 +41,7 @@ class SearchRequest:
         interim: Called with the positions so far.
         group: Targets of the same template and landmarks, to which a guided search adds the target.
         tolerance_mm: Distance from the true place that a person takes as near enough.
+        head: Learnt about these landmarks; a guided search moves them by it, and does without a group.
     """
 
     template: Volume
@@ -52,6 +54,7 @@ class SearchRequest:
     interim: Callable[[Positions], None] = ignore
     group: GroupwiseModel | None = None
     tolerance_mm: float = 3.0
+    head: LandmarkHead | None = None
 
 
 @dataclass(frozen=True, eq=False)

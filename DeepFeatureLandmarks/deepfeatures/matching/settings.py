@@ -50,6 +50,8 @@ class MatchSettings:
             scales each patch by its own extremes, as the paper does.
         calibration: JSON file that `deepfeatures calibrate` has written: expected errors, probabilities and radii are
             those of its scans. `None` for what comes with the package.
+        protocol: File of a landmark protocol, `.dflp`: landmarks are placed as the scans that it has learnt teach. It
+            also says how far off they may be.
 
     Raises:
         InputError: A value does not exist, or two do not go together.
@@ -99,6 +101,11 @@ class MatchSettings:
         None,
         "Calibration",
         "JSON file of deepfeatures calibrate: how far off landmarks may be in scans like those; guided search only.",
+    )
+    protocol: str | None = _setting(
+        None,
+        "Protocol",
+        "File of a landmark protocol (.dflp): landmarks are placed as the scans that it has learnt teach.",
     )
 
     def __post_init__(self):
@@ -157,5 +164,9 @@ def _check_combinations(settings: MatchSettings) -> None:
         raise InputError("A guided search takes no search radius; leave the radius out, or search dense.")
     if settings.calibration is not None and not settings.is_guided:
         raise InputError("Only a guided search is calibrated; leave out the calibration, or search guided.")
+    if settings.protocol is not None and not settings.is_guided:
+        raise InputError("Only a guided search learns; leave out the protocol, or search guided.")
+    if settings.protocol is not None and settings.calibration is not None:
+        raise InputError("A protocol has a calibration of its own; leave out the protocol or the calibration.")
     if settings.search == "patch" and settings.intensity != "auto":
         raise InputError("A patch search scales each patch by itself; leave out the intensity, or search dense.")

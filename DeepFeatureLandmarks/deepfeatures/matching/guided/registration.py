@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -22,15 +22,38 @@ from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid, scale_fa
 from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
 from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
+from deepfeatures.matching.guided.landmark_frame import (
+    displacements_of,
+    displacements_to,
+    frame_level,
+    landmark_frame,
+    places_in_frame,
+)
 from deepfeatures.matching.guided.level import Points, RegistrationLevel, build_level
 from deepfeatures.matching.guided.regularization import RegularizedMatch
 from deepfeatures.matching.guided.settings import GuidedSettings, LevelSettings
+from deepfeatures.matching.learning.landmark_head import LandmarkHead
+from deepfeatures.matching.learning.local_jets import LandmarkFrame
+from deepfeatures.matching.learning.taught_scan import observed_jets
 from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.uncertainty.covariates import LevelMatch, covariates
 from deepfeatures.threads import use_free_cores
 
 COARSER_STEPS = 4  # from one spacing to twice as much
 MOST_KEYPOINTS = 8000  # whose distance to the landmarks is looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What people have taught about the landmarks.
+
+    Args:
+        head: For these landmarks.
+        reach: Voxels to either side that a feature is computed from.
+    """
+
+    head: LandmarkHead
+    reach: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +105,7 @@ def register_points(
     settings: GuidedSettings,
     progress: Callable[[float], None] = lambda _: None,
     interim: Callable[[torch.Tensor], None] = lambda _: None,
+    learnt: Learnt | None = None,
 ) -> PointRegistration:
     """Find landmarks `(N, 3)`, in template millimetres, in the target.
 
@@ -90,6 +114,7 @@ def register_points(
         pose: Template to target millimetres, `(4, 4)`.
         progress: Called with the fraction done.
         interim: Called after each level with the landmarks so far, `(N, 3)`, in target millimetres.
+        learnt: Moves the landmarks at last.
     """
     points = _with_keypoints(pair, landmarks, pose, settings)
     displacements = torch.zeros_like(points.positions)  # mm, before the pose
@@ -112,8 +137,40 @@ def register_points(
         (level.spacing_mm, tuple(blocks.shape)),
     )
     found = _registered(pair, level, blocks, match, points, state, max(levels[-1].search_radii), settings)
+    if learnt is not None:
+        found = _taught(found, pair, level, points, displacements, learnt, settings)
     progress(1.0)
     return found
+
+
+def frame_of(
+    pair: ImagePair,
+    landmarks: torch.Tensor,
+    registration: PointRegistration,
+    positions: torch.Tensor,
+    reach: int,
+    settings: GuidedSettings,
+) -> tuple[LandmarkFrame, torch.Tensor, torch.Tensor]:
+    """What a registered target teaches about landmarks that truly lie at `positions`, target mm `(N, 3)`.
+
+    Args:
+        pair, landmarks, settings: As `register_points` had them.
+        registration: What it returned, with nothing learnt.
+        positions: NaN rows where nobody knows.
+        reach: Voxels to either side that a feature is computed from.
+
+    Returns:
+        The frame, the true places in it `(N, 3)`, and steps in it to target mm, `(3, 3)`.
+    """
+    state = registration.state
+    points = _with_keypoints(pair, landmarks, state.pose, settings)
+    finest = _usable_levels(pair.template.image, points.finest_mm, settings)[-1]
+    level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
+    displacements = level.displacements_mm(state.found)
+    level = frame_level(pair, state.pose, points, state.before_mm, level, _template_mm(pair, settings), settings)
+    true = places_in_frame(level, displacements_to(pair, state.pose, landmarks, positions))
+    frame = landmark_frame(level, displacements[: len(landmarks)], reach)
+    return frame, true, state.pose[:3, :3] * level.spacing_mm
 
 
 def refine_with_group(
@@ -196,6 +253,34 @@ def _registered(
         state,
         level.blocks_of_target(match.displacements),
     )
+
+
+def _taught(
+    found: PointRegistration,
+    pair: ImagePair,
+    level: RegistrationLevel,
+    points: Points,
+    displacements_mm: torch.Tensor,
+    learnt: Learnt,
+    settings: GuidedSettings,
+) -> PointRegistration:
+    """The same with the landmarks where people would put them, and the mapping through these."""
+    pose, count = found.state.pose, points.landmarks
+    level = frame_level(pair, pose, points, found.state.before_mm, level, _template_mm(pair, settings), settings)
+    frame = landmark_frame(level, displacements_mm[:count], learnt.reach)
+    places = learnt.head.corrected(observed_jets(frame), frame.found)
+    moved = displacements_mm.clone()
+    moved[:count] = displacements_of(level, places)
+    return replace(
+        found,
+        positions=apply_affine(pose, points.positions[:count] + moved[:count]),
+        mapping=_mapping(pair, pose, points, moved, settings),
+    )
+
+
+def _template_mm(pair: ImagePair, settings: GuidedSettings) -> float:
+    """The finest spacing of the template, whatever the target's."""
+    return finest_spacing(pair.template.image, pair.template.image, settings)
 
 
 def _mapping(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from deepfeatures.data.intensity import scaling
@@ -17,9 +18,16 @@ from deepfeatures.matching.groupwise import RegistrationState
 from deepfeatures.matching.guided.acceptance import accepted
 from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
-from deepfeatures.matching.guided.registration import finest_spacing, refine_with_group, register_points
+from deepfeatures.matching.guided.registration import (
+    Learnt,
+    finest_spacing,
+    frame_of,
+    refine_with_group,
+    register_points,
+)
 from deepfeatures.matching.guided.same_anatomy import reason_against, shows_same_anatomy
 from deepfeatures.matching.guided.settings import GuidedSettings
+from deepfeatures.matching.learning.taught_scan import kept_tensors
 from deepfeatures.matching.pose.estimation import Pose, estimate_poses, refined
 from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.preprocessing import in_canonical_order
@@ -112,7 +120,7 @@ class GuidedSearch:
             best.pose,
             best.found.consistent_share,
             best.found.mapping,
-            None if reason_for_all else self._state(request, best),
+            None if reason_for_all or request.head else self._state(request, best),
             best.found.spacing_mm,
             alternatives,
         )
@@ -163,6 +171,42 @@ class GuidedSearch:
         if request.group is not None:
             request.group.add(state, best.found.blocks)
         return state
+
+    def taught(self, request: SearchRequest, positions: np.ndarray) -> dict[str, torch.Tensor]:
+        """What a target teaches whose landmarks a person has put at `positions`, LPS mm `(N, 3)`, NaN where not.
+
+        Where the template fits in several ways, the one that comes nearest to the person's places counts.
+
+        Args:
+            request: With nothing learnt.
+
+        Returns:
+            The tensors of a `TaughtScan`, but which points were corrected.
+
+        Raises:
+            InputError: The target does not show the template's anatomy.
+        """
+        ways = self.ways(request)
+        nearest = min(ways, key=lambda way: float(np.nanmedian(np.linalg.norm(way.places - positions, axis=1))))
+        pair = self._prepare(request).pair
+        with torch.inference_mode():
+            if reason_against(ways[0], *self._of_pose(request), self._settings):
+                raise InputError(
+                    f"{request.target.name} does not seem to show the anatomy of {request.template.name}; teach with a"
+                    " scan that does."
+                )
+            landmarks = pair.template.image.from_world(request.positions)
+            places = pair.target.image.from_world(positions)
+            frame, true, steps = frame_of(pair, landmarks, nearest.found, places, self._reach, self._settings)
+            tensors = kept_tensors(frame, true)
+        rest = {"voxel_to_mm": steps, "evidence": nearest.found.evidence}
+        spacing = torch.tensor([nearest.found.spacing_mm])
+        return {name: tensor.cpu() for name, tensor in {**tensors, **rest, "spacing_mm": spacing}.items()}
+
+    @property
+    def _reach(self) -> int:
+        """Voxels to either side that a feature is computed from."""
+        return self._features.encoder.layers[self._features.layer].receptive_field // 2
 
     def warm_up(self, request: SearchRequest) -> None:
         """See `Search.warm_up`: the pose."""
@@ -219,7 +263,8 @@ class GuidedSearch:
 
         with request.timer.stage("match"), torch.inference_mode():
             landmarks = pair.template.image.from_world(request.positions)
-            found = register_points(pair, landmarks, pose.matrix, self._settings, progress, interim)
+            learnt = request.head and Learnt(request.head.on(self._device), self._reach)
+            found = register_points(pair, landmarks, pose.matrix, self._settings, progress, interim, learnt)
             return Fit(pose, found, target.to_world(found.positions))
 
     def _prepare(self, request: SearchRequest) -> _Prepared:

@@ -79,11 +79,15 @@ def read_calibration(path: str | Path, features: str) -> Calibration:
     values = values if isinstance(values, dict) else {}
     if values and (values.get("version"), values.get("evidence")) != (VERSION, list(NAMES)):
         raise InputError(f"The calibration {path} is of another version of deepfeatures; make it anew.")
-    if not _is_sound(values):
+    model = model_from_json(values)
+    if model is None:
         raise InputError(f"The calibration {path} is damaged; make it anew with deepfeatures calibrate.")
-    model = from_values(values)
-    assert model is not None  # version and covariates were compared above
     return Calibration(str(path), hashlib.sha256(data).hexdigest(), model)
+
+
+def model_from_json(values: dict[str, Any]) -> ErrorModel | None:
+    """The model that `to_values` has given; `None` where it cannot be one."""
+    return from_values(values) if _is_sound(values) else None
 
 
 def _is_sound(values: Any) -> bool:
