@@ -30,12 +30,11 @@ from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.guided.alternatives import Fit
 from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.guided.settings import GuidedSettings, with_patch
-from deepfeatures.matching.learning.landmark_head import LandmarkHead
 from deepfeatures.matching.learning.protocol import Protocol
 from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.matching.result import Alternative, LandmarkMatch, MatchResult, missing
 from deepfeatures.matching.search_interface import Positions, Progress, Search, SearchRequest, SearchResult, ignore
-from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.matching.settings import MatchSettings, with_features
 from deepfeatures.matching.timing import Timer
 from deepfeatures.matching.uncertainty.calibration_file import read_calibration
 from deepfeatures.matching.uncertainty.error_model import TOLERANCE, ErrorModel, features_key, load_error_model
@@ -79,7 +78,7 @@ class Matcher:
         self.protocol = taught or (read_protocol(given.protocol) if given.protocol else None)
         """What was learnt, or `None`."""
         self._protocol_sha256 = content_hash(Path(given.protocol)) if given.protocol else None
-        chosen = (_for_protocol(given, self.protocol) if self.protocol else given).chosen()
+        chosen = (with_features(given, self.protocol.features) if self.protocol else given).chosen()
         self._device = devices.choose_device(chosen.device)
         layer = catalog.resolve_layer(chosen.network, chosen.layer)
         encoder = catalog.build(chosen.network, seed=chosen.seed, layer=layer, device=self._device)
@@ -262,19 +261,8 @@ class Matcher:
             self._intensity(template, target),
             Timer(self._device),
             tolerance_mm=self._tolerance_mm(template),
-            head=self._head(template, landmarks),
+            head=self.protocol and self.protocol.head_for(template, landmarks),
             **others,
-        )
-
-    def _head(self, template: Volume, landmarks: LandmarkSet) -> LandmarkHead | None:
-        """What was learnt about those of the landmarks that have a position."""
-        if self.protocol is None:
-            return None
-        numbers = self.protocol.numbers_of(template, landmarks)
-        if self.protocol.learnt is None:
-            return None
-        return self.protocol.learnt.head.take(
-            [number for number, landmark in zip(numbers, landmarks, strict=True) if landmark.is_defined]
         )
 
     def teach(
@@ -381,22 +369,6 @@ class Matcher:
         """Indices of landmarks that have a position; it must lie in the template."""
         check_inside(landmarks, template, landmarks.name, template.name)
         return tuple(index for index, landmark in enumerate(landmarks) if landmark.is_defined)
-
-
-def _for_protocol(settings: MatchSettings, protocol: Protocol) -> MatchSettings:
-    """The settings with the features that the protocol was learnt with.
-
-    Raises:
-        InputError: Others are wanted.
-    """
-    network, layer, patch_size = protocol.features.rsplit("/", 2)
-    wanted = {"network": network, "layer": layer, "patch_size": int(patch_size)}
-    others = [name for name, value in wanted.items() if getattr(settings, name) not in (None, value)]
-    if others:
-        raise InputError(
-            f"The protocol was learnt with the features {protocol.features}; leave out {' and '.join(others)}."
-        )
-    return replace(settings, search="guided", **wanted)
 
 
 def _renamed(choices: dict[str, Any]) -> dict[str, Any]:

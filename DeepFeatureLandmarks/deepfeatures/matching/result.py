@@ -88,7 +88,8 @@ class MatchResult:
             of the landmarks take into account that one of these may be right.
         tolerance_mm: Of `probability_within_tolerance`.
         calibration: File and SHA-256 of the user's own calibration, `None` for what comes with the package.
-        protocol: File, SHA-256 and number of taught scans of the protocol by which landmarks were moved, `None` for none.
+        protocol: File, SHA-256 and number of taught scans of the protocol by which landmarks were moved; `None` for
+            none.
         notes: What people should know of how the volumes were read, each with the volume's name; the landmarks have
             them, too.
     """

@@ -136,6 +136,20 @@ class MatchSettings:
         )
 
 
+def with_features(settings: MatchSettings, features: str) -> MatchSettings:
+    """The settings with the features of a protocol, `"network/layer/patch size"`, searched guided.
+
+    Raises:
+        InputError: Others are wanted.
+    """
+    network, layer, patch_size = features.rsplit("/", 2)
+    wanted = {"network": network, "layer": layer, "patch_size": int(patch_size)}
+    others = [name for name, value in wanted.items() if getattr(settings, name) not in (None, value)]
+    if others:
+        raise InputError(f"The protocol was learnt with the features {features}; leave out {' and '.join(others)}.")
+    return replace(settings, search="guided", **wanted)
+
+
 def setting(name: str) -> dict[str, Any]:
     """What people read of a setting: `label`, `help` and `choices`, empty where any value of its kind may be given."""
     return dict(next(one.metadata for one in fields(MatchSettings) if one.name == name))

@@ -1,4 +1,4 @@
-"""The frame in which a landmark head learns: the target as it lies on the template, always at the template's spacing."""
+"""The frame in which a landmark head learns: the target as it lies on the template, at the template's spacing."""
 
 from __future__ import annotations
 

@@ -134,6 +134,18 @@ class Protocol:
         merged = replace(first, definitions={**last.definitions, **first.definitions})
         return merged._of({scan.key: scan for scan in scans}.values())
 
+    def head_for(self, template: Volume, landmarks: LandmarkSet) -> LandmarkHead | None:
+        """What was learnt about those of the landmarks that have a position; `None` from too few people.
+
+        Raises:
+            InputError: See `numbers_of`.
+        """
+        numbers = self.numbers_of(template, landmarks)
+        if self.learnt is None:
+            return None
+        defined = [number for number, landmark in zip(numbers, landmarks, strict=True) if landmark.is_defined]
+        return self.learnt.head.take(defined)
+
     def numbers_of(self, template: Volume, landmarks: LandmarkSet) -> list[int]:
         """Which of its landmarks these are; -1 for one of another name, which nobody has taught.
 
