@@ -11,7 +11,7 @@ ACCEPTED = 0.5  # weight of a point that was accepted where the search has put i
 # scan is odd where its points are so on the whole.
 ODD = 3.0
 SMALLEST = 1.0  # voxels: usual differences below count alike
-MOST_ROUNDS = 5
+ROUNDS = 5
 
 
 def scan_weights(
@@ -27,14 +27,14 @@ def scan_weights(
     """
     shares = torch.tensor([1 / people.count(person) for person in people], dtype=offsets.dtype, device=offsets.device)
     base = taught * torch.where(corrected, 1.0, ACCEPTED) * shares[:, None]
-    weights = base
-    for _ in range(MOST_ROUNDS):
-        middle = torch.einsum("sl,sld->ld", weights, offsets) / weights.sum(0).clamp(min=1e-9)[:, None]
+    middle = torch.stack([_weighted_median(offsets[..., axis], base) for axis in range(3)], 1)  # not led by one alone
+    for _ in range(ROUNDS):
         apart = (offsets - middle).norm(dim=2)
         usual = _weighted_median(apart, base).clamp(min=SMALLEST)
         ratio = apart / usual
         of_scan = _weighted_median(ratio.T, base.T)
         weights = base * _trust(ratio) * _trust(of_scan)[:, None]
+        middle = torch.einsum("sl,sld->ld", weights, offsets) / weights.sum(0).clamp(min=1e-9)[:, None]
     return weights
 
 
