@@ -61,34 +61,44 @@ def read_protocol(path: str | Path) -> Protocol:
         InputError: The file cannot be read, is no protocol, is damaged, or is of a later version.
     """
     path = Path(path)
-    damaged = InputError(f"The protocol {path} is damaged; take an earlier copy, or learn the scans anew.")
     try:
         with zipfile.ZipFile(path) as file:
             sizes = {part.filename: part.file_size for part in file.infolist()}
             if CONTENT not in sizes or sizes[CONTENT] > MOST_BYTES_OF_JSON or sum(sizes.values()) > MOST_BYTES:
-                raise InputError(f"{path} is no landmark protocol; give a file that deepfeatures learn has written.")
-            content = json.loads(file.read(CONTENT))
-            _check_format(content, path)
-            return _protocol(content, file.read)
+                raise _no_protocol(path)
+            return _checked(file, path)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"The protocol {path} cannot be read ({reason}); give a file that exists.") from error
     except zipfile.BadZipFile as error:
-        raise InputError(f"{path} is no landmark protocol; give a file that deepfeatures learn has written.") from error
-    except InputError:
-        raise
-    except Exception as error:  # of the readers of JSON, zip and safetensors, whatever the damage
-        raise damaged from error
+        raise _no_protocol(path) from error
 
 
-def _check_format(content: Any, path: Path) -> None:
+def _checked(file: zipfile.ZipFile, path: Path) -> Protocol:
+    """The protocol in an open archive."""
+    try:
+        content = json.loads(file.read(CONTENT))
+    except Exception as error:  # of the readers of zip and JSON, whatever the damage
+        raise _damaged(path) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} is no landmark protocol; give a file that deepfeatures learn has written.")
+        raise _no_protocol(path)
     if content.get("version") != VERSION:
         raise InputError(
             f"The protocol {path} is of version {content.get('version')}, and this deepfeatures reads version"
             f" {VERSION}; update deepfeatures."
         )
+    try:
+        return _protocol(content, file.read)
+    except Exception as error:  # of the readers of zip and safetensors, whatever the damage
+        raise _damaged(path) from error
+
+
+def _no_protocol(path: Path) -> InputError:
+    return InputError(f"{path} is no landmark protocol; give a file that deepfeatures learn has written.")
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"The protocol {path} is damaged; take an earlier copy, or learn the scans anew.")
 
 
 def _parts(protocol: Protocol) -> list[tuple[str, bytes]]:
@@ -174,7 +184,8 @@ def _with_learnt(protocol: Protocol, content: dict[str, Any], read: Any) -> Prot
 
 def _check(protocol: Protocol) -> None:
     """Raise where numbers cannot be what `write_protocol` has written."""
-    if not all(math.isfinite(number) for one in protocol.landmarks for number in one.position or (math.nan,)):
+    positions = [one.position or () for one in protocol.landmarks]
+    if not all(len(position) == 3 and all(map(math.isfinite, position)) for position in positions):
         raise ValueError("landmarks")
     protocol.template.require_finite()
     count = len(protocol.landmarks)
