@@ -154,7 +154,10 @@ DAMAGE = {
         "damaged",
     ),
     "fewer landmarks": (lambda data: with_content(data, lambda content: content["landmarks"].pop()), "damaged"),
-    "no spacing": (lambda data: with_content(data, lambda content: content["template"].update(spacing=[0, 1, 1])), ""),
+    "no spacing": (
+        lambda data: with_content(data, lambda content: content["template"].update(spacing=[0, 1, 1])),
+        "damaged",
+    ),
     "odd calibration": (
         lambda data: with_content(data, lambda content: content["calibration"].update(deviation=-1)),
         "damaged",

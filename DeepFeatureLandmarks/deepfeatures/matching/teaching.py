@@ -66,14 +66,20 @@ def teach(
         wrong = protocol.landmarks[int(outside.argmax())].name
         raise InputError(f"{wrong} lies outside {name}; check that the points are of this scan.")
     tensors = matcher.teach(protocol.template, protocol.landmarks, scan, positions)
-    return TaughtScan(
-        name,
-        person or person_of(name),
-        key,
-        now(),
-        **tensors,
-        corrected=_corrected(protocol.landmarks, corrected, tensors),
-    )
+    moved = _corrected(protocol.landmarks, corrected, tensors)
+    return TaughtScan(name, person or person_of(name), key, now(), **tensors, corrected=moved)
+
+
+def observe(matcher: Matcher, protocol: Protocol, scan: Volume) -> TaughtScan:
+    """A scan in which nobody has looked at anything yet: it teaches nothing, and shows what there is to learn.
+
+    Args:
+        matcher, protocol, scan: See `teach`, as for what is raised.
+    """
+    nowhere = np.full((len(protocol.landmarks), 3), np.nan)
+    tensors = matcher.teach(protocol.template, protocol.landmarks, scan, nowhere)
+    moved = torch.zeros(len(nowhere), dtype=torch.bool)
+    return TaughtScan(scan.name, person_of(scan.name), scan_key(scan), now(), **tensors, corrected=moved)
 
 
 def scan_key(volume: Volume) -> str:

@@ -187,7 +187,9 @@ class GuidedSearch:
             InputError: The target does not show the template's anatomy.
         """
         ways = self.ways(request)
-        nearest = min(ways, key=lambda way: float(np.nanmedian(np.linalg.norm(way.places - positions, axis=1))))
+        known = ~np.isnan(positions).any(1)
+        apart = [np.linalg.norm((way.places - positions)[known], axis=1) for way in ways]
+        nearest = ways[int(np.argmin([np.median(one) for one in apart]))] if known.any() else ways[0]
         pair = self._prepare(request).pair
         with torch.inference_mode():
             if reason_against(ways[0], *self._of_pose(request), self._settings):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.matching.learning.local_jets import Jets
+from deepfeatures.matching.learning.local_jets import Jets, jets_near
 from deepfeatures.matching.learning.reviewer_weights import scan_weights
 from deepfeatures.matching.learning.taught_scan import AROUND_TRUE, TaughtScan
 
@@ -29,7 +29,6 @@ VOTE_RIDGE = 0.5  # in units of the mean variance of a number of the jets
 VOTE_SHRINKAGE = 8.0  # people at whom half of what the votes say is taken
 VOTE_RADIUS = 2.5  # voxels within which places vote
 ROUNDS, STEP = 3, 0.6  # of voting, and how far each goes
-NEAR = 1.0  # voxels, standard deviation within which jets around a place are averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +56,7 @@ class LandmarkHead:
         Args:
             jets: See `observed_jets`.
         """
-        near = _averaged(jets, found) - self.regression_mean
+        near = jets_near(jets, found) - self.regression_mean
         start = found + self.offset + torch.einsum("lf,lfd->ld", near, self.regression)
         told = torch.einsum("lpf,lfd->lpd", jets.values - self.votes_mean[:, None], self.votes)
         told = told + self.votes_bias[:, None] + jets.places
@@ -112,7 +111,7 @@ def lessons(scans: Sequence[TaughtScan]) -> Lessons:
     """Of one scan or more."""
     taught = torch.stack([scan.taught for scan in scans])
     offsets = torch.stack([scan.true - scan.found for scan in scans]).nan_to_num(0.0)
-    near = torch.stack([_averaged(scan.around_found, scan.found) for scan in scans])
+    near = torch.stack([jets_near(scan.around_found, scan.found) for scan in scans])
     moments = zip(*map(_moments, scans), strict=True)
     return Lessons(tuple(scans), taught, offsets.double(), near.double(), tuple(map(torch.stack, moments)))
 
@@ -187,9 +186,3 @@ def _moments(scan: TaughtScan) -> tuple[torch.Tensor, ...]:
         weighted.transpose(1, 2) @ x,
         weighted.transpose(1, 2) @ y,
     )
-
-
-def _averaged(jets: Jets, places: torch.Tensor) -> torch.Tensor:
-    """Jets around places `(L, 3)`, the nearest counting most, `(L, F)`."""
-    distances = (jets.places - places[:, None]).square().sum(2)
-    return torch.einsum("lp,lpf->lf", torch.softmax(-distances / (2 * NEAR**2), 1), jets.values)

@@ -22,6 +22,7 @@ from deepfeatures.matching.geometry.block_matching import ball, blocks_at, cube
 RADIUS, STEP = 6, 2  # voxels of the ball in which features are looked at, and between its offsets
 SCALE = 3.0  # voxels, standard deviation of the Gaussian
 MOST_CHANNELS = 12  # features of more channels are projected to so many
+NEAR = 1.0  # voxels, standard deviation within which jets around a place are averaged
 CHUNK_BYTES = 32 << 20
 
 
@@ -75,6 +76,12 @@ def jets_around(frame: LandmarkFrame, middles: torch.Tensor, radius: float) -> J
         )
     ]
     return Jets(torch.cat(values).flatten(2), voxels - frame.points[:, None])
+
+
+def jets_near(jets: Jets, places: torch.Tensor) -> torch.Tensor:
+    """Jets around places `(L, 3)`, the nearest counting most, `(L, F)`."""
+    distances = (jets.places - places[:, None]).square().sum(2)
+    return torch.einsum("lp,lpf->lf", torch.softmax(-distances / (2 * NEAR**2), 1), jets.values)
 
 
 def _lattice(middles: torch.Tensor, radius: float) -> torch.Tensor:
