@@ -164,7 +164,7 @@ def check_names(pairs: Sequence[tuple[Path, Path]]) -> None:
     for scan, _ in pairs:
         other = taken.setdefault(image_stem(scan), scan)
         if other is not scan:
-            raise InputError(f"{other} and {scan} bear the same name; rename one")
+            raise InputError(f"{other} and {scan} bear the same name; give the scan once, or rename one")
 
 
 def reviewed_points(path: Path, landmarks: LandmarkSet) -> ReviewedPoints:
