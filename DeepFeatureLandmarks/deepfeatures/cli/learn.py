@@ -71,8 +71,8 @@ def _tell(lesson: Lesson) -> None:
     for one in lesson.notes:
         note(one.of(lesson.name).text)
     if not lesson.failure:
-        corrected, accepted = len(lesson.corrected), len(lesson.accepted)
-        counts = f"{corrected + accepted} landmarks taught, {corrected} corrected and {accepted} accepted"
+        count = lesson.corrected + lesson.accepted
+        counts = f"{count} landmarks taught, {lesson.corrected} corrected and {lesson.accepted} accepted"
         print(f"{lesson.name}: {counts}; {lesson.seconds:.1f} s", flush=True)
 
 

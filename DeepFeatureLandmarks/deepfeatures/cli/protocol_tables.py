@@ -31,7 +31,9 @@ def protocol_facts(path: Path) -> dict[str, Any]:
         name: {"text": one.text, "picture": one.picture is not None, "link": one.link}
         for name, one in protocol.definitions.items()
     }
-    return {**protocol.summary(), "definitions": definitions, "reveals": REVEALS}
+    summary = protocol.summary()
+    scans = sorted(summary["scans"], key=lambda scan: scan["name"])
+    return {**summary, "scans": scans, "definitions": definitions, "reveals": REVEALS}
 
 
 def print_protocol(path: Path) -> None:

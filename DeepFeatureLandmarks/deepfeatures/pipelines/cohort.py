@@ -26,6 +26,7 @@ from deepfeatures.io.atomic_write import atomic_write, ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.provenance import command_line, content_hash, now, rounded_positions, versions
+from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort_template
 from deepfeatures.pipelines import place as place_pipeline
@@ -135,7 +136,9 @@ def _with_copy_of_protocol(cohort: Cohort) -> Cohort:
     if not copy.exists():
         with atomic_write(copy) as draft:
             shutil.copyfile(cohort.template, draft)
-    return replace(cohort, template=copy, settings=replace(cohort.settings, protocol=str(copy)))
+    independent = cohort.independent or read_protocol(copy).learnt is not None  # they help more than a groupwise model
+    settings = replace(cohort.settings, protocol=str(copy))
+    return replace(cohort, template=copy, settings=settings, independent=independent)
 
 
 def _facts(cohort: Cohort, landmarks: LandmarkSet) -> dict:

@@ -19,13 +19,8 @@ PICTURES = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how PNG and JPEG files begin
 LINKS = ("http://", "https://")
 
 
-def definitions_of(landmarks: LandmarkSet) -> dict[str, Definition]:
-    """Those that the landmarks bring themselves: their descriptions."""
-    return {landmark.name: Definition(landmark.description) for landmark in landmarks if landmark.description}
-
-
 def read_definitions(path: Path, known: Mapping[str, Definition], landmarks: LandmarkSet) -> dict[str, Definition]:
-    """The known definitions, with what a file says in place of them.
+    """The definitions that a file changes; what it does not say of these stays as it is known.
 
     Args:
         path: JSON: for each name `text`, `picture` (a path that may be relative to the file) and `link`, each or none.
@@ -39,10 +34,9 @@ def read_definitions(path: Path, known: Mapping[str, Definition], landmarks: Lan
     names = [landmark.name for landmark in landmarks]
     if unknown := [name for name in content if name not in names]:
         raise InputError(f"{path} defines {names_text(unknown)}, but the landmarks are {names_text(names)}")
-    changed = {
+    return {
         name: replace(known.get(name, Definition()), **_fields(entry, name, path)) for name, entry in content.items()
     }
-    return {**known, **changed}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+import torch
 
 from deepfeatures.data.landmark_checks import check_inside, check_unique_names, names_text
 from deepfeatures.data.landmark_names import match_names
@@ -20,17 +20,15 @@ from deepfeatures.io.image_names import image_stem, person_of
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.matching.learning.protocol import Protocol, begin_protocol
-from deepfeatures.matching.learning.protocol_file import read_protocol
-from deepfeatures.matching.learning.teaching import teach
-from deepfeatures.pipelines.definitions import definitions_of, read_definitions
+from deepfeatures.matching.learning.protocol_file import SUFFIX, read_protocol
+from deepfeatures.matching.teaching import teach
+from deepfeatures.pipelines.definitions import read_definitions
 from deepfeatures.pipelines.place import read_template
 from deepfeatures.pipelines.protocol_update import update_protocol
 
 if TYPE_CHECKING:
     from deepfeatures.matching.learning.taught_scan import TaughtScan
     from deepfeatures.matching.matcher import Matcher
-
-SUFFIX = ".dflp"
 
 Named = TypeVar("Named")
 
@@ -42,8 +40,8 @@ class Lesson:
     Args:
         scan: The volume.
         name: Of the scan in the protocol.
-        accepted: Names of the landmarks that a person left where a search had put them.
-        corrected: Names of those that a person moved or placed.
+        accepted: Number of landmarks that a person left where a search had put them.
+        corrected: Number of those that a person moved or placed.
         seconds: From reading the files to the protocol on the disk.
         notes: What people should know of how the files were read, and what was not taught.
         failure: Why nothing was taught, one sentence; `None` where something was.
@@ -51,8 +49,8 @@ class Lesson:
 
     scan: Path
     name: str
-    accepted: tuple[str, ...] = ()
-    corrected: tuple[str, ...] = ()
+    accepted: int = 0
+    corrected: int = 0
     seconds: float = 0.0
     notes: tuple[Note, ...] = ()
     failure: str | None = None
@@ -115,13 +113,8 @@ def open_protocol(
         return known
     volume, points = read_template(template, landmarks, series)
     if known is None:
-        return begin_protocol(volume, points, matcher.settings, definitions_of(points))
-    if not _is_same_template(known, begin_protocol(volume, points, matcher.settings)):
-        raise InputError(
-            f"{path} has another template or other landmarks than {template} and {landmarks}; leave out --template and"
-            " --landmarks, or begin another protocol"
-        )
-    return known
+        return begin_protocol(volume, points, matcher.features_key)
+    return _continued(known, begin_protocol(volume, points, known.features), path)
 
 
 def learn(
@@ -266,8 +259,7 @@ def without_taught_people(protocol: Protocol, scans: Mapping[str, Named]) -> tup
     Returns:
         These, and a note on those that were left out; `None` where there are none.
     """
-    people = {scan.person for scan in protocol.scans}
-    taught = [name for name in scans if person_of(name) in people]
+    taught = [name for name in scans if person_of(name) in protocol.people]
     kept = {name: scan for name, scan in scans.items() if name not in taught}
     left_out = f"left out, since these people have taught the protocol: {names_text(taught)}" if taught else None
     return kept, left_out
@@ -282,17 +274,13 @@ def _teach_one(
         volume = read_within_memory(scan, None, series)
     check_inside(reviewed.landmarks, volume, points, scan)
     taught = teach(matcher, protocol, volume, reviewed.landmarks, name=name, person=person_of(name))
-    names = np.array([landmark.name for landmark in protocol.landmarks])
-    taught = replace(taught, moved=taught.moved & ~np.isin(names, list(reviewed.accepted)))
+    names = [landmark.name for landmark in protocol.landmarks]
+    moved = torch.tensor([one not in reviewed.accepted for one in names])
+    taught = replace(taught, corrected=taught.corrected & moved)
     update_protocol(path, lambda current: _with_scan(_continued(current, protocol, path), taught, scan))
-    is_taught = np.isfinite(taught.offsets).all(1)
-    return Lesson(
-        scan,
-        name,
-        accepted=tuple(names[is_taught & ~taught.moved]),
-        corrected=tuple(names[is_taught & taught.moved]),
-        notes=(*volume.notes, *reviewed.notes),
-    )
+    corrected, accepted = taught.taught & taught.corrected, taught.taught & ~taught.corrected
+    notes = (*volume.notes, *reviewed.notes)
+    return Lesson(scan, name, int(accepted.sum()), int(corrected.sum()), notes=notes)
 
 
 def _with_scan(protocol: Protocol, taught: TaughtScan, file: Path) -> Protocol:
@@ -305,11 +293,14 @@ def _with_scan(protocol: Protocol, taught: TaughtScan, file: Path) -> Protocol:
 
 
 def _continued(current: Protocol | None, begun: Protocol, path: Path) -> Protocol:
-    """What the file holds now, of the same template as the protocol that was opened; that one where there is none."""
-    if current is not None and not _is_same_template(current, begun):
-        raise InputError(f"{path} has been replaced by a protocol of another template in the meantime; begin another")
-    return current or begun
+    """What the file holds now, of the same template and landmarks as the protocol that was opened; else that one.
 
-
-def _is_same_template(one: Protocol, other: Protocol) -> bool:
-    return one.identity == other.identity
+    Raises:
+        InputError: The file is of another template, or of other landmarks.
+    """
+    if current is None:
+        return begun
+    if current.numbers_of(begun.template, begun.landmarks) != list(range(len(current.landmarks))):
+        names = names_text([landmark.name for landmark in current.landmarks])
+        raise InputError(f"{path} has other landmarks ({names}); give the same, or begin another protocol")
+    return current
