@@ -115,6 +115,16 @@ def test_another_rater_finds_slips_that_the_shape_does_not_show(people):
     assert kinds(find_annotation_errors(with_estimates, slipped, vague)) == {("L back", "misplaced", "")}
 
 
+def test_estimates_of_few_scans_are_of_use_too(people, stranger):
+    """An automatic rater may have placed the points of some scans only, and these may be unlike the others."""
+    estimates, marked = np.full_like(people, np.nan), people.copy()
+    estimates[:2] = people[:2]
+    marked[:2] += np.random.default_rng(1).normal(scale=2, size=marked[:2].shape)
+    model = fit_reference_model(NAMES, marked, estimates)
+    assert np.isfinite(model.spreads_mm).all()
+    assert not find_annotation_errors(model, stranger)
+
+
 def test_the_smallest_slip_that_is_found_grows_with_the_spread(people, model):
     noisy = people.copy()
     noisy[:, 2] += np.random.default_rng(1).normal(scale=5, size=(PEOPLE, 3))

@@ -42,6 +42,8 @@ def calibrate(
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.uncertainty.calibration_file import calibration_text
 
+    if settings.protocol:
+        raise InputError("calibrate places from your own scans; leave out --protocol")
     start = time.monotonic()
     matcher = Matcher(settings)
     if matcher.error_model is None:

@@ -15,6 +15,7 @@ import typer
 
 from deepfeatures.cli.extras import require_extra
 from deepfeatures.cli.given_series import one_of_each_series
+from deepfeatures.cli.given_template import given_template
 from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, note_label_maps
 from deepfeatures.errors import InputError
@@ -34,12 +35,16 @@ def cohort(
     targets: Annotated[
         list[Path], typer.Argument(metavar="TARGETS", help="Folders of volumes, flat or BIDS, or volumes.")
     ],
-    template: Annotated[Path, typer.Option("--template", help="Volume in which the landmarks were placed.")],
-    landmarks: Annotated[Path, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, ….")],
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target and summary.csv.")
     ],
     settings: MatchSettings,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="Volume in which the landmarks were placed.")
+    ] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, ….")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes on this machine; by default one a GPU, or a core.")
     ] = None,
@@ -57,6 +62,7 @@ def cohort(
 ) -> int:
     """Place the landmarks of one template in thousands of targets.
 
+    The template is --template and --landmarks, or --protocol with a file of `deepfeatures learn`, which holds both.
     Run it again after whatever went wrong: targets that have a result are left as they are. Exit code 3 says that some
     landmarks are missing, 2 that targets failed; summary.csv names them.
     """
@@ -65,22 +71,29 @@ def cohort(
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.pipelines import cohort as cohorts
+    from deepfeatures.pipelines.cohort_summary import SUMMARY
 
+    volume, points = given_template(template, landmarks, settings.protocol)
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
-    if settings.calibration:
-        Matcher(settings)  # refuses a calibration that cannot be used
-        settings = replace(settings, calibration=str(Path(settings.calibration).resolve()))
-    given = template.resolve(), landmarks.resolve(), _all_targets(targets), output_dir.resolve()
+    if settings.calibration or settings.protocol:
+        Matcher(settings)  # refuses a file that cannot be used
+        settings = replace(settings, **_absolute(calibration=settings.calibration, protocol=settings.protocol))
+    given = volume.resolve(), points and points.resolve(), _all_targets(targets), output_dir.resolve()
     label_maps = _label_maps(targets)
     note_label_maps(label_maps)
     job = cohorts.Cohort(*given, settings, independent, series, tuple(label_maps))
-    cohorts.prepare(job, context.obj)
+    job = cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
     with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
         summary = cohorts.run(job, client, progress)
-    return _conclude(summary, output_dir / cohorts.SUMMARY)
+    return _conclude(summary, output_dir / SUMMARY)
+
+
+def _absolute(**files: str | None) -> dict[str, str | None]:
+    """Files of the settings, as every worker can open them."""
+    return {name: file and str(Path(file).resolve()) for name, file in files.items()}
 
 
 def _all_targets(given: list[Path]) -> dict[str, Path]:

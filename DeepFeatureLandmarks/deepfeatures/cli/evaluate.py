@@ -34,6 +34,9 @@ def evaluate(
     template: Annotated[
         str | None, typer.Option("--template", help="Name of the case to place from, by default the first; or each.")
     ] = None,
+    protocol: Annotated[
+        str | None, option_of("protocol", "Place from this protocol; the default method with what it was taught.")
+    ] = None,
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="paper: its 90 configurations, densely searched.")
     ] = None,
@@ -79,8 +82,10 @@ def evaluate(
         "intensity": intensity or ["auto"],
     }
     chosen = _configurations(preset, axes, method or [])
-    given = tuple(chosen), *_templates_and_targets(folder, template, targets), output_dir
-    _run(Study(*given, search_radius, device), workers, context.obj)
+    if protocol and template:
+        raise InputError(f"the protocol {protocol} holds the template; leave out --template, or --protocol")
+    cases = _from_protocol(folder, protocol, targets) if protocol else _templates_and_targets(folder, template, targets)
+    _run(Study(tuple(chosen), *cases, output_dir, search_radius, device, protocol), workers, context.obj)
 
 
 def _templates_and_targets(
@@ -100,6 +105,21 @@ def _templates_and_targets(
     return tuple(cases[name] for name in templates), tuple(others)
 
 
+def _from_protocol(folder: Path, protocol: str, targets: int | None) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """A protocol's template, and the first so many cases of people who have not taught it."""
+    from deepfeatures.evaluation.cases import Case, annotated_cases
+    from deepfeatures.matching.learning.protocol_file import read_protocol
+    from deepfeatures.pipelines.learning import without_taught_people
+
+    known = read_protocol(protocol)
+    cases = annotated_cases(folder)
+    kept, left_out = without_taught_people(known, {case.name: case for case in cases})
+    note(left_out)
+    if not kept:
+        raise InputError(f"{folder} has no annotated scan of a person who has not taught the protocol; give others")
+    return (Case(known.template.name, Path(protocol), None),), tuple(kept.values())[:targets]
+
+
 def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.cli.volume_notes import tell_notes
@@ -109,7 +129,7 @@ def _run(job: Study, workers: int, arguments: Sequence[str]) -> None:
 
     for one in read_points(job.cases)[1]:
         note(one.text)
-    tell_notes(case.image for case in job.cases)
+    tell_notes(case.image for case in job.cases if case.landmarks)
     if outdated := study.prepare(job, arguments):
         typer.echo(
             f"note: {outdated} results in {job.output_dir} are of other scans, landmarks or settings, or of another"

@@ -20,7 +20,9 @@ from deepfeatures.cli.cohort import cohort
 from deepfeatures.cli.convert import convert
 from deepfeatures.cli.entry_points import add_commands
 from deepfeatures.cli.evaluate import evaluate
+from deepfeatures.cli.learn import learn
 from deepfeatures.cli.place import place
+from deepfeatures.cli.protocols import forget, merge, show
 from deepfeatures.cli.quality import quality
 from deepfeatures.cli.renamed_options import with_current_names
 from deepfeatures.cli.terminal import INTERRUPTED, harden_streams, refuse, say
@@ -36,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (quality, cohort, evaluate, calibrate, place, activations, convert):
+for command in (quality, cohort, evaluate, calibrate, place, learn, forget, merge, show, activations, convert):
     app.command()(command)
 
 

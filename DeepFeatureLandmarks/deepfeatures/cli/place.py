@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfeatures.cli.given_series import one_of_each_series
+from deepfeatures.cli.given_template import given_templates
 from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
-from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
@@ -28,15 +28,16 @@ SOME_MISSING = 3
 def place(
     context: typer.Context,
     targets: Annotated[list[Path], typer.Argument(metavar="TARGET", help="Volumes to find the landmarks in.")],
-    template: Annotated[
-        list[Path],
-        typer.Option("--template", help="Volume in which the landmarks were placed; several are brought to agree."),
-    ],
-    landmarks: Annotated[
-        list[Path], typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, …; one a template.")
-    ],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for one .mrk.json a target.")],
     settings: MatchSettings,
+    template: Annotated[
+        list[Path] | None,
+        typer.Option("--template", help="Volume in which the landmarks were placed; several are brought to agree."),
+    ] = None,
+    landmarks: Annotated[
+        list[Path] | None,
+        typer.Option("--landmarks", help="Its landmarks: .mrk.json, .fcsv, .csv, …; one a template."),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="Volume that is not zero where the one target may be searched."),
@@ -55,12 +56,12 @@ def place(
 ) -> int:
     """Find the landmarks of a template in other volumes.
 
+    The template is --template and --landmarks, or --protocol with a file of `deepfeatures learn`, which holds both.
     Volumes are NIfTI, NRRD, MetaImage, OME-Zarr, or a DICOM series: its folder or one of its files. Writes
     OUTPUT_DIR/TARGET.mrk.json for each target, whole or not at all. Exit code 3 says that some landmarks were not
     found; they are named, and have no position in the output.
     """
-    if len(template) != len(landmarks):
-        raise InputError(f"there are {len(template)} --template and {len(landmarks)} --landmarks; give one for each")
+    (first, points), *others = given_templates(template or [], landmarks or [], settings.protocol)
     from deepfeatures.pipelines.place import Job
     from deepfeatures.pipelines.run_report import write_report
 
@@ -68,8 +69,7 @@ def place(
 
     if mask and settings.is_guided and settings.search is None:
         settings = replace(settings, search="dense")  # only a greedy search takes a mask
-    others = tuple(zip(template[1:], landmarks[1:], strict=True))
-    job = Job(template[0], landmarks[0], tuple(targets), output_dir, mask, report, others, series=series)
+    job = Job(first, points, tuple(targets), output_dir, mask, report, tuple(others), series=series)
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
     for outcome in _outcomes(job, settings, independent):

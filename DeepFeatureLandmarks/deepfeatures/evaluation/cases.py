@@ -21,19 +21,25 @@ from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import is_landmark_file, read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
+from deepfeatures.matching.learning.protocol_file import read_protocol
 
 
 @dataclass(frozen=True)
 class Case:
-    """A volume file and the file of its landmarks."""
+    """A volume file and the file of its landmarks, or a protocol and `None`."""
 
     name: str
     image: Path
-    landmarks: Path
+    landmarks: Path | None
 
     def read(self) -> tuple[Volume, LandmarkSet]:
+        if self.landmarks is None:
+            return read_protocol(self.image).template, self.read_landmarks()
         with suppress_native_output():
-            return read_within_memory(self.image), read_landmarks(self.landmarks)
+            return read_within_memory(self.image), self.read_landmarks()
+
+    def read_landmarks(self) -> LandmarkSet:
+        return read_protocol(self.image).landmarks if self.landmarks is None else read_landmarks(self.landmarks)
 
 
 def find_cases(source: str | Path) -> list[Case]:
@@ -94,9 +100,9 @@ def read_points(cases: Sequence[Case]) -> tuple[dict[str, LandmarkSet], tuple[No
     Raises:
         InputError: A file cannot be used, or a name occurs twice in it.
     """
-    points = {case.name: read_landmarks(case.landmarks) for case in cases}
+    points = {case.name: case.read_landmarks() for case in cases}
     for case in cases:
-        check_unique_names(points[case.name], case.landmarks)
+        check_unique_names(points[case.name], case.landmarks or case.image)
     unified, notes = unify_names(list(points.values()), ["landmark files"] * len(points))
     return dict(zip(points, unified, strict=True)), (*notes_of_sets(points.items()), *notes)
 

@@ -16,7 +16,6 @@ import numpy as np
 from deepfeatures.evaluation.baselines import BASELINES
 from deepfeatures.evaluation.cases import Case
 from deepfeatures.evaluation.configurations import Configuration
-from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.provenance import (
     append_line,
     content_hash,
@@ -43,6 +42,7 @@ class Study:
         output_dir: For one file a configuration.
         search_radius_mm: Of the grid's greedy configurations; `None` for the whole target.
         device: Where to compute.
+        protocol: File by which the default method places; the only template is that of the file.
     """
 
     configurations: tuple[Configuration, ...]
@@ -51,6 +51,7 @@ class Study:
     output_dir: Path
     search_radius_mm: float | None = None
     device: str = "auto"
+    protocol: str | None = None
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -95,7 +96,7 @@ class Results:
         return {
             (template.name, target.name): result_key(
                 template=content_hash(template.image),
-                landmarks=_landmarks_of(template.landmarks, content_hash(template.landmarks)),
+                landmarks=_landmarks_of(template, content_hash(template.landmarks or template.image)),
                 target=content_hash(target.image),
                 **facts,
             )
@@ -127,6 +128,6 @@ class Results:
 
 
 @lru_cache(maxsize=1024)
-def _landmarks_of(path: Path, content: str) -> str:
+def _landmarks_of(case: Case, content: str) -> str:
     """Kept as long as the file has this content."""
-    return landmarks_hash(read_landmarks(path))
+    return landmarks_hash(case.read_landmarks())

@@ -48,7 +48,7 @@ def prepare(study: Study, arguments: Sequence[str] = ()) -> int:
     """
     points, _ = read_points(study.cases)
     if all(len(points[case.name].missing) == len(points[case.name]) for case in study.templates):
-        path = study.templates[0].landmarks
+        path = study.templates[0].landmarks or study.templates[0].image
         raise InputError(f"{path} has no landmark with a position; choose another --template")
     ensure_folder(study.output_dir / FOLDER)
     templates = [str(case.image.resolve()) for case in study.templates]
@@ -139,7 +139,8 @@ def _placer(study: Study, group: tuple[Configuration, ...]) -> Place:
     if method in BASELINES:
         return lambda *given: [_timed(partial(_by_baseline, method), *given)]
     radius_mm = None if chosen.is_guided else study.search_radius_mm
-    settings = replace(chosen, device=study.device, search_radius_mm=radius_mm)
+    protocol = study.protocol if method == "default" else None
+    settings = replace(chosen, device=study.device, search_radius_mm=radius_mm, protocol=protocol)
     if settings.search == "dense":
         return DenseGrid(settings, [one.settings.patch_size for one in group]).place
     matcher = Matcher(settings)

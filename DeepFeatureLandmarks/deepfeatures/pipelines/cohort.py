@@ -10,38 +10,38 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deepfeatures import __version__
 from deepfeatures.data.notes import joined
 from deepfeatures.errors import InputError
-from deepfeatures.io.atomic_write import ensure_folder, write_text
+from deepfeatures.io.atomic_write import atomic_write, ensure_folder, write_text
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.provenance import command_line, content_hash, now, rounded_positions, versions
+from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.pipelines import cohort_template
 from deepfeatures.pipelines import place as place_pipeline
+from deepfeatures.pipelines.cohort_summary import ATTEMPTS, SUMMARY, attempts_of, made_by, mark_attempt, summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from dask.distributed import Client, Future
 
+    from deepfeatures.data.landmarks import LandmarkSet
     from deepfeatures.pipelines.cohort_template import MatchedAlone
 
 RETRIES = 2  # of a target that failed; one whose worker died is given to another as often as dask allows
-SETTINGS, SUMMARY, ATTEMPTS = "cohort.json", "summary.csv", "attempts"
-MEAN_ERROR = "mean_inverse_consistency_error_mm"
-REPORTED = ("alternative_probability", "group_size", "worker", "seconds", "note")  # what a worker tells of a target
+SETTINGS, PROTOCOL = "cohort.json", "protocol.dflp"
+FILES = "calibration", "protocol"  # settings that name one
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Cohort:
     """What is to be placed where.
 
     Args:
-        template: Volume in which the landmarks lie; like all paths, one that every worker can open.
-        landmarks: Its landmark file.
+        template: Volume in which the landmarks lie, or a protocol; like all paths, one that every worker can open.
+        landmarks: Its landmark file; `None` for a protocol, which holds both.
         targets: Volumes by name.
         output_dir: For one landmark file a target and the summary.
         settings: How landmarks are searched.
@@ -60,7 +60,7 @@ class Cohort:
     """
 
     template: Path
-    landmarks: Path
+    landmarks: Path | None
     targets: Mapping[str, Path]
     output_dir: Path
     settings: MatchSettings = field(default_factory=MatchSettings)
@@ -89,24 +89,29 @@ class Cohort:
         return cohort_template.chosen_members(list(self.targets))
 
 
-def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
+def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> Cohort:
     """Check what can be checked quickly, and that the folder's results, if any, are of the same template.
+
+    A protocol may learn while targets are placed. So all are placed by a copy of it in the folder.
 
     Args:
         cohort: What is to be placed where.
         arguments: What was typed after the program's name.
 
+    Returns:
+        What to run: the same, with the copy of a protocol.
+
     Raises:
         InputError: The template or its landmarks cannot be used, or the folder holds results of another run.
     """
     given = cohort.template, cohort.landmarks, (), cohort.output_dir
-    place_pipeline.prepare(place_pipeline.Job(*given, series=cohort.series))
+    _, landmarks, _ = place_pipeline.prepare(place_pipeline.Job(*given, series=cohort.series))
     clash = [target for target, path in cohort.targets.items() if cohort.output_of(target).resolve() == path.resolve()]
-    given = {cohort.landmarks.resolve()}
+    given = {path.resolve() for path in (cohort.template, cohort.landmarks) if path is not None}
     clash += [target for target in cohort.targets if cohort.output_of(target).resolve() in given]
     if clash:
         raise InputError(f"the result of {clash[0]} would replace a file that was given; choose another --output-dir")
-    path, facts = cohort.output_dir / SETTINGS, _facts(cohort)
+    path, facts = cohort.output_dir / SETTINGS, _facts(cohort, landmarks)
     known = _read_settings(path)
     if any(known.get(name, fact) != fact for name, fact in facts.items()):
         raise InputError(
@@ -123,11 +128,21 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> None:
     content = {**facts, "template": str(cohort.template.resolve()), "runs": [*known.get("runs", []), run]}
     write_text(path, json.dumps(content, indent=1) + "\n")
     ensure_folder(cohort.output_dir / ATTEMPTS)
+    return cohort if cohort.settings.protocol is None else _with_copy_of_protocol(cohort)
 
 
-def _facts(cohort: Cohort) -> dict:
+def _with_copy_of_protocol(cohort: Cohort) -> Cohort:
+    copy = cohort.output_dir / PROTOCOL
+    if not copy.exists():
+        with atomic_write(copy) as draft:
+            shutil.copyfile(cohort.template, draft)
+    independent = cohort.independent or read_protocol(copy).learnt is not None  # they help more than a groupwise model
+    settings = replace(cohort.settings, protocol=str(copy))
+    return replace(cohort, template=copy, settings=settings, independent=independent)
+
+
+def _facts(cohort: Cohort, landmarks: LandmarkSet) -> dict:
     """All that results follow from but the targets themselves."""
-    landmarks = read_landmarks(cohort.landmarks)
     return {
         "template_sha256": content_hash(cohort.template),
         "names": [landmark.name for landmark in landmarks],
@@ -139,9 +154,9 @@ def _facts(cohort: Cohort) -> dict:
 
 
 def _settings_facts(settings: MatchSettings) -> dict:
-    """Everything chosen but the device, which may change between runs; of a calibration what its file holds."""
+    """Everything chosen but the device, which may change between runs; of files what they hold."""
     facts = {name: value for name, value in asdict(settings.chosen()).items() if name != "device"}
-    return facts | {"calibration": settings.calibration and content_hash(Path(settings.calibration))}
+    return facts | {name: facts[name] and content_hash(Path(facts[name])) for name in FILES}
 
 
 def _read_settings(path: Path) -> dict:
@@ -162,9 +177,9 @@ def _read_settings(path: Path) -> dict:
 
 def results_of_other_versions(cohort: Cohort) -> dict[str, int]:
     """Number of results that other versions of this package have left, by version."""
-    marks = _attempts(cohort)
+    marks = attempts_of(cohort)
     done = set(cohort.targets) - set(cohort.to_do)
-    return dict(Counter(made for name in done if (made := _made_by(marks.get(name, []))["version"]) != __version__))
+    return dict(Counter(made for name in done if (made := made_by(marks.get(name, []))["version"]) != __version__))
 
 
 def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lambda _: None) -> pd.DataFrame:
@@ -197,7 +212,7 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
             reports[target] = future.result()
         else:
             failures[target] = _reason(error)
-    summary = _summary(cohort, reports, failures)
+    summary = summary_of(cohort, reports, failures)
     write_text(cohort.output_dir / SUMMARY, summary.to_csv(index=False, lineterminator="\n"))
     return summary
 
@@ -230,7 +245,7 @@ def place_one(cohort: Cohort, target: str, matched: MatchedAlone | None = None) 
     import time
 
     start = time.perf_counter()
-    _mark_attempt(cohort.output_dir / ATTEMPTS, target)
+    mark_attempt(cohort.output_dir / ATTEMPTS, target)
     memory = _memory_of_worker()
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory, cohort.series)
     given = cohort.template, cohort.landmarks, (cohort.targets[target],), cohort.output_dir
@@ -275,12 +290,14 @@ def _cohort_model(path: Path, written_ns: int, device: str) -> cohort_template.C
 
 
 @lru_cache(maxsize=1)
-def _tools(template: Path, landmarks: Path, settings: MatchSettings, memory: int | None, series: str | None):
+def _tools(template: Path, landmarks: Path | None, settings: MatchSettings, memory: int | None, series: str | None):
     """The template, its landmarks and a matcher: kept by each worker between targets."""
     from deepfeatures.io.downsampled_reading import read_within_memory
     from deepfeatures.matching import Matcher
 
     matcher = Matcher(replace(settings, device=_own_device(settings.device)))
+    if matcher.protocol is not None:
+        return matcher.protocol.template, matcher.protocol.landmarks, matcher
     volume, points = read_within_memory(template, memory, series), read_landmarks(landmarks)
     return replace(volume, notes=(*volume.notes, *points.notes)), points, matcher
 
@@ -303,89 +320,9 @@ def _memory_of_worker() -> int | None:
     return limit // worker.state.nthreads if limit else None
 
 
-def _mark_attempt(folder: Path, target: str) -> None:
-    """Leave a file of a new number that says which version tries, and when."""
-    mark = json.dumps({"version": __version__, "date": now()})
-    for number in itertools.count(1):
-        with suppress(FileExistsError), (folder / f"{target}.{number}").open("x", encoding="utf-8") as file:
-            file.write(mark)
-            return
-
-
-def _attempts(cohort: Cohort) -> dict[str, list[Path]]:
-    """The marks of each target, the last one at the end."""
-    marks: dict[str, list[Path]] = {}
-    for file in sorted((cohort.output_dir / ATTEMPTS).iterdir(), key=lambda file: int(file.name.rsplit(".", 1)[1])):
-        marks.setdefault(file.name.rsplit(".", 1)[0], []).append(file)
-    return marks
-
-
-def _made_by(marks: list[Path]) -> dict[str, str]:
-    """Version of this package and date of the last attempt, which made the result; version 0.1.0 left empty marks."""
-    text = marks[-1].read_text(encoding="utf-8") if marks else ""
-    return json.loads(text) if text else {"version": "unknown", "date": ""}
-
-
 def _reason(error: BaseException) -> str:
     from dask.distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
         return "every worker that took it died; give workers more memory, or look into the target"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _summary(cohort: Cohort, reports: Mapping[str, dict], failures: Mapping[str, str]) -> pd.DataFrame:
-    import pandas as pd
-
-    marks, told = _attempts(cohort), {**_told_before(cohort), **reports}
-    failures, rows = dict(failures), []
-    for target, path in cohort.targets.items():
-        own = marks.get(target, [])
-        row = {"target": target, "status": "failed", "attempts": len(own), "placed": 0, "missing": "", "ambiguous": 0}
-        if target not in failures:
-            try:
-                row |= _found_in(cohort.output_of(target)) | told.get(target, {}) | _made_by(own)
-            except InputError:  # somebody else's doing: ours appear whole
-                failures[target] = f"{cohort.output_of(target)} is damaged; delete it and run again"
-        rows.append({**row, "failure": failures.get(target, ""), "file": str(path)})
-    columns = [
-        "target",
-        "status",
-        "attempts",
-        "placed",
-        "missing",
-        "ambiguous",
-        MEAN_ERROR,
-        *REPORTED,
-        "version",
-        "date",
-    ]
-    # as objects: Arrow's strings, which pandas takes where it finds them, cannot hold names that are not UTF-8
-    summary = pd.DataFrame(rows, dtype=object).reindex(columns=[*columns, "failure", "file"])
-    types = {"attempts": int, "placed": int, "ambiguous": int, MEAN_ERROR: float, "group_size": "Int64"}
-    return summary.astype({**types, "alternative_probability": float, "seconds": float})
-
-
-def _found_in(result: Path) -> dict:
-    """What the summary says of a result."""
-    placed = read_landmarks(result)
-    errors = [error for one in placed if (error := one.inverse_consistency_error_mm) is not None]
-    return {
-        "status": "some landmarks missing" if placed.missing else "placed",
-        "placed": len(placed) - len(placed.missing),
-        "missing": "; ".join(placed.missing),
-        "ambiguous": sum(landmark.ambiguous for landmark in placed),
-        MEAN_ERROR: np.mean(errors).round(3) if errors else None,
-    }
-
-
-def _told_before(cohort: Cohort) -> dict[str, dict]:
-    """What workers told of targets in an earlier run, by its summary; former versions had other columns."""
-    import pandas as pd
-
-    try:
-        summary = pd.read_csv(cohort.output_dir / SUMMARY, dtype={"target": str, "scan": str})
-        summary = summary.rename(columns={"scan": "target", "together_with": "group_size"}).set_index("target")
-        return summary.reindex(columns=REPORTED).to_dict("index")
-    except (OSError, ValueError, KeyError):  # none, or somebody has changed it
-        return {}

@@ -22,6 +22,7 @@ from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.volume_files import check_volume, read_volume
 from deepfeatures.matching.groupwise import GroupwiseModel
+from deepfeatures.matching.learning.protocol_file import read_protocol
 
 if TYPE_CHECKING:
     from deepfeatures.matching.matcher import Matcher
@@ -66,8 +67,8 @@ class Job:
     """What the user asked for.
 
     Args:
-        template: Volume in which the landmarks lie.
-        landmarks: Landmark file of the template.
+        template: Volume in which the landmarks lie, or a protocol, which holds both.
+        landmarks: Landmark file of the template; `None` for a protocol.
         targets: Volumes in which to find them.
         output_dir: Folder for one landmark file a target.
         mask: Volume that is not zero where the target may be searched; only with a single target.
@@ -78,7 +79,7 @@ class Job:
     """
 
     template: Path
-    landmarks: Path
+    landmarks: Path | None
     targets: tuple[Path, ...]
     output_dir: Path
     mask: Path | None = None
@@ -147,12 +148,20 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
     return template, landmarks, mask
 
 
-def read_template(volume: Path, points: Path, series: str | None = None) -> tuple[Volume, LandmarkSet]:
+def read_template(volume: Path, points: Path | None, series: str | None = None) -> tuple[Volume, LandmarkSet]:
     """A template and its landmarks, which have unique names and lie in it; the template has the notes of both files.
+
+    Args:
+        volume: Of the template, or a protocol.
+        points: Its landmark file; `None` for a protocol, which holds both.
+        series: See `open_volume`.
 
     Raises:
         InputError: Where they do not, or a file cannot be read.
     """
+    if points is None:
+        protocol = read_protocol(volume)
+        return protocol.template, protocol.landmarks
     landmarks = read_landmarks(points)
     check_unique_names(landmarks, points)
     if len(landmarks.missing) == len(landmarks):
@@ -301,8 +310,8 @@ def _check_paths(job: Job) -> None:
             )
     if job.mask and len(job.targets) > 1:
         raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
-    given = {path.resolve() for path in (job.template, job.landmarks, *job.targets, *([job.mask] if job.mask else []))}
-    given |= {path.resolve() for pair in job.others for path in pair}
+    files = job.template, job.landmarks, *job.targets, job.mask, *(path for pair in job.others for path in pair)
+    given = {path.resolve() for path in files if path is not None}
     outputs = [job.output_of(target) for target in job.targets]
     for path in (*outputs, *([job.report] if job.report else [])):
         if path.resolve() in given:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import ChainMap, Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.data.landmark_notes import notes_of_sets
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import find_volumes
+from deepfeatures.io.bids import LazyVolumes, find_volumes
 from deepfeatures.quality.annotations import Annotation, read_rater, sidecar_notes, with_same_names
+
+PROTOCOL = "the protocol"  # as a rater
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,26 @@ class AnnotatedScans:
         annotations: One a scan, with the same names for the same landmarks; points of people only.
         paths: The volume of each scan, by name.
         notes: On files, names, and what was left out.
+        in_memory: Volumes that their file does not hold alone, by name.
     """
 
     annotations: tuple[Annotation, ...]
     paths: dict[str, Path]
     notes: tuple[Note, ...] = ()
+    in_memory: Mapping[str, Volume] = field(default_factory=dict)
+
+    @property
+    def volumes(self) -> Mapping[str, Volume]:
+        """Of all scans, read when they are asked for."""
+        return ChainMap(dict(self.in_memory), LazyVolumes(self.paths))
+
+    def with_template(self, template: Volume, landmarks: LandmarkSet, file: Path) -> AnnotatedScans:
+        """The same with the template of a protocol's file, whose names count; instead of a scan of the same name."""
+        own = Annotation(template.name, PROTOCOL, landmarks)
+        others = [one for one in self.annotations if one.scan != own.scan]
+        named, of_names = with_same_names([own, *others], PROTOCOL)
+        paths = {**self.paths, own.scan: file}
+        return AnnotatedScans(tuple(named), paths, (*self.notes, *of_names), {own.scan: template})
 
 
 def read_annotated_scans(folders: Sequence[str | Path], volumes: str | Path | None = None) -> AnnotatedScans:

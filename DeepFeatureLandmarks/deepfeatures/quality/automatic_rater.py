@@ -1,4 +1,4 @@
-"""The automatic rater: landmarks of each scan, placed from other people's scans."""
+"""The automatic rater: landmarks of each scan, placed from other people's scans, or from one template."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepfeatures.data.landmark_names import match_names
+from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.pipelines.place import LandmarkMatcher
 from deepfeatures.quality.annotations import Annotation, stack_positions
@@ -45,6 +47,32 @@ def place_from_others(
     for pair in place_pairs(pairs, volumes, hashes, matcher, folder, progress):
         placed.setdefault(pair.target.scan, []).append(Annotation(pair.target.scan, pair.name, pair.landmarks))
     return placed
+
+
+def place_from_template(
+    template: Annotation,
+    annotations: Sequence[Annotation],
+    volumes: Mapping[str, Volume],
+    hashes: Mapping[str, str],
+    matcher: LandmarkMatcher,
+    folder: str | Path,
+    progress: Callable[[float], None] = lambda _: None,
+) -> dict[str, list[Annotation]]:
+    """Place the landmarks of one template in other people's scans; other arguments as of `place_from_others`.
+
+    Args:
+        template: Its names are taken as those of the annotations where `match_names` does so.
+
+    Returns:
+        As `place_from_others`, by the annotations' names.
+    """
+    targets = [one for one in annotations if one.scan in volumes and one.person != template.person]
+    first = {landmark.name: landmark for one in reversed(annotations) for landmark in one.landmarks}
+    match = match_names(template.landmarks, LandmarkSet(tuple(first.values())))
+    pairs = place_pairs([(template, one) for one in targets], volumes, hashes, matcher, folder, progress)
+    return {
+        pair.target.scan: [Annotation(pair.target.scan, pair.name, match.renamed(pair.landmarks))] for pair in pairs
+    }
 
 
 def consensus(placed: Mapping[str, Sequence[Annotation]], names: Sequence[str]) -> dict[str, np.ndarray]:

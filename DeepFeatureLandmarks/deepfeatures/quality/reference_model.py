@@ -147,7 +147,19 @@ def _covariances(errors: np.ndarray) -> np.ndarray:
     pooled = own.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     moments = (own + POOLED_PEOPLE * pooled) / (seen + POOLED_PEOPLE)
     moments[..., pooled.diagonal() == 0, :] = np.nan  # an expectation that nobody ever had
-    return moments + LEAST_MM**2 * np.eye(3)
+    return np.stack([_positive_definite(one) for one in moments + LEAST_MM**2 * np.eye(3)])
+
+
+def _positive_definite(moments: np.ndarray) -> np.ndarray:
+    """The nearest matrix of that kind: pairs of expectations that few scans have need not go together, `(3, 3)`."""
+    there = np.isfinite(moments.diagonal())
+    own = np.ix_(there, there)
+    values, vectors = np.linalg.eigh(moments[own])
+    if not len(values) or values.min() > 0:
+        return moments
+    nearest = moments.copy()
+    nearest[own] = vectors * values.clip(min=LEAST_MM**2) @ vectors.T
+    return nearest
 
 
 def _weights(covariance: np.ndarray) -> tuple[np.ndarray, float]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.errors import InputError
-from deepfeatures.io.bids import LazyVolumes
 from deepfeatures.io.provenance import content_hash
 from deepfeatures.pipelines.place import LandmarkMatcher
 from deepfeatures.quality.annotated_scans import AnnotatedScans
@@ -66,4 +65,4 @@ def check_templates(
     """
     pairs = pairs_to_place(scans.annotations, candidates)
     hashes = {scan: content_hash(scans.paths[scan]) for scan in {one.scan for pair in pairs for one in pair}}
-    return compare(place_pairs(pairs, LazyVolumes(scans.paths), hashes, matcher, folder, progress), scans.notes)
+    return compare(place_pairs(pairs, scans.volumes, hashes, matcher, folder, progress), scans.notes)
