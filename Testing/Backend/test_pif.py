@@ -27,15 +27,16 @@ def patch_by_patch(layer: PatchIndividualFilters, maps: torch.Tensor) -> torch.T
                 place = (..., slice(z, z + patch[0]), slice(y, y + patch[1]), slice(x, x + patch[2]))
                 own = slice(number * channels, (number + 1) * channels)
                 found[place] = F.conv3d(
-                    padded[place], convolution.weight[own], convolution.bias[own], padding=convolution.kernel_size[0] // 2
+                    padded[place],
+                    convolution.weight[own],
+                    convolution.bias[own],
+                    padding=convolution.kernel_size[0] // 2,
                 )
                 number += 1
     return found[..., : maps.shape[2], : maps.shape[3], : maps.shape[4]]
 
 
-@pytest.mark.parametrize(
-    ("size", "patch"), [((6, 8, 4), (3, 4, 2)), ((7, 9, 5), (3, 4, 2)), ((2, 11, 5), (5, 5, 5))]
-)
+@pytest.mark.parametrize(("size", "patch"), [((6, 8, 4), (3, 4, 2)), ((7, 9, 5), (3, 4, 2)), ((2, 11, 5), (5, 5, 5))])
 def test_each_patch_is_a_plain_convolution_of_its_own(size, patch):
     layer = PatchIndividualFilters(3, 4, size, patch_size=patch).double()
     maps = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -61,7 +62,13 @@ def test_local_convolution_is_the_case_of_patches_as_large_as_the_kernel():
 
 def test_unpadded_patches_give_what_is_centred_within_the_maps():
     layer = PatchIndividualFilters(1, 1, (5, 5, 7), patch_size=5, padding="valid")
-    assert layer(torch.randn(1, 1, 5, 5, 7)).shape == (1, 1, 3, 3, 4)  # of the second patch 5 and 6 are there: one centre
+    assert layer(torch.randn(1, 1, 5, 5, 7)).shape == (
+        1,
+        1,
+        3,
+        3,
+        4,
+    )  # of the second patch 5 and 6 are there: one centre
 
 
 @pytest.mark.parametrize("shift", [(0, 0, 0), (2, 1, 2)])

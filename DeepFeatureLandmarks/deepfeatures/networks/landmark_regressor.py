@@ -53,20 +53,14 @@ class LandmarkRegressor(nn.Module):
         super().__init__()
         self.plan, width = plan, plan.width
         cells = [-(-edge // CELL) for edge in plan.size]
-        self.blocks = nn.Sequential(
-            _block(1, width // 2), nn.MaxPool3d(CELL, ceil_mode=True),
-            _block(width // 2, width), _block(width, width), _block(width, width),
-        )  # fmt: skip
+        self.blocks = nn.Sequential(_block(1, width, CELL), *(_block(width, width) for _ in range(3)))
         self.filters = (
-            PatchIndividualFilters(
-                width, width, cells, patch_size=plan.patch_size, overlap=plan.overlap, block=True
-            )
+            PatchIndividualFilters(width, width, cells, patch_size=plan.patch_size, overlap=plan.overlap, block=True)
             if plan.patch_size
             else _block(width, width)
         )
         self.head = nn.Conv3d(width, len(plan.points), 1)
-        # the middle of each cell, (x, y, z) in voxels
-        axes = torch.meshgrid(*(torch.arange(n) * CELL + (CELL - 1) / 2 for n in cells), indexing="ij")
+        axes = torch.meshgrid(*(torch.arange(n) * float(CELL) for n in cells), indexing="ij")
         centres = torch.stack(axes[::-1], -1).reshape(-1, 3)
         near = torch.cdist(torch.tensor(plan.points).reshape(-1, 3), centres) <= plan.radius
         if not near.any(1).all():
@@ -92,7 +86,6 @@ class LandmarkRegressor(nn.Module):
         return self.positions(self.log_heat_maps(volumes))
 
 
-def _block(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(before, after, 3, padding=1, bias=False), nn.BatchNorm3d(after), nn.ReLU(inplace=True)
-    )
+def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv3d(before, after, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(after), nn.ReLU(inplace=True))
