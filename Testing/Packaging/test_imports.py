@@ -38,7 +38,7 @@ ROOMS = {
     "quality": {"pipelines", "io", "data"},
     "pipelines": {"matching", "features", "networks", "phantom", "io", "data"},
     "evaluation": {"pipelines", "matching", "features", "networks", "io", "data"},
-    "training": {"matching", "features", "networks", "io"},
+    "training": {"matching", "features", "networks", "io", "data"},
     "matching": {"features", "networks", "io", "data"},
     "features": {"networks", "data"},
     "phantom": {"data"},

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfeatures.cli.options import CASES
+
 if TYPE_CHECKING:
     from deepfeatures.training.distributed import Process
     from deepfeatures.training.trainer import Trainer
@@ -61,6 +63,32 @@ def student(
 
     chosen = read_settings(settings, StudentSettings) if settings else StudentSettings()
     _run(lambda process: StudentTrainer(network, data, chosen, process), out, seconds, resume, device)
+
+
+@app.command("pif")
+def pif(
+    folder: Annotated[Path, CASES],
+    template: Annotated[Path, typer.Option("--template", help="Volume to which the scans are normalised.")],
+    landmarks: Annotated[Path, typer.Option("--landmarks", help="Landmarks of the template.")],
+    out: Out,
+    settings: Settings = None,
+    seconds: Seconds = math.inf,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Train patch individual filters to place landmarks, from annotated scans that are normalised to a template."""
+    from deepfeatures.cli.normalised_examples import read_examples
+    from deepfeatures.training.landmark_regression import RegressionSettings, RegressionTrainer, split_people
+    from deepfeatures.training.settings import read_settings
+
+    chosen = read_settings(settings, RegressionSettings) if settings else RegressionSettings()
+    frame, examples = read_examples(folder, template, landmarks, chosen.spacing_mm, device)
+    learnt, held_out = split_people(examples)
+    plan = chosen.plan(frame.grid.voxels.shape, frame.points)
+    names = [landmark.name for landmark in frame.landmarks]
+    _run(
+        lambda process: RegressionTrainer(plan, learnt, held_out, chosen, process, names), out, seconds, resume, device
+    )
 
 
 def _run(make: Callable[[Process], Trainer], out: Path, seconds: float, resume: bool, device: str) -> None:

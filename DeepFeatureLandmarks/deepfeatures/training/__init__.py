@@ -1,1 +1,1 @@
-"""Training networks from synthetic volumes and from unlabelled scans."""
+"""Training networks from synthetic volumes, from unlabelled scans, and from annotated ones."""

@@ -59,6 +59,7 @@ class Trainer(ABC):
     """
 
     file_name: str  # of the weights that a run leaves
+    stops_early = False  # whether `converged` may end a run
 
     def __init__(
         self,
@@ -98,6 +99,10 @@ class Trainer(ABC):
 
     def on_validation(self, scores: dict[str, float]) -> None:  # noqa: B027 - only runs that pick their weights need it
         """Called with each scheduled measurement."""
+
+    def converged(self) -> bool:
+        """Whether more steps are of no use."""
+        return False
 
     def notes(self) -> dict[str, float]:
         """Numbers that a checkpoint holds beside the step."""
@@ -213,7 +218,8 @@ def _train(trainer: Trainer, out: Path, seconds: float) -> None:
             curves({f"held-out/{name}": value for name, value in scores.items()}, trainer.step)
             _say(f"step {trainer.step} held-out {_text(scores)} after {trainer.seconds:.0f} s")
             lap = _Lap()
-        if seconds < math.inf and trainer.process.any(now - started > seconds):
+        limited = seconds < math.inf or trainer.stops_early
+        if limited and trainer.process.any(now - started > seconds or trainer.converged()):
             break
         if first and now - last_saved > trainer.settings.checkpoint_seconds:
             _save(trainer, out)
