@@ -1,0 +1,102 @@
+"""The file of a landmark protocol, as the worker reads and writes it: its summary, a scan more, a scan less."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfeatures.errors import InputError
+from deepfeatures.matching.learning.protocol import Protocol, begin_protocol
+from deepfeatures.matching.learning.protocol_file import read_protocol, write_protocol
+from deepfeatures.matching.learning.teaching import teach
+
+if TYPE_CHECKING:
+    from deepfeatures.data.landmarks import LandmarkSet
+    from deepfeatures.data.volume import Volume
+    from deepfeatures.matching import Matcher
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What people read of a protocol, as plain data.
+
+    Returns:
+        `summary` as `Protocol.summary` has it, `keys` (of the scans, in their order), and `definitions`: by name of the
+        landmark `text`, `link` and `picture` (base64 of PNG or JPEG, empty where there is none).
+
+    Raises:
+        InputError: There is no such file, or it is no protocol.
+    """
+    return _content(read_protocol(path))
+
+
+def learn(
+    path: Path,
+    matcher: Matcher,
+    template: Volume,
+    landmarks: LandmarkSet,
+    scan: Volume,
+    points: LandmarkSet,
+    *,
+    name: str,
+    corrected: Collection[str],
+) -> dict[str, Any]:
+    """Teach the protocol of a file one scan; a scan that it knows is taught anew.
+
+    Args:
+        path: Made of template and landmarks where there is no such file.
+        matcher: One that has learnt nothing.
+        template: That of the protocol, as are the landmarks.
+        landmarks: See `template`.
+        scan: In which a person has accepted or corrected points.
+        points: Those, and no others.
+        name: Of the scan.
+        corrected: Names of the points that the person has moved or made.
+
+    Returns:
+        What `describe` returns, and `key`: of the scan.
+
+    Raises:
+        InputError: Template or landmarks are not those of the protocol, another scan has the name, or the scan cannot
+            teach anything.
+    """
+    begun = begin_protocol(template, landmarks, matcher.settings)
+    protocol = read_protocol(path).merged(begun) if path.exists() else begun
+    taught = teach(matcher, protocol, scan, points, name=name, corrected=corrected)
+    if any(known.name == name and known.key != taught.key for known in protocol.scans):
+        raise InputError(f"The protocol was taught another scan named {name}; give this one a name of its own.")
+    protocol = protocol.with_scan(taught)
+    write_protocol(protocol, path)
+    return {**_content(protocol), "key": taught.key}
+
+
+def forget(path: Path, name: str) -> dict[str, Any]:
+    """Write the protocol of a file as if it had never been taught a scan.
+
+    Args:
+        path: Of the file.
+        name: Of the scan.
+
+    Returns:
+        What `describe` returns.
+
+    Raises:
+        InputError: There is no such file, or no such scan in it.
+    """
+    protocol = read_protocol(path).without(name)
+    write_protocol(protocol, path)
+    return _content(protocol)
+
+
+def _content(protocol: Protocol) -> dict[str, Any]:
+    definitions = {
+        name: {
+            "text": one.text,
+            "link": one.link,
+            "picture": base64.b64encode(one.picture or b"").decode(),
+        }
+        for name, one in protocol.definitions.items()
+    }
+    keys = [scan.key for scan in protocol.scans]
+    return {"summary": protocol.summary(), "keys": keys, "definitions": definitions}
