@@ -135,6 +135,15 @@ class FakeClient:
     def distances(self, *arguments):
         return self._note("distances", *arguments)
 
+    def protocol(self, path):
+        return self._note("protocol", path)
+
+    def learn(self, *arguments, **named):
+        return self._note("learn", *arguments, named)
+
+    def forget(self, path, name):
+        return self._note("forget", path, name)
+
     def poll(self):
         events, self.events = self.events, []
         return events

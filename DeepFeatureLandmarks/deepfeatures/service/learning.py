@@ -65,7 +65,7 @@ def learn(
     protocol = read_protocol(path).merged(begun) if path.exists() else begun
     taught = teach(matcher, protocol, scan, points, name=name, corrected=corrected)
     if any(known.name == name and known.key != taught.key for known in protocol.scans):
-        raise InputError(f"The protocol was taught another scan named {name}; give this one a name of its own.")
+        raise InputError(f"The protocol was taught another scan named {name}; rename this one, or forget that one first.")
     protocol = protocol.with_scan(taught)
     write_protocol(protocol, path)
     return {**_content(protocol), "key": taught.key}
