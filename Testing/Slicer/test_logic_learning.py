@@ -65,35 +65,47 @@ def test_nothing_is_taught_unasked(place, logic, client):
     assert {kind for kind, *_ in client.requests} == {"match"}
 
 
-def test_the_reason_is_told_where_nothing_can_be_learnt(place, logic, add_points, add_volume, request_of):
-    assert logic.learnMessage(request_of(None)) == taught_scans.NOTHING_PLACED
+@pytest.fixture
+def reason(logic, request_of):
+    """A function that tells why nothing can be learnt from a node, empty where something can."""
+
+    def ask(node, **others):
+        return logic.learnMessage(request_of(node, **others), logic.reviewRows(node) if node is not None else [])
+
+    return ask
+
+
+def test_the_reason_is_told_where_nothing_can_be_learnt(place, logic, add_points, add_volume, request_of, reason):
+    assert reason(None) == taught_scans.NOTHING_PLACED
     node = place().node
-    assert logic.learnMessage(request_of(node)) == taught_scans.NOTHING_REVIEWED
+    assert reason(node) == taught_scans.NOTHING_REVIEWED
     logic.reject(node, index_of(node, "B"))
-    assert logic.learnMessage(request_of(node)) == taught_scans.NOTHING_REVIEWED
+    assert reason(node) == taught_scans.NOTHING_REVIEWED
     logic.accept(node, index_of(node, "A"))
-    assert logic.learnMessage(request_of(node)) == ""
+    assert reason(node) == ""
     greedy = MatchSettings(search="dense")
-    assert logic.learnMessage(request_of(node, settings=greedy)) == taught_scans.ONLY_GUIDED
-    other = request_of(node, templateLandmarks=add_points("others", A=(1.0, 2.0, 3.0)))
-    assert logic.learnMessage(other) == "brain in scan was placed from brain; choose that first."
-    other = request_of(node, templateVolume=add_volume("another"))
-    assert logic.learnMessage(other) == "brain in scan was placed from template; choose that first."
+    assert reason(node, settings=greedy) == taught_scans.ONLY_GUIDED
+    others = add_points("others", A=(1.0, 2.0, 3.0))
+    assert reason(node, templateLandmarks=others) == "brain in scan was placed from brain; choose that first."
+    another = add_volume("another")
+    assert reason(node, templateVolume=another) == "brain in scan was placed from template; choose that first."
     with pytest.raises(InputError, match="choose that first"):
-        logic.learn(other, FILE)
+        logic.learn(request_of(node, templateVolume=another), FILE)
+    with pytest.raises(InputError, match="Place landmarks first"):
+        logic.learn(request_of(None), FILE)
 
 
-def test_a_scan_that_is_rightly_without_a_point_teaches_nothing_of_it(place, logic, client, request_of):
+def test_a_scan_that_is_rightly_without_a_point_teaches_nothing_of_it(place, logic, client, reason):
     client.lost = {"B"}
     node = place().node
     logic.accept(node, index_of(node, "B"))
-    assert logic.learnMessage(request_of(node)) == taught_scans.NOTHING_REVIEWED
+    assert reason(node) == taught_scans.NOTHING_REVIEWED
 
 
-def test_points_that_a_person_has_made_are_taught_as_corrected(add_points, request_of, logic):
+def test_points_that_a_person_has_made_are_taught_as_corrected(add_points, reason, logic):
     node = add_points("by hand", A=(1.0, 2.0, 3.0))
-    assert logic.learnMessage(request_of(node)) == ""
-    assert taught_scans.lessonOf(node).corrected == ("A",)
+    assert reason(node) == ""
+    assert taught_scans.lessonOf(node, logic.reviewRows(node)).corrected == ("A",)
 
 
 def test_a_taught_scan_is_known_again_and_forgotten(

@@ -199,9 +199,9 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
 
     # Learning
 
-    def learnMessage(self, request: PlaceRequest) -> str:
-        """Why `learn` would refuse, in one sentence; empty where it would not."""
-        return BUSY if self.isBusy else taught_scans.refusal(request)
+    def learnMessage(self, request: PlaceRequest, rows: list[ReviewRow]) -> str:
+        """Why `learn` would refuse, in one sentence; empty where it would not. The rows are those of the output."""
+        return BUSY if self.isBusy else taught_scans.refusal(request, rows)
 
     def learn(self, request: PlaceRequest, path: Path) -> None:
         """Teach the file of a protocol what a person has decided in the output of a request; see `Run.protocol`.
@@ -213,8 +213,10 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         Raises:
             InputError: See `learnMessage`.
         """
-        require(self.learnMessage(request))
-        output, lesson = request.output, taught_scans.lessonOf(request.output)
+        output = request.output
+        rows = review_table.rows(output) if output is not None else []
+        require(self.learnMessage(request, rows))
+        lesson = taught_scans.lessonOf(output, rows)
 
         def apply(_pending: PendingRequest, event: Event) -> Run:
             taught_scans.noteTaught(output, event.content["key"])

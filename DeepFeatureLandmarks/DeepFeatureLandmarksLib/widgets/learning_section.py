@@ -14,6 +14,7 @@ from DeepFeatureLandmarksLib.scene.taught_scans import taughtKey
 from DeepFeatureLandmarksLib.widgets.features_section import settingsOf
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters
 from DeepFeatureLandmarksLib.widgets.place_section import placeRequestOf
+from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
 
 FILES = f"Landmark protocol (*{SUFFIX})"
 UNUSED = "The present settings do not use it; choose the best measured under Features."
@@ -45,7 +46,7 @@ class LearningSection:
         logic: Teaches.
         run: Sends a request to the worker and shows its progress.
         canAsk: Whether the worker can be asked.
-        selectedName: Name of the landmark selected under Review, or `None`.
+        review: Has the rows of the scan, and which is selected.
     """
 
     def __init__(
@@ -54,10 +55,9 @@ class LearningSection:
         logic: DeepFeatureLandmarksLogic,
         run: Callable[[Callable[[], None]], None],
         canAsk: Callable[[], bool],
-        selectedName: Callable[[], str | None],
+        review: ReviewSection,
     ):
-        self._ui, self._logic, self._run = ui, logic, run
-        self._canAsk, self._selectedName = canAsk, selectedName
+        self._ui, self._logic, self._run, self._canAsk, self._review = ui, logic, run, canAsk, review
         self.askFile, self.askNewFile = askForProtocol, askForNewProtocol
         self._parameters: Parameters | None = None
         self._asked = ""  # the file that the worker was last asked for
@@ -116,7 +116,9 @@ class LearningSection:
 
     def showDefinition(self) -> None:
         """Say what the selected landmark is."""
-        known = self._protocol.definitions.get(self._selectedName()) if self._protocol is not None else None
+        row = self._review.selectedRow
+        hasBoth = self._protocol is not None and row is not None
+        known = self._protocol.definitions.get(row.name) if hasBoth else None
         _show(self._ui.definitionLabel, known.html if known is not None else "")
 
     @property
@@ -143,7 +145,7 @@ class LearningSection:
         ui.forgetButton.setEnabled(self._taughtName is not None and not self._logic.isBusy)
 
     def _learnMessage(self) -> str:
-        return self._logic.learnMessage(placeRequestOf(self._parameters))
+        return self._logic.learnMessage(placeRequestOf(self._parameters), self._review.rows)
 
     def _choose(self) -> None:
         if path := self.askFile():

@@ -78,7 +78,7 @@ class ModuleWidget(VTKObservationMixin):
         self.features = FeaturesSection(ui)
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
-        self.learning = LearningSection(ui, logic, self.place.run, self._canAsk, self._selectedName)
+        self.learning = LearningSection(ui, logic, self.place.run, self._canAsk, self.review)
         self.alternatives = AlternativesSection(
             ui, logic, scene, self._styleOtherPoints, self._onTaken, self.place.showMessage
         )
