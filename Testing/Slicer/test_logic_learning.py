@@ -23,7 +23,7 @@ PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQSkZJRg=="
 def content(*names, errors=(None, None), doubtful=(), key=None, definitions=None):
     """What the worker tells of a file that was taught these scans."""
     before, after = errors
-    scans = [{"name": name, "person": name, "taught": 3, "corrected": 1, "accepted": 2} for name in names]
+    scans = [{"name": name, "person": name, "corrected": 1, "accepted": 2} for name in names]
     landmarks = [
         {"name": name, "taught": len(names), "error_before_mm": before, "error_after_mm": after, "radius_90_mm": None}
         | {"doubtful": name in doubtful}
@@ -118,15 +118,15 @@ def test_a_taught_scan_is_known_again_and_forgotten(
     client.send("result", content=content("other", "scan", key="key of scan"))
     logic.poll()
     protocol = heard.runs[-1].protocol
-    assert protocol.nameOf(taught_scans.taughtKey(node)) == "scan"
+    assert protocol.hasScan(taught_scans.taughtKey(node))
     loaded = save_and_load(node.GetScene(), new_scene, tmp_path).GetFirstNodeByName(node.GetName())
-    assert protocol.nameOf(taught_scans.taughtKey(loaded)) == "scan"
-    logic.forget(FILE, "scan")
-    assert client.requests[-1] == ("forget", FILE, "scan")
+    assert protocol.hasScan(taught_scans.taughtKey(loaded))
+    logic.forget(FILE, taught_scans.taughtKey(loaded))
+    assert client.requests[-1] == ("forget", FILE, "key of scan")
     client.send("result", content=content("other"))
     logic.poll()
     protocol = heard.runs[-1].protocol
-    assert protocol.nameOf(taught_scans.taughtKey(node)) is None
+    assert not protocol.hasScan(taught_scans.taughtKey(node))
     assert protocol.taughtText == "Taught by 1 scan."
 
 
@@ -194,4 +194,4 @@ def test_what_is_no_picture_is_not_shown():
 def test_an_unreadable_file_has_no_figures():
     broken = TaughtProtocol(FILE, error="It is broken.")
     assert (broken.taughtText, broken.errorText, broken.doubtText) == ("It is broken.", "", "")
-    assert (broken.landmarkLines, broken.scanLines, broken.nameOf("key")) == ([], [], None)
+    assert (broken.landmarkLines, broken.scanLines, broken.hasScan("key")) == ([], [], False)

@@ -235,12 +235,12 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         )
         self._begin(PendingRequest(number, request, apply))
 
-    def forget(self, path: Path, name: str) -> None:
+    def forget(self, path: Path, key: str) -> None:
         """Let the file of a protocol forget a scan, exactly; see `Run.protocol`.
 
         Args:
             path: Of the file.
-            name: Of the scan, see `TaughtProtocol.nameOf`.
+            key: Of the scan, see `taught_scans.taughtKey`.
 
         Raises:
             InputError: The worker is busy.
@@ -250,7 +250,7 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         def apply(_pending: PendingRequest, event: Event) -> Run:
             return Run("forget", protocol=taughtProtocol(path, event.content))
 
-        self._begin(PendingRequest(self._client.forget(path, name), None, apply))
+        self._begin(PendingRequest(self._client.forget(path, key), None, apply))
 
     # Maps
 

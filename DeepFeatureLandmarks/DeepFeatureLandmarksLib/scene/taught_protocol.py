@@ -112,10 +112,9 @@ class TaughtProtocol:
             for scan in self.summary.get("scans", ())
         ]
 
-    def nameOf(self, key: str | None) -> str | None:
-        """The name of the scan of that key; `None` where the file was not taught it."""
-        names = (scan["name"] for scan in self.summary.get("scans", ()))
-        return dict(zip(self.keys, names, strict=True)).get(key)
+    def hasScan(self, key: str | None) -> bool:
+        """Whether it was taught the scan of that key."""
+        return key in self.keys
 
 
 def taughtProtocol(path: Path, content: Mapping) -> TaughtProtocol:

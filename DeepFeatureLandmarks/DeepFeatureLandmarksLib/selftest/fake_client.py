@@ -133,8 +133,8 @@ class FakeWorkerClient:
     ) -> int:
         return self._answerOrRefuse(lambda: self.protocols.learn(path, name, points, corrected))
 
-    def forget(self, path: Path, name: str) -> int:
-        return self._answerOrRefuse(lambda: self.protocols.forget(path, name))
+    def forget(self, path: Path, key: str) -> int:
+        return self._answerOrRefuse(lambda: self.protocols.forget(path, key))
 
     def poll(self) -> list[Event]:
         interim, self._interim = self._interim, []

@@ -59,6 +59,6 @@ class FakeProtocols:
         self.taught.setdefault(path, {})[key] = (name, names, list(corrected))
         return {**self.read(path), "key": key}
 
-    def forget(self, path: Path, name: str) -> dict:
-        del self.taught[path][f"key of {name}"]
+    def forget(self, path: Path, key: str) -> dict:
+        del self.taught[path][key]
         return self.read(path)

@@ -78,9 +78,8 @@ class LearningSection:
 
     def forget(self) -> None:
         """Undo `learn`."""
-        name = self._taughtName
-        if name is not None:
-            self._run(lambda: self._logic.forget(Path(self._path), name))
+        if (key := self._taughtKey) is not None:
+            self._run(lambda: self._logic.forget(Path(self._path), key))
 
     def show(self, run: Run) -> None:
         """Take what a file holds now; a file that was just begun is the chosen one from here on."""
@@ -126,23 +125,24 @@ class LearningSection:
         return self._parameters.protocol if self._parameters is not None else ""
 
     @property
-    def _taughtName(self) -> str | None:
-        """The name under which the protocol was taught this scan."""
+    def _taughtKey(self) -> str | None:
+        """The key of this scan, where it is among those that have taught the protocol."""
         if self._protocol is None or self._parameters is None:
             return None
-        return self._protocol.nameOf(taughtKey(self._parameters.targetLandmarks))
+        key = taughtKey(self._parameters.targetLandmarks)
+        return key if self._protocol.hasScan(key) else None
 
     def _showLearning(self, known: TaughtProtocol | None) -> None:
         ui, parts = self._ui, []
         if known is not None:
-            isTaught = self._taughtName is not None
+            isTaught = self._taughtKey is not None
             parts = [known.taughtText, "This scan is among them." if isTaught else "", known.errorText, known.doubtText]
             ui.learningLabel.setToolTip("\n".join((*known.scanLines, *known.landmarkLines)))
         _show(ui.learningLabel, " ".join(filter(None, parts)))
         reason = "The scene is being closed." if self._parameters is None else self._learnMessage()
         ui.learnButton.setEnabled(not reason)
         ui.learnButton.setToolTip(reason or LEARN_TIP)
-        ui.forgetButton.setEnabled(self._taughtName is not None and not self._logic.isBusy)
+        ui.forgetButton.setEnabled(self._taughtKey is not None and not self._logic.isBusy)
 
     def _learnMessage(self) -> str:
         return self._logic.learnMessage(placeRequestOf(self._parameters), self._review.rows)

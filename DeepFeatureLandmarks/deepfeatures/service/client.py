@@ -147,7 +147,7 @@ class WorkerClient:
         return self._request("learn", message, {"template": template, "scan": scan})
 
     def forget(self, path: Path, name: str) -> int:
-        """Let the protocol of a file forget the scan of that name."""
+        """Let the protocol of a file forget the scan of that name or key."""
         return self._request("forget", {"path": str(path), "name": name}, {})
 
     def poll(self) -> list[Event]:

@@ -61,8 +61,11 @@ def learn(
         InputError: Template or landmarks are not those of the protocol, another scan has the name, or the scan cannot
             teach anything.
     """
-    begun = begin_protocol(template, landmarks, matcher.settings)
-    protocol = read_protocol(path).merged(begun) if path.exists() else begun
+    if path.exists():
+        protocol = read_protocol(path)
+        protocol.numbers_of(template, landmarks)  # refuses others than its own
+    else:
+        protocol = begin_protocol(template, landmarks, matcher.features_key)
     taught = teach(matcher, protocol, scan, points, name=name, corrected=corrected)
     if any(known.name == name and known.key != taught.key for known in protocol.scans):
         raise InputError(f"The protocol was taught another scan named {name}; rename this one, or forget that one first.")
@@ -76,7 +79,7 @@ def forget(path: Path, name: str) -> dict[str, Any]:
 
     Args:
         path: Of the file.
-        name: Of the scan.
+        name: Of the scan, or its key.
 
     Returns:
         What `describe` returns.
