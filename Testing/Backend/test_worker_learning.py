@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching.learning.protocol import Definition
@@ -42,7 +43,9 @@ def ask(client, heads, tmp_path):
     """A function that teaches the file a head, and returns the event."""
     template, landmarks, people = heads
 
-    def learn(number, *, name=None, corrected=(), points=None, template=template, landmarks=landmarks):
+    def learn(
+        number, *, name=None, corrected=(), points=None, template=template, landmarks=landmarks, settings=SETTINGS
+    ):
         scan, truth = people[number]
         request = client.learn(
             tmp_path / "heads.dflp",
@@ -50,7 +53,7 @@ def ask(client, heads, tmp_path):
             landmarks,
             scan,
             truth if points is None else points,
-            SETTINGS,
+            settings,
             name=name or scan.name,
             corrected=corrected,
         )
@@ -87,6 +90,13 @@ def test_a_scan_that_is_known_is_taught_anew(ask, heads):
     assert taught(ask(0, points=fewer, corrected=names(points)[:1])) == {"head 0": (2, 1)}
 
 
+def test_points_in_other_capitals_are_taught_and_corrected_all_the_same(ask, heads):
+    points = heads[2][0][1]
+    spelled = LandmarkSet(tuple(replace(point, name=point.name.upper()) for point in points))
+    assert spelled[0].name != points[0].name
+    assert taught(ask(0, points=spelled, corrected=names(spelled)[:2])) == {"head 0": (len(points) - 2, 2)}
+
+
 def test_a_scan_that_was_forgotten_leaves_nothing(ask, client, tmp_path):
     path = tmp_path / "heads.dflp"
     ask(0)
@@ -101,10 +111,27 @@ def test_a_scan_that_was_forgotten_leaves_nothing(ask, client, tmp_path):
         assert refused.cause == "input" and "head 0" in refused.text
 
 
+def test_what_was_learnt_before_does_not_change_what_a_scan_teaches(ask, tmp_path):
+    path = tmp_path / "heads.dflp"
+
+    def tensors():
+        scan = next(scan for scan in read_protocol(path).scans if scan.name == "head 0")
+        return {name: value for name, value in vars(scan).items() if isinstance(value, torch.Tensor)}
+
+    for number in (0, 1, 2):
+        ask(number)
+    alone = tensors()
+    ask(0, settings=replace(SETTINGS, protocol=str(path)))
+    again = tensors()
+    assert alone.keys() == again.keys() and len(alone) > 5
+    for name, value in alone.items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0, equal_nan=True)
+
+
 def test_two_scans_of_one_name_are_told_apart(ask):
     ask(0, name="T1")
     event = ask(1, name="T1")
-    assert event.cause == "input" and "another scan named T1" in event.text
+    assert event.cause == "input" and "Another scan named T1" in event.text
 
 
 def test_another_template_is_refused_and_the_file_stays(ask, heads, tmp_path):

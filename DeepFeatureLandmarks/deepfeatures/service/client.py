@@ -22,7 +22,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,10 @@ class WorkerClient:
         name: str,
         corrected: Collection[str],
     ) -> int:
-        """Teach the protocol of a file a scan; see `learning.learn`. What the settings have learnt does not count."""
+        """Teach the protocol of a file a scan; see `learning.learn`. With the settings of `match` it is quickest."""
         message = {
             "path": str(path),
-            "settings": asdict(replace(settings, protocol=None)),
+            "settings": asdict(settings),
             "landmarks": landmarks_to_json(landmarks),
             "points": landmarks_to_json(points),
             "name": name,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfeatures.errors import InputError
 from deepfeatures.matching.learning.protocol import Protocol, begin_protocol
 from deepfeatures.matching.learning.protocol_file import read_protocol, write_protocol
-from deepfeatures.matching.learning.teaching import teach
+from deepfeatures.matching.teaching import teach
 
 if TYPE_CHECKING:
     from deepfeatures.data.landmarks import LandmarkSet
@@ -46,7 +47,7 @@ def learn(
 
     Args:
         path: Made of template and landmarks where there is no such file.
-        matcher: One that has learnt nothing.
+        matcher: With the features of the protocol; what it has learnt does not count.
         template: That of the protocol, as are the landmarks.
         landmarks: See `template`.
         scan: In which a person has accepted or corrected points.
@@ -66,9 +67,12 @@ def learn(
         protocol.numbers_of(template, landmarks)  # refuses others than its own
     else:
         protocol = begin_protocol(template, landmarks, matcher.features_key)
-    taught = teach(matcher, protocol, scan, points, name=name, corrected=corrected)
-    if any(known.name == name and known.key != taught.key for known in protocol.scans):
-        raise InputError(f"The protocol was taught another scan named {name}; rename this one, or forget that one first.")
+    known = replace(protocol, template=template)  # the matcher has encoded this one already
+    taught = teach(matcher, known, scan, points, name=name, corrected=corrected)
+    if any(one.name == name and one.key != taught.key for one in protocol.scans):
+        raise InputError(
+            f"The protocol was taught another scan named {name}; rename this one, or forget that one first."
+        )
     protocol = protocol.with_scan(taught)
     write_protocol(protocol, path)
     return {**_content(protocol), "key": taught.key}
