@@ -114,7 +114,7 @@ class FakeClient:
         self.alternatives: list[Callable[[LandmarkSet], AlternativePlacement]] = []
         self.step = (1.0, 0.0, 0.0)
         self.scores = {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
-        self.settings = dict(SETTINGS)
+        self.settings, self.report = dict(SETTINGS), {}
 
     def _note(self, kind, *arguments):
         self.requests.append((kind, *arguments))
@@ -164,7 +164,7 @@ class FakeClient:
             else replace(known, position=None, status="missing", reason=OUTSIDE)
             for known in landmarks
         )
-        report = {"settings": self.settings, "versions": VERSIONS}
+        report = {"settings": self.settings, "versions": VERSIONS, **self.report}
         found, others = LandmarkSet(placed), tuple(one(LandmarkSet(placed)) for one in self.alternatives)
         self.send("result", content={"landmarks": found, "report": report, "alternatives": others})
 

@@ -195,3 +195,12 @@ def test_an_unreadable_file_has_no_figures():
     broken = TaughtProtocol(FILE, error="It is broken.")
     assert (broken.taughtText, broken.errorText, broken.doubtText) == ("It is broken.", "", "")
     assert (broken.landmarkLines, broken.scanLines, broken.hasScan("key")) == ([], [], False)
+
+
+def test_a_run_tells_what_it_was_placed_by(place, client):
+    assert "taught" not in place().summary
+    client.settings["protocol"] = "/studies/brains.dflp"
+    client.report = {"protocol": {"file": "/studies/brains.dflp", "sha256": "0", "taught_by": 7}}
+    run = place()
+    assert run.summary.startswith("3 placed in") and "s as taught by 7 scans" in run.summary
+    assert "protocol brains.dflp, deepfeatures" in run.node.GetNthControlPointDescription(0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN
-from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol
+from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, countText
 from DeepFeatureLandmarksLib.scene.template_check import TemplateCheck
 from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.service.protocol import VolumeArray
@@ -78,9 +78,15 @@ class Run:
         if self.kind == "alternative":
             parts = [f"{len(self.placed)} moved to the other place"]
         else:
-            parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s"]
+            parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s{self._taughtBy}"]
         if self.missing:
             parts.append(f"{len(self.missing)} not found: {self.missingText}")
         if self.kept:
             parts.append(f"{len(self.kept)} reviewed by you left unchanged: {names_text(self.kept, NAMES_SHOWN)}")
         return "; ".join(parts) + "."
+
+    @property
+    def _taughtBy(self) -> str:
+        """By how many scans a protocol was taught that has placed the points; empty where none has."""
+        protocol = self.report.get("protocol")
+        return f" as taught by {countText(protocol['taught_by'], 'scan')}" if protocol else ""

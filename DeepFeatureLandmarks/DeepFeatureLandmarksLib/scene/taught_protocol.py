@@ -80,8 +80,8 @@ class TaughtProtocol:
         scans, people = self.summary["taught_by"], self.summary["people"]
         if not scans:
             return "Taught by no scan yet."
-        text = f"Taught by {_count(scans, 'scan')}"
-        return f"{text}." if people == scans else f"{text} of {_count(people, 'person', 'people')}."
+        text = f"Taught by {countText(scans, 'scan')}"
+        return f"{text}." if people == scans else f"{text} of {countText(people, 'person', 'people')}."
 
     @property
     def errorText(self) -> str:
@@ -90,7 +90,8 @@ class TaughtProtocol:
             return ""
         before, after = (self.summary[f"error_{when}_mm"] for when in ("before", "after"))
         if before is None or after is None:
-            return f"From {FEWEST_PEOPLE} people on, it changes where points are placed."
+            isUsed = self.summary["in_use"]
+            return "" if isUsed else f"From {FEWEST_PEOPLE} people on, it changes where points are placed."
         return f"Mean error {_change(before, after)}, measured by leaving one person out."
 
     @property
@@ -124,7 +125,7 @@ def taughtProtocol(path: Path, content: Mapping) -> TaughtProtocol:
 
 
 def _landmarkLine(landmark: Mapping) -> str:
-    text = f"{landmark['name']}: taught by {_count(landmark['taught'], 'scan')}"
+    text = f"{landmark['name']}: taught by {countText(landmark['taught'], 'scan')}"
     before, after = landmark["error_before_mm"], landmark["error_after_mm"]
     return text if before is None or after is None else f"{text}, {_change(before, after)}"
 
@@ -133,5 +134,6 @@ def _change(before_mm: float, after_mm: float) -> str:
     return f"{before_mm:.2f} → {after_mm:.2f} mm"
 
 
-def _count(number: int, one: str, several: str = "") -> str:
+def countText(number: int, one: str, several: str = "") -> str:
+    """A number and what is counted: `"7 scans"`."""
     return f"{number} {one if number == 1 else several or one + 's'}"

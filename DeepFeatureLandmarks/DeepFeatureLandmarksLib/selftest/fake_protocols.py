@@ -34,6 +34,7 @@ class FakeProtocols:
         summary = {
             "taught_by": len(scans),
             "people": len(scans),
+            "in_use": len(scans) >= 3,
             "error_before_mm": before,
             "error_after_mm": after,
             "scans": [
