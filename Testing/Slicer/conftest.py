@@ -114,7 +114,7 @@ class FakeClient:
         self.alternatives: list[Callable[[LandmarkSet], AlternativePlacement]] = []
         self.step = (1.0, 0.0, 0.0)
         self.scores = {"feature_distance": 0.5, "inverse_consistency_error_mm": 0.25}
-        self.settings = dict(SETTINGS)
+        self.settings, self.report = dict(SETTINGS), {}
 
     def _note(self, kind, *arguments):
         self.requests.append((kind, *arguments))
@@ -134,6 +134,15 @@ class FakeClient:
 
     def distances(self, *arguments):
         return self._note("distances", *arguments)
+
+    def protocol(self, path):
+        return self._note("protocol", path)
+
+    def learn(self, *arguments, **named):
+        return self._note("learn", *arguments, named)
+
+    def forget(self, path, name):
+        return self._note("forget", path, name)
 
     def poll(self):
         events, self.events = self.events, []
@@ -155,7 +164,7 @@ class FakeClient:
             else replace(known, position=None, status="missing", reason=OUTSIDE)
             for known in landmarks
         )
-        report = {"settings": self.settings, "versions": VERSIONS}
+        report = {"settings": self.settings, "versions": VERSIONS, **self.report}
         found, others = LandmarkSet(placed), tuple(one(LandmarkSet(placed)) for one in self.alternatives)
         self.send("result", content={"landmarks": found, "report": report, "alternatives": others})
 

@@ -22,6 +22,7 @@ from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
 from DeepFeatureLandmarksLib.selftest.module_test_case import UI
 from DeepFeatureLandmarksLib.widgets.module_widget import ModuleWidget
 from deepfeatures.data.landmark_scores import REVIEWED
+from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.phantom import make_pair
 from deepfeatures.service.client import WorkerClient
 
@@ -88,3 +89,35 @@ def test_from_two_volumes_to_errors(module_widget):
     module_widget._ui.activationButton.click()
     wait(module_widget, lambda: not module_widget.logic.isBusy)
     assert module_widget._ui.channelSlider.enabled, module_widget._ui.progressLabel.text
+
+
+def test_from_reviewed_points_to_a_protocol_and_back(module_widget, tmp_path):
+    template, points, target, truth = make_pair(VOXELS)
+    parameters, ui = module_widget.parameters, module_widget._ui
+    module_widget.enter()
+    module_widget.learning.askNewFile = lambda: str(tmp_path / "heads.dflp")
+    parameters.templateVolume, parameters.targetVolume = add_volume(template, "template"), add_volume(target, "target")
+    parameters.templateLandmarks = add_points(points, "landmarks")
+    parameters.templateLandmarks.SetNthControlPointDescription(0, "Where the <first> landmark lies")
+    module_widget.place.start()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    found = parameters.targetLandmarks
+    for row in module_widget.review.rows:
+        true = next(mark.position for mark in truth if mark.name == row.name)
+        module_widget.logic.correct(found, row.index, (-true[0], -true[1], true[2]))
+    module_widget.review.refresh()
+    module_widget.learning.learn()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert ui.learningLabel.text.startswith("Taught by 1 scan. This scan is among them."), ui.progressLabel.text
+    assert f"0 accepted, {len(truth)} corrected" in ui.progressLabel.text
+    known = read_protocol(parameters.protocol)
+    assert [(scan.name, int(scan.corrected.sum())) for scan in known.scans] == [("target", len(truth))]
+    placed = nodes.landmarkSetFromNode(found)
+    np.testing.assert_allclose(placed.positions, truth.positions, atol=1e-3)
+    module_widget.review.select(0)
+    assert "Where the &lt;first&gt; landmark lies" in ui.definitionLabel.text
+
+    module_widget.learning.forget()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert ui.learningLabel.text.startswith("Taught by no scan yet."), ui.progressLabel.text
+    assert read_protocol(parameters.protocol).scans == ()

@@ -28,6 +28,7 @@ from DeepFeatureLandmarksLib.scene import (
     review_table,
     run_history,
     tables,
+    taught_scans,
     template_check,
     transform_observer,
 )
@@ -38,6 +39,7 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandm
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
+from DeepFeatureLandmarksLib.scene.taught_protocol import taughtProtocol
 from DeepFeatureLandmarksLib.scene.worker_requests import PendingRequest, WorkerRequests
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
@@ -194,6 +196,61 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
     def reject(self, output, index: int) -> None:
         """Take a point's position away, locked or not: it is wrong. The next run may propose another."""
         review_table.reject(output, index)
+
+    # Learning
+
+    def learnMessage(self, request: PlaceRequest, rows: list[ReviewRow]) -> str:
+        """Why `learn` would refuse, in one sentence; empty where it would not. The rows are those of the output."""
+        return BUSY if self.isBusy else taught_scans.refusal(request, rows)
+
+    def learn(self, request: PlaceRequest, path: Path) -> None:
+        """Teach the file of a protocol what a person has decided in the output of a request; see `Run.protocol`.
+
+        Args:
+            request: Its output holds the points.
+            path: Of the file; made of the template and its landmarks where there is none.
+
+        Raises:
+            InputError: See `learnMessage`.
+        """
+        output = request.output
+        rows = review_table.rows(output) if output is not None else []
+        require(self.learnMessage(request, rows))
+        lesson = taught_scans.lessonOf(output, rows)
+
+        def apply(_pending: PendingRequest, event: Event) -> Run:
+            taught_scans.noteTaught(output, event.content["key"])
+            return Run("learn", node=output, protocol=taughtProtocol(path, event.content), lesson=lesson.text)
+
+        template, scan = self._volumes(request)
+        number = self._client.learn(
+            path,
+            template,
+            place_request.templateLandmarks(request),
+            scan,
+            lesson.points,
+            request.settings,
+            name=request.targetVolume.GetName(),
+            corrected=lesson.corrected,
+        )
+        self._begin(PendingRequest(number, request, apply))
+
+    def forget(self, path: Path, key: str) -> None:
+        """Let the file of a protocol forget a scan, exactly; see `Run.protocol`.
+
+        Args:
+            path: Of the file.
+            key: Of the scan, see `taught_scans.taughtKey`.
+
+        Raises:
+            InputError: The worker is busy.
+        """
+        require(BUSY if self.isBusy else "")
+
+        def apply(_pending: PendingRequest, event: Event) -> Run:
+            return Run("forget", protocol=taughtProtocol(path, event.content))
+
+        self._begin(PendingRequest(self._client.forget(path, key), None, apply))
 
     # Maps
 

@@ -44,6 +44,7 @@ def settingsFor(
     patchSize: int,
     intensity: str,
     tolerance_mm: float | None = None,
+    protocol: str | None = None,
 ) -> MatchSettings:
     """The settings of a preset on a device.
 
@@ -55,11 +56,13 @@ def settingsFor(
         patchSize: In voxels.
         intensity: See `MatchSettings`.
         tolerance_mm: See `MatchSettings`; counts with every preset, as does the device.
+        protocol: See `MatchSettings`; counts with a guided search, the only one that learns.
     """
     chosen = PRESETS.get(preset, PRESETS["best"]).settings
     if chosen is None:
         chosen = MatchSettings(network or None, layer or None, patchSize, search="dense", intensity=intensity)
-    return replace(chosen, device=device, tolerance_mm=tolerance_mm)
+    learnt = protocol if chosen.is_guided else None
+    return replace(chosen, device=device, tolerance_mm=tolerance_mm, protocol=learnt)
 
 
 def toleranceOf(text: str) -> float | None:

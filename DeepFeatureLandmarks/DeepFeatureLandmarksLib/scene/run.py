@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN
+from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, countText
 from DeepFeatureLandmarksLib.scene.template_check import TemplateCheck
 from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.service.protocol import VolumeArray
@@ -37,8 +38,8 @@ class Run:
     """The argument of `onFinished`.
 
     Args:
-        kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"` or
-            `"catalog"`.
+        kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"`,
+            `"catalog"`, `"protocol"`, `"learn"` or `"forget"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.
@@ -49,6 +50,8 @@ class Run:
         report: The matcher's own report.
         maps: Of activations: all channels, for a mosaic and `activationMap`.
         check: Of templates.
+        protocol: As its file is now.
+        lesson: What was learnt, one phrase.
     """
 
     kind: str
@@ -62,16 +65,28 @@ class Run:
     report: dict = field(default_factory=dict)
     maps: ActivationMaps | None = None
     check: TemplateCheck | None = None
+    protocol: TaughtProtocol | None = None
+    lesson: str = ""
 
     @property
     def summary(self) -> str:
-        """What was placed, in one sentence."""
+        """What was placed, learnt or forgotten, in one sentence."""
+        if self.kind == "learn":
+            return f"Learnt from this scan: {self.lesson}."
+        if self.kind == "forget":
+            return "This scan is forgotten, as if it had never been learnt from."
         if self.kind == "alternative":
             parts = [f"{len(self.placed)} moved to the other place"]
         else:
-            parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s"]
+            parts = [f"{len(self.placed)} placed in {self.seconds:.1f} s{self._taughtBy}"]
         if self.missing:
             parts.append(f"{len(self.missing)} not found: {self.missingText}")
         if self.kept:
             parts.append(f"{len(self.kept)} reviewed by you left unchanged: {names_text(self.kept, NAMES_SHOWN)}")
         return "; ".join(parts) + "."
+
+    @property
+    def _taughtBy(self) -> str:
+        """By how many scans a protocol was taught that has placed the points; empty where none has."""
+        protocol = self.report.get("protocol")
+        return f" as taught by {countText(protocol['taught_by'], 'scan')}" if protocol else ""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -132,8 +133,9 @@ class RunRecord:
         chosen, versions = self.settings, self.versions
         named = [f"{name} {versions[name]}" for name in ("deepfeatures", "torch") if name in versions]
         settings = f"{chosen['network']} {chosen['layer']}, patch {chosen['patch_size']}, {chosen['search']} search"
+        learnt = [f"protocol {Path(chosen['protocol']).name}"] if chosen.get("protocol") else []
         taken = [f"other place taken by a person ({self.taken})"] if self.taken else []
-        return ", ".join([settings, *named, *taken])
+        return ", ".join([settings, *learnt, *named, *taken])
 
     def asDict(self) -> dict:
         """For people and scripts: see `DeepFeatureLandmarksLogic.history`."""

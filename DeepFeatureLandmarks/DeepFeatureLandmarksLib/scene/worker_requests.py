@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from DeepFeatureLandmarksLib.scene.run import Run
+from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, taughtProtocol
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.service.client import WorkerClient
@@ -49,6 +51,19 @@ class PendingRequest:
         return nodes.movedWithGrid(landmarks, self.grid, nodes.gridToWorld(target)) if isSameGrid else landmarks
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A request that changes no node and may wait behind a run.
+
+    Args:
+        ask: Sends it and returns its number; called again where it was cancelled with a run.
+        apply: Turns its last event into a `Run`; raises `InputError` where that is to be reported.
+    """
+
+    ask: Callable[[], int]
+    apply: Callable[[Event], Run]
+
+
 class WorkerRequests:
     """Sends one request after the other to the worker. What the worker answers arrives at four callbacks.
 
@@ -73,7 +88,7 @@ class WorkerRequests:
         self.catalog: dict | None = None
         self._pending: PendingRequest | None = None
         self._preparation: int | None = None  # number of the last request to read a pair ahead
-        self._catalogRequest: int | None = None
+        self._questions: dict[int, Question] = {}  # by number
 
     @property
     def isBusy(self) -> bool:
@@ -82,7 +97,27 @@ class WorkerRequests:
 
     def requestCatalog(self) -> None:
         """Ask the worker for `catalog`; `onFinished` is called with a run of kind `"catalog"`."""
-        self._catalogRequest = self._client.hello()
+
+        def apply(event: Event) -> Run:
+            if event.kind == "error":
+                raise InputError(event.text)
+            self.catalog = event.content
+            return Run("catalog")
+
+        self._askWorker(Question(self._client.hello, apply))
+
+    def readProtocol(self, path: Path) -> None:
+        """Ask the worker what a file holds; `onFinished` is called with a run of kind `"protocol"`, see `Run.protocol`.
+
+        It may be asked for while landmarks are being placed.
+        """
+
+        def apply(event: Event) -> Run:
+            if event.kind == "error":
+                return Run("protocol", protocol=TaughtProtocol(path, error=event.text))
+            return Run("protocol", protocol=taughtProtocol(path, event.content))
+
+        self._askWorker(Question(lambda: self._client.protocol(path), apply))
 
     def cancel(self) -> None:
         """End the running request within 1 s; the scene is unchanged. Ends in `onError`, at the next `poll`."""
@@ -92,8 +127,8 @@ class WorkerRequests:
     def poll(self) -> None:
         """Apply what the worker has sent to the scene. Call it often, from the thread that owns the scene."""
         for event in self._client.poll():
-            if event.request == self._catalogRequest:
-                self._onCatalogEvent(event)
+            if event.request in self._questions:
+                self._onAnswer(event)
             elif event.request == self._preparation:
                 if self._pending is not None and event.kind == "progress":  # it waits for the preparation
                     self.onProgress(0.0, event.text)
@@ -127,14 +162,19 @@ class WorkerRequests:
         else:
             self.onFinished(replace(run, seconds=time.monotonic() - pending.since))
 
-    def _onCatalogEvent(self, event: Event) -> None:
+    def _askWorker(self, question: Question) -> None:
+        self._questions[question.ask()] = question
+
+    def _onAnswer(self, event: Event) -> None:
         if event.kind == "progress":
             return
-        self._catalogRequest = None
+        question = self._questions.pop(event.request)
         if event.cause == "cancelled":  # with whatever else was under way
-            self.requestCatalog()
-        elif event.kind == "error":
-            self.onError(event.text)
+            self._askWorker(question)
+            return
+        try:
+            run = question.apply(event)
+        except InputError as error:
+            self.onError(str(error))
         else:
-            self.catalog = event.content
-            self.onFinished(Run("catalog"))
+            self.onFinished(run)

@@ -6,12 +6,15 @@ told that the anatomy repeats, all may lie 33 mm further up.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from DeepFeatureLandmarksLib.selftest.fake_protocols import FakeProtocols
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.protocol import AlternativePlacement, Event, VolumeArray
 
@@ -72,6 +75,7 @@ class FakeWorkerClient:
     def __init__(self):
         self.isPaused = self.isRepeating = False
         self.settings: list[MatchSettings] = []  # of every match
+        self.protocols = FakeProtocols()
         self.hellos = self.encodes = 0
         self._number = 0
         self._waiting: list[Event] = []
@@ -112,6 +116,26 @@ class FakeWorkerClient:
         templates = [{**row, "advice": "Its points are 2.5 mm off.", "landmarks": [offset]}]
         return self._answer({"advice": f"Take scan 1 of {folder.name}.", "notes": [], "templates": templates})
 
+    def protocol(self, path: Path) -> int:
+        return self._answerOrRefuse(lambda: self.protocols.read(path))
+
+    def learn(
+        self,
+        path: Path,
+        template: VolumeArray,
+        landmarks: LandmarkSet,
+        scan: VolumeArray,
+        points: LandmarkSet,
+        settings: MatchSettings,
+        *,
+        name: str,
+        corrected: Collection[str],
+    ) -> int:
+        return self._answerOrRefuse(lambda: self.protocols.learn(path, name, points, corrected))
+
+    def forget(self, path: Path, key: str) -> int:
+        return self._answerOrRefuse(lambda: self.protocols.forget(path, key))
+
     def poll(self) -> list[Event]:
         interim, self._interim = self._interim, []
         if self.isPaused:
@@ -138,6 +162,14 @@ class FakeWorkerClient:
         self._number += 1
         self._waiting.append(Event(self._number, "result", 1.0, content=content))
         return self._number
+
+    def _answerOrRefuse(self, read: Callable[[], dict]) -> int:
+        try:
+            return self._answer(read())
+        except InputError as error:
+            self._number += 1
+            self._waiting.append(Event(self._number, "error", text=str(error), cause="input"))
+            return self._number
 
     def _placed(self, place: int, landmark: Landmark) -> Landmark:
         if not landmark.is_defined:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from DeepFeatureLandmarksLib.selftest.alternatives_tests import AlternativesTests
 from DeepFeatureLandmarksLib.selftest.feature_tests import FeatureTests
+from DeepFeatureLandmarksLib.selftest.learning_tests import LearningTests
 from DeepFeatureLandmarksLib.selftest.place_tests import PlaceTests
 from DeepFeatureLandmarksLib.selftest.review_tests import ReviewTests
 from DeepFeatureLandmarksLib.selftest.scene_tests import SceneTests
 
 
-class ModuleTests(PlaceTests, ReviewTests, AlternativesTests, FeatureTests, SceneTests):
+class ModuleTests(PlaceTests, ReviewTests, AlternativesTests, LearningTests, FeatureTests, SceneTests):
     """To be mixed into a `unittest.TestCase`."""
 
     @classmethod

@@ -25,7 +25,8 @@ def settingsOf(parameters: Parameters) -> MatchSettings:
     """What the parameters ask the matcher for."""
     names = ("preset", "device", "network", "layer", "patchSize", "intensity")
     chosen = {name: getattr(parameters, name) for name in names}
-    return settingsFor(**chosen, tolerance_mm=parameters.toleranceMm or None)
+    tolerance_mm, protocol = parameters.toleranceMm or None, parameters.protocol or None
+    return settingsFor(**chosen, tolerance_mm=tolerance_mm, protocol=protocol)
 
 
 class FeaturesSection:

@@ -18,6 +18,7 @@ from DeepFeatureLandmarksLib.widgets.alternatives_section import AlternativesSec
 from DeepFeatureLandmarksLib.widgets.features_section import FeaturesSection, settingsOf
 from DeepFeatureLandmarksLib.widgets.install_section import InstallSection
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, SideBySideLayout
+from DeepFeatureLandmarksLib.widgets.learning_section import LearningSection
 from DeepFeatureLandmarksLib.widgets.notes_section import NotesSection
 from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters, parameterNode
@@ -77,6 +78,7 @@ class ModuleWidget(VTKObservationMixin):
         self.features = FeaturesSection(ui)
         self.review = ReviewSection(ui, logic, onSelected=self._goTo)
         self.place = PlaceSection(ui, logic, lambda: self.install.unavailableReason, self._selectedName)
+        self.learning = LearningSection(ui, logic, self.place.run, self._canAsk, self.review)
         self.alternatives = AlternativesSection(
             ui, logic, scene, self._styleOtherPoints, self._onTaken, self.place.showMessage
         )
@@ -116,6 +118,7 @@ class ModuleWidget(VTKObservationMixin):
         self.install.refresh()
         if not self.install.unavailableReason:
             self._askForCatalog()
+        self.learning.readAgain()
         self._refresh()
 
     def exit(self) -> None:
@@ -141,7 +144,7 @@ class ModuleWidget(VTKObservationMixin):
             self._parameters.disconnectGui(self._guiTag)
             self._parameters.removeObservers()
         self._parameters = parameters
-        for section in (self.notes, self.features, self.place, self.activations, self.quality):
+        for section in (self.notes, self.features, self.place, self.learning, self.activations, self.quality):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)
@@ -163,6 +166,7 @@ class ModuleWidget(VTKObservationMixin):
             self.review.setOutput(self._node("targetLandmarks"))
             self.alternatives.setOutput(self._node("targetLandmarks"))
             self.place.refresh()
+            self.learning.refresh()
             self.activations.refresh()
             self.quality.refresh()
             self._ui.revertButton.setEnabled(self._canRevert())
@@ -173,11 +177,14 @@ class ModuleWidget(VTKObservationMixin):
         finally:
             self._isRefreshing = False
 
+    def _canAsk(self) -> bool:
+        """Whether the worker may be asked ahead of what a person asks for."""
+        return self._isEntered and not self.install.unavailableReason
+
     def _prepare(self) -> None:
         """Let the worker read a newly chosen pair before it is needed."""
         pair = self._node("templateVolume"), self._node("targetVolume")
-        isReady = self._isEntered and not self.install.unavailableReason and not self._logic.isBusy
-        if None in pair or pair == self._prepared or not isReady:
+        if None in pair or pair == self._prepared or not self._canAsk() or self._logic.isBusy:
             return
         self._prepared = pair
         self._logic.prepare(placeRequestOf(self._parameters))
@@ -247,6 +254,7 @@ class ModuleWidget(VTKObservationMixin):
             _positionOf(self._node("templateLandmarks"), row.name), _positionOf(self._node("targetLandmarks"), row.name)
         )
         self.activations.choose(row.name)
+        self.learning.showDefinition()
         self.place.refresh()
 
     def _styleInterimPoints(self, points) -> None:
@@ -271,7 +279,9 @@ class ModuleWidget(VTKObservationMixin):
             self.features.setCatalog(self._logic.catalog)
             self._refresh()
             return
-        if run.kind in ("place", "placeAgain"):
+        if run.protocol is not None:
+            self._onProtocol(run)
+        elif run.kind in ("place", "placeAgain"):
             self._parameters.targetLandmarks = run.node
             self.place.stop(run.summary)
             self._ui.reviewSection.setProperty("collapsed", False)
@@ -286,6 +296,14 @@ class ModuleWidget(VTKObservationMixin):
         else:
             self.place.stop("")
             self.activations.show(run)
+
+    def _onProtocol(self, run: Run) -> None:
+        """A file was read, extended or shortened."""
+        self.learning.show(run)
+        if run.kind != "protocol":
+            self.place.stop(run.summary)
+            self._prepared = None, None  # what was learnt counts from the next run on
+            self._refresh()
 
     def _onError(self, message: str) -> None:
         self.interimPoints.clear()

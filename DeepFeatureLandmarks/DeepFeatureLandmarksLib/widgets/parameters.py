@@ -27,6 +27,7 @@ class ParameterFields:
     intensity - How voxels are scaled, see `MatchSettings`.
     device - "auto", "cpu", "cuda" or "mps".
     toleranceMm - See `MatchSettings`; 0 for its default.
+    protocol - Path of the file of a landmark protocol; empty for none.
     """
 
     templateVolume: slicer.vtkMRMLScalarVolumeNode
@@ -42,6 +43,7 @@ class ParameterFields:
     intensity: str = "auto"
     device: str = "auto"
     toleranceMm: Annotated[float, WithinRange(0.0, LARGEST_TOLERANCE_MM)] = 0.0
+    protocol: str = ""
 
 
 class Parameters(ParameterFields):

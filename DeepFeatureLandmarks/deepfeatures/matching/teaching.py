@@ -54,8 +54,10 @@ def teach(
     key = scan_key(scan)
     if key == scan_key(protocol.template):
         raise InputError(f"{name} is the template itself; teach with other scans.")
-    matched = match_names(points, protocol.landmarks)
-    by_name = {one.name: one for one in matched.renamed(points) if one.is_defined}
+    renamed = match_names(points, protocol.landmarks).renamed(points)
+    by_name = {one.name: one for one in renamed if one.is_defined}
+    if corrected is not None:
+        corrected = {one.name for given, one in zip(points, renamed, strict=True) if given.name in corrected}
     positions = np.array(
         [by_name[one.name].position if one.name in by_name else (np.nan,) * 3 for one in protocol.landmarks], float
     )

@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,37 @@ class WorkerClient:
         """Compare the annotated scans of a folder as templates; tables are written to `output_dir`."""
         message = {"settings": asdict(settings), "folder": str(folder), "output_dir": str(output_dir)}
         return self._request("check_templates", message, {})
+
+    def protocol(self, path: Path) -> int:
+        """What people read of the file of a landmark protocol."""
+        return self._request("protocol", {"path": str(path)}, {})
+
+    def learn(
+        self,
+        path: Path,
+        template: VolumeArray,
+        landmarks: LandmarkSet,
+        scan: VolumeArray,
+        points: LandmarkSet,
+        settings: MatchSettings,
+        *,
+        name: str,
+        corrected: Collection[str],
+    ) -> int:
+        """Teach the protocol of a file a scan; see `learning.learn`. With the settings of `match` it is quickest."""
+        message = {
+            "path": str(path),
+            "settings": asdict(settings),
+            "landmarks": landmarks_to_json(landmarks),
+            "points": landmarks_to_json(points),
+            "name": name,
+            "corrected": sorted(corrected),
+        }
+        return self._request("learn", message, {"template": template, "scan": scan})
+
+    def forget(self, path: Path, name: str) -> int:
+        """Let the protocol of a file forget the scan of that name or key."""
+        return self._request("forget", {"path": str(path), "name": name}, {})
 
     def poll(self) -> list[Event]:
         """What has happened since the last call, in order; returns at once."""

@@ -1,7 +1,7 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
 A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`,
-`check_templates`, `cancel`, `shutdown`.
+`check_templates`, `protocol`, `learn`, `forget`, `cancel`, `shutdown`.
 Events: `started` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
@@ -79,7 +79,9 @@ class Event:
             result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
             (the matcher's), `alternatives` (tuple of `AlternativePlacement`). `activations`: `maps` (tuple of
             `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
-            `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `encode`: empty.
+            `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `protocol`,
+            `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt. `encode`:
+            empty.
     """
 
     request: int

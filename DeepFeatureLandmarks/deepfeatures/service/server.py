@@ -98,6 +98,9 @@ class Worker:
             "activations": self._activations,
             "distances": self._distances,
             "check_templates": self._check_templates,
+            "protocol": self._protocol,
+            "learn": self._learn,
+            "forget": self._forget,
         }
 
     def serve(self, message: dict[str, Any], report: ProgressReporter) -> dict[str, Any]:
@@ -179,11 +182,31 @@ class Worker:
         write_tables(check, output_dir, ["quality", folder, "--template-check", "--output-dir", output_dir])
         return as_json(check)
 
+    def _protocol(self, message: dict, _report: ProgressReporter) -> dict:
+        from deepfeatures.service import learning
+
+        return learning.describe(Path(message["path"]))
+
+    def _learn(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.service import learning
+
+        report.progress(0.0, f"Learning from {message['name']}")
+        volumes = {role: self._volume(message[role]) for role in ("template", "scan")}
+        points = {role: landmarks_from_json(message[role]) for role in ("landmarks", "points")}
+        chosen = {name: message[name] for name in ("name", "corrected")}
+        return learning.learn(Path(message["path"]), self._matcher(message), **volumes, **points, **chosen)
+
+    def _forget(self, message: dict, _report: ProgressReporter) -> dict:
+        from deepfeatures.service import learning
+
+        return learning.forget(Path(message["path"]), message["name"])
+
     def _matcher(self, message: dict) -> Matcher:
         from deepfeatures.matching import Matcher
 
         settings = MatchSettings(**message["settings"])
-        return self._matchers.get(settings, lambda: Matcher(settings))
+        key = settings, _stamp(settings.protocol)
+        return self._matchers.get(key, lambda: Matcher(settings))
 
     def _volume(self, message: dict) -> Volume:
         import torch
@@ -203,6 +226,14 @@ class Worker:
         numbers = {name: np.asarray(getattr(geometry, name), float).tolist() for name in ("origin", "spacing")}
         direction = np.asarray(geometry.direction, float).tolist()
         return {"key": key, "name": geometry.name, "modality": None, "direction": direction, **numbers}
+
+
+def _stamp(path: str | None) -> tuple[int, ...] | None:
+    """What changes with a file's content; `None` where there is none."""
+    if path is None or not Path(path).exists():
+        return None
+    known = Path(path).stat()
+    return known.st_mtime_ns, known.st_size, known.st_ino
 
 
 def _landmark(message: dict) -> Landmark:

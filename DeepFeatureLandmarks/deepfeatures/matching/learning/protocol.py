@@ -95,12 +95,12 @@ class Protocol:
         return self.with_scans([scan])
 
     def without(self, name: str) -> Protocol:
-        """The protocol that has never learnt this scan, or the scans of this person.
+        """The protocol that has never learnt this scan, by its name or key, or the scans of this person.
 
         Raises:
             InputError: Nobody of this name has taught.
         """
-        kept = [scan for scan in self.scans if name not in (scan.name, scan.person)]
+        kept = [scan for scan in self.scans if name not in (scan.name, scan.person, scan.key)]
         if len(kept) == len(self.scans):
             taught = ", ".join(scan.name for scan in self.scans) or "nobody"
             raise InputError(f"{name} has not taught this protocol; it was taught by {taught}.")
