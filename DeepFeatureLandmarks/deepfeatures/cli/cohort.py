@@ -24,6 +24,8 @@ from deepfeatures.matching.settings import MatchSettings
 if TYPE_CHECKING:
     from dask.distributed import Client, Worker
 
+    from deepfeatures.pipelines.cohort_suggestion import Suggestion
+
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
 CONNECT_S = 30
 NAMES_SHOWN = NOTES_SHOWN = 5
@@ -53,6 +55,12 @@ def cohort(
         typer.Option("--scheduler", metavar="ADDRESS", help="Of a running dask scheduler, such as tcp://host:8786."),
     ] = None,
     series: Annotated[str | None, SERIES] = None,
+    suggest: Annotated[
+        int,
+        typer.Option(
+            "--suggest", min=0, help="Name so many scans to review next: those whose review teaches a protocol most."
+        ),
+    ] = 0,
     independent: Annotated[
         bool,
         typer.Option(
@@ -71,6 +79,7 @@ def cohort(
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.pipelines import cohort as cohorts
+    from deepfeatures.pipelines import cohort_suggestion
     from deepfeatures.pipelines.cohort_summary import SUMMARY
 
     volume, points = given_template(template, landmarks, settings.protocol)
@@ -86,9 +95,20 @@ def cohort(
     job = cohorts.prepare(job, context.obj)
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
-    with _client(scheduler, workers) as client, progress_bar("cohort") as progress:
-        summary = cohorts.run(job, client, progress)
+    if suggest:
+        cohort_suggestion.check(job)
+    with _client(scheduler, workers) as client:
+        with progress_bar("cohort") as progress:
+            summary = cohorts.run(job, client, progress)
+        if suggest:
+            with progress_bar("scans to review") as progress:
+                _print_suggestions(cohort_suggestion.suggest(job, client, suggest, progress))
     return _conclude(summary, output_dir / SUMMARY)
+
+
+def _print_suggestions(found: list[Suggestion]) -> None:
+    for number, one in enumerate(found, 1):
+        typer.echo(f"review {number}: {one.target} (expected error {one.expected_error_mm:.1f} mm)  {one.file}")
 
 
 def _absolute(**files: str | None) -> dict[str, str | None]:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from dask.distributed import Client, Future
 
     from deepfeatures.data.landmarks import LandmarkSet
+    from deepfeatures.data.volume import Volume
+    from deepfeatures.matching.matcher import Matcher
     from deepfeatures.pipelines.cohort_template import MatchedAlone
 
 RETRIES = 2  # of a target that failed; one whose worker died is given to another as often as dask allows
@@ -199,14 +201,14 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
     step()
     matched = {
         target: future
-        for target, future in _ended(client, match_one_first, cohort, to_match_first, step)
+        for target, future in ended(client, match_one_first, cohort, to_match_first, step)
         if not future.exception()
     }
     if matched:
         found = ((target, future.result()) for target, future in matched.items())
         cohort_template.write(cohort.model_file, cohort_template.gather(found))
     reports, failures = {}, {}
-    for target, future in _ended(client, place_one, cohort, to_do, step, matched):
+    for target, future in ended(client, place_one, cohort, to_do, step, matched):
         error = future.exception()
         if error is None:
             reports[target] = future.result()
@@ -217,7 +219,7 @@ def run(cohort: Cohort, client: Client, progress: Callable[[float], None] = lamb
     return summary
 
 
-def _ended(
+def ended(
     client: Client,
     work: Callable,
     cohort: Cohort,
@@ -225,7 +227,16 @@ def _ended(
     step: Callable[[], None],
     known: Mapping[str, Future] = MappingProxyType({}),
 ) -> Iterator[tuple[str, Future]]:
-    """Tasks of targets, each as it ends and with what is known of the target; `step` is called after each."""
+    """Tasks of targets, each as it ends and with what is known of the target; `step` is called after each.
+
+    Args:
+        client: Of the scheduler that has the workers.
+        work: Takes the cohort, the name of a target and, where it is there, what is known of it.
+        cohort: Of the targets.
+        targets: Their names.
+        step: See above.
+        known: By name.
+    """
     from dask.distributed import as_completed
 
     futures = {}
@@ -274,13 +285,19 @@ def _probability_of_alternatives(report: dict) -> float | None:
 
 def match_one_first(cohort: Cohort, name: str) -> MatchedAlone:
     """What a worker does before: match one target on its own, for the groupwise model."""
+    template, landmarks, matcher, target = opened(cohort, name)
+    return cohort_template.match_alone(matcher, template, landmarks, target)
+
+
+def opened(cohort: Cohort, name: str) -> tuple[Volume, LandmarkSet, Matcher, Volume]:
+    """The template, its landmarks, a matcher and a target, for a worker."""
     from deepfeatures.io.downsampled_reading import read_within_memory
 
     memory = _memory_of_worker()
     template, landmarks, matcher = _tools(cohort.template, cohort.landmarks, cohort.settings, memory, cohort.series)
     with suppress_native_output():
         target = read_within_memory(cohort.targets[name], memory, cohort.series)
-    return cohort_template.match_alone(matcher, template, landmarks, target)
+    return template, landmarks, matcher, target
 
 
 @lru_cache(maxsize=1)

@@ -111,7 +111,7 @@ def lessons(scans: Sequence[TaughtScan]) -> Lessons:
     """Of one scan or more."""
     taught = torch.stack([scan.taught for scan in scans])
     offsets = torch.stack([scan.true - scan.found for scan in scans]).nan_to_num(0.0)
-    near = torch.stack([jets_near(scan.around_found, scan.found) for scan in scans])
+    near = torch.stack([scan.near for scan in scans])
     moments = zip(*map(_moments, scans), strict=True)
     return Lessons(tuple(scans), taught, offsets.double(), near.double(), tuple(map(torch.stack, moments)))
 

@@ -1,9 +1,9 @@
 """Which scans a person should review next: those whose review teaches most about all the others.
 
-The scans are compared by the jets around their landmarks. One after another is taken such that all that are taken look,
-on average, like all that there are: a head learnt from these knows best what the others show (kernel herding, Chen et
-al. 2010). Scans in which the landmarks are in doubt count more. To take the most doubtful ones alone does worse than
-chance: they are odd, and teach little about the others. `Testing/Benchmarks/suggestions.py` compares the orders.
+The scans are compared by the jets around their landmarks. They are taken one after another, so that those taken look,
+on average, like all that there are (kernel herding, Chen et al. 2010). A head that learns from them knows best what the
+others show. Scans in which the landmarks are in doubt count more. The most doubtful scans alone teach less than scans
+drawn at random: they are odd. `Testing/Benchmarks/suggestions.py` compares these orders.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.matching.learning.local_jets import Jets, LandmarkFrame, jets_around
+from deepfeatures.matching.learning.local_jets import Jets, LandmarkFrame, jets_around, jets_near
 
 AROUND_TRUE, AROUND_FOUND = 4.0, 5.0  # voxels within which a scan's features are kept
 TENSORS = (
@@ -67,6 +67,11 @@ class TaughtScan:
     @property
     def around_found(self) -> Jets:
         return Jets(_restored(self.found_jets, self.found_scales), self.found_places)
+
+    @property
+    def near(self) -> torch.Tensor:
+        """The jets around the found places, averaged, `(L, F)`."""
+        return jets_near(self.around_found, self.found)
 
     def errors_mm(self, places: torch.Tensor) -> torch.Tensor:
         """Distances of places `(L, 3)` from the true ones, `(L,)`; NaN where nothing is taught."""
