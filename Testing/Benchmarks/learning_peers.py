@@ -1,8 +1,9 @@
 """What else the same annotated people are good for: several templates, and a trained network; for `learning.py`.
 
 Peers and the search that learnt have the same template, teachers and targets: hippocampus 001, twenty people of whom
-one scan each may teach, and thirty scans of other people, all with even numbers. Fewer teachers are drawn from the
-twenty. What takes long is kept in a folder, and not done again. Seconds are those of one processor core.
+one scan each may teach, and thirty scans of other people, all with even numbers. Ten teachers or fewer are drawn from
+the first ten, so that there are no more templates than these. What takes long is kept in a folder, and not done again.
+Seconds are those of one processor core.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from deepfeatures.matching import Matcher
 from deepfeatures.matching.multi_template import geometric_median
 
 TEMPLATE, TEACHERS, TARGETS, DRAWS = "hippocampus_001", 20, 30, 20
+PANEL = 10  # of those who teach are templates, too; more would take too long
 NETWORKS = {5: 4, 20: 2}  # how many are trained, by the number of people who teach
 
 
 def shared_draws(count: int) -> list[Draw]:
-    """Of the same teachers and targets for all; where all twenty teach there is one."""
+    """Of the same teachers and targets for all; one where ten, or all twenty, teach."""
     teachers, targets = _people()
+    teachers = teachers[:PANEL] if count <= PANEL else teachers
     number = 1 if count == len(teachers) else DRAWS
     drawn = (np.random.default_rng([count, index]).choice(teachers, count, replace=False) for index in range(number))
     return [Draw(tuple(map(str, accepted)), targets) for accepted in drawn]
