@@ -14,17 +14,74 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from cases import Case, person
+from cases import Case, errors, person
 from heat_maps import place, trained
 from learning_controls import trimmed
+from learning_lessons import Lesson, lessons_of
+from learning_rows import ROWS, outcome
 from learning_sets import Draw, learning_sets, others
 
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.learning.protocol import begin_protocol
 from deepfeatures.matching.multi_template import geometric_median
 
 TEMPLATE, TEACHERS, TARGETS, DRAWS = "hippocampus_001", 20, 30, 20
 PANEL = 10  # of those who teach are templates, too; more would take too long
-NETWORKS = {5: 4, 20: 2}  # how many are trained, by the number of people who teach
+COUNTS, PEERS = (3, 5, 10, 20), ("panel", "network")
+NETWORKS = {5: 2, 20: 1}  # how many are trained, by the number of people who teach
+
+
+def compared(out: Path, chosen: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Mean errors in mm and seconds of a target, of all draws; printed, too.
+
+    Args:
+        out: Where everything is kept.
+        chosen: Of `PEERS`.
+    """
+    rows: dict[str, dict[str, float]] = {}
+
+    def tell(name: str, count: int, distances: Sequence[np.ndarray], **more: float) -> None:
+        values = {"mean_mm": float(np.nanmean(distances)), "p95_mm": float(np.nanpercentile(distances, 95)), **more}
+        rows[f"peers, {name}, {count}"] = values
+        told = ", ".join(f"{key} {value:.2f}" for key, value in values.items())
+        print(f"{count} people, {name}: {told}", flush=True)
+
+    taught, folder = lessons_of(learning_sets()["hippocampus"], TEMPLATE, out), out / "peers"
+    for count in (0, *COUNTS):
+        if count in (0, *NETWORKS):
+            one = searched(folder, taught, count)
+            tell("search, one draw", count, [in_targets(one["places"])], seconds=float(np.median(one["seconds"])))
+            tell("search, one draw, targets cut anew", count, [in_targets(one["cut"], cut)])
+        if count == 0:
+            continue
+        drawn = shared_draws(count)
+        every = [_by_head(taught, draw, index) for index, draw in enumerate(drawn)]
+        tell("search", count, every, draws=len(every))
+        if "panel" in chosen and count <= PANEL:
+            agreed = [panel(folder, draw) for draw in drawn]
+            seconds = float(np.median([one[1] for one in agreed]))
+            found = [in_targets(one[0]) for one in agreed]
+            tell("several templates", count, found, seconds=seconds, draws=len(agreed))
+        if "network" in chosen and count in NETWORKS:
+            nets = [network(folder, count, index) for index in range(NETWORKS[count])]
+            seconds, training = (float(np.median([one[key] for one in nets])) for key in ("seconds", "training"))
+            more = {"seconds": seconds, "training_seconds": training, "draws": len(nets)}
+            tell("network", count, [in_targets(one["places"]) for one in nets], **more)
+            tell("network, targets cut anew", count, [in_targets(one["cut"], cut) for one in nets])
+            tell("search, draws of the network", count, every[: len(nets)])
+    return rows
+
+
+def in_targets(places: np.ndarray, of: Callable[[str], Case] | None = None) -> np.ndarray:
+    """Distances in mm from the truth, `(targets, L)`."""
+    targets = [(of or case)(name) for name in _people()[1]]
+    return np.array([errors(found, target) for found, target in zip(places, targets, strict=True)])
+
+
+def _by_head(taught: dict[str, Lesson], draw: Draw, index: int) -> np.ndarray:
+    """As `in_targets`, where those who teach in a draw have taught the search."""
+    teachers, tests = ([taught[name] for name in names] for names in (draw.accepted, draw.tests))
+    return outcome(ROWS["exact"], teachers, tests, np.random.default_rng(index)).after
 
 
 def shared_draws(count: int) -> list[Draw]:
@@ -71,6 +128,30 @@ def proposals(folder: Path, template: str) -> tuple[np.ndarray, float]:
 
     kept = stored(folder / f"panel {template}.npz", make)
     return kept["places"], float(np.median(kept["seconds"]))
+
+
+def searched(folder: Path, taught: dict[str, Lesson], count: int) -> dict[str, np.ndarray]:
+    """Landmarks by the search once those of the first draw have taught it; by the search alone where `count` is 0.
+
+    Returns:
+        As `network`, without training.
+    """
+
+    def make() -> dict[str, np.ndarray]:
+        known, alone = case(TEMPLATE), Matcher()
+        protocol = begin_protocol(known.volume, known.landmarks, alone.features_key)
+        names = shared_draws(count)[0].accepted if count else ()
+        matcher = Matcher(taught=protocol.with_scans(taught[name].exact for name in names)) if count else alone
+
+        def found(target: Case) -> np.ndarray:
+            return matcher.match(known.volume, known.landmarks, target.volume).landmarks.positions
+
+        names_of_targets = _people()[1]
+        found(case(names_of_targets[0]))  # what is kept of the template
+        in_targets = timed(found, [case(name) for name in names_of_targets])
+        return in_targets | {"cut": timed(found, [cut(name) for name in names_of_targets])["places"]}
+
+    return stored(folder / f"search {count}.npz", make)
 
 
 def network(folder: Path, count: int, index: int) -> dict[str, np.ndarray]:

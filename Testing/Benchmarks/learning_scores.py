@@ -16,15 +16,15 @@ class Outcome:
 
     Args:
         before, after: Without and with what was learnt.
-        expected, radius_90: As stated after learning; `None` where nothing is stated.
         deep: Landmarks far from all faces of their scan.
+        expected, radius_90: As stated after learning; `None` where nothing is stated.
     """
 
     before: np.ndarray
     after: np.ndarray
+    deep: np.ndarray
     expected: np.ndarray | None = None
     radius_90: np.ndarray | None = None
-    deep: np.ndarray | None = None
 
     @property
     def ratio(self) -> float:
@@ -52,18 +52,24 @@ def summary(outcomes: Iterable[Outcome]) -> dict[str, float | int]:
         "ratio": float(np.mean(ratios)),
         "worst_ratio": float(np.max(ratios)),
     }
-    if all(one.radius_90 is not None for one in drawn):
-        radius, expected = (np.concatenate([getattr(one, key) for one in drawn]) for key in ("radius_90", "expected"))
-        stated = known & np.isfinite(radius)
-        found |= {
-            "coverage_90": float((after[stated] <= radius[stated]).mean()),
-            "expected_mm": float(expected[stated].mean()),
-        }
-    if all(one.deep is not None for one in drawn):
-        deep = np.concatenate([one.deep for one in drawn])
-        found["ratio_deep"] = ratio(before[deep], after[deep])
-        found["ratio_near_faces"] = ratio(before[~deep], after[~deep])
-    return found
+    deep = np.concatenate([one.deep for one in drawn])
+    found |= {"ratio_deep": ratio(before[deep], after[deep]), "ratio_near_faces": ratio(before[~deep], after[~deep])}
+    return found | _stated([one for one in drawn if one.radius_90 is not None])
+
+
+def _stated(drawn: list[Outcome]) -> dict[str, float | int]:
+    """How well errors are stated, where they are."""
+    if not drawn:
+        return {}
+    after, radius, expected = (
+        np.concatenate([getattr(one, key) for one in drawn]) for key in ("after", "radius_90", "expected")
+    )
+    known = np.isfinite(after)
+    return {
+        "coverage_90": float((after[known] <= radius[known]).mean()),
+        "expected_mm": float(expected[known].mean()),
+        "true_mm": float(after[known].mean()),
+    }
 
 
 def told(values: dict[str, float | int]) -> str:
@@ -72,10 +78,12 @@ def told(values: dict[str, float | int]) -> str:
         f" {values['draws']} draws {values['worst_ratio']:.3f}; p95 {values['p95_before_mm']:.2f} to"
         f" {values['p95_after_mm']:.2f}"
     )
+    text += f"; far from faces {values['ratio_deep']:.3f}, near {values['ratio_near_faces']:.3f}"
     if "coverage_90" in values:
-        text += f"; 90 % radius holds in {values['coverage_90']:.0%}, expected {values['expected_mm']:.2f} mm"
-    if "ratio_deep" in values:
-        text += f"; far from faces {values['ratio_deep']:.3f}, near {values['ratio_near_faces']:.3f}"
+        text += (
+            f"; 90 % radius holds in {values['coverage_90']:.0%}, expected {values['expected_mm']:.2f} mm, true"
+            f" {values['true_mm']:.2f}"
+        )
     return text
 
 
