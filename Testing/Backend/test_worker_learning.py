@@ -143,6 +143,22 @@ def test_another_template_is_refused_and_the_file_stays(ask, heads, tmp_path):
     assert (tmp_path / "heads.dflp").read_bytes() == before
 
 
+def test_template_and_landmarks_come_out_as_they_went_in(ask, client, heads, tmp_path):
+    template, landmarks, _ = heads
+    ask(0)
+    got = client.wait(client.protocol_template(tmp_path / "heads.dflp"), PATIENCE_S).content
+    np.testing.assert_allclose(got["volume"].voxels, template.voxels.numpy(), rtol=1e-6)
+    for name in ("origin", "spacing", "direction"):
+        np.testing.assert_allclose(getattr(got["volume"], name), getattr(template, name), atol=1e-9)
+    assert names(got["landmarks"]) == names(landmarks)
+    np.testing.assert_allclose(got["landmarks"].positions, landmarks.positions, atol=1e-9)
+    scan, points = heads[2][1]
+    request = client.learn(
+        tmp_path / "heads.dflp", got["volume"], got["landmarks"], scan, points, SETTINGS, name="1", corrected=()
+    )
+    assert len(taught(client.wait(request, PATIENCE_S))) == 2, "it is the same template"
+
+
 def test_what_is_no_protocol_is_refused_in_a_sentence(client, tmp_path):
     assert client.wait(client.protocol(tmp_path / "none.dflp"), PATIENCE_S).cause == "input"
     (tmp_path / "notes.dflp").write_text("not a protocol")

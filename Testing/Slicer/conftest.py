@@ -138,6 +138,12 @@ class FakeClient:
     def protocol(self, path):
         return self._note("protocol", path)
 
+    def protocol_template(self, path):
+        return self._note("protocol_template", path)
+
+    def check_templates(self, *arguments):
+        return self._note("check_templates", *arguments)
+
     def learn(self, *arguments, **named):
         return self._note("learn", *arguments, named)
 

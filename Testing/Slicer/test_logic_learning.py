@@ -204,3 +204,8 @@ def test_a_run_tells_what_it_was_placed_by(place, client):
     run = place()
     assert run.summary.startswith("3 placed in") and "s as taught by 7 scans" in run.summary
     assert "protocol brains.dflp, deepfeatures" in run.node.GetNthControlPointDescription(0)
+
+
+def test_other_templates_are_compared_without_what_was_learnt(logic, client, tmp_path):
+    logic.checkTemplates(tmp_path, MatchSettings(protocol="/studies/brains.dflp", seed=3))
+    assert client.requests[-1][-1] == MatchSettings(seed=3)

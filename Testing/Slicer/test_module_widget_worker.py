@@ -117,6 +117,13 @@ def test_from_reviewed_points_to_a_protocol_and_back(module_widget, tmp_path):
     module_widget.review.select(0)
     assert "Where the &lt;first&gt; landmark lies" in ui.definitionLabel.text
 
+    module_widget.learning.loadTemplate()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert parameters.templateVolume.GetName() == "template_1", ui.progressLabel.text
+    module_widget.place.start()
+    wait(module_widget, lambda: not module_widget.logic.isBusy)
+    assert "placed in" in ui.progressLabel.text, "its own template is not refused"
+
     module_widget.learning.forget()
     wait(module_widget, lambda: not module_widget.logic.isBusy)
     assert ui.learningLabel.text.startswith("Taught by no scan yet."), ui.progressLabel.text

@@ -28,31 +28,27 @@ from DeepFeatureLandmarksLib.scene import (
     review_table,
     run_history,
     tables,
-    taught_scans,
     template_check,
     transform_observer,
 )
-from DeepFeatureLandmarksLib.scene.array_cache import ArrayCache
 from DeepFeatureLandmarksLib.scene.hypotheses import Ambiguity
-from DeepFeatureLandmarksLib.scene.node_notes import readNotes
+from DeepFeatureLandmarksLib.scene.learning_requests import LearningRequests
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandmark, require
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
-from DeepFeatureLandmarksLib.scene.taught_protocol import taughtProtocol
-from DeepFeatureLandmarksLib.scene.worker_requests import PendingRequest, WorkerRequests
+from DeepFeatureLandmarksLib.scene.worker_requests import BUSY, PendingRequest
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.service.client import WorkerClient
-from deepfeatures.service.protocol import Event, VolumeArray
+from deepfeatures.service.protocol import Event
 
 MAP_PATCH = 32  # edge in voxels of the patch of activation maps where none is chosen, as in the paper's figure
-BUSY = "Landmarks are being placed; wait until that is done, or cancel it."
 SCENE_CLOSED = "The scene was closed while the worker was busy; nothing was placed."
 
 
-class DeepFeatureLandmarksLogic(WorkerRequests):
+class DeepFeatureLandmarksLogic(LearningRequests):
     """See the module's docstring.
 
     Args:
@@ -61,12 +57,12 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
 
     Attributes:
         onProgress, onInterim, onFinished, onError, catalog: See `WorkerRequests`.
+
+    What is learnt from reviewed points is in `LearningRequests`.
     """
 
     def __init__(self, scene, client: WorkerClient):
-        super().__init__(client)
-        self._scene = scene
-        self._arrays = ArrayCache()
+        super().__init__(scene, client)
         self._outputs: set[str] = set()  # node IDs
         self._observers = [
             scene.AddObserver(scene.StartCloseEvent, self._onSceneClosing),
@@ -197,61 +193,6 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         """Take a point's position away, locked or not: it is wrong. The next run may propose another."""
         review_table.reject(output, index)
 
-    # Learning
-
-    def learnMessage(self, request: PlaceRequest, rows: list[ReviewRow]) -> str:
-        """Why `learn` would refuse, in one sentence; empty where it would not. The rows are those of the output."""
-        return BUSY if self.isBusy else taught_scans.refusal(request, rows)
-
-    def learn(self, request: PlaceRequest, path: Path) -> None:
-        """Teach the file of a protocol what a person has decided in the output of a request; see `Run.protocol`.
-
-        Args:
-            request: Its output holds the points.
-            path: Of the file; made of the template and its landmarks where there is none.
-
-        Raises:
-            InputError: See `learnMessage`.
-        """
-        output = request.output
-        rows = review_table.rows(output) if output is not None else []
-        require(self.learnMessage(request, rows))
-        lesson = taught_scans.lessonOf(output, rows)
-
-        def apply(_pending: PendingRequest, event: Event) -> Run:
-            taught_scans.noteTaught(output, event.content["key"])
-            return Run("learn", node=output, protocol=taughtProtocol(path, event.content), lesson=lesson.text)
-
-        template, scan = self._volumes(request)
-        number = self._client.learn(
-            path,
-            template,
-            place_request.templateLandmarks(request),
-            scan,
-            lesson.points,
-            request.settings,
-            name=request.targetVolume.GetName(),
-            corrected=lesson.corrected,
-        )
-        self._begin(PendingRequest(number, request, apply))
-
-    def forget(self, path: Path, key: str) -> None:
-        """Let the file of a protocol forget a scan, exactly; see `Run.protocol`.
-
-        Args:
-            path: Of the file.
-            key: Of the scan, see `taught_scans.taughtKey`.
-
-        Raises:
-            InputError: The worker is busy.
-        """
-        require(BUSY if self.isBusy else "")
-
-        def apply(_pending: PendingRequest, event: Event) -> Run:
-            return Run("forget", protocol=taughtProtocol(path, event.content))
-
-        self._begin(PendingRequest(self._client.forget(path, key), None, apply))
-
     # Maps
 
     def activationMaps(self, request: PlaceRequest, name: str, *, inTarget: bool = True) -> None:
@@ -338,6 +279,7 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         def apply(_pending: PendingRequest, event: Event) -> Run:
             return Run("templateCheck", check=template_check.templateCheck(event.content, output))
 
+        settings = replace(settings, protocol=None)  # which is of one template alone
         self._begin(PendingRequest(self._client.check_templates(folder, output, settings), None, apply))
 
     def _match(self, kind: str, request: PlaceRequest, landmarks: LandmarkSet) -> None:
@@ -354,13 +296,6 @@ class DeepFeatureLandmarksLogic(WorkerRequests):
         number = self._client.match(template, landmarks, target, request.settings)
         grid, size = nodes.gridToWorld(request.targetVolume), nodes.sizeOf(request.targetVolume)
         self._begin(PendingRequest(number, request, apply, grid, size))
-
-    def _volumes(self, request: PlaceRequest) -> tuple[VolumeArray, VolumeArray]:
-        """Template and target; the template has the notes of its landmarks' file, too."""
-        template, target = map(self._arrays.arrayFromNode, (request.templateVolume, request.targetVolume))
-        if request.templateLandmarks is not None and (notes := readNotes(request.templateLandmarks)):
-            template = replace(template, notes=(*template.notes, *notes))
-        return template, target
 
     def _fail(self, sentence: str) -> None:
         self._abandon()

@@ -39,7 +39,7 @@ class Run:
 
     Args:
         kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"`,
-            `"catalog"`, `"protocol"`, `"learn"` or `"forget"`.
+            `"catalog"`, `"protocol"`, `"learn"`, `"forget"` or `"template"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, or the volume node of a distance map.
         placed: Names of points that were placed.
@@ -52,6 +52,7 @@ class Run:
         check: Of templates.
         protocol: As its file is now.
         lesson: What was learnt, one phrase.
+        template: Of a protocol: the nodes of the volume and of its landmarks.
     """
 
     kind: str
@@ -67,12 +68,15 @@ class Run:
     check: TemplateCheck | None = None
     protocol: TaughtProtocol | None = None
     lesson: str = ""
+    template: tuple[Any, Any] | None = None
 
     @property
     def summary(self) -> str:
         """What was placed, learnt or forgotten, in one sentence."""
         if self.kind == "learn":
             return f"Learnt from this scan: {self.lesson}."
+        if self.kind == "template":
+            return "Template and landmarks of the protocol are loaded and chosen."
         if self.kind == "forget":
             return "This scan is forgotten, as if it had never been learnt from."
         if self.kind == "alternative":

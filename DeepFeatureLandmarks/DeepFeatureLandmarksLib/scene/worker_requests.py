@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from DeepFeatureLandmarksLib.scene.run import Run
-from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, taughtProtocol
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
 from deepfeatures.service.client import WorkerClient
 from deepfeatures.service.protocol import Event
+
+BUSY = "Landmarks are being placed; wait until that is done, or cancel it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,19 +105,6 @@ class WorkerRequests:
             return Run("catalog")
 
         self._askWorker(Question(self._client.hello, apply))
-
-    def readProtocol(self, path: Path) -> None:
-        """Ask the worker what a file holds; `onFinished` is called with a run of kind `"protocol"`, see `Run.protocol`.
-
-        It may be asked for while landmarks are being placed.
-        """
-
-        def apply(event: Event) -> Run:
-            if event.kind == "error":
-                return Run("protocol", protocol=TaughtProtocol(path, error=event.text))
-            return Run("protocol", protocol=taughtProtocol(path, event.content))
-
-        self._askWorker(Question(lambda: self._client.protocol(path), apply))
 
     def cancel(self) -> None:
         """End the running request within 1 s; the scene is unchanged. Ends in `onError`, at the next `poll`."""

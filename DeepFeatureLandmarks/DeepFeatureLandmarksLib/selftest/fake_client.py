@@ -119,6 +119,10 @@ class FakeWorkerClient:
     def protocol(self, path: Path) -> int:
         return self._answerOrRefuse(lambda: self.protocols.read(path))
 
+    def protocol_template(self, path: Path) -> int:
+        points = LandmarkSet((Landmark("left eye", (1.0, 2.0, 3.0)),))
+        return self._answer({"volume": VolumeArray(np.ones((4, 5, 6), np.float32), name="head"), "landmarks": points})
+
     def learn(
         self,
         path: Path,

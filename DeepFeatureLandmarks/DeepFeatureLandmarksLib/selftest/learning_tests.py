@@ -113,11 +113,29 @@ class LearningTests(ModuleTestCase):
         self.finish()
         self.assertIsNone(self.client.settings[-1].protocol)
 
+    def test_the_template_of_a_protocol_is_loaded_and_chosen(self):
+        self.moduleWidget.enter()
+        self.assertFalse(self.ui.protocolTemplateButton.enabled)
+        self.client.protocols.taught[FILE] = {"some key": ("somebody", list(NAMES), [])}
+        self.ui.chooseProtocolButton.click()
+        self.finish()
+        self.ui.protocolTemplateButton.click()
+        self.finish()
+        parameters = self.moduleWidget.parameters
+        self.assertEqual(parameters.templateVolume.GetName(), "head")
+        self.assertEqual(parameters.templateVolume.GetImageData().GetDimensions(), (6, 5, 4))
+        points = parameters.templateLandmarks
+        self.assertEqual((points.GetName(), points.GetNthControlPointLabel(0)), ("head landmarks", "left eye"))
+        self.assertEqual(tuple(points.GetNthControlPointPositionWorld(0)), (-1.0, -2.0, 3.0))
+        self.assertIn("loaded", self.ui.progressLabel.text)
+        self.assertTrue(self.ui.protocolTemplateButton.enabled)
+
     def test_a_file_that_cannot_be_read_is_told_where_it_is_chosen(self):
         self.moduleWidget.enter()
         self.ui.chooseProtocolButton.click()
         self.finish()
         self.assertIn("There is no file", self.ui.protocolLabel.text)
+        self.assertFalse(self.ui.protocolTemplateButton.enabled)
         self.assertFalse(self.ui.forgetButton.enabled)
 
     def test_what_another_program_has_taught_is_shown_when_the_module_is_opened_again(self):

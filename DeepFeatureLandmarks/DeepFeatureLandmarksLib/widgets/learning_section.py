@@ -63,6 +63,7 @@ class LearningSection:
         self._asked = ""  # the file that the worker was last asked for
         self._protocol: TaughtProtocol | None = None
         ui.chooseProtocolButton.clicked.connect(lambda *_: self._choose())
+        ui.protocolTemplateButton.clicked.connect(lambda *_: self.loadTemplate())
         ui.clearProtocolButton.clicked.connect(lambda *_: self._take(""))
         ui.learnButton.clicked.connect(lambda *_: self.learn())
         ui.forgetButton.clicked.connect(lambda *_: self.forget())
@@ -80,6 +81,11 @@ class LearningSection:
         """Undo `learn`."""
         if (key := self._taughtKey) is not None:
             self._run(lambda: self._logic.forget(Path(self._path), key))
+
+    def loadTemplate(self) -> None:
+        """Bring template and landmarks of the chosen protocol into the scene."""
+        path = Path(self._path)
+        self._run(lambda: self._logic.loadTemplate(path))
 
     def show(self, run: Run) -> None:
         """Take what a file holds now; a file that was just begun is the chosen one from here on."""
@@ -107,6 +113,8 @@ class LearningSection:
         ui.protocolEdit.setText(Path(path).name if path else "")
         ui.protocolEdit.setToolTip(path or "No protocol: nothing was learnt.")
         ui.clearProtocolButton.setEnabled(bool(path))
+        isReadable = known is not None and not known.error
+        ui.protocolTemplateButton.setEnabled(isReadable and not self._logic.isBusy)
         isUnused = bool(path) and settingsOf(self._parameters).protocol is None
         texts = (known.taughtText if known is not None else "", UNUSED if isUnused else "")
         _show(ui.protocolLabel, " ".join(filter(None, texts)))

@@ -281,6 +281,9 @@ class ModuleWidget(VTKObservationMixin):
             return
         if run.protocol is not None:
             self._onProtocol(run)
+        elif run.template is not None:
+            self._parameters.templateVolume, self._parameters.templateLandmarks = run.template
+            self.place.stop(run.summary)
         elif run.kind in ("place", "placeAgain"):
             self._parameters.targetLandmarks = run.node
             self.place.stop(run.summary)

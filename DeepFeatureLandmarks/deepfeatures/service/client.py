@@ -123,6 +123,10 @@ class WorkerClient:
         """What people read of the file of a landmark protocol."""
         return self._request("protocol", {"path": str(path)}, {})
 
+    def protocol_template(self, path: Path) -> int:
+        """Template and landmarks of a protocol."""
+        return self._request("protocol_template", {"path": str(path)}, {})
+
     def learn(
         self,
         path: Path,
@@ -335,7 +339,7 @@ class WorkerClient:
             content["landmarks"] = landmarks_from_json(content["landmarks"])
         if "alternatives" in content:
             content["alternatives"] = alternatives_from_json(content["alternatives"])
-        for name in ("map", "source"):
+        for name in ("map", "source", "volume"):
             if name in content:
                 content[name] = self._take(content[name])
         if "channels" in content:

@@ -71,7 +71,7 @@ def learn(
     taught = teach(matcher, known, scan, points, name=name, corrected=corrected)
     if any(one.name == name and one.key != taught.key for one in protocol.scans):
         raise InputError(
-            f"The protocol was taught another scan named {name}; rename this one, or forget that one first."
+            f"Another scan named {name} has taught the protocol; rename this one, or forget that one first."
         )
     protocol = protocol.with_scan(taught)
     write_protocol(protocol, path)

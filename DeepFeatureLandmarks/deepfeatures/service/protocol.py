@@ -1,7 +1,7 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
 A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`,
-`check_templates`, `protocol`, `learn`, `forget`, `cancel`, `shutdown`.
+`check_templates`, `protocol`, `protocol_template`, `learn`, `forget`, `cancel`, `shutdown`.
 Events: `started` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
@@ -80,8 +80,8 @@ class Event:
             (the matcher's), `alternatives` (tuple of `AlternativePlacement`). `activations`: `maps` (tuple of
             `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
             `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `protocol`,
-            `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt. `encode`:
-            empty.
+            `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt.
+            `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty.
     """
 
     request: int

@@ -99,6 +99,7 @@ class Worker:
             "distances": self._distances,
             "check_templates": self._check_templates,
             "protocol": self._protocol,
+            "protocol_template": self._protocol_template,
             "learn": self._learn,
             "forget": self._forget,
         }
@@ -186,6 +187,14 @@ class Worker:
         from deepfeatures.service import learning
 
         return learning.describe(Path(message["path"]))
+
+    def _protocol_template(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.matching.learning.protocol_file import read_protocol
+
+        report.progress(0.0, "Reading the template")
+        known = read_protocol(message["path"])
+        template = self._write(known.template, known.template.voxels.numpy(), message, "volume")
+        return {"volume": template, "landmarks": landmarks_to_json(known.landmarks)}
 
     def _learn(self, message: dict, report: ProgressReporter) -> dict:
         from deepfeatures.service import learning
