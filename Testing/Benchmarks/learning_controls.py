@@ -16,7 +16,7 @@ from deepfeatures.data.volume import Volume
 
 DEEP_VOXELS = 8.0
 MOST_CUT, MARGIN = 5, 2  # voxels
-PENALTY = 3.0  # in people: so many count against each slope
+PENALTY = 10.0  # in people: so many count against each slope
 
 
 def face_distances(volume: Volume, points: np.ndarray) -> np.ndarray:
