@@ -65,6 +65,16 @@ def test_slopes_change_only_with_many_people():
     assert np.abs(recalibrated(SHIPPED, many).slopes).max() < 0.7 * np.abs(SHIPPED.slopes).max()
 
 
+def test_what_hardly_differs_among_ones_own_scans_gets_no_slope_of_their_own():
+    own = made_matches(600, 2, people=20)
+    contrast = own.evidence[:, 19] * 0.001 + 0.02 * np.sign(own.errors - np.median(own.errors))  # all of one contrast
+    own = replace(own, evidence=np.column_stack([own.evidence[:, :19], contrast, own.evidence[:, 20:]]))
+    change = np.array(recalibrated(SHIPPED, own).slopes) - SHIPPED.slopes
+    assert abs(change[19]) < 0.3
+    other = made_matches(3000, 3)  # of other contrasts
+    assert 0.85 < coverage(recalibrated(SHIPPED, own), other) < 0.95
+
+
 def test_what_was_outside_is_calibrated_now():
     own = made_matches(600, 2, people=12, centre=4.0)
     assert (SHIPPED.distances(own.rows) > 0.5).double().mean() > 0.9

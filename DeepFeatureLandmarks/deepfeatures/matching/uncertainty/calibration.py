@@ -107,11 +107,24 @@ def fit_regression(sets: Sequence[MatchSamples]) -> ErrorModel:
 
 
 def ridge(
-    features: np.ndarray, values: np.ndarray, weights: np.ndarray, penalty: float
+    features: np.ndarray,
+    values: np.ndarray,
+    weights: np.ndarray,
+    penalty: float,
+    least_scales: np.ndarray | float = 1e-6,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Intercept at the means, slopes and means of a weighted ridge regression on standardised features."""
+    """Intercept at the means, slopes and means of a weighted ridge regression on standardised features.
+
+    Args:
+        features: `(N, F)`.
+        values: To be predicted, `(N,)`.
+        weights: Of the rows; they sum up to one.
+        penalty: On squared slopes.
+        least_scales: By which features are divided whose standard deviation is smaller, so that those that hardly
+            differ here get hardly any slope.
+    """
     means = weights @ features
-    scales = np.sqrt(weights @ (features - means) ** 2).clip(min=1e-6)
+    scales = np.maximum(np.sqrt(weights @ (features - means) ** 2), least_scales)
     design, intercept = (features - means) / scales, weights @ values
     weighted = (design * weights[:, None]).T
     slopes = np.linalg.solve(weighted @ design + penalty * np.eye(len(means)), weighted @ (values - intercept))

@@ -49,8 +49,10 @@ def _moved(model: ErrorModel, sets: Sequence[MatchSamples]) -> ErrorModel:
     left = np.log(samples.errors + model.offset) - model.log_errors(samples.rows).numpy()
     intercept, slopes = model.intercept + trust * float(weights @ left), np.array(model.slopes)
     if people >= ENOUGH_FOR_SLOPES:
-        features = samples.evidence if model.range is None else model.range.clamped(samples.rows).numpy()
-        _, change, means = ridge(features, left, weights, RIDGE / trust)
+        features, least = samples.evidence, np.full(samples.evidence.shape[1], 1e-6)
+        if model.range is not None:  # what hardly differs among these scans may differ much in the next
+            features, least = model.range.clamped(samples.rows).numpy(), np.array(model.range.deviations)
+        _, change, means = ridge(features, left, weights, RIDGE / trust, least)
         slopes, intercept = slopes + change, intercept + float(change @ (np.array(model.means) - means))
     return replace(model, intercept=intercept, slopes=tuple(slopes.tolist()))
 
