@@ -185,7 +185,7 @@ def test_another_scan_of_the_same_name_is_refused(taught, heads, tmp_path, capfd
     _, _, scan, _ = make_pair(32, 9)
     write_volume(scan, other)
     line = refused(["learn", path, f"{other}={heads / 'sub-2.mrk.json'}"], capfd)
-    assert "has learnt from another scan called sub-2" in line
+    assert "Another scan named sub-2 has taught the protocol; rename this one" in line
     assert same(path, taught)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from deepfeatures.cli.options import SERIES, option_of
 from deepfeatures.cli.terminal import note, refuse
-from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.matching.settings import MatchSettings, with_features
 
 if TYPE_CHECKING:
     from deepfeatures.pipelines.learning import Lesson
@@ -49,8 +49,8 @@ def learn(
 
     given = [learning.split_pair(pair) for pair in pairs or ()]
     learning.check_names(given)
-    matcher = Matcher(MatchSettings(device=device))
-    known = learning.open_protocol(protocol, template, landmarks, matcher, series)
+    known = learning.open_protocol(protocol, template, landmarks, series)
+    matcher = Matcher(with_features(MatchSettings(device=device), known.features))
     if definitions is not None:
         known = learning.change_definitions(protocol, known, definitions)
     elif not given:

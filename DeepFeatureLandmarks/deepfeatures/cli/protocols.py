@@ -18,9 +18,9 @@ def forget(
 ) -> None:
     """Take scans or people out of a protocol: it is then as if it had never learnt from them."""
     from deepfeatures.cli.protocol_tables import print_protocol
-    from deepfeatures.pipelines import learning
+    from deepfeatures.pipelines.protocol_update import forget_scans
 
-    learning.forget(protocol, names)
+    forget_scans(protocol, names)
     typer.echo(f"{protocol}: {', '.join(names)} forgotten")
     print_protocol(protocol)
 

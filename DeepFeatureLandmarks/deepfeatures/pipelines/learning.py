@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,13 +21,14 @@ from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.matching.learning.protocol import Protocol, begin_protocol
 from deepfeatures.matching.learning.protocol_file import SUFFIX, read_protocol
+from deepfeatures.matching.settings import BEST_GUIDED
 from deepfeatures.matching.teaching import teach
+from deepfeatures.matching.uncertainty.error_model import features_key
 from deepfeatures.pipelines.definitions import read_definitions
 from deepfeatures.pipelines.place import read_template
-from deepfeatures.pipelines.protocol_update import update_protocol
+from deepfeatures.pipelines.protocol_update import continued, learn_scan, update_protocol
 
 if TYPE_CHECKING:
-    from deepfeatures.matching.learning.taught_scan import TaughtScan
     from deepfeatures.matching.matcher import Matcher
 
 Named = TypeVar("Named")
@@ -88,16 +89,15 @@ def split_pair(text: str) -> tuple[Path, Path]:
     raise InputError(f"{text} names no scan and its points that exist; give SCAN=POINTS")
 
 
-def open_protocol(
-    path: Path, template: Path | None, landmarks: Path | None, matcher: Matcher, series: str | None = None
-) -> Protocol:
+def open_protocol(path: Path, template: Path | None, landmarks: Path | None, series: str | None = None) -> Protocol:
     """The protocol of a file, or one that begins with a template and its landmarks; nothing is written.
+
+    It begins with the features that have done best.
 
     Args:
         path: The file, which need not exist.
         template: Volume in which the landmarks lie; may be left out where the file exists, as may be its landmarks.
         landmarks: Its landmark file.
-        matcher: Whose features are taught.
         series: Of a folder of DICOM files, see `open_volume`.
 
     Raises:
@@ -113,8 +113,8 @@ def open_protocol(
         return known
     volume, points = read_template(template, landmarks, series)
     if known is None:
-        return begin_protocol(volume, points, matcher.features_key)
-    return _continued(known, begin_protocol(volume, points, known.features), path)
+        return begin_protocol(volume, points, features_key(*BEST_GUIDED))
+    return continued(known, begin_protocol(volume, points, known.features), path)
 
 
 def learn(
@@ -128,7 +128,7 @@ def learn(
         path: Of the protocol, which need not exist.
         protocol: What `open_protocol` returned.
         pairs: Scans and landmark files.
-        matcher: Without a protocol: where it puts a point tells whether a person has moved it.
+        matcher: With the features of the protocol.
         series: See `open_protocol`.
     """
     check_names(pairs)
@@ -183,23 +183,6 @@ def reviewed_points(path: Path, landmarks: LandmarkSet) -> ReviewedPoints:
     return ReviewedPoints(LandmarkSet(reviewed, points.name), accepted, notes)
 
 
-def forget(path: Path, names: Iterable[str]) -> Protocol:
-    """Take scans or people out of a protocol file, by name; returns what is left, which is also written.
-
-    Raises:
-        InputError: The file cannot be used, or does not know a name; nothing is forgotten then.
-    """
-
-    def without(protocol: Protocol | None) -> Protocol:
-        left = protocol or read_protocol(path)
-        for name in names:
-            left = left.without(name)
-        return left
-
-    read_protocol(path)  # before a lock is left where there is no protocol
-    return update_protocol(path, without)
-
-
 def write_begun(path: Path, protocol: Protocol) -> Protocol:
     """Write a protocol that was begun and is to be taught later; returns it.
 
@@ -226,7 +209,7 @@ def change_definitions(path: Path, protocol: Protocol, file: Path) -> Protocol:
     read_definitions(file, protocol.definitions, protocol.landmarks)  # before the file is made or locked
 
     def changed(current: Protocol | None) -> Protocol:
-        known = _continued(current, protocol, path)
+        known = continued(current, protocol, path)
         return known.with_definitions(read_definitions(file, known.definitions, known.landmarks))
 
     return update_protocol(path, changed)
@@ -277,30 +260,7 @@ def _teach_one(
     names = [landmark.name for landmark in protocol.landmarks]
     moved = torch.tensor([one not in reviewed.accepted for one in names])
     taught = replace(taught, corrected=taught.corrected & moved)
-    update_protocol(path, lambda current: _with_scan(_continued(current, protocol, path), taught, scan))
+    learn_scan(path, protocol, taught)
     corrected, accepted = taught.taught & taught.corrected, taught.taught & ~taught.corrected
     notes = (*volume.notes, *reviewed.notes)
     return Lesson(scan, name, int(accepted.sum()), int(corrected.sum()), notes=notes)
-
-
-def _with_scan(protocol: Protocol, taught: TaughtScan, file: Path) -> Protocol:
-    others = [scan for scan in protocol.scans if scan.key != taught.key]
-    if any(scan.name == taught.name for scan in others):
-        raise InputError(
-            f"the protocol has learnt from another scan called {taught.name}; rename {file}, or forget that one first"
-        )
-    return protocol.with_scan(taught)
-
-
-def _continued(current: Protocol | None, begun: Protocol, path: Path) -> Protocol:
-    """What the file holds now, of the same template and landmarks as the protocol that was opened; else that one.
-
-    Raises:
-        InputError: The file is of another template, or of other landmarks.
-    """
-    if current is None:
-        return begun
-    if current.numbers_of(begun.template, begun.landmarks) != list(range(len(current.landmarks))):
-        names = names_text([landmark.name for landmark in current.landmarks])
-        raise InputError(f"{path} has other landmarks ({names}); give the same, or begin another protocol")
-    return current
