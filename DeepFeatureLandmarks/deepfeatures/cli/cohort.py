@@ -22,8 +22,10 @@ from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from dask.distributed import Client, Worker
 
+    from deepfeatures.pipelines.cohort import Cohort
     from deepfeatures.pipelines.cohort_suggestion import Suggestion
 
 FAILED, SOME_MISSING = 2, 3  # exit codes, as of `place`
@@ -75,24 +77,28 @@ def cohort(
     landmarks are missing, 2 that targets failed; summary.csv names them.
     """
     require_extra("cohort", "cluster", "distributed", "pandas")
-    from deepfeatures.cli.progress import progress_bar
-    from deepfeatures.matching import Matcher
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.pipelines import cohort as cohorts
-    from deepfeatures.pipelines import cohort_suggestion
     from deepfeatures.pipelines.cohort_summary import SUMMARY
 
     volume, points = given_template(template, landmarks, settings.protocol)
     if scheduler is None:  # refuse at once what every worker would refuse
         workers = workers or _default_workers(choose_device(settings.device).type)
-    if settings.calibration or settings.protocol:
-        Matcher(settings)  # refuses a file that cannot be used
-        settings = replace(settings, **_absolute(calibration=settings.calibration, protocol=settings.protocol))
+    settings = _with_absolute_files(settings)
     given = volume.resolve(), points and points.resolve(), _all_targets(targets), output_dir.resolve()
     label_maps = _label_maps(targets)
     note_label_maps(label_maps)
     job = cohorts.Cohort(*given, settings, independent, series, tuple(label_maps))
-    job = cohorts.prepare(job, context.obj)
+    summary = _run(cohorts.prepare(job, context.obj), scheduler, workers, suggest)
+    return _conclude(summary, output_dir / SUMMARY)
+
+
+def _run(job: Cohort, scheduler: str | None, workers: int | None, suggest: int) -> pd.DataFrame:
+    """Place, and name scans to review; returns the summary."""
+    from deepfeatures.cli.progress import progress_bar
+    from deepfeatures.pipelines import cohort as cohorts
+    from deepfeatures.pipelines import cohort_suggestion
+
     if others := cohorts.results_of_other_versions(job):
         _note_versions(others)
     if suggest:
@@ -103,7 +109,7 @@ def cohort(
         if suggest:
             with progress_bar("scans to review") as progress:
                 _print_suggestions(cohort_suggestion.suggest(job, client, suggest, progress))
-    return _conclude(summary, output_dir / SUMMARY)
+    return summary
 
 
 def _print_suggestions(found: list[Suggestion]) -> None:
@@ -111,9 +117,14 @@ def _print_suggestions(found: list[Suggestion]) -> None:
         typer.echo(f"review {number}: {one.target} (expected error {one.expected_error_mm:.1f} mm)  {one.file}")
 
 
-def _absolute(**files: str | None) -> dict[str, str | None]:
-    """Files of the settings, as every worker can open them."""
-    return {name: file and str(Path(file).resolve()) for name, file in files.items()}
+def _with_absolute_files(settings: MatchSettings) -> MatchSettings:
+    """With files as every worker can open them, after they were found to be of use."""
+    from deepfeatures.matching import Matcher
+
+    files = {"calibration": settings.calibration, "protocol": settings.protocol}
+    if any(files.values()):
+        Matcher(settings)
+    return replace(settings, **{name: file and str(Path(file).resolve()) for name, file in files.items()})
 
 
 def _all_targets(given: list[Path]) -> dict[str, Path]:
