@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
@@ -19,6 +20,7 @@ from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.phantom import make_pair
+from deepfeatures.pipelines import protocol_update
 
 PEOPLE = range(1, 5)
 
@@ -231,6 +233,15 @@ def test_two_who_teach_at_once_lose_nothing(taught, template, pair, tmp_path):
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     assert same(path, taught)
+
+
+def test_a_file_that_others_write_to_is_not_waited_for_without_end(taught, tmp_path, monkeypatch, capfd):
+    path = tmp_path / "heads.dflp"
+    shutil.copyfile(taught, path)
+    monkeypatch.setattr(protocol_update, "LONGEST_WAIT_S", 0.1)
+    with FileLock(tmp_path / ".heads.dflp.lock"):
+        assert "another program is writing to" in refused(["forget", path, "sub-1"], capfd)
+    assert main(["forget", str(path), "sub-1"]) == 0
 
 
 def test_a_full_disk_leaves_the_protocol_as_it_was(taught, pair, tmp_path, small_files, capfd):
