@@ -114,7 +114,7 @@ def open_protocol(
     volume, points = read_template(template, landmarks, series)
     if known is None:
         return begin_protocol(volume, points, matcher.features_key)
-    return _continued(known, begin_protocol(volume, points, known.features), path)
+    return continued(known, begin_protocol(volume, points, known.features), path)
 
 
 def learn(
@@ -226,7 +226,7 @@ def change_definitions(path: Path, protocol: Protocol, file: Path) -> Protocol:
     read_definitions(file, protocol.definitions, protocol.landmarks)  # before the file is made or locked
 
     def changed(current: Protocol | None) -> Protocol:
-        known = _continued(current, protocol, path)
+        known = continued(current, protocol, path)
         return known.with_definitions(read_definitions(file, known.definitions, known.landmarks))
 
     return update_protocol(path, changed)
@@ -277,7 +277,7 @@ def _teach_one(
     names = [landmark.name for landmark in protocol.landmarks]
     moved = torch.tensor([one not in reviewed.accepted for one in names])
     taught = replace(taught, corrected=taught.corrected & moved)
-    update_protocol(path, lambda current: _with_scan(_continued(current, protocol, path), taught, scan))
+    update_protocol(path, lambda current: _with_scan(continued(current, protocol, path), taught, scan))
     corrected, accepted = taught.taught & taught.corrected, taught.taught & ~taught.corrected
     notes = (*volume.notes, *reviewed.notes)
     return Lesson(scan, name, int(accepted.sum()), int(corrected.sum()), notes=notes)
@@ -292,7 +292,7 @@ def _with_scan(protocol: Protocol, taught: TaughtScan, file: Path) -> Protocol:
     return protocol.with_scan(taught)
 
 
-def _continued(current: Protocol | None, begun: Protocol, path: Path) -> Protocol:
+def continued(current: Protocol | None, begun: Protocol, path: Path) -> Protocol:
     """What the file holds now, of the same template and landmarks as the protocol that was opened; else that one.
 
     Raises:

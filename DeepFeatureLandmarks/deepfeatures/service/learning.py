@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from deepfeatures.errors import InputError
 from deepfeatures.matching.learning.protocol import Protocol, begin_protocol
-from deepfeatures.matching.learning.protocol_file import read_protocol, write_protocol
+from deepfeatures.matching.learning.protocol_file import read_protocol
 from deepfeatures.matching.teaching import teach
+from deepfeatures.pipelines import learning as files
+from deepfeatures.pipelines.protocol_update import update_protocol
 
 if TYPE_CHECKING:
     from deepfeatures.data.landmarks import LandmarkSet
@@ -69,13 +71,16 @@ def learn(
         protocol = begin_protocol(template, landmarks, matcher.features_key)
     known = replace(protocol, template=template)  # the matcher has encoded this one already
     taught = teach(matcher, known, scan, points, name=name, corrected=corrected)
-    if any(one.name == name and one.key != taught.key for one in protocol.scans):
-        raise InputError(
-            f"Another scan named {name} has taught the protocol; rename this one, or forget that one first."
-        )
-    protocol = protocol.with_scan(taught)
-    write_protocol(protocol, path)
-    return {**_content(protocol), "key": taught.key}
+
+    def with_scan(current: Protocol | None) -> Protocol:
+        latest = files.continued(current, protocol, path)
+        if any(one.name == name and one.key != taught.key for one in latest.scans):
+            raise InputError(
+                f"Another scan named {name} has taught the protocol; rename this one, or forget that one first."
+            )
+        return latest.with_scan(taught)
+
+    return {**_content(update_protocol(path, with_scan)), "key": taught.key}
 
 
 def forget(path: Path, name: str) -> dict[str, Any]:
@@ -91,9 +96,7 @@ def forget(path: Path, name: str) -> dict[str, Any]:
     Raises:
         InputError: There is no such file, or no such scan in it.
     """
-    protocol = read_protocol(path).without(name)
-    write_protocol(protocol, path)
-    return _content(protocol)
+    return _content(files.forget(path, [name]))
 
 
 def _content(protocol: Protocol) -> dict[str, Any]:
