@@ -9,7 +9,9 @@ and maps are real results of the real worker on `deepfeatures.phantom`. No patie
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,10 @@ from DeepFeatureLandmarksLib.selftest.fake_installer import FakeInstaller
 from DeepFeatureLandmarksLib.selftest.module_test_case import UI
 from DeepFeatureLandmarksLib.widgets.layout import TARGET, TEMPLATE
 from DeepFeatureLandmarksLib.widgets.module_widget import ModuleWidget
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.matching.learning.protocol import Definition
+from deepfeatures.matching.learning.protocol_file import read_protocol, write_protocol
+from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.phantom import make_pair
 from deepfeatures.service.client import WorkerClient
 
@@ -35,6 +41,11 @@ PANEL_WIDTH, VIEW = 480, 290  # pixels
 SEEN_MM = 190.0  # across a view
 GREY, NAVY = "#20262d", "#14181d"
 LIMIT_S = 300
+HIGHER_MM = (0.0, 0.0, 1.5)
+DEFINED = "anterior commissure"
+DEFINITION = Definition(
+    "The middle of the bundle that crosses in front of the third ventricle.", link="https://afids.io"
+)
 SAMPLE = UI.parents[1] / "Icons" / "SampleData.png"
 STYLE = f"""
 * {{ color: #e4e8ec; font-size: 13px; }}
@@ -44,7 +55,8 @@ QPushButton:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{ color: #7
 QPushButton:checked {{ background: #0072b2; }}
 QPushButton#placeButton {{ font-weight: bold; padding: 8px; background: #0072b2; border-color: #56b4e9; }}
 QPushButton#placeButton:disabled {{ background: #3a4552; border-color: #54616f; }}
-QComboBox, QAbstractSpinBox, QTableWidget {{ background: {NAVY}; border: 1px solid #46525e; border-radius: 3px; }}
+QComboBox, QLineEdit, QAbstractSpinBox, QTableWidget {{ background: {NAVY}; border: 1px solid #46525e; }}
+QComboBox, QLineEdit, QAbstractSpinBox, QTableWidget {{ border-radius: 3px; }}
 QComboBox, QAbstractSpinBox, QTableWidget {{ padding: 3px; }}
 QTableWidget {{ alternate-background-color: #1a2027; selection-background-color: #2f4f6f; gridline-color: #2a323b; }}
 QHeaderView::section {{ background: #2b343e; border: 0; padding: 4px; }}
@@ -69,6 +81,9 @@ class Story:
     def __init__(self):
         self.widget = slicer.util.loadUI(str(UI))
         self.widget.setMRMLScene(slicer.mrmlScene)
+        palette = qt.QPalette()
+        palette.setColor(qt.QPalette.Link, qt.QColor(TEMPLATE.colour))
+        qt.QApplication.setPalette(palette)
         self.widget.setStyleSheet(STYLE)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.client = WorkerClient()
@@ -91,6 +106,29 @@ class Story:
         parameters = self.moduleWidget.parameters
         parameters.templateVolume, parameters.targetVolume = self.template, self.target
         parameters.templateLandmarks, self.truth = markups
+
+    def learn(self, path: Path) -> None:
+        """Let a protocol learn from three more heads and from this one, and define the selected landmark.
+
+        In those three a person marks all points a little higher than the template has them, as people differ.
+        """
+        parameters = self.moduleWidget.parameters
+        template, points = nodes.arrayFromNode(self.template), nodes.landmarkSetFromNode(parameters.templateLandmarks)
+        names = [point.name for point in points]
+        for seed in (1, 2, 3):
+            *_, scan, truth = make_pair(HEAD, seed)
+            marked = tuple(replace(one, position=tuple(np.add(one.position, HIGHER_MM))) for one in truth)
+            person = {"name": f"head {seed}", "corrected": names}
+            self.client.wait(
+                self.client.learn(path, template, points, scan, LandmarkSet(marked), MatchSettings(), **person)
+            )
+        write_protocol(read_protocol(path).with_definitions({DEFINED: DEFINITION}), path)
+        self.moduleWidget.learning.askNewFile = lambda: str(path)
+        for _ in range(3):
+            self.moduleWidget.review.accept()
+        self.moduleWidget.learning.learn()
+        self.finish()
+        self.moduleWidget.review.select(names.index(DEFINED))
 
     def wait(self, isDone) -> None:
         end = time.monotonic() + LIMIT_S
@@ -222,6 +260,11 @@ def main(folder: Path) -> None:
         story.fold("place", "review")
         story.shoot(folder / "review.png")
         thumbnail(story, SAMPLE)
+        with tempfile.TemporaryDirectory() as scratch:
+            story.learn(Path(scratch) / "heads.dflp")
+            story.fold("place", "review")
+            story.shoot(folder / "learning.png")
+        story.ui.clearProtocolButton.click()
         story.ui.presetBox.setCurrentIndex(1)
         story.fold("data", "features", "place")
         story.shoot(folder / "features.png", withViews=False)

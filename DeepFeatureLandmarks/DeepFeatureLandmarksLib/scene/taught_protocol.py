@@ -91,7 +91,7 @@ class TaughtProtocol:
         before, after = (self.summary[f"error_{when}_mm"] for when in ("before", "after"))
         if before is None or after is None:
             isUsed = self.summary["in_use"]
-            return "" if isUsed else f"From {FEWEST_PEOPLE} people on, it changes where points are placed."
+            return "" if isUsed else f"It changes where points are placed once {FEWEST_PEOPLE} people have taught it."
         return f"Mean error {_change(before, after)}, measured by leaving one person out."
 
     @property

@@ -108,14 +108,14 @@ class LearningTests(ModuleTestCase):
         self.assertEqual(self.client.settings[-1].protocol, str(FILE))
         self.ui.clearProtocolButton.click()
         self.assertEqual((self.ui.protocolEdit.text, self.ui.protocolLabel.text), ("", ""))
-        self.assertFalse(self.ui.clearProtocolButton.enabled)
+        self.assertTrue(self.ui.clearProtocolButton.isHidden())
         self.moduleWidget.place.start()
         self.finish()
         self.assertIsNone(self.client.settings[-1].protocol)
 
     def test_the_template_of_a_protocol_is_loaded_and_chosen(self):
         self.moduleWidget.enter()
-        self.assertFalse(self.ui.protocolTemplateButton.enabled)
+        self.assertTrue(self.ui.protocolTemplateButton.isHidden())
         self.client.protocols.taught[FILE] = {"some key": ("somebody", list(NAMES), [])}
         self.ui.chooseProtocolButton.click()
         self.finish()

@@ -112,9 +112,10 @@ class LearningSection:
         ui = self._ui
         ui.protocolEdit.setText(Path(path).name if path else "")
         ui.protocolEdit.setToolTip(path or "No protocol: nothing was learnt.")
-        ui.clearProtocolButton.setEnabled(bool(path))
         isReadable = known is not None and not known.error
         ui.protocolTemplateButton.setEnabled(isReadable and not self._logic.isBusy)
+        for button in (ui.protocolTemplateButton, ui.clearProtocolButton):
+            button.setVisible(bool(path))
         isUnused = bool(path) and settingsOf(self._parameters).protocol is None
         texts = (known.taughtText if known is not None else "", UNUSED if isUnused else "")
         _show(ui.protocolLabel, " ".join(filter(None, texts)))
