@@ -53,7 +53,11 @@ def summary(outcomes: Iterable[Outcome]) -> dict[str, float | int]:
         "worst_ratio": float(np.max(ratios)),
     }
     deep = np.concatenate([one.deep for one in drawn])
-    found |= {"ratio_deep": ratio(before[deep], after[deep]), "ratio_near_faces": ratio(before[~deep], after[~deep])}
+    if deep.any() and not deep.all():
+        found |= {
+            "ratio_deep": ratio(before[deep], after[deep]),
+            "ratio_near_faces": ratio(before[~deep], after[~deep]),
+        }
     return found | _stated([one for one in drawn if one.radius_90 is not None])
 
 
@@ -78,7 +82,8 @@ def told(values: dict[str, float | int]) -> str:
         f" {values['draws']} draws {values['worst_ratio']:.3f}; p95 {values['p95_before_mm']:.2f} to"
         f" {values['p95_after_mm']:.2f}"
     )
-    text += f"; far from faces {values['ratio_deep']:.3f}, near {values['ratio_near_faces']:.3f}"
+    if "ratio_deep" in values:
+        text += f"; far from faces {values['ratio_deep']:.3f}, near {values['ratio_near_faces']:.3f}"
     if "coverage_90" in values:
         text += (
             f"; 90 % radius holds in {values['coverage_90']:.0%}, expected {values['expected_mm']:.2f} mm, true"
