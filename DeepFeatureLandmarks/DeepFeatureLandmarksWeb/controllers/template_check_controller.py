@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene.logic import BUSY
@@ -34,7 +35,8 @@ class TemplateCheckController:
         if logic.isBusy:
             self._context.warn(BUSY)
             return
-        self._runs.request(lambda _: logic.checkTemplates(folder, self._runs.settings), "Starting …")
+        settings = replace(self._runs.settings, protocol=None)  # that is for one template alone
+        self._runs.request(lambda _: logic.checkTemplates(folder, settings), "Starting …")
 
     def finish(self, check: TemplateCheck) -> None:
         """Show what was found."""
