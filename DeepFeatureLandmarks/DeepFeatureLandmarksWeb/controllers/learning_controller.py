@@ -11,7 +11,7 @@ from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.logic import BUSY
 from DeepFeatureLandmarksLib.scene.presets import PRESETS
 from DeepFeatureLandmarksLib.scene.run import Run
-from DeepFeatureLandmarksLib.scene.taught_protocol import SUFFIX, TaughtProtocol
+from DeepFeatureLandmarksLib.scene.taught_protocol import FEWEST_PEOPLE, SUFFIX, LandmarkDefinition, TaughtProtocol
 from DeepFeatureLandmarksLib.scene.taught_scans import refusal, taughtKey
 from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
 from DeepFeatureLandmarksWeb.controllers.place_controller import BEST, PlaceController
@@ -25,6 +25,7 @@ from deepfeatures.matching.learning.protocol import Protocol
 from deepfeatures.matching.learning.protocol_file import read_protocol
 
 UNUSED = f"The present search does not use it; choose {PRESETS[BEST].label} below."
+NOTHING = LandmarkDefinition()
 
 
 class LearningController:
@@ -138,7 +139,7 @@ class LearningController:
         state.errors = told.errorText if told else ""
         state.doubts = told.doubtText if told else ""
         state.landmarks = _landmark_rows(told) if told else []
-        state.scans = told.scanLines if told else []
+        state.scans = sorted(told.scanLines) if told else []
         state.is_scan_taught = self._taught_key is not None
         rows = context.logic.reviewRows(context.output) if context.output else []
         state.refusal = state.misfit or refusal(context.place_request(self._runs.settings), rows)
@@ -147,10 +148,13 @@ class LearningController:
     def _define(self) -> None:
         """Say what the current landmark is."""
         name = self._context.state.current
-        known = self._told.definitions.get(name) if self._told else None
-        self._context.state.protocol.definition = (
-            {"name": name, "text": known.text, "picture": known.pictureUrl, "link": known.webLink} if known else {}
-        )
+        known = self._told.definitions.get(name, NOTHING) if self._told else NOTHING
+        self._context.state.protocol.definition = {
+            "name": name,
+            "text": known.text,
+            "picture": known.pictureUrl,
+            "link": known.webLink,
+        }
 
     def _misfit(self) -> str:
         """Why the protocol is not for what is open as the template, one sentence; empty where it is."""
@@ -181,13 +185,13 @@ def _content(protocol: Protocol) -> str:
 
 
 def _landmark_rows(told: TaughtProtocol) -> list[dict]:
-    """Of the landmarks that were taught, errors in mm as text."""
+    """Of the landmarks that were taught, errors in mm as text. With one person out, too few may be left."""
     return [
         {
             "name": known["name"],
             "taught": known["taught"],
             "before": _mm(known["error_before_mm"]),
-            "after": _mm(known["error_after_mm"]),
+            "after": _mm(known["error_after_mm"] if known["taught"] > FEWEST_PEOPLE else None),
             "doubtful": known["doubtful"],
         }
         for known in told.summary.get("landmarks", ())

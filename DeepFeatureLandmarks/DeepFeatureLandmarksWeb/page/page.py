@@ -247,7 +247,8 @@ class Page:
                     "Open a volume", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', false)"
                 )
                 VBtn("DICOM folder", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', true)")
-            html.P("NIfTI, NRRD, MHA or DICOM, up to 2 GB", classes="hint")
+            protocol = ", or a landmark protocol (.dflp)" if side == TEMPLATE else ""
+            html.P(f"NIfTI, NRRD, MHA or DICOM, up to 2 GB{protocol}", classes="hint")
             if side == TEMPLATE:
                 VBtn(
                     "Try the demo pair",

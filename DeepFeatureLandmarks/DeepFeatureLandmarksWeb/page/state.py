@@ -39,7 +39,9 @@ class ProtocolState:
     refusal: str = ""  # why nothing can be learnt from this scan now
     is_scan_taught: bool = False  # whether this scan is among them
     is_downloaded: bool = True  # since it has learnt or forgotten something
-    definition: dict = field(default_factory=dict)  # of the current landmark: `text`, `picture`, `link`
+    definition: dict = field(
+        default_factory=lambda: {"name": "", "text": "", "picture": "", "link": ""}
+    )  # of `current`
 
 
 @dataclass

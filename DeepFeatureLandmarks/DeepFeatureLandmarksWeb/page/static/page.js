@@ -102,9 +102,15 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
+  // The row under review and what defines it; the row, where there is no room for both.
+  function reveal() {
+    for (const part of [".definition", ".now"])
+      document.querySelector(`.review ${part}`)?.scrollIntoView({ block: "nearest" });
+  }
+
   function closeProtocol() {
     if (mayLeaveProtocol()) window.trame.trigger("close_protocol");
   }
 
-  window.deepfeatures = { closeProtocol, choose, save, tile };
+  window.deepfeatures = { closeProtocol, choose, reveal, save, tile };
 })();
