@@ -59,13 +59,13 @@ def learning_section(name, actions) -> None:
     known = name.protocol
     with html.Div(classes="learning"):
         _buttons(name, actions)
-        with html.Div(v_if=(known.title,), classes="taught", raw_attrs=['role="status"', 'aria-label="Learning"']):
-            this = f"({known.is_scan_taught} ? ' This scan is among them.' : '')"
-            html.P("{{ " + f"{known.taught} + {this}" + " }}")
-            html.P("{{ " + known.errors + " }}", v_if=(known.errors,))
-            html.P("{{ " + known.doubts + " }}", v_if=(known.doubts,), classes="warning")
+        this = f"({known.is_scan_taught} ? ' This scan is among them.' : '')"
+        html.P("{{ " + f"{known.taught} + {this}" + " }}", v_if=(known.taught,), classes="taught")
         _download(name)
-    _details(name)
+    with html.Div(v_if=(known.taught,), classes="learnt"):
+        html.P("{{ " + known.errors + " }}", v_if=(known.errors,))
+        html.P("{{ " + known.doubts + " }}", v_if=(known.doubts,), classes="warning")
+        _details(name)
     client.ClientStateChange(value=f"{known.definition}.name", change=REVEAL)
 
 
