@@ -6,6 +6,7 @@ from trame.widgets import client, html
 from trame.widgets.vuetify3 import VBtn
 
 REVEAL = "window.deepfeatures.reveal()"
+REVEALED = "It holds the whole template, and of the scans their names and small blocks of features, but no image."
 DOWNLOAD = "window.deepfeatures.save('protocol.dflp')"
 
 
@@ -127,7 +128,13 @@ def _download(name) -> None:
     known = name.protocol
     with html.Div(v_if=(f"{known.title} && !{known.is_downloaded}",), classes="keep"):
         html.P("{{ " + known.title + " }} is kept with this session only. Download it to use it again.")
-        VBtn("Download", size="small", variant="outlined", click=DOWNLOAD, raw_attrs=['aria-label="Download protocol"'])
+        VBtn(
+            "Download",
+            size="small",
+            variant="outlined",
+            click=DOWNLOAD,
+            raw_attrs=['aria-label="Download protocol"', f'title="{REVEALED}"'],
+        )
 
 
 def _details(name) -> None:
