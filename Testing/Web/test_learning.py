@@ -162,7 +162,9 @@ def test_one_click_learns_from_the_scan_and_one_forgets_it_exactly(visitors, ser
     forget.click()
     wait_for(visitor, "taught", "Taught by 3 scans.")
     forget.wait_for(state="detached")
-    assert visitor.export("Landmark protocol, with what it has learnt").read_bytes() == (heads / "heads.dflp").read_bytes()
+    assert (
+        visitor.export("Landmark protocol, with what it has learnt").read_bytes() == (heads / "heads.dflp").read_bytes()
+    )
 
 
 def test_learning_begins_a_protocol_that_the_next_scan_extends(visitors, server, heads):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene.logic import BUSY
@@ -35,8 +34,7 @@ class TemplateCheckController:
         if logic.isBusy:
             self._context.warn(BUSY)
             return
-        settings = replace(self._runs.settings, protocol=None)  # that is for one template alone
-        self._runs.request(lambda _: logic.checkTemplates(folder, settings), "Starting …")
+        self._runs.request(lambda _: logic.checkTemplates(folder, self._runs.settings), "Starting …")
 
     def finish(self, check: TemplateCheck) -> None:
         """Show what was found."""
