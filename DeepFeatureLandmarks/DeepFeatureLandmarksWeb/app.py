@@ -22,12 +22,13 @@ from DeepFeatureLandmarksWeb.controllers.alternatives_controller import Alternat
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.controllers.export_controller import ExportController
 from DeepFeatureLandmarksWeb.controllers.inspection_controller import InspectionController
+from DeepFeatureLandmarksWeb.controllers.learning_controller import LearningController
 from DeepFeatureLandmarksWeb.controllers.loading_controller import LoadingController
 from DeepFeatureLandmarksWeb.controllers.marking_controller import MarkingController
 from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.controllers.review_controller import ReviewController
 from DeepFeatureLandmarksWeb.controllers.template_check_controller import TemplateCheckController
-from DeepFeatureLandmarksWeb.controllers.uploads import SCANS_ROLE, receive
+from DeepFeatureLandmarksWeb.controllers.uploads import PROTOCOL_ROLE, SCANS_ROLE, receive
 from DeepFeatureLandmarksWeb.page.page import Actions, Page
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
@@ -84,7 +85,8 @@ class App:
         self._inspection = InspectionController(context, self._runs)
         self._comparison = ComparisonController(context)
         self._template_check = TemplateCheckController(context, self._runs)
-        self._export = ExportController(context, self._comparison, self._template_check)
+        self._learning = LearningController(context, self._loading, self._runs)
+        self._export = ExportController(context, self._comparison, self._template_check, self._learning)
         context.logic.onFinished = self._on_finished
         for side in (TEMPLATE, TARGET):
             name = getattr(typed.name, side).window
@@ -133,11 +135,17 @@ class App:
             toggle_3d=self._toggle_3d,
             toggle_windowing=self._toggle_windowing,
             fit=self._fit,
+            learn=self._learning.learn,
+            forget=self._learning.forget,
+            close_protocol=self._learning.close,
+            take_template=self._learning.take_template,
         )
 
     def _on_finished(self, run: Run) -> None:
         if run.kind == "catalog":
             self._runs.show_catalog()
+        elif run.protocol is not None:
+            self._learning.finish(run)
         elif run.kind in ("place", "placeAgain"):
             self._runs.finish(run)
             self.context.refresh()
@@ -174,6 +182,8 @@ class App:
         if role == SCANS_ROLE:
             with self._server.state:
                 self._template_check.start(path)
+        elif role == PROTOCOL_ROLE:
+            await self._learning.open(path)
         else:
             await self._loading.open(role, path)
         return web.json_response({})

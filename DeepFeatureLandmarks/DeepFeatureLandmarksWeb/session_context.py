@@ -40,6 +40,7 @@ class SessionContext:
         output: Markups node with what was placed in the target, `None` before the first run.
         reference: Markups node with a person's points in the target, for comparison.
         other_points: Markups node with the points in another place of the target, while the template's views show it.
+        protocol: File of the landmark protocol in use, in `folder`; `None` for none.
         refreshers: Called after nodes have changed, to update the page's state.
     """
 
@@ -52,6 +53,7 @@ class SessionContext:
     output: Any = None
     reference: Any = None
     other_points: Any = None
+    protocol: Path | None = None
     refreshers: list[Callable[[], None]] = field(default_factory=list)
     _to_target: PointMap | None = None
     _to_template: PointMap | None = None

@@ -168,7 +168,9 @@ def test_people_read_by_how_many_scans_it_was_taught_and_what_that_brought():
     assert taught.scanLines[0] == "a: 2 accepted, 1 corrected"
     few = taughtProtocol(FILE, content("a", "a"))
     assert few.taughtText == "Taught by 2 scans of 1 person."
-    assert few.errorText == "It changes where points are placed once 3 people have taught it."
+    assert few.errorText == "Nothing changes yet: from 3 people on, it changes where points are placed."
+    three = taughtProtocol(FILE, content(*"abc", errors=(2.0, 2.0)))  # two are left where one is left out
+    assert three.errorText.startswith("It changes where points are placed. With one person more")
     assert few.doubtText == ""
     assert taughtProtocol(FILE, content()).taughtText == "Taught by no scan yet."
 

@@ -188,6 +188,8 @@ README = "README.txt", b"This disc holds the pictures of a patient. " * 9
         (["target", ("a.mhd", b"1")], "a.mhd is not a volume"),
         (["target", README, ("autorun.inf", b"[autorun]")], "none of the 2 files is a volume"),
         (["target", ("a.nii", b"1"), ("b.nrrd", b"1")], "2 volumes were sent; send one file or one DICOM folder"),
+        (["protocol", ("a.nii", b"1")], "a.nii is not a landmark protocol (.dflp); choose another file"),
+        (["protocol", ("a.dflp", b"1"), ("b.dflp", b"1")], "more than 1 files"),
         (["anything", ("a.nii", b"1")], "nothing of that kind can be uploaded"),
     ],
 )

@@ -85,13 +85,14 @@ class TaughtProtocol:
 
     @property
     def errorText(self) -> str:
-        """What learning has brought, a sentence; empty where the file cannot be read."""
+        """What learning has brought, in sentences; empty where the file cannot be read."""
         if self.error:
             return ""
+        if not self.summary["in_use"]:
+            return f"Nothing changes yet: from {FEWEST_PEOPLE} people on, it changes where points are placed."
         before, after = (self.summary[f"error_{when}_mm"] for when in ("before", "after"))
-        if before is None or after is None:
-            isUsed = self.summary["in_use"]
-            return "" if isUsed else f"It changes where points are placed once {FEWEST_PEOPLE} people have taught it."
+        if self.summary["people"] == FEWEST_PEOPLE or before is None or after is None:  # too few are left without one
+            return "It changes where points are placed. With one person more, it tells how far the error has fallen."
         return f"Mean error {_change(before, after)}, measured by leaving one person out."
 
     @property

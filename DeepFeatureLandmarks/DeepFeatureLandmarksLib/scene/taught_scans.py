@@ -14,7 +14,7 @@ TAUGHT = "DeepFeatureLandmarks.taughtScan"  # attribute of an output: the key of
 REVIEWED = ("accepted", "corrected")  # statuses of points that teach
 NOTHING_PLACED = "Place landmarks first, then accept or correct them."
 NOTHING_REVIEWED = "Accept or correct at least one point first."
-ONLY_GUIDED = "Only the best measured settings can learn; choose them under Features."
+ONLY_GUIDED = "Only the best measured settings can learn; choose them first."
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Downloads: landmark files, a table, the report, the whole scene."""
+"""Downloads: landmark files, a table, the report, the whole scene, the landmark protocol."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
+from DeepFeatureLandmarksWeb.controllers.learning_controller import LearningController
 from DeepFeatureLandmarksWeb.controllers.template_check_controller import TABLES, TemplateCheckController
 from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
@@ -18,12 +19,20 @@ from deepfeatures.data.notes import joined
 from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
 
+PROTOCOL = "protocol.dflp"
+
 
 class ExportController:
     """Answers downloads: `/export/<what>`."""
 
-    def __init__(self, context: SessionContext, comparison: ComparisonController, templates: TemplateCheckController):
-        self._context, self._comparison, self._templates = context, comparison, templates
+    def __init__(
+        self,
+        context: SessionContext,
+        comparison: ComparisonController,
+        templates: TemplateCheckController,
+        learning: LearningController,
+    ):
+        self._context, self._comparison, self._templates, self._learning = context, comparison, templates, learning
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The requested file, or a sentence that says why there is none."""
@@ -48,6 +57,8 @@ class ExportController:
             return self._write_scene
         if what == "report.html":
             return self._comparison.write_report
+        if what == PROTOCOL:
+            return lambda _: self._learning.file()
         if what in TABLES:
             return lambda _: self._templates.table(what)
         stem, _, suffix = what.partition(".")

@@ -11,13 +11,13 @@ from trame_slicer.core.volume_window_level import VolumeWindowLevel
 
 from DeepFeatureLandmarksLib.scene import nodes
 from DeepFeatureLandmarksLib.scene.node_notes import sentences, writeNotes
+from DeepFeatureLandmarksWeb.controllers.taking_time import reading, taking_time
 from DeepFeatureLandmarksWeb.controllers.uploads import VOLUME_ROLES, safe_name
 from DeepFeatureLandmarksWeb.session_context import REFERENCE_COLOUR, TEMPLATE_COLOUR, SessionContext
 from DeepFeatureLandmarksWeb.views.appearance import style_markups
 from DeepFeatureLandmarksWeb.views.volume_views import TARGET, TEMPLATE
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.io.dicom.series import Series, list_series
 from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.landmark_files import read_landmarks
@@ -38,19 +38,11 @@ class LoadingController:
 
         Of a folder with several DICOM series the page shows a list, unless the number of one is given.
         """
-        with _Busy(self._context, f"Reading {path.name} …"):
-            await _let_page_update()
-            try:
-                if role in VOLUME_ROLES:
-                    await self._open_volume(role, path, series)
-                else:
-                    self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
-            except InputError as error:
-                self._warn(str(error), path)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._context.warn(out_of_memory(path.name))
+        async with reading(self._context, path):
+            if role in VOLUME_ROLES:
+                await self._open_volume(role, path, series)
+            else:
+                self.show_landmarks(role, await asyncio.to_thread(read_landmarks, path))
 
     async def choose_series(self, role: str, number: int) -> None:
         """Open one of the series that the page offers for a side."""
@@ -62,8 +54,7 @@ class LoadingController:
         from deepfeatures.phantom import make_pair
 
         self._context.warn("")
-        with _Busy(self._context, "Making two heads …"):
-            await _let_page_update()
+        async with taking_time(self._context, "Making two heads …"):
             template, landmarks, target, truth = await asyncio.to_thread(make_pair, DEMO_SIZE)
             self.show_volume(TEMPLATE, template)
             self.show_landmarks("landmarks", landmarks)
@@ -135,10 +126,6 @@ class LoadingController:
             if node is not None:
                 context.scene.RemoveNode(node)
 
-    def _warn(self, sentence: str, path: Path) -> None:
-        """Show an error that names the file alone, without the folder of the upload."""
-        self._context.warn(sentence.replace(f"{path.parent}/", ""))
-
 
 def _offered(series: Series) -> dict:
     """A series as the page's list shows it."""
@@ -148,25 +135,6 @@ def _offered(series: Series) -> dict:
         "title": series.description or f"Series {series.number}",
         "facts": " · ".join(filter(None, facts)),
     }
-
-
-async def _let_page_update() -> None:
-    await asyncio.sleep(0.05)  # until the page shows what is about to be done
-
-
-class _Busy:
-    """The page shows a text, and takes no clicks, while this context lasts."""
-
-    def __init__(self, context: SessionContext, text: str):
-        self._context, self._text = context, text
-
-    def __enter__(self):
-        with self._context.server.state:
-            self._context.state.is_loading, self._context.state.loading_text = True, self._text
-
-    def __exit__(self, *_):
-        with self._context.server.state:
-            self._context.state.is_loading = False
 
 
 def _facts(volume: Volume) -> str:

@@ -58,6 +58,7 @@ class PlaceController:
             patchSize=self._patch_size or SMALLEST_PATCH,
             intensity=state.intensity,
             tolerance_mm=toleranceOf(state.tolerance),
+            protocol=str(self._context.protocol) if self._context.protocol else None,
         )
 
     @property
@@ -92,6 +93,10 @@ class PlaceController:
         context.state.is_busy = False
         context.state.tab = "review"
         context.inform(run.summary)
+
+    def prepare_again(self) -> None:
+        """What the settings refer to has changed: let the worker find the pose anew, at the next refresh."""
+        self._prepared = (None, None)
 
     def show_catalog(self) -> None:
         """Fill the choices of networks and devices."""

@@ -9,34 +9,49 @@ from pathlib import Path
 
 from aiohttp import BodyPartReader, web
 
+from DeepFeatureLandmarksLib.scene.taught_protocol import SUFFIX as PROTOCOL_SUFFIX
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.headers import START_BYTES, begins_as_dicom
 from deepfeatures.io.image_names import IMAGE_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES, SCANS_ROLE = ("template", "target"), ("landmarks", "reference"), "scans"
+PROTOCOL_ROLE = "protocol"
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
 DICOM_SUFFIXES = (".dcm", ".ima")
 KINDS = {
     "volume": "a volume (NIfTI, NRRD, MHA or DICOM)",
     "landmarks": f"landmarks ({', '.join(LANDMARK_SUFFIXES)})",
     "scans": "a volume (NIfTI, NRRD or MHA) or a landmark file",
+    "protocol": f"a landmark protocol ({PROTOCOL_SUFFIX})",
 }
-MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20, "scans": 8 * 2**30}
+MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20, "scans": 8 * 2**30, "protocol": 2 * 2**30}
+WAYS_OUT = {
+    "volume": "crop the volume or open it by path at the start",
+    "landmarks": "send a file of landmarks alone",
+    "scans": "send fewer scans",
+    "protocol": "begin a protocol with a smaller template",
+}
+ONE_FILE_KINDS = ("landmarks", "protocol")
 MAX_FILES = 4000  # slices of the largest series
 MAX_NAME_BYTES = 120  # bytes; file systems take 255 at most
-FOLDERS = {"volume": "DICOM series", "landmarks": "landmarks", "scans": "The folder"}  # what errors call it
+FOLDERS = {  # what errors call it
+    "volume": "DICOM series",
+    "landmarks": "landmarks",
+    "scans": "The folder",
+    "protocol": "protocol",
+}
 CHUNK = 2**18
 
 
 def kind_of(role: str) -> str:
-    """`"volume"`, `"landmarks"` or `"scans"`, by what the file is for."""
+    """`"volume"`, `"landmarks"`, `"scans"` or `"protocol"`, by what the file is for."""
     if role in VOLUME_ROLES:
         return "volume"
     if role in LANDMARK_ROLES:
         return "landmarks"
-    if role == SCANS_ROLE:
-        return "scans"
+    if role in (SCANS_ROLE, PROTOCOL_ROLE):
+        return role
     raise InputError("nothing of that kind can be uploaded here; reload the page and try again")
 
 
@@ -55,6 +70,8 @@ def is_wanted(name: str, start: bytes, kind: str) -> bool:
     """Whether a file can be of that kind: the folder of a DICOM series also holds indices, readme files and viewers."""
     if name.startswith((".", "~")) or name.upper() == "DICOMDIR":
         return False
+    if kind == "protocol":
+        return name.lower().endswith(PROTOCOL_SUFFIX)
     if kind == "scans":
         return name.lower().endswith((*ONE_FILE_SUFFIXES, *LANDMARK_SUFFIXES)) and not is_dicom(name, start)
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES
@@ -84,7 +101,7 @@ async def receive(request: web.Request, role: str, folder: Path) -> Path:
             if not is_wanted(name, start, kind):
                 skipped.append(name)
                 continue
-            if len(files) >= (1 if kind == "landmarks" else MAX_FILES):
+            if len(files) >= (1 if kind in ONE_FILE_KINDS else MAX_FILES):
                 raise InputError(f"more than {len(files)} files were sent; send one volume or one series at a time")
             path = place / name if not (place / name).exists() else place / f"{len(files)}-{name}"
             room -= await _write(part, start, path, room, kind)
@@ -139,7 +156,7 @@ async def _write(part: BodyPartReader, start: bytes, path: Path, room: int, kind
             written += len(chunk)
             if written > room:
                 limit = MAX_BYTES[kind] // 2**20
-                raise InputError(f"more than {limit} MB were sent; crop the volume or open it by path at the start")
+                raise InputError(f"more than {limit} MB were sent; {WAYS_OUT[kind]}")
             file.write(chunk)
             chunk = await part.read_chunk(CHUNK)
     return written

@@ -47,6 +47,7 @@ EXPORTS = {
     "target.csv": "Placed landmarks, as a table (.csv)",
     "template.mrk.json": "Template's landmarks (.mrk.json)",
     "report.html": "Report (.html)",
+    "protocol.dflp": "Landmark protocol, with what it has learnt (.dflp)",
     "scene.mrb": "Everything, as a Slicer scene (.mrb)",
 }
 
@@ -77,6 +78,10 @@ class Actions:
     toggle_3d: Callable
     toggle_windowing: Callable
     fit: Callable
+    learn: Callable
+    forget: Callable
+    close_protocol: Callable
+    take_template: Callable
 
 
 class Page:
@@ -89,6 +94,7 @@ class Page:
         server.state.trame__favicon = ICON
         server.state.client_only(typed.name.template.upload, typed.name.target.upload)  # the sending window's alone
         server.trigger("key")(self._on_key)
+        server.trigger("close_protocol")(actions.close_protocol)
         with VAppLayout(server) as layout:
             layout.root.theme = "dark"
             with html.Div(classes="workspace"):
@@ -129,7 +135,7 @@ class Page:
                 html.Span("Export")
                 with VMenu(activator="parent"), VList(density="compact"):
                     for what, title in EXPORTS.items():
-                        needs = "" if what.startswith(("template", "scene")) else f"!{name.rows}.length"
+                        needs = _needs(name, what)
                         VListItem(
                             title=title,
                             click=f"window.deepfeatures.save('{what}')",
@@ -241,7 +247,8 @@ class Page:
                     "Open a volume", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', false)"
                 )
                 VBtn("DICOM folder", variant="tonal", size="small", click=f"window.deepfeatures.choose('{side}', true)")
-            html.P("NIfTI, NRRD, MHA or DICOM, up to 2 GB", classes="hint")
+            protocol = ", or a landmark protocol (.dflp)" if side == TEMPLATE else ""
+            html.P(f"NIfTI, NRRD, MHA or DICOM, up to 2 GB{protocol}", classes="hint")
             if side == TEMPLATE:
                 VBtn(
                     "Try the demo pair",
@@ -315,10 +322,18 @@ class Page:
                         build(name, actions)
 
 
+def _needs(name, what: str) -> str:
+    """When a file cannot be exported, as an expression of the page; empty where it always can."""
+    if what.startswith("protocol"):
+        return f"!{name.protocol.title}"
+    return "" if what.startswith(("template", "scene")) else f"!{name.rows}.length"
+
+
 def _sources(side: str) -> list[tuple[str, str, str]]:
     volumes = [(side, "false", "Volume (NIfTI, NRRD, MHA, DICOM file)"), (side, "true", "DICOM series (folder)")]
     if side == TEMPLATE:
-        return [*volumes, ("landmarks", "false", "Landmarks (.mrk.json, .fcsv, .csv, …)")]
+        others = ("landmarks", "Landmarks (.mrk.json, .fcsv, .csv, …)"), ("protocol", "Landmark protocol (.dflp)")
+        return [*volumes, *((role, "false", title) for role, title in others)]
     return [*volumes, ("reference", "false", "Second set of landmarks, to compare with")]
 
 

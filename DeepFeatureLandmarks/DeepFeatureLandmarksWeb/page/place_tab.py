@@ -12,6 +12,7 @@ from trame.widgets.vuetify3 import (
 
 from DeepFeatureLandmarksLib.scene.presets import INTENSITY, LARGEST_PATCH, PRESETS, TOLERANCE
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
+from DeepFeatureLandmarksWeb.page.learning import protocol_choice
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from deepfeatures.features import SMALLEST_PATCH
 
@@ -26,6 +27,7 @@ def place_tab(name, actions) -> None:
     _landmark_buttons(name, actions)
     notes_lines(name.landmark_notes, "Notes on the landmarks")
     _landmark_table(name, actions)
+    protocol_choice(name, actions)
     _settings(name)
 
 

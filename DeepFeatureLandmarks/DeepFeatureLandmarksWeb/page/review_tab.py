@@ -7,6 +7,7 @@ from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
 from DeepFeatureLandmarksLib.scene.uncertainty_overlay import LABEL, TOOLTIP
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
+from DeepFeatureLandmarksWeb.page.learning import definition_row, learning_section
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
 from deepfeatures.data.landmark_scores import BY_NAME, REVIEWED, Score
 
@@ -46,6 +47,7 @@ def review_tab(name, actions) -> None:
             density="compact",
             hide_details=True,
         )
+        learning_section(name, actions)
 
 
 def _other_places(name, actions) -> None:
@@ -81,23 +83,21 @@ def _table(name, actions) -> None:
                     VTooltip(score.tooltip, activator="parent", location="top")
             html.Th("Status")
             html.Th("")
-        with (
-            html.Tbody(),
-            html.Tr(
-                v_for=(f"row in {name.rows}",),
-                key="row.name",
-                click=(actions.show, "[row.name]"),
-                classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",),
-            ),
-        ):
-            html.Td("{{ row.name }}", classes="name", title=("row.tip",))
-            for score in REVIEWED:
-                html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
-            with html.Td():
-                html.Span("{{ row.status_text }}", classes=("'status status-' + row.status",), title=("row.reason",))
-            with html.Td(), html.Div(classes="decision"):
-                small_icon("mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept")
-                small_icon("mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True, disabled="!row.can_reject")
+        with html.Tbody(), html.Template(v_for=(f"row in {name.rows}",), key="row.name"):
+            _row(name, actions)
+            definition_row(name)
+
+
+def _row(name, actions) -> None:
+    with html.Tr(click=(actions.show, "[row.name]"), classes=(f"'row' + (row.name == {name.current} ? ' now' : '')",)):
+        html.Td("{{ row.name }}", classes="name", title=("row.tip",))
+        for score in REVIEWED:
+            html.Td("{{ row." + score.name + " }}", classes="n", v_if=(_is_known(name, score),))
+        with html.Td():
+            html.Span("{{ row.status_text }}", classes=("'status status-' + row.status",), title=("row.reason",))
+        with html.Td(), html.Div(classes="decision"):
+            small_icon("mdi-check", "Accept", (actions.accept, "[row.name]"), stop=True, disabled="!row.can_accept")
+            small_icon("mdi-close", "Reject", (actions.reject, "[row.name]"), stop=True, disabled="!row.can_reject")
 
 
 def _is_known(name, score: Score) -> str:

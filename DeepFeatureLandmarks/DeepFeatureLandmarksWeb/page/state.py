@@ -24,11 +24,33 @@ class SideState:
 
 
 @dataclass
+class ProtocolState:
+    """The landmark protocol in use. Texts are sentences, empty where there is nothing to say."""
+
+    title: str = ""  # of its file; empty for none
+    content: str = ""
+    misfit: str = ""  # why it is not for what is open as the template
+    unused: str = ""
+    taught: str = ""
+    errors: str = ""
+    doubts: str = ""
+    landmarks: list = field(default_factory=list)  # that were taught
+    scans: list[str] = field(default_factory=list)  # that taught, one line each
+    refusal: str = ""  # why nothing can be learnt from this scan now
+    is_scan_taught: bool = False  # whether this scan is among them
+    is_downloaded: bool = True  # since it has learnt or forgotten something
+    definition: dict = field(
+        default_factory=lambda: {"name": "", "text": "", "picture": "", "link": ""}
+    )  # of `current`
+
+
+@dataclass
 class PageState:
     """Everything else; `message` is an error in words, `notice` good news."""
 
     template: SideState = field(default_factory=SideState)
     target: SideState = field(default_factory=SideState)
+    protocol: ProtocolState = field(default_factory=ProtocolState)
     tab: str = "place"
     is_3d: bool = False
     is_windowing: bool = False

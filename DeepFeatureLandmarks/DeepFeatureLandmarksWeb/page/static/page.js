@@ -2,11 +2,16 @@
 (() => {
   const say = (name, value) => window.trame.state.set(`PageState__${name}`, value); // as state.py's classes are named
 
+  // Whether a protocol may be left, by the word of the person where it was not downloaded.
+  const mayLeaveProtocol = () =>
+    window.trame.state.get("PageState__protocol__ProtocolState__is_downloaded") ||
+    window.confirm("The open protocol was not downloaded. Leave it, and lose what it has learnt here?");
+
   function upload(role, files) {
-    if (!files.length) return;
+    if (!files.length || (role === "protocol" && !mayLeaveProtocol())) return;
     const form = new FormData();
     for (const file of files) form.append("file", file, file.name);
-    const side = role === "template" || role === "landmarks" ? "template" : "target";
+    const side = ["template", "landmarks", "protocol"].includes(role) ? "template" : "target";
     const percent = `${side}__SideState__upload`;
     const request = new XMLHttpRequest();
     request.upload.onprogress = (event) => say(percent, Math.round((100 * event.loaded) / event.total));
@@ -53,7 +58,8 @@
     const files = (await Promise.all(entries.map(filesOf))).flat();
     const suffixes = window.trame.state.get("PageState__landmark_suffixes");
     const isLandmarks = files.length === 1 && suffixes.some((suffix) => files[0].name.toLowerCase().endsWith(suffix));
-    if (!isLandmarks) upload(side, files);
+    if (files.length === 1 && files[0].name.toLowerCase().endsWith(".dflp")) upload("protocol", files);
+    else if (!isLandmarks) upload(side, files);
     else upload(side === "template" ? "landmarks" : "reference", files);
   }
 
@@ -96,5 +102,15 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
-  window.deepfeatures = { choose, save, tile };
+  // The row under review and what defines it; the row, where there is no room for both.
+  function reveal() {
+    for (const part of [".definition", ".now"])
+      document.querySelector(`.review ${part}`)?.scrollIntoView({ block: "nearest" });
+  }
+
+  function closeProtocol() {
+    if (mayLeaveProtocol()) window.trame.trigger("close_protocol");
+  }
+
+  window.deepfeatures = { closeProtocol, choose, reveal, save, tile };
 })();
