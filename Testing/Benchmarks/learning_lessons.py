@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,15 +53,23 @@ def lessons_of(one: LearningSet, template: str, folder: Path) -> dict[str, Lesso
     path = folder / f"{template}.taught"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        rows = {name: asdict(lesson) for name, lesson in _made(one, template)}
+        rows = {name: _as_tensors(asdict(lesson)) for name, lesson in _made(one, template)}
         torch.save(rows, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
-    rows = torch.load(path, weights_only=False)
+    rows = torch.load(path, weights_only=True)
     taught = {
-        name: Lesson(**row | {key: TaughtScan(**row[key]) for key in ("exact", "careless")})
+        name: Lesson(
+            **{key: TaughtScan(**row[key]) for key in ("exact", "careless")},
+            **{key: row[key].numpy() for key in ("faces", "deep")},
+            placed=row["placed"],
+        )
         for name, row in rows.items()
     }
     return {name: lesson for name, lesson in taught.items() if lesson.placed}
+
+
+def _as_tensors(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in row.items()}
 
 
 def _made(one: LearningSet, template: str) -> Iterator[tuple[str, Lesson]]:
