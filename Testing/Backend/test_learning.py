@@ -14,12 +14,13 @@ from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.guided.search import GuidedSearch
 from deepfeatures.matching.learning.landmark_head import fit_head, lessons
 from deepfeatures.matching.learning.leave_one_out import leave_one_out
 from deepfeatures.matching.learning.local_jets import MOST_CHANNELS, Jets, LandmarkFrame, jets_around
 from deepfeatures.matching.learning.protocol import begin_protocol
 from deepfeatures.matching.learning.reviewer_weights import scan_weights
-from deepfeatures.matching.learning.taught_scan import TaughtScan
+from deepfeatures.matching.learning.taught_scan import TENSORS, TaughtScan
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.matching.teaching import teach
 
@@ -275,6 +276,18 @@ def test_a_coarser_scan_teaches_and_is_placed(family, taught):
     assert scan.true_jets.shape == scans[0].true_jets.shape
     offset = ((scan.true - scan.found) @ scan.voxel_to_mm.T).mean(0)
     assert np.linalg.norm(offset.numpy() - HABIT) < 0.8
+
+
+def test_a_scan_that_was_placed_just_before_teaches_the_same_without_being_placed_again(family, taught, monkeypatch):
+    template, landmarks, targets, truths = family
+    _, protocol, scans = taught
+    points = moved(landmarks, truths[2] + HABIT)
+    learnt = Matcher(device="cpu", taught=protocol.with_scans(scans))
+    learnt.match(template, landmarks, targets[2])
+    monkeypatch.setattr(GuidedSearch, "ways", lambda *_: pytest.fail("it was placed again"))
+    scan = teach(learnt, protocol, targets[2], points)
+    for name in TENSORS:
+        torch.testing.assert_close(getattr(scan, name), getattr(scans[2], name), atol=0, rtol=0)
 
 
 def test_a_landmark_that_the_protocol_does_not_know_is_placed_by_the_search_alone(family, taught):

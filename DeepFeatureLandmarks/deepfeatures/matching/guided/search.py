@@ -85,6 +85,7 @@ class GuidedSearch:
         # Replaced as a whole, never changed: threads may share this search.
         self._template: tuple[Volume, str, ImagePyramid] | None = None
         self._last: _Prepared | None = None
+        self._found: tuple[_Prepared, bytes, tuple[Fit, ...]] | None = None
         self._lags: tuple[tuple, torch.Tensor] | None = None
 
     def find(self, request: SearchRequest) -> SearchResult:
@@ -93,8 +94,9 @@ class GuidedSearch:
             raise InputError("A guided search takes no mask; leave the mask out, or search dense.")
         if len(request.positions) == 0:
             return SearchResult(())
-        ways = self.ways(request)
-        pair, best = self._prepare(request).pair, ways[0]
+        ways, prepared = self.ways(request), self._prepare(request)
+        self._found = prepared, request.positions.tobytes(), ways
+        pair, best = prepared.pair, ways[0]
         with request.timer.stage("match"), torch.inference_mode():
             reason_for_all = reason_against(best, *self._of_pose(request), self._settings)
         depths_mm = pair.template.image.depth_mm(pair.template.image.from_world(request.positions))
@@ -186,11 +188,13 @@ class GuidedSearch:
         Raises:
             InputError: The target does not show the template's anatomy.
         """
-        ways = self.ways(request)
+        found, prepared = self._found, self._prepare(request)
+        is_last = found is not None and found[0] is prepared and found[1] == request.positions.tobytes()
+        ways = found[2] if found and is_last else self.ways(request)  # a person teaches what was placed just before
         known = ~np.isnan(positions).any(1)
         apart = [np.linalg.norm((way.places - positions)[known], axis=1) for way in ways]
         nearest = ways[int(np.argmin([np.median(one) for one in apart]))] if known.any() else ways[0]
-        pair = self._prepare(request).pair
+        pair = prepared.pair
         with torch.inference_mode():
             if reason_against(ways[0], *self._of_pose(request), self._settings):
                 raise InputError(
@@ -280,7 +284,7 @@ class GuidedSearch:
         last, given = self._last, (request.template, request.target)
         if last and (last.template, last.target) == given and last.intensity == request.intensity:
             return last
-        self._last = None  # make room before the next one is read
+        self._last = self._found = None  # make room before the next one is read
         with request.timer.stage("prepare"), torch.inference_mode():
             pair = self._pair(request)
         with request.timer.stage("pose"), torch.inference_mode():
