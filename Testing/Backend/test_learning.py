@@ -269,6 +269,13 @@ def test_two_people_change_not_a_bit(family, taught):
     assert (summary["taught_by"], summary["in_use"], summary["error_after_mm"]) == (2, False, None)
 
 
+def test_of_three_people_nobody_can_be_judged_by_the_others(taught):
+    _, protocol, scans = taught
+    summary = protocol.with_scans(scans[:3]).summary()
+    assert (summary["in_use"], summary["error_before_mm"], summary["error_after_mm"]) == (True, None, None)
+    assert protocol.with_scans(scans[:4]).summary()["error_after_mm"] is not None
+
+
 def test_a_coarser_scan_teaches_and_is_placed(family, taught):
     _, landmarks, targets, truths = family
     matcher, protocol, scans = taught

@@ -50,6 +50,8 @@ def _state(facts: dict[str, Any]) -> str:
     taught = f"taught by {facts['taught_by']} scans of {facts['people']} people"
     if not facts["in_use"]:
         return f"{taught}; scans of three people or more are needed to change what is placed"
+    if facts["error_after_mm"] is None:
+        return f"{taught}; it changes what is placed, and one person more tells how far the error has fallen"
     before, after = (_number(facts[f"error_{when}_mm"]) for when in ("before", "after"))
     return f"{taught}; mean error in people left out {before} mm before, {after} mm after"
 

@@ -22,23 +22,26 @@ class LeftOut:
 
     Args:
         before_mm: Of the search alone, `(S, L)`.
-        after_mm: With a head that did not know the person, `(S, L)`.
+        after_mm: With a head that did not know the person, `(S, L)`; the same where nothing was learnt without them.
+        judged: Where something was, `(S, L)`.
     """
 
     before_mm: torch.Tensor
     after_mm: torch.Tensor
+    judged: torch.Tensor
 
 
 def leave_one_out(known: Lessons) -> LeftOut:
     """Each person judged by what the others teach."""
     before = torch.stack([scan.errors_mm(scan.found) for scan in known.scans])
-    after = before.clone()
+    after, judged = before.clone(), torch.zeros_like(before, dtype=torch.bool)
     for person in known.people:
         head = fit_head(known, without=person)
         for index, scan in enumerate(known.scans):
             if scan.person == person:
                 after[index] = scan.errors_mm(head.corrected(scan.around_found, scan.found))
-    return LeftOut(before, after)
+                judged[index] = head.people > 0
+    return LeftOut(before, after, judged)
 
 
 def recalibrated_model(

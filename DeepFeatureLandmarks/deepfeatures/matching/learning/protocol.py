@@ -263,7 +263,11 @@ def _means(left_out: LeftOut | None, landmark: int | None = None) -> tuple[float
     if left_out is None:
         return None, None
     chosen = slice(None) if landmark is None else landmark
-    means = [errors[:, chosen].nanmean() for errors in (left_out.before_mm, left_out.after_mm)]
+    unknown = ~left_out.judged
+    means = [
+        errors.masked_fill(unknown, torch.nan)[:, chosen].nanmean()
+        for errors in (left_out.before_mm, left_out.after_mm)
+    ]
     before, after = (None if mean.isnan() else round(float(mean), 3) for mean in means)
     return before, after
 
