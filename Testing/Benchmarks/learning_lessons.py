@@ -121,7 +121,7 @@ def _right_level(places: LandmarkSet, target: Case, template: Case) -> bool:
         if landmark.is_defined and landmark.name in true
     ]
     middles = [np.array(landmark.position) for landmark in template.landmarks if " " not in landmark.name]
-    level_mm = np.median([np.linalg.norm(a - b) for a, b in pairwise(middles)])
+    level_mm = float(np.median([np.linalg.norm(a - b) for a, b in pairwise(middles)]))
     return bool(apart) and float(np.median(apart)) < level_mm / 2
 
 
