@@ -81,4 +81,4 @@ def _conclude(failures: Sequence[str], count: int) -> int:
         return 0
     good = count - len(failures)
     others = f" (the other {good} of {count} scans were taught)" if good else ""
-    return refuse("; ".join(failures) + others)
+    return refuse("; ".join(failure.removesuffix(".") for failure in failures) + others)

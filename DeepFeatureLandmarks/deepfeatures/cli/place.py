@@ -15,6 +15,7 @@ from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.given_template import given_templates
 from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
+from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def place(
 
     targets = one_of_each_series(targets)
 
+    if mask and settings.protocol:
+        raise InputError("a search within a mask does not learn; leave out --mask, or --protocol")
     if mask and settings.is_guided and settings.search is None:
         settings = replace(settings, search="dense")  # only a greedy search takes a mask
     job = Job(first, points, tuple(targets), output_dir, mask, report, tuple(others), series=series)
@@ -120,7 +123,7 @@ def _conclude(outcomes: list[Outcome]) -> int:
     if failed:
         good = len(outcomes) - len(failed)
         others = f" (the other {good} of {len(outcomes)} targets were placed)" if good else ""
-        return refuse("; ".join(outcome.failure for outcome in failed) + others)
+        return refuse("; ".join(outcome.failure.removesuffix(".") for outcome in failed) + others)
     missing = [f"{outcome.target}: {outcome.missing_text}" for outcome in outcomes if outcome.missing]
     if missing:
         say("landmarks missing in " + "; ".join(missing))

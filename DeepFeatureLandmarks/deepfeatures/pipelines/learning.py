@@ -132,10 +132,11 @@ def learn(
         series: See `open_protocol`.
     """
     check_names(pairs)
+    names = {taught.key: taught.name for taught in protocol.scans}
     for scan, points in pairs:
         start, name = time.perf_counter(), image_stem(scan)
         try:
-            lesson = _teach_one(path, protocol, scan, points, matcher, series)
+            lesson = _teach_one(path, protocol, scan, points, matcher, series, names)
         except InputError as error:
             lesson = Lesson(scan, name, failure=str(error))
         except (MemoryError, RuntimeError) as error:
@@ -249,7 +250,13 @@ def without_taught_people(protocol: Protocol, scans: Mapping[str, Named]) -> tup
 
 
 def _teach_one(
-    path: Path, protocol: Protocol, scan: Path, points: Path, matcher: Matcher, series: str | None
+    path: Path,
+    protocol: Protocol,
+    scan: Path,
+    points: Path,
+    matcher: Matcher,
+    series: str | None,
+    names_by_key: dict[str, str],
 ) -> Lesson:
     name = image_stem(scan)
     reviewed = reviewed_points(points, protocol.landmarks)
@@ -263,4 +270,7 @@ def _teach_one(
     learn_scan(path, protocol, taught)
     corrected, accepted = taught.taught & taught.corrected, taught.taught & ~taught.corrected
     notes = (*volume.notes, *reviewed.notes)
+    if (earlier := names_by_key.get(taught.key, name)) != name:
+        notes = (*notes, Note(NoteKind.NAMES, f"was taught before as {earlier}; that is replaced, and the name too"))
+    names_by_key[taught.key] = name
     return Lesson(scan, name, int(accepted.sum()), int(corrected.sum()), notes=notes)
