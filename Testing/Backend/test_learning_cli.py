@@ -207,11 +207,11 @@ def test_another_scan_of_the_same_name_is_refused(taught, heads, tmp_path, capfd
 def test_one_bad_scan_does_not_keep_the_others_from_being_taught(heads, template, pair, tmp_path, capfd):
     path, points = tmp_path / "new.dflp", tmp_path / "far.mrk.json"
     write_landmarks(LandmarkSet((Landmark("pons", (1e4, 0.0, 0.0)),)), points)
-    given = pair(1), f"{heads / 'sub-2.nii.gz'}={points}", pair(3)
+    given = pair(1), f"{heads / 'sub-2.nii.gz'}={points}", f"{template[1]}={template[3]}", pair(3)
     assert main(["learn", str(path), *template, *given]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "pons" in line or "no landmark of the protocol" in line
-    assert line.endswith("(the other 2 of 3 scans were taught)") and "." not in line.split("mrk.json")[-1]
+    assert line.endswith("sub-0 is the template itself; teach with other scans (the other 2 of 4 scans were taught)")
     assert [scan["name"] for scan in shown(path, capfd)["scans"]] == ["sub-1", "sub-3"]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -74,10 +76,18 @@ def test_place_places_by_what_was_taught(heads, protocol, tmp_path):
     assert target["report"]["protocol"]["taught_by"] == len(TAUGHT)
 
 
-def test_two_people_change_no_byte_of_scans_that_are_placed_together(heads, protocol, tmp_path):
-    two, given = tmp_path / "two.dflp", ("--template", heads / "sub-0.nii.gz", "--landmarks", heads / "sub-0.mrk.json")
-    shutil.copyfile(protocol, two)
-    assert run("forget", two, "sub-3", "sub-4") == 0
+def test_two_people_change_no_byte_of_scans_that_are_placed_together(heads, protocol, tmp_path, capfd):
+    two, template, points = tmp_path / "two.dflp", tmp_path / "template.nii.gz", tmp_path / "template.mrk.json"
+    image = nibabel.load(heads / "sub-0.nii.gz")
+    image.header.set_xyzt_units("unknown")
+    nibabel.save(image, template)
+    write_landmarks(replace(read_landmarks(heads / "sub-0.mrk.json"), name="Six points"), points)
+    given = "--template", template, "--landmarks", points
+    assert (
+        run("learn", two, *given, *(f"{heads / f'sub-{one}.nii.gz'}={heads / f'sub-{one}.mrk.json'}" for one in (1, 2)))
+        == 0
+    )
+    assert "note: template: the file gives no unit of length" in capfd.readouterr().err
     scans = [heads / f"sub-{number}.nii.gz" for number in (4, 5, 6)]
     assert run("place", *scans, *given, "--output-dir", tmp_path / "without") == 0
     assert run("place", *scans, "--protocol", two, "--output-dir", tmp_path / "with") == 0

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import atomic_write
@@ -118,6 +119,7 @@ def _parts(protocol: Protocol) -> list[tuple[str, bytes]]:
         "template": {
             "name": template.name,
             "modality": template.modality,
+            "notes": [note.as_json() for note in template.notes],
             **{key: getattr(template, key).tolist() for key in ("origin", "spacing", "direction")},
         },
         "list": protocol.landmarks.name,
@@ -156,7 +158,13 @@ def _protocol(content: dict[str, Any], read: Any) -> Protocol:
     }
     scans = tuple(TaughtScan(**one, **_scan_tensors(read(_part_of(one["key"])))) for one in content["scans"])
     protocol = Protocol(
-        Volume(voxels, **geometry, name=template["name"], modality=template["modality"]),
+        Volume(
+            voxels,
+            **geometry,
+            name=template["name"],
+            modality=template["modality"],
+            notes=tuple(map(Note.from_json, template["notes"])),
+        ),
         LandmarkSet(landmarks, content["list"]),
         content["features"],
         definitions,
