@@ -68,10 +68,7 @@ def place(
 
     targets = one_of_each_series(targets)
 
-    if mask and settings.protocol:
-        raise InputError("a search within a mask does not learn; leave out --mask, or --protocol")
-    if mask and settings.is_guided and settings.search is None:
-        settings = replace(settings, search="dense")  # only a greedy search takes a mask
+    settings = _within_mask(settings) if mask else settings
     job = Job(first, points, tuple(targets), output_dir, mask, report, tuple(others), series=series)
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
@@ -88,6 +85,13 @@ def place(
     if report:
         write_report(report, context.obj, settings, list(outcomes.values()))
     return _conclude(list(outcomes.values()))
+
+
+def _within_mask(settings: MatchSettings) -> MatchSettings:
+    """With a greedy search, for only that takes a mask."""
+    if settings.protocol:
+        raise InputError("a search within a mask does not learn; leave out --mask, or --protocol")
+    return replace(settings, search="dense") if settings.is_guided and settings.search is None else settings
 
 
 def _tell_notes(outcome: Outcome, told: set[Note]) -> None:
