@@ -289,6 +289,16 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def test_a_landmark_without_a_position_is_left_out_and_a_note_says_so(template, tmp_path, capfd):
+    path, points = tmp_path / "new.dflp", tmp_path / "sub-0.mrk.json"
+    first, *others = read_landmarks(template[3])
+    write_landmarks(LandmarkSet((replace(first, position=None, status="missing"), *others)), points)
+    assert main(["learn", str(path), *template[:3], str(points)]) == 0
+    note = "sub-0: left out of the protocol, since they have no position: anterior commissure"
+    assert note in capfd.readouterr().err
+    assert [one.name for one in read_protocol(path).landmarks] == [one.name for one in others]
+
+
 def test_definitions_come_from_descriptions_and_from_a_file(template, pair, tmp_path, capfd):
     path, file = tmp_path / "new.dflp", tmp_path / "texts" / "definitions.json"
     file.parent.mkdir()

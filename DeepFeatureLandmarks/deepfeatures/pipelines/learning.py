@@ -112,6 +112,9 @@ def open_protocol(path: Path, template: Path | None, landmarks: Path | None, ser
             raise InputError(f"{path} does not exist; give --template and --landmarks to begin it, or check the path")
         return known
     volume, points = read_template(template, landmarks, series)
+    if points.missing:
+        text = f"left out of the protocol, since they have no position: {names_text(points.missing)}"
+        volume = replace(volume, notes=(*volume.notes, Note(NoteKind.LANDMARK_FILE, text)))
     if known is None:
         return begin_protocol(volume, points, features_key(*BEST_GUIDED))
     return continued(known, begin_protocol(volume, points, known.features), path)
