@@ -379,7 +379,7 @@ def test_points_of_another_frame_than_the_file_is_taken_in_are_told_with_the_not
     path = write(
         case, "Version 1.0\n2\n" + "".join(f"S00{n} {x} {y} {z}\n" for n, (x, y, z) in enumerate(lps)), "t.pts"
     )
-    with pytest.raises(InputError, match=r"lie outside the template .* taken as RAS mm"):
+    with pytest.raises(InputError, match=r"lie outside the volume .* taken as RAS mm"):
         read_template(case / "template.nii.gz", path)
 
 

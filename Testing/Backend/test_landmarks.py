@@ -358,7 +358,5 @@ def test_landmarks_outside_the_template_are_named_and_those_without_a_position_a
     points = [Landmark(f"P{n}", (10.0, 0.0, 0.0)) for n in range(7)]
     inside, nowhere = Landmark("in", (3.0, 3.0, 3.0)), Landmark("gone", None, "missing")
     check_inside(LandmarkSet((inside, nowhere)), template, "a.csv", "t.nii.gz")
-    with pytest.raises(
-        InputError, match=r"^P0, P1, P2, P3, P4 and 2 more of a\.csv lie outside the template t\.nii\.gz"
-    ):
+    with pytest.raises(InputError, match=r"^P0, P1, P2, P3, P4 and 2 more of a\.csv lie outside the volume t\.nii\.gz"):
         check_inside(LandmarkSet((inside, nowhere, *points)), template, "a.csv", "t.nii.gz")

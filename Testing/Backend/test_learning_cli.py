@@ -112,8 +112,12 @@ def test_what_is_forgotten_was_never_learnt(taught, template, pair, tmp_path, ca
     assert whole.read_bytes() != before
     assert main(["forget", str(whole), "sub-2"]) == 0
     assert whole.read_bytes() == before
-    assert "sub-3" in refused(["forget", whole, "sub-1", "sub-3"], capfd)
+    assert "sub-3 has not taught this protocol; it was taught by sub-1, sub-4." in refused(
+        ["forget", whole, "sub-1", "sub-3"], capfd
+    )
     assert whole.read_bytes() == before
+    assert main(["forget", str(whole), "sub-4", "sub-1", "sub-4"]) == 0
+    assert "taught by 0 scans of 0 people" in capfd.readouterr().out
 
 
 def test_learn_and_show_tell_what_was_taught_and_what_the_file_reveals(taught, template, pair, tmp_path, capfd):
@@ -179,6 +183,15 @@ def test_a_scan_taught_again_replaces_what_it_taught(taught, heads, tmp_path, ca
     assert counts == {"sub-1": 6, "sub-2": 3, "sub-3": 6, "sub-4": 6}
 
 
+def test_a_scan_by_another_name_is_the_same_and_a_note_says_so(taught, heads, tmp_path, capfd):
+    path, other = tmp_path / "renamed.dflp", tmp_path / "head.nii.gz"
+    shutil.copyfile(taught, path)
+    shutil.copyfile(heads / "sub-2.nii.gz", other)
+    assert main(["learn", str(path), f"{other}={heads / 'sub-2.mrk.json'}"]) == 0
+    assert "head: was taught before as sub-2; that is replaced, and the name too" in capfd.readouterr().err
+    assert [scan["name"] for scan in shown(path, capfd)["scans"]] == ["head", "sub-1", "sub-3", "sub-4"]
+
+
 def test_another_scan_of_the_same_name_is_refused(taught, heads, tmp_path, capfd):
     path, other = tmp_path / "again.dflp", tmp_path / "other" / "sub-2.nii.gz"
     shutil.copyfile(taught, path)
@@ -194,11 +207,11 @@ def test_another_scan_of_the_same_name_is_refused(taught, heads, tmp_path, capfd
 def test_one_bad_scan_does_not_keep_the_others_from_being_taught(heads, template, pair, tmp_path, capfd):
     path, points = tmp_path / "new.dflp", tmp_path / "far.mrk.json"
     write_landmarks(LandmarkSet((Landmark("pons", (1e4, 0.0, 0.0)),)), points)
-    given = pair(1), f"{heads / 'sub-2.nii.gz'}={points}", pair(3)
+    given = pair(1), f"{heads / 'sub-2.nii.gz'}={points}", f"{template[1]}={template[3]}", pair(3)
     assert main(["learn", str(path), *template, *given]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "pons" in line or "no landmark of the protocol" in line
-    assert line.endswith("(the other 2 of 3 scans were taught)")
+    assert line.endswith("sub-0 is the template itself; teach with other scans (the other 2 of 4 scans were taught)")
     assert [scan["name"] for scan in shown(path, capfd)["scans"]] == ["sub-1", "sub-3"]
 
 
@@ -276,6 +289,16 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def test_a_landmark_without_a_position_is_left_out_and_a_note_says_so(template, tmp_path, capfd):
+    path, points = tmp_path / "new.dflp", tmp_path / "sub-0.mrk.json"
+    first, *others = read_landmarks(template[3])
+    write_landmarks(LandmarkSet((replace(first, position=None, status="missing"), *others)), points)
+    assert main(["learn", str(path), *template[:3], str(points)]) == 0
+    note = "sub-0: left out of the protocol, since they have no position: anterior commissure"
+    assert note in capfd.readouterr().err
+    assert [one.name for one in read_protocol(path).landmarks] == [one.name for one in others]
+
+
 def test_definitions_come_from_descriptions_and_from_a_file(template, pair, tmp_path, capfd):
     path, file = tmp_path / "new.dflp", tmp_path / "texts" / "definitions.json"
     file.parent.mkdir()
@@ -303,6 +326,8 @@ def test_definitions_come_from_descriptions_and_from_a_file(template, pair, tmp_
         (None, "cannot be read"),
         ("{", "is not JSON"),
         ("[1]", "holds no definitions"),
+        ('{"anterior commissure": {"text": "\\ud800"}}', "is not JSON"),
+        (json.dumps({"anterior commissure": {"text": 10_001 * "x"}}), "has more than 10000 characters; shorten it"),
         ('{"a": {"text": "b"}}', "defines a, but the landmarks are anterior commissure, "),
         ('{"anterior commissure": {"text": 3}}', "give texts named text, picture, link only"),
         ('{"anterior commissure": {"colour": "red"}}', "give texts named text, picture, link only"),

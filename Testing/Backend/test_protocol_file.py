@@ -32,7 +32,9 @@ def begun(family):
         *landmarks[1:6],
         Landmark("off", None, "missing"),
     )
-    protocol = begin_protocol(template, LandmarkSet(described), matcher.features_key, {"p1": Definition("", PICTURE)})
+    protocol = begin_protocol(
+        template, LandmarkSet(described, "corners"), matcher.features_key, {"p1": Definition("", PICTURE)}
+    )
 
     def points(truth: np.ndarray) -> LandmarkSet:
         return LandmarkSet(
@@ -92,6 +94,7 @@ def test_a_protocol_is_read_as_it_was_written(begun, tmp_path):
     read = read_protocol(tmp_path / "protocol.dflp")
     assert contents(read, tmp_path) == data
     assert read.summary() == whole.summary()
+    assert read.landmarks.name == protocol.landmarks.name == "corners"
     assert read.definitions == {"p0": Definition("the first corner"), "p1": Definition("", PICTURE)}
     assert [landmark.name for landmark in read.landmarks] == [f"p{number}" for number in range(6)]  # those with a place
     assert torch.equal(read.template.voxels, protocol.template.voxels)

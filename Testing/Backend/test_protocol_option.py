@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -74,6 +76,26 @@ def test_place_places_by_what_was_taught(heads, protocol, tmp_path):
     assert target["report"]["protocol"]["taught_by"] == len(TAUGHT)
 
 
+def test_two_people_change_no_byte_of_scans_that_are_placed_together(heads, protocol, tmp_path, capfd):
+    two, template, points = tmp_path / "two.dflp", tmp_path / "template.nii.gz", tmp_path / "template.mrk.json"
+    image = nibabel.load(heads / "sub-0.nii.gz")
+    image.header.set_xyzt_units("unknown")
+    nibabel.save(image, template)
+    write_landmarks(replace(read_landmarks(heads / "sub-0.mrk.json"), name="Six points"), points)
+    given = "--template", template, "--landmarks", points
+    assert (
+        run("learn", two, *given, *(f"{heads / f'sub-{one}.nii.gz'}={heads / f'sub-{one}.mrk.json'}" for one in (1, 2)))
+        == 0
+    )
+    assert "note: template: the file gives no unit of length" in capfd.readouterr().err
+    scans = [heads / f"sub-{number}.nii.gz" for number in (4, 5, 6)]
+    assert run("place", *scans, *given, "--output-dir", tmp_path / "without") == 0
+    assert run("place", *scans, "--protocol", two, "--output-dir", tmp_path / "with") == 0
+    for scan in ("sub-4", "sub-5", "sub-6"):
+        one, other = (tmp_path / folder / f"{scan}.mrk.json" for folder in ("without", "with"))
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_a_template_is_needed_once(heads, protocol, tmp_path, capfd):
     scan, template, points = heads / "sub-5.nii.gz", heads / "sub-0.nii.gz", heads / "sub-0.mrk.json"
     for command in ("place", "cohort"):
@@ -84,6 +106,8 @@ def test_a_template_is_needed_once(heads, protocol, tmp_path, capfd):
         assert "leave out" in refused(capfd, *start, "--protocol", protocol, "--landmarks", points)
         assert "give one for each" in refused(capfd, *start, "--template", template)
         assert "none.dflp" in refused(capfd, *start, "--protocol", tmp_path / "none.dflp")
+    masked = "place", scan, "--output-dir", tmp_path / "out", "--protocol", protocol, "--mask", scan
+    assert "leave out --mask, or --protocol" in refused(capfd, *masked)
     assert "leave out --protocol" in refused(
         capfd, "calibrate", heads, "--output", tmp_path / "own.json", "--protocol", protocol
     )
@@ -101,7 +125,10 @@ def test_a_cohort_is_placed_by_one_state_of_the_protocol(heads, protocol, new_sc
     np.testing.assert_allclose(placed, wanted, atol=1e-3)
     assert (out / "protocol.dflp").read_bytes() == protocol.read_bytes()
     assert run("forget", own, "sub-1") == 0
-    assert "holds results of another template" in refused(capfd, *command)
+    changed = refused(capfd, *command)
+    assert f"before the protocol changed; go on with its copy, --protocol {out / 'protocol.dflp'}, or choose" in changed
+    assert "holds results of another template" in refused(capfd, *command, "--tolerance", "7")
+    assert run(*command[:3], out / "protocol.dflp", *command[4:]) == 0
     assert (out / "protocol.dflp").read_bytes() == protocol.read_bytes()
 
 

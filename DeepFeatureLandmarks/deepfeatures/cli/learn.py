@@ -44,12 +44,15 @@ def learn(
     """
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.cli.protocol_tables import print_protocol
+    from deepfeatures.data.volume import notes_of
     from deepfeatures.matching import Matcher
     from deepfeatures.pipelines import learning
 
     given = [learning.split_pair(pair) for pair in pairs or ()]
     learning.check_names(given)
     known = learning.open_protocol(protocol, template, landmarks, series)
+    for one in notes_of(known.template) if template else ():
+        note(one.text)
     matcher = Matcher(with_features(MatchSettings(device=device), known.features))
     if definitions is not None:
         known = learning.change_definitions(protocol, known, definitions)
@@ -81,4 +84,4 @@ def _conclude(failures: Sequence[str], count: int) -> int:
         return 0
     good = count - len(failures)
     others = f" (the other {good} of {count} scans were taught)" if good else ""
-    return refuse("; ".join(failures) + others)
+    return refuse("; ".join(failure.removesuffix(".") for failure in failures) + others)

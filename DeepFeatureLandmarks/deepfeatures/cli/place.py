@@ -15,6 +15,7 @@ from deepfeatures.cli.given_series import one_of_each_series
 from deepfeatures.cli.given_template import given_templates
 from deepfeatures.cli.options import SERIES, with_match_settings
 from deepfeatures.cli.terminal import note, refuse, say
+from deepfeatures.errors import InputError
 from deepfeatures.matching.settings import MatchSettings
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def place(
 
     targets = one_of_each_series(targets)
 
-    if mask and settings.is_guided and settings.search is None:
-        settings = replace(settings, search="dense")  # only a greedy search takes a mask
+    settings = _within_mask(settings) if mask else settings
     job = Job(first, points, tuple(targets), output_dir, mask, report, tuple(others), series=series)
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
@@ -85,6 +85,13 @@ def place(
     if report:
         write_report(report, context.obj, settings, list(outcomes.values()))
     return _conclude(list(outcomes.values()))
+
+
+def _within_mask(settings: MatchSettings) -> MatchSettings:
+    """With a greedy search, for only that takes a mask."""
+    if settings.protocol:
+        raise InputError("a search within a mask does not learn; leave out --mask, or --protocol")
+    return replace(settings, search="dense") if settings.is_guided and settings.search is None else settings
 
 
 def _tell_notes(outcome: Outcome, told: set[Note]) -> None:
@@ -120,7 +127,7 @@ def _conclude(outcomes: list[Outcome]) -> int:
     if failed:
         good = len(outcomes) - len(failed)
         others = f" (the other {good} of {len(outcomes)} targets were placed)" if good else ""
-        return refuse("; ".join(outcome.failure for outcome in failed) + others)
+        return refuse("; ".join(outcome.failure.removesuffix(".") for outcome in failed) + others)
     missing = [f"{outcome.target}: {outcome.missing_text}" for outcome in outcomes if outcome.missing]
     if missing:
         say("landmarks missing in " + "; ".join(missing))

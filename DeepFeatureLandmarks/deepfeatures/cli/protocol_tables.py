@@ -47,13 +47,18 @@ def print_protocol(path: Path) -> None:
 
 
 def _state(facts: dict[str, Any]) -> str:
-    taught = f"taught by {facts['taught_by']} scans of {facts['people']} people"
+    scans, people = _counted(facts["taught_by"], "scan", "scans"), _counted(facts["people"], "person", "people")
+    taught = f"taught by {scans} of {people}"
     if not facts["in_use"]:
         return f"{taught}; scans of three people or more are needed to change what is placed"
     if facts["error_after_mm"] is None:
         return f"{taught}; it changes what is placed, and one person more tells how far the error has fallen"
     before, after = (_number(facts[f"error_{when}_mm"]) for when in ("before", "after"))
     return f"{taught}; mean error in people left out {before} mm before, {after} mm after"
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def _scan_table(facts: dict[str, Any]) -> Table:

@@ -22,23 +22,23 @@ def check_unique_names(landmarks: LandmarkSet, source: str | Path) -> None:
 
 
 def check_inside(
-    landmarks: LandmarkSet, template: Volume, landmarks_source: str | Path, template_source: str | Path
+    landmarks: LandmarkSet, volume: Volume, landmarks_source: str | Path, volume_source: str | Path
 ) -> None:
-    """Raise `InputError` where a landmark with a position lies outside the template.
+    """Raise `InputError` where a landmark with a position lies outside its volume.
 
     Args:
-        landmarks: Of the template; those without a position are not checked.
-        template: The volume.
+        landmarks: Of the volume; those without a position are not checked.
+        volume: In which they should lie.
         landmarks_source: What the message calls the landmarks.
-        template_source: What the message calls the template.
+        volume_source: What the message calls the volume.
     """
-    inside = template.contains(landmarks.positions)
+    inside = volume.contains(landmarks.positions)
     outside = [landmark.name for landmark, is_in in zip(landmarks, inside, strict=True) if landmark.is_defined > is_in]
     if outside:
         raise InputError(
-            f"{names_text(outside)} of {landmarks_source} lie outside the template {template_source}; give the volume"
+            f"{names_text(outside)} of {landmarks_source} lie outside the volume {volume_source}; give the one"
             " in which the landmarks were placed, or check that their coordinates are LPS or RAS as stated"
-            + (f" ({template.note})" if template.note else "")
+            + (f" ({volume.note})" if volume.note else "")
         )
 
 

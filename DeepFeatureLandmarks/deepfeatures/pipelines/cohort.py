@@ -116,6 +116,11 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> Cohort:
     path, facts = cohort.output_dir / SETTINGS, _facts(cohort, landmarks)
     known = _read_settings(path)
     if any(known.get(name, fact) != fact for name, fact in facts.items()):
+        if _but_for_protocol({**facts, **known}, facts).items() >= facts.items():
+            raise InputError(
+                f"{cohort.output_dir} was placed before the protocol changed; go on with its copy, --protocol"
+                f" {cohort.output_dir / PROTOCOL}, or choose another --output-dir"
+            )
         raise InputError(
             f"{cohort.output_dir} holds results of another template, other landmarks or other settings, or of targets"
             " that were placed independently where these are not, or the other way around; choose another --output-dir"
@@ -131,6 +136,14 @@ def prepare(cohort: Cohort, arguments: Sequence[str] = ()) -> Cohort:
     write_text(path, json.dumps(content, indent=1) + "\n")
     ensure_folder(cohort.output_dir / ATTEMPTS)
     return cohort if cohort.settings.protocol is None else _with_copy_of_protocol(cohort)
+
+
+def _but_for_protocol(facts: dict, of: dict) -> dict:
+    """Facts of another run, as if it had been given the same state of a protocol as this one."""
+    if of["settings"]["protocol"] is None or facts["settings"].get("protocol") is None:
+        return facts
+    settings = facts["settings"] | {"protocol": of["settings"]["protocol"]}
+    return facts | {"template_sha256": of["template_sha256"], "settings": settings}
 
 
 def _with_copy_of_protocol(cohort: Cohort) -> Cohort:

@@ -14,6 +14,7 @@ from deepfeatures.errors import InputError, quoted
 from deepfeatures.matching.learning.protocol import Definition
 
 FIELDS = ("text", "picture", "link")
+LONGEST_TEXT = 10_000  # characters
 LARGEST_PICTURE = 300_000  # bytes
 PICTURES = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how PNG and JPEG files begin
 LINKS = ("http://", "https://")
@@ -42,6 +43,7 @@ def read_definitions(path: Path, known: Mapping[str, Definition], landmarks: Lan
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
+        json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be shown
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a JSON file of definitions") from error
     except (ValueError, RecursionError) as error:
@@ -56,6 +58,10 @@ def _fields(entry: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     for field, value in entry.items():
         if field not in FIELDS or not isinstance(value, str):
             raise InputError(f"{path} has {quoted(field)} at {quoted(name)}; give texts named {', '.join(FIELDS)} only")
+        if len(value) > LONGEST_TEXT:
+            raise InputError(
+                f"the {field} of {quoted(name)} in {path} has more than {LONGEST_TEXT} characters; shorten it"
+            )
     link = entry.get("link")
     if link and not link.lower().startswith(LINKS):
         raise InputError(f"the link of {quoted(name)} in {path} is {quoted(link)}; give one with http:// or https://")

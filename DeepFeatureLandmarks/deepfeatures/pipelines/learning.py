@@ -112,6 +112,9 @@ def open_protocol(path: Path, template: Path | None, landmarks: Path | None, ser
             raise InputError(f"{path} does not exist; give --template and --landmarks to begin it, or check the path")
         return known
     volume, points = read_template(template, landmarks, series)
+    if points.missing:
+        text = f"left out of the protocol, since they have no position: {names_text(points.missing)}"
+        volume = replace(volume, notes=(*volume.notes, Note(NoteKind.LANDMARK_FILE, text)))
     if known is None:
         return begin_protocol(volume, points, features_key(*BEST_GUIDED))
     return continued(known, begin_protocol(volume, points, known.features), path)
@@ -132,10 +135,11 @@ def learn(
         series: See `open_protocol`.
     """
     check_names(pairs)
+    names = {taught.key: taught.name for taught in protocol.scans}
     for scan, points in pairs:
         start, name = time.perf_counter(), image_stem(scan)
         try:
-            lesson = _teach_one(path, protocol, scan, points, matcher, series)
+            lesson = _teach_one(path, protocol, scan, points, matcher, series, names)
         except InputError as error:
             lesson = Lesson(scan, name, failure=str(error))
         except (MemoryError, RuntimeError) as error:
@@ -249,7 +253,13 @@ def without_taught_people(protocol: Protocol, scans: Mapping[str, Named]) -> tup
 
 
 def _teach_one(
-    path: Path, protocol: Protocol, scan: Path, points: Path, matcher: Matcher, series: str | None
+    path: Path,
+    protocol: Protocol,
+    scan: Path,
+    points: Path,
+    matcher: Matcher,
+    series: str | None,
+    names_by_key: dict[str, str],
 ) -> Lesson:
     name = image_stem(scan)
     reviewed = reviewed_points(points, protocol.landmarks)
@@ -263,4 +273,7 @@ def _teach_one(
     learn_scan(path, protocol, taught)
     corrected, accepted = taught.taught & taught.corrected, taught.taught & ~taught.corrected
     notes = (*volume.notes, *reviewed.notes)
+    if (earlier := names_by_key.get(taught.key, name)) != name:
+        notes = (*notes, Note(NoteKind.NAMES, f"was taught before as {earlier}; that is replaced, and the name too"))
+    names_by_key[taught.key] = name
     return Lesson(scan, name, int(accepted.sum()), int(corrected.sum()), notes=notes)

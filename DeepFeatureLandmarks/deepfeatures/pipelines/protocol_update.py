@@ -66,10 +66,7 @@ def forget_scans(path: Path, names: Iterable[str]) -> Protocol:
     read_protocol(path)  # before a lock is left where there is no protocol
 
     def without(current: Protocol | None) -> Protocol:
-        left = current or read_protocol(path)
-        for name in names:
-            left = left.without(name)
-        return left
+        return (current or read_protocol(path)).without(*names)
 
     return update_protocol(path, without)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.geometry import mean_edge_mm
-from deepfeatures.data.landmark_checks import check_unique_names
+from deepfeatures.data.landmark_checks import check_unique_names, names_text
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
@@ -94,17 +94,17 @@ class Protocol:
         """The protocol that has learnt one scan more."""
         return self.with_scans([scan])
 
-    def without(self, name: str) -> Protocol:
-        """The protocol that has never learnt this scan, by its name or key, or the scans of this person.
+    def without(self, *names: str) -> Protocol:
+        """The protocol that has never learnt these scans, by name or key, or the scans of these people.
 
         Raises:
-            InputError: Nobody of this name has taught.
+            InputError: Nobody of one of these names has taught.
         """
-        kept = [scan for scan in self.scans if name not in (scan.name, scan.person, scan.key)]
-        if len(kept) == len(self.scans):
-            taught = ", ".join(scan.name for scan in self.scans) or "nobody"
-            raise InputError(f"{name} has not taught this protocol; it was taught by {taught}.")
-        return self._of(kept)
+        known = {name for scan in self.scans for name in (scan.name, scan.person, scan.key)}
+        if unknown := [name for name in names if name not in known]:
+            taught = names_text(sorted(scan.name for scan in self.scans)) or "nobody"
+            raise InputError(f"{unknown[0]} has not taught this protocol; it was taught by {taught}.")
+        return self._of(scan for scan in self.scans if not {scan.name, scan.person, scan.key} & set(names))
 
     def with_definitions(self, definitions: Mapping[str, Definition]) -> Protocol:
         """The protocol with these definitions beside those that it has.

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io.atomic_write import atomic_write
@@ -118,8 +119,10 @@ def _parts(protocol: Protocol) -> list[tuple[str, bytes]]:
         "template": {
             "name": template.name,
             "modality": template.modality,
+            "notes": [note.as_json() for note in template.notes],
             **{key: getattr(template, key).tolist() for key in ("origin", "spacing", "direction")},
         },
+        "list": protocol.landmarks.name,
         "landmarks": [
             {"name": one.name, "position": list(one.position or ()), "description": one.description}
             for one in protocol.landmarks
@@ -131,7 +134,7 @@ def _parts(protocol: Protocol) -> list[tuple[str, bytes]]:
         ],
         "calibration": learnt and learnt.model and to_values(learnt.model),
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False).encode()
+    text = json.dumps(content, indent=1).encode()
     parts = [(CONTENT, text), (TEMPLATE, _bytes({"voxels": _short(template.voxels)})), *pictures]
     if learnt is not None:
         head = {name: getattr(learnt.head, name) for name in landmark_head.TENSORS}
@@ -155,8 +158,14 @@ def _protocol(content: dict[str, Any], read: Any) -> Protocol:
     }
     scans = tuple(TaughtScan(**one, **_scan_tensors(read(_part_of(one["key"])))) for one in content["scans"])
     protocol = Protocol(
-        Volume(voxels, **geometry, name=template["name"], modality=template["modality"]),
-        LandmarkSet(landmarks),
+        Volume(
+            voxels,
+            **geometry,
+            name=template["name"],
+            modality=template["modality"],
+            notes=tuple(map(Note.from_json, template["notes"])),
+        ),
+        LandmarkSet(landmarks, content["list"]),
         content["features"],
         definitions,
         scans,
