@@ -339,6 +339,19 @@ def test_teaching_refuses_what_cannot_teach(family, taught):
         MatchSettings(protocol="a.dflp", search="dense")
 
 
+def test_a_scan_that_differs_from_the_others_is_named_and_does_not_widen_the_radii(family, taught):
+    _, landmarks, targets, truths = family
+    matcher, protocol, scans = taught
+    swapped = moved(landmarks, truths[6][::-1])  # the points in the wrong order
+    wrong = teach(matcher, protocol, targets[6], swapped)
+    summary = protocol.with_scans([*scans, wrong]).summary()
+    assert {scan["name"]: scan["odd"] for scan in summary["scans"]} == {one.name: one is targets[6] for one in targets}
+    alone = protocol.with_scans(scans).summary()
+    assert summary["error_after_mm"] == pytest.approx(alone["error_after_mm"], abs=0.1)
+    radii, radii_alone = ([row["radius_90_mm"] for row in one["landmarks"]] for one in (summary, alone))
+    np.testing.assert_allclose(radii, radii_alone, rtol=0.2)
+
+
 def test_who_moved_a_point_follows_from_where_it_was_found(family, taught):
     template, landmarks, targets, truths = family
     matcher, protocol, scans = taught

@@ -23,7 +23,7 @@ PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQSkZJRg=="
 def content(*names, errors=(None, None), doubtful=(), key=None, definitions=None):
     """What the worker tells of a file that was taught these scans."""
     before, after = errors
-    scans = [{"name": name, "person": name, "corrected": 1, "accepted": 2} for name in names]
+    scans = [{"name": name, "person": name, "corrected": 1, "accepted": 2, "odd": name == "odd"} for name in names]
     landmarks = [
         {"name": name, "taught": len(names), "error_before_mm": before, "error_after_mm": after, "radius_90_mm": None}
         | {"doubtful": name in doubtful}
@@ -173,6 +173,8 @@ def test_people_read_by_how_many_scans_it_was_taught_and_what_that_brought():
     assert three.errorText.startswith("It changes where points are placed. With one person more")
     assert few.doubtText == ""
     assert taughtProtocol(FILE, content()).taughtText == "Taught by no scan yet."
+    odd = taughtProtocol(FILE, content("a", "b", "odd"))
+    assert odd.doubtText.startswith("Check odd: most points lie elsewhere than those of the other scans.")
 
 
 def test_a_definition_shows_its_text_picture_and_link():

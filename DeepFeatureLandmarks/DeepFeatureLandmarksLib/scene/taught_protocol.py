@@ -97,9 +97,14 @@ class TaughtProtocol:
 
     @property
     def doubtText(self) -> str:
-        """Which landmarks are still doubtful, a sentence; empty where none is."""
+        """Which scans and landmarks are doubtful, a sentence each; empty where none is."""
+        odd = [scan["name"] for scan in self.summary.get("scans", ()) if scan["odd"]]
         doubtful = [landmark["name"] for landmark in self.summary.get("landmarks", ()) if landmark["doubtful"]]
-        return f"Still doubtful: {names_text(doubtful, NAMES_SHOWN)}." if doubtful else ""
+        sentences = [
+            odd and f"Check {names_text(odd, NAMES_SHOWN)}: most points lie elsewhere than those of the other scans.",
+            doubtful and f"Still doubtful: {names_text(doubtful, NAMES_SHOWN)}.",
+        ]
+        return " ".join(filter(None, sentences))
 
     @property
     def landmarkLines(self) -> list[str]:

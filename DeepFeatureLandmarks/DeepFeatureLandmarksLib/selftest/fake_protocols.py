@@ -38,7 +38,7 @@ class FakeProtocols:
             "error_before_mm": before,
             "error_after_mm": after,
             "scans": [
-                {"name": name, "accepted": len(points) - len(corrected), "corrected": len(corrected)}
+                {"name": name, "accepted": len(points) - len(corrected), "corrected": len(corrected), "odd": False}
                 for name, points, corrected in scans.values()
             ],
             "landmarks": [

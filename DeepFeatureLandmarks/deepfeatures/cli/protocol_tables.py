@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from deepfeatures.cli.terminal import print_table
+from deepfeatures.cli.terminal import note, print_table
 from deepfeatures.data.landmark_scores import UNKNOWN
 from deepfeatures.matching.learning.protocol_file import read_protocol
 
@@ -43,6 +43,11 @@ def print_protocol(path: Path) -> None:
         print_table(_scan_table(facts))
     print_table(_landmark_table(facts))
     typer.echo(f"{path}: {_state(facts)}")
+    for scan in facts["scans"]:
+        if scan["odd"]:
+            note(
+                f"{scan['name']}: most points lie elsewhere than those of the other scans, and count little; check them"
+            )
     typer.echo(f"The file holds {REVEALS}.")
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from deepfeatures.matching.learning.local_jets import Jets, jets_near
-from deepfeatures.matching.learning.reviewer_weights import scan_weights
+from deepfeatures.matching.learning.reviewer_weights import scan_trust, scan_weights
 from deepfeatures.matching.learning.taught_scan import AROUND_TRUE, TaughtScan
 
 FEWEST_PEOPLE = 3  # with fewer, a landmark stays where the search alone has found it
@@ -105,6 +105,12 @@ class Lessons:
     def people(self) -> tuple[str, ...]:
         """Everyone, once, in order."""
         return tuple(sorted({scan.person for scan in self.scans}))
+
+    @property
+    def trust(self) -> torch.Tensor:
+        """Which share of its weight each scan keeps beside the others, `(S,)`."""
+        corrected = torch.stack([scan.corrected for scan in self.scans])
+        return scan_trust(self.offsets, self.taught, corrected, [scan.person for scan in self.scans])
 
 
 def lessons(scans: Sequence[TaughtScan]) -> Lessons:

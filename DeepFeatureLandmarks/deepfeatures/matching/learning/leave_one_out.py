@@ -15,6 +15,8 @@ from deepfeatures.matching.uncertainty.error_model import ErrorModel
 from deepfeatures.matching.uncertainty.recalibration import recalibrated
 from deepfeatures.matching.uncertainty.samples import MatchSamples
 
+LEAST_TRUST = 0.5  # share of its weight that a scan must keep beside the others
+
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
@@ -24,11 +26,14 @@ class LeftOut:
         before_mm: Of the search alone, `(S, L)`.
         after_mm: With a head that did not know the person, `(S, L)`; the same where nothing was learnt without them.
         judged: Where something was, `(S, L)`.
+        odd: Scans whose points lie elsewhere than those of the others, mostly, `(S,)`: how far they are off is not told
+            by them.
     """
 
     before_mm: torch.Tensor
     after_mm: torch.Tensor
     judged: torch.Tensor
+    odd: torch.Tensor
 
 
 def leave_one_out(known: Lessons) -> LeftOut:
@@ -41,7 +46,7 @@ def leave_one_out(known: Lessons) -> LeftOut:
             if scan.person == person:
                 after[index] = scan.errors_mm(head.corrected(scan.around_found, scan.found))
                 judged[index] = head.people > 0
-    return LeftOut(before, after, judged)
+    return LeftOut(before, after, judged, known.trust < LEAST_TRUST)
 
 
 def recalibrated_model(
@@ -56,7 +61,7 @@ def recalibrated_model(
         size_mm: Of the template, the cube root of its volume.
         template: Its name.
     """
-    taught = known.taught.numpy()
+    taught = (known.taught & ~left_out.odd[:, None]).numpy()
     rows, _ = np.nonzero(taught)
     spacings = np.array([float(scan.spacing_mm) for scan in known.scans])[rows]
     evidence = torch.stack([scan.evidence for scan in known.scans]).double().numpy()[taught]

@@ -182,9 +182,14 @@ class Protocol:
             "in_use": self.learnt is not None,
             "error_before_mm": before,
             "error_after_mm": after,
-            "scans": [_scan_summary(scan) for scan in self.scans],
+            "scans": [_scan_summary(scan, odd) for scan, odd in zip(self.scans, self._odd, strict=True)],
             "landmarks": self._landmark_summaries(),
         }
+
+    @property
+    def _odd(self) -> list[bool]:
+        """Which scans differ from the others."""
+        return [False] * len(self.scans) if self.learnt is None else self.learnt.left_out.odd.tolist()
 
     def _landmark_summaries(self) -> list[dict[str, Any]]:
         rows = [
@@ -205,7 +210,8 @@ class Protocol:
             return [None] * len(self.landmarks)
         model = self.learnt.model
         rows = [model.radii_mm(scan.evidence.double(), float(scan.spacing_mm), 0.9) for scan in self.scans]
-        radii = torch.stack(rows).masked_fill(~torch.stack([scan.taught for scan in self.scans]), torch.nan)
+        counted = torch.stack([scan.taught for scan in self.scans]) & ~self.learnt.left_out.odd[:, None]
+        radii = torch.stack(rows).masked_fill(~counted, torch.nan)
         return [None if radius.isnan() else round(float(radius), 2) for radius in radii.nanmedian(0).values]
 
     def _of(self, scans: Iterable[TaughtScan]) -> Protocol:
@@ -263,7 +269,7 @@ def _means(left_out: LeftOut | None, landmark: int | None = None) -> tuple[float
     if left_out is None:
         return None, None
     chosen = slice(None) if landmark is None else landmark
-    unknown = ~left_out.judged
+    unknown = ~left_out.judged | left_out.odd[:, None]
     means = [
         errors.masked_fill(unknown, torch.nan)[:, chosen].nanmean()
         for errors in (left_out.before_mm, left_out.after_mm)
@@ -272,7 +278,7 @@ def _means(left_out: LeftOut | None, landmark: int | None = None) -> tuple[float
     return before, after
 
 
-def _scan_summary(scan: TaughtScan) -> dict[str, Any]:
+def _scan_summary(scan: TaughtScan, odd: bool) -> dict[str, Any]:
     corrected = int((scan.taught & scan.corrected).sum())
     return {
         "name": scan.name,
@@ -280,4 +286,5 @@ def _scan_summary(scan: TaughtScan) -> dict[str, Any]:
         "learnt": scan.learnt,
         "corrected": corrected,
         "accepted": int(scan.taught.sum()) - corrected,
+        "odd": odd,
     }

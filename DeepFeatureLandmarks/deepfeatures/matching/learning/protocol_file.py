@@ -184,7 +184,7 @@ def _with_learnt(protocol: Protocol, content: dict[str, Any], read: Any) -> Prot
     _check_finite(head.__dict__)
     count, width = len(protocol.landmarks), protocol.scans[0].true_jets.shape[2]
     _check_shapes(head.__dict__, {"offset": (count, 3), "regression": (count, width, 3), "votes": (count, width, 3)})
-    left_out = LeftOut(tensors["before_mm"], tensors["after_mm"], tensors["judged"])
+    left_out = LeftOut(**{name: tensors[name] for name in ("before_mm", "after_mm", "judged", "odd")})
     model = content["calibration"] and model_from_json(content["calibration"])
     if content["calibration"] and model is None:
         raise ValueError("calibration")

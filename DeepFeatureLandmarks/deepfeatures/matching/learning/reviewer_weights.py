@@ -25,8 +25,7 @@ def scan_weights(
         corrected: Which of them a person has moved, `(S, L)`.
         people: Whose scans these are; those of one person together count as one.
     """
-    shares = torch.tensor([1 / people.count(person) for person in people], dtype=offsets.dtype, device=offsets.device)
-    base = taught * torch.where(corrected, 1.0, ACCEPTED) * shares[:, None]
+    base = _base(taught, corrected, people).to(offsets)
     middle = torch.stack([_weighted_median(offsets[..., axis], base) for axis in range(3)], 1)  # not led by one alone
     for _ in range(ROUNDS):
         apart = (offsets - middle).norm(dim=2)
@@ -36,6 +35,20 @@ def scan_weights(
         weights = base * _trust(ratio) * _trust(of_scan)[:, None]
         middle = torch.einsum("sl,sld->ld", weights, offsets) / weights.sum(0).clamp(min=1e-9)[:, None]
     return weights
+
+
+def scan_trust(
+    offsets: torch.Tensor, taught: torch.Tensor, corrected: torch.Tensor, people: Sequence[str]
+) -> torch.Tensor:
+    """Which share of its weight each scan keeps beside the others, `(S,)`; arguments as of `scan_weights`."""
+    base = _base(taught, corrected, people).to(offsets)
+    return scan_weights(offsets, taught, corrected, people).sum(1) / base.sum(1).clamp(min=1e-9)
+
+
+def _base(taught: torch.Tensor, corrected: torch.Tensor, people: Sequence[str]) -> torch.Tensor:
+    """Weights before scans are compared, `(S, L)`."""
+    shares = torch.tensor([1 / people.count(person) for person in people], device=taught.device)
+    return taught * torch.where(corrected, 1.0, ACCEPTED) * shares[:, None]
 
 
 def _trust(ratio: torch.Tensor) -> torch.Tensor:
