@@ -166,6 +166,7 @@ def test_the_report_says_how_the_result_came_about(template, landmarks):
         "intensity": "auto",
         "tolerance_mm": None,
         "calibration": None,
+        "protocol": None,
     }
     assert report["intensity"] == "percentile"
     assert {"deepfeatures", "python", "torch"} <= set(report["versions"])
