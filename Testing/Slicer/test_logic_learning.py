@@ -169,7 +169,7 @@ def test_people_read_by_how_many_scans_it_was_taught_and_what_that_brought():
     few = taughtProtocol(FILE, content("a", "a"))
     assert few.taughtText == "Taught by 2 scans of 1 person."
     assert few.errorText == "Nothing changes yet: from 3 people on, it changes where points are placed."
-    three = taughtProtocol(FILE, content(*"abc", errors=(2.0, 2.0)))  # two are left where one is left out
+    three = taughtProtocol(FILE, content(*"abc", errors=(None, None)))  # two are left where one is left out
     assert three.errorText.startswith("It changes where points are placed. With one person more")
     assert few.doubtText == ""
     assert taughtProtocol(FILE, content()).taughtText == "Taught by no scan yet."

@@ -91,7 +91,7 @@ class TaughtProtocol:
         if not self.summary["in_use"]:
             return f"Nothing changes yet: from {FEWEST_PEOPLE} people on, it changes where points are placed."
         before, after = (self.summary[f"error_{when}_mm"] for when in ("before", "after"))
-        if self.summary["people"] == FEWEST_PEOPLE or before is None or after is None:  # too few are left without one
+        if before is None or after is None:  # too few are left without one
             return "It changes where points are placed. With one person more, it tells how far the error has fallen."
         return f"Mean error {_change(before, after)}, measured by leaving one person out."
 
