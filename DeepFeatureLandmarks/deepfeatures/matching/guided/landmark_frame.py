@@ -71,8 +71,6 @@ def displacements_of(level: RegistrationLevel, places: torch.Tensor) -> torch.Te
     return (places + level.field.at(level.points[: level.landmarks] + places)) * level.spacing_mm
 
 
-def displacements_to(
-    pair: ImagePair, pose: torch.Tensor, landmarks: torch.Tensor, positions: torch.Tensor
-) -> torch.Tensor:
+def displacements_to(pose: torch.Tensor, landmarks: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Template mm before the pose that bring landmarks `(L, 3)` to target millimetres `(L, 3)`."""
     return apply_affine(torch.linalg.inv(pose), positions) - landmarks

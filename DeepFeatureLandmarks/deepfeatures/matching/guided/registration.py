@@ -168,7 +168,7 @@ def frame_of(
     level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
     displacements = level.displacements_mm(state.found)
     level = frame_level(pair, state.pose, points, state.before_mm, level, _template_mm(pair, settings), settings)
-    true = places_in_frame(level, displacements_to(pair, state.pose, landmarks, positions))
+    true = places_in_frame(level, displacements_to(state.pose, landmarks, positions))
     frame = landmark_frame(level, displacements[: len(landmarks)], reach)
     return frame, true, state.pose[:3, :3] * level.spacing_mm
 
