@@ -3,8 +3,8 @@
     python Testing/Benchmarks/learning_time.py brain 1000 --people 5
     python Testing/Benchmarks/learning_time.py hippocampus hippocampus_001 --people 10
 
-The first people teach; the next three scans are placed eight times with and without what they taught, by turns. CPU seconds
-of the process count for the ratio, so that other programs matter less.
+The first people teach; the next three scans are placed eight times with and without what they taught, by turns. CPU
+seconds of the process count for the ratio, so that other programs matter less.
 """
 
 from __future__ import annotations
