@@ -49,6 +49,12 @@ def test_files_stay_small():
     assert not named(file for file in tracked_files() if file.stat().st_size > limit(file))
 
 
+def test_no_two_files_of_tests_share_a_name():
+    """pytest imports them by name alone, and collects none at all when two are alike."""
+    names = [file.name for file in tracked_files() if file.name.startswith("test_")]
+    assert len(names) == len(set(names))
+
+
 def test_pictures_are_small():
     """Each version of a picture stays in the history; Testing/small_pictures.py stores them so."""
     assert not named(f for f in tracked_files() if f.suffix == ".png" and f.stat().st_size > LARGEST_PICTURE)
