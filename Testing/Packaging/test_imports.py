@@ -34,7 +34,7 @@ ROOMS = {
         "io",
         "data",
     },
-    "service": {"quality", "pipelines", "matching", "features", "networks", "data"},
+    "service": {"quality", "pipelines", "transforms", "io", "matching", "features", "networks", "data"},
     "quality": {"pipelines", "io", "data"},
     "pipelines": {"matching", "features", "networks", "phantom", "io", "data"},
     "evaluation": {"pipelines", "matching", "features", "networks", "io", "data"},

@@ -42,6 +42,7 @@ from deepfeatures.service.protocol import (
     volume_to_json,
     voxel_file,
 )
+from deepfeatures.service.transform_requests import TransformRequests
 
 PACKAGES = Path(__file__).parents[2]
 CANCELLED = "Cancelled; nothing was changed."
@@ -51,7 +52,7 @@ TRIES = 2  # workers that a request is sent to before one of them begins with it
 LAST_WORDS = 20  # lines of the worker's standard error that are kept
 
 
-class WorkerClient:
+class WorkerClient(TransformRequests):
     """Talks to one `python -m deepfeatures.service.server`, which is started with the first request.
 
     Every request returns its number at once; what becomes of it is told by `poll`. Requests are served one after the

@@ -1,7 +1,8 @@
 """What the worker and its client say to each other, as plain data: no PyTorch, so that a user interface stays light.
 
 A message is one line of JSON. Requests: `hello`, `encode`, `match`, `activations`, `distances`,
-`check_templates`, `protocol`, `protocol_template`, `learn`, `forget`, `cancel`, `shutdown`.
+`check_templates`, `protocol`, `protocol_template`, `learn`, `forget`, `transform`, `write_transform`, `warp`,
+`warp_file`, `jacobian`, `cancel`, `shutdown`.
 Events: `started` (which stays with the client), `progress`, `interim`, `result`, `error`. Voxels travel as `.npy` files
 in the client's private folder.
 """
@@ -81,7 +82,12 @@ class Event:
             `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
             `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `protocol`,
             `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt.
-            `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty.
+            `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty. `transform`: `path` (of the
+            file), `kind` (as it was found: a lower one where the points settle no other), `names` and `residuals_mm`
+            (of the pairs, in one order), `folded_share` (of the template, 0 to 1), `notes` (phrases) and `description`
+            (the direction, in words). `write_transform`: `path`, `notes`. `warp`: `volume` (`VolumeArray`) and
+            `covered_share` (of its grid, 0 to 1). `warp_file`: `path`, `text` (a phrase on what was written), `notes`.
+            `jacobian`: `map` (`VolumeArray`: the determinant, above 1 where the target is larger).
     """
 
     request: int

@@ -38,9 +38,10 @@ from deepfeatures.threads import share_cores
 
 if TYPE_CHECKING:
     from deepfeatures.data.volume import Volume
-    from deepfeatures.matching import Matcher
+    from deepfeatures.matching import Matcher, MatchResult
+    from deepfeatures.transforms.transform import Transform
 
-MATCHERS_KEPT = 2
+MATCHERS_KEPT = MAPPINGS_KEPT = 2
 MEMORY = "There was not enough memory; close other programs, or crop the volumes or resample them to larger voxels."
 NOT_INSTALLED = "A package cannot be loaded ({}); install it and try again."
 
@@ -80,6 +81,11 @@ class LRUCache:
         self._things.move_to_end(key)
         return self._things[key]
 
+    def put(self, key: Hashable, thing: Any) -> None:
+        """Keep a thing in place of the one of this key."""
+        self._things.pop(key, None)
+        self.get(key, lambda: thing)
+
 
 class Worker:
     """Serves requests, one after the other.
@@ -91,6 +97,7 @@ class Worker:
     def __init__(self, folder: Path):
         self._folder = folder
         self._volumes, self._matchers = LRUCache(VOLUMES_KEPT), LRUCache(MATCHERS_KEPT)
+        self._mappings = LRUCache(MAPPINGS_KEPT)
         self._requests = {
             "hello": self._hello,
             "encode": self._encode,
@@ -102,6 +109,11 @@ class Worker:
             "protocol_template": self._protocol_template,
             "learn": self._learn,
             "forget": self._forget,
+            "transform": self._transform,
+            "write_transform": self._write_transform,
+            "warp": self._warp,
+            "warp_file": self._warp_file,
+            "jacobian": self._jacobian,
         }
 
     def serve(self, message: dict[str, Any], report: ProgressReporter) -> dict[str, Any]:
@@ -120,6 +132,15 @@ class Worker:
         return {}
 
     def _match(self, message: dict, report: ProgressReporter) -> dict:
+        result = self._search(message, report)
+        self._mappings.put(_pair_key(message), result.mapping)
+        return {
+            "landmarks": landmarks_to_json(result.landmarks),
+            "alternatives": alternatives_to_json(result.alternatives),
+            "report": result.report(),
+        }
+
+    def _search(self, message: dict, report: ProgressReporter) -> MatchResult:
         report.progress(0.0, "Starting PyTorch")
         matcher = self._matcher(message)
         report.progress(0.0, "Reading the volumes")
@@ -127,14 +148,9 @@ class Worker:
         landmarks = landmarks_from_json(message["landmarks"])
         text = f"Placing {len(landmarks)} landmarks" if len(landmarks) != 1 else f"Placing {landmarks[0].name}"
         report.progress(0.0, f"{text}: comparing the volumes")  # the first word of the matcher may take a while
-        result = matcher.match(
+        return matcher.match(
             template, landmarks, target, progress=lambda done: report.progress(done, text), interim=report.interim
         )
-        return {
-            "landmarks": landmarks_to_json(result.landmarks),
-            "alternatives": alternatives_to_json(result.alternatives),
-            "report": result.report(),
-        }
 
     def _activations(self, message: dict, report: ProgressReporter) -> dict:
         from deepfeatures.features.activations import activation_maps
@@ -210,12 +226,60 @@ class Worker:
 
         return learning.forget(Path(message["path"]), message["name"])
 
+    def _transform(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.service import transforms
+
+        report.progress(0.0, "Fitting the transform")
+        volumes = {role: self._volume(message[role]) for role in ("template", "target")}
+        points = {role: landmarks_from_json(message[role]) for role in ("landmarks", "points")}
+        path = Path(message["path"])
+        return transforms.find(
+            message["kind"], **volumes, **points, path=path, mapping=lambda: self._mapping(message, report)
+        )
+
+    def _mapping(self, message: dict, report: ProgressReporter) -> Transform:
+        """What the last search of the pair has found; it is searched again where that is not known any more."""
+        mapping = self._mappings.get(_pair_key(message), lambda: self._search(message, report).mapping)
+        if mapping is None:
+            raise InputError("A search by patches finds no field; choose another kind, or the best measured settings.")
+        return mapping.transform(self._volume(message["template"]))
+
+    def _write_transform(self, message: dict, _report: ProgressReporter) -> dict:
+        from deepfeatures.service import transforms
+
+        paths = Path(message["transform"]), Path(message["path"])
+        return transforms.write_again(*paths, self._volume(message["template"]), message["description"])
+
+    def _warp(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.service import transforms
+
+        report.progress(0.0, f"Carrying {message['volume']['name']} over")
+        volumes = [self._volume(message[role]) for role in ("volume", "like")]
+        chosen = {name: message[name] for name in ("inverse", "labels")}
+        warped = transforms.warp_volume(Path(message["transform"]), *volumes, **chosen)
+        return {
+            "volume": self._write(warped.volume, warped.volume.voxels.numpy(), message, "volume"),
+            "covered_share": warped.covered_share,
+        }
+
+    def _warp_file(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.service import transforms
+
+        transform, path, output = (Path(message[name]) for name in ("transform", "path", "output"))
+        report.progress(0.0, f"Carrying {path.name} over")
+        return transforms.warp_file(transform, path, output, self._volume(message["like"]), inverse=message["inverse"])
+
+    def _jacobian(self, message: dict, report: ProgressReporter) -> dict:
+        from deepfeatures.service import transforms
+
+        report.progress(0.0, "Computing the Jacobian determinant")
+        found = transforms.jacobian(Path(message["transform"]), self._volume(message["template"]))
+        return {"map": self._write(found, found.voxels.numpy(), message, "map")}
+
     def _matcher(self, message: dict) -> Matcher:
         from deepfeatures.matching import Matcher
 
-        settings = MatchSettings(**message["settings"])
-        key = settings, _stamp(settings.protocol)
-        return self._matchers.get(key, lambda: Matcher(settings))
+        return self._matchers.get(_matcher_key(message), lambda: Matcher(MatchSettings(**message["settings"])))
 
     def _volume(self, message: dict) -> Volume:
         import torch
@@ -243,6 +307,15 @@ def _stamp(path: str | None) -> tuple[int, ...] | None:
         return None
     known = Path(path).stat()
     return known.st_mtime_ns, known.st_size, known.st_ino
+
+
+def _matcher_key(message: dict) -> tuple[Hashable, ...]:
+    settings = MatchSettings(**message["settings"])
+    return settings, _stamp(settings.protocol)
+
+
+def _pair_key(message: dict) -> tuple[Hashable, ...]:
+    return message["template"]["key"], message["target"]["key"], *_matcher_key(message)
 
 
 def _landmark(message: dict) -> Landmark:

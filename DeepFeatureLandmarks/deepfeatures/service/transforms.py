@@ -1,0 +1,141 @@
+"""Transforms, as the worker finds, writes and uses them: one file holds one, from template to target points, LPS mm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from deepfeatures.data.landmark_checks import names_text
+from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.errors import InputError
+from deepfeatures.io.transform_files import read_transform, write_transform
+from deepfeatures.io.volume_files import write_volume
+from deepfeatures.pipelines import warp
+from deepfeatures.transforms.fitting import KINDS, Fit, TransformKind, fit_transform
+from deepfeatures.transforms.folding import folded_share, jacobian_map
+from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
+from deepfeatures.transforms.resampling import Resampled, resample
+
+if TYPE_CHECKING:
+    from deepfeatures.data.landmarks import LandmarkSet
+    from deepfeatures.data.volume import Volume
+    from deepfeatures.transforms.transform import Transform
+
+NAMES_SHOWN = 3  # in one sentence
+FIELD = "field"  # the kind that the search itself has found
+DIRECTION = (
+    "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
+    " on the template's grid."
+)
+MISSED_MM = 5.0  # by which a field passes a point that was moved after the search
+
+
+def find(
+    kind: str,
+    template: Volume,
+    target: Volume,
+    landmarks: LandmarkSet,
+    points: LandmarkSet,
+    path: Path,
+    mapping: Callable[[], Transform],
+) -> dict[str, Any]:
+    """Find the transform of a kind, and write it.
+
+    Args:
+        kind: See `TransformRequests.transform`, as for the others.
+        template: Which the transform covers.
+        target: To which it goes.
+        landmarks: Of the template.
+        points: Of the target.
+        path: To write.
+        mapping: Returns what the search has found; called where the kind is `"field"`.
+
+    Returns:
+        What `protocol.Event` says of `transform`.
+
+    Raises:
+        InputError: There is no such kind, the points settle no transform, or the file cannot be written.
+    """
+    if kind not in (*KINDS, FIELD):
+        raise InputError(f"There is no transform of the kind {kind}; choose one of {', '.join((*KINDS, FIELD))}.")
+    pairs, box = pair_by_name(landmarks, points), Grid.of(template)
+    if kind == FIELD:
+        found = _FoundTransform.by_search(mapping(), pairs, box)
+    else:
+        found = _FoundTransform.by_fit(fit_transform(cast(TransformKind, kind), pairs, box))
+    description = DIRECTION.format(template=template.name, target=target.name)
+    written = write_transform(found.transform, path, template, description)
+    return {
+        "path": str(path),
+        "kind": found.kind,
+        "names": list(pairs.names),
+        "residuals_mm": found.residuals_mm.tolist(),
+        "folded_share": found.folded_share,
+        "notes": [note.text for note in (*found.notes, *written)],
+        "description": description,
+    }
+
+
+def write_again(transform: Path, template: Volume, path: Path, description: str) -> dict[str, Any]:
+    """Write the transform of a file in another format; see `TransformRequests.write_transform`."""
+    written = write_transform(read_transform(transform), path, template, description)
+    return {"path": str(path), "notes": [note.text for note in written]}
+
+
+def warp_volume(transform: Path, volume: Volume, like: Volume, *, inverse: bool, labels: bool) -> Resampled:
+    """A volume on the grid of another one; see `TransformRequests.warp`."""
+    known = read_transform(transform)
+    return resample(volume, known if inverse else known.inverted(), like, "label" if labels else "linear")
+
+
+def warp_file(transform: Path, path: Path, output: Path, like: Volume, *, inverse: bool) -> dict[str, Any]:
+    """Carry over what a file holds; see `TransformRequests.warp_file`."""
+    with TemporaryDirectory() as folder:
+        grid = Path(folder) / "like.mha"
+        write_volume(like, grid)
+        done = warp.warp_file(transform, grid, path, output, inverse=inverse)
+    return {"path": str(done.output), "text": done.text, "notes": [note.text for note in done.notes]}
+
+
+def jacobian(transform: Path, template: Volume) -> Volume:
+    """The Jacobian determinant at each voxel of the template."""
+    return jacobian_map(read_transform(transform), template)
+
+
+@dataclass(frozen=True, eq=False)
+class _FoundTransform:
+    """See `Fit`; its kind may be `"field"`."""
+
+    transform: Transform
+    kind: str
+    residuals_mm: np.ndarray
+    folded_share: float
+    notes: tuple[Note, ...]
+
+    @classmethod
+    def by_fit(cls, fit: Fit) -> _FoundTransform:
+        return cls(fit.transform, fit.kind, fit.residuals_mm, fit.folded_share, fit.notes)
+
+    @classmethod
+    def by_search(cls, mapping: Transform, pairs: LandmarkPairs, box: Grid) -> _FoundTransform:
+        residuals = np.linalg.norm(mapping(pairs.points) - pairs.targets, axis=1)
+        notes = (*pairs.notes, *_missed(pairs.names, residuals))
+        return cls(mapping, FIELD, residuals, folded_share(mapping, box), notes)
+
+
+def _missed(names: Sequence[str], residuals: np.ndarray) -> tuple[Note, ...]:
+    """A note of the points that a field passes far away."""
+    missed = [name for name, residual in zip(names, residuals, strict=True) if residual > MISSED_MM]
+    if not missed:
+        return ()
+    text = (
+        f"the field of the search passes {names_text(missed, NAMES_SHOWN)} by more than {MISSED_MM:.0f} mm, where they"
+        " were moved since; tps meets every point"
+    )
+    return (Note(NoteKind.TRANSFORM, text),)
