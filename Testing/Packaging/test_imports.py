@@ -36,13 +36,14 @@ ROOMS = {
     },
     "service": {"quality", "pipelines", "transforms", "io", "matching", "features", "networks", "data"},
     "quality": {"pipelines", "io", "data"},
-    "pipelines": {"matching", "features", "networks", "phantom", "io", "data"},
-    "evaluation": {"pipelines", "matching", "features", "networks", "io", "data"},
-    "training": {"matching", "features", "networks", "io", "data"},
-    "matching": {"features", "networks", "io", "data"},
+    "pipelines": {"matching", "transforms", "features", "networks", "phantom", "io", "data"},
+    "evaluation": {"pipelines", "matching", "transforms", "features", "networks", "io", "data"},
+    "training": {"matching", "transforms", "features", "networks", "phantom", "io", "data"},
+    "matching": {"transforms", "features", "networks", "io", "data"},
+    "transforms": {"networks", "data"},
     "features": {"networks", "data"},
     "phantom": {"data"},
-    "io": {"data"},
+    "io": {"transforms", "data"},
     "networks": set(),
     "data": set(),
     "__init__": set(),
@@ -96,7 +97,7 @@ MATCHING_ROOMS = {
     "__init__": set(),
 }
 FOR_ALL = {"errors", "deprecation", "threads", "__init__", "_version"}
-CORE = ("networks", "features", "matching")
+CORE = ("networks", "features", "transforms", "matching")
 CORE_PACKAGES = {"torch", "numpy"}
 # Weights are read on the way into a network, from several kinds of files; each reader is imported where it is used.
 READERS_OF_WEIGHTS = {

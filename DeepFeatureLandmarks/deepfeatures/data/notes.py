@@ -21,6 +21,7 @@ class NoteKind(str, Enum):
     SIZE = "size"
     INDEPENDENT = "placed alone"
     LANDMARK_FILE = "landmark file"
+    TRANSFORM = "transform"
 
 
 @dataclass(frozen=True)

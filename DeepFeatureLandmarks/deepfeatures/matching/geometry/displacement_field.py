@@ -49,6 +49,11 @@ class ScatteredDisplacements:
         expected = predict(points, displacements, others, points, sigma, otherwise=displacements)
         return cls(points, displacements, robust_weights(displacements / voxel, expected / voxel), sigma)
 
+    def on_cpu(self) -> ScatteredDisplacements:
+        """The same in float64, which Metal lacks, on the CPU."""
+        parts = (one.cpu().double() for one in (self.points, self.displacements, self.weights))
+        return ScatteredDisplacements(*parts, self.sigma)
+
     def at(self, places: torch.Tensor) -> torch.Tensor:
         """Displacements at places `(Q, 3)`.
 

@@ -16,10 +16,11 @@ from deepfeatures.matching.geometry.displacement_field import (
 )
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.geometry.sampling import apply_affine, voxel_coordinates
+from deepfeatures.transforms.transform import Transform, as_points
 
 
 @dataclass(frozen=True, eq=False)
-class PointMapping:
+class PointMapping(Transform):
     """Where points of the template lie in the target. Called with LPS mm `(N, 3)`, it returns LPS mm `(N, 3)`.
 
     It is smooth: a landmark is mapped near the place where it was found, but not exactly there. It holds no voxels.
@@ -46,10 +47,9 @@ class PointMapping:
         return cls(from_world, pose, to_world, displacements)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        points = np.asarray(points, float).reshape(-1, 3)
-        known = torch.from_numpy(apply_affine(self.from_world, points)).float().to(self.pose.device)
-        moved = apply_affine(self.pose, known + self.displacements.at(known))
-        return apply_affine(self.to_world, moved.cpu().double().numpy())
+        known = torch.from_numpy(apply_affine(self.from_world, as_points(points)))
+        moved = apply_affine(self.pose.cpu().double(), known + self.displacements.on_cpu().at(known))
+        return apply_affine(self.to_world, moved.numpy())
 
     def displacements_on(self, volume: Volume) -> np.ndarray:
         """From each voxel centre of a volume in the template's space to its place in the target.

@@ -1,0 +1,122 @@
+"""Displacement fields on a grid, as ITK has them; and any transform sampled as one, with a stated error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.linear import LinearTransform, fit_affine
+from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
+
+CHECKED = 4000  # random places at which a sampled field is compared with its transform
+MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision
+TOLERANCE_MM = 0.01
+COARSEST_MM = 8.0  # between nodes where sampling begins
+LATTICE = 8  # steps along the shortest edge, of the places to which the affine part is fitted
+MARGIN = 0.25  # of the shortest edge of the template, in which the field fades
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementFieldTransform(Transform):
+    """Moves points by vectors that are linear between the nodes of a grid; beyond its voxels nothing moves.
+
+    Args:
+        vectors: LPS mm, `(D, H, W, 3)`.
+        grid: Its nodes, in the template.
+    """
+
+    vectors: np.ndarray
+    grid: Grid
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        points = as_points(points)
+        index = self.grid.to_index(points)
+        size = np.array(self.grid.size)
+        unit = torch.from_numpy(2 * index / np.maximum(size - 1, 1) - 1)[None, None, None]
+        field = torch.from_numpy(self.vectors).movedim(-1, 0)[None].double()
+        moved = F.grid_sample(field, unit, padding_mode="border", align_corners=True)[0, :, 0, 0].T.numpy()
+        is_inside = ((index >= -0.5) & (index < size - 0.5)).all(1)
+        return points + moved * is_inside[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class SampledTransform:
+    """Any transform as files hold it: a displacement field first, then an affine transform.
+
+    Args:
+        transform: Field and affine transform. Beyond the template the field fades, and the affine transform is left.
+        error_mm: The largest difference at random places in the template, in target mm.
+    """
+
+    transform: CompositeTransform
+    error_mm: float
+
+    @property
+    def field(self) -> DisplacementFieldTransform:
+        """Displacements within the template, before the affine transform."""
+        field = self.transform.parts[0]
+        assert isinstance(field, DisplacementFieldTransform)
+        return field
+
+    @property
+    def linear(self) -> LinearTransform:
+        """What comes after the field."""
+        linear = self.transform.parts[1]
+        assert isinstance(linear, LinearTransform)
+        return linear
+
+
+def sample_transform(
+    transform: Transform, template: Grid, tolerance_mm: float = TOLERANCE_MM, most_nodes: int = MOST_NODES
+) -> SampledTransform:
+    """A transform as a displacement field and an affine transform, which every tool reads.
+
+    The affine transform is what is nearest to the whole within the template; the field is what is left. So the field is
+    small, may be coarse, and can end beyond the template without a tear.
+
+    Args:
+        transform: Template points to target points.
+        template: Where the transform is used.
+        tolerance_mm: The spacing of the field's nodes is halved until the error is below this.
+        most_nodes: But no further than to these.
+    """
+    lattice = template.with_spacing(_shortest_edge(template) / LATTICE).points()
+    linear = fit_affine(lattice, transform(lattice), np.ones(len(lattice)))
+    back = linear.inverted()
+    margin_mm = MARGIN * _shortest_edge(template)
+    spacing = min(COARSEST_MM, _shortest_edge(template) / LATTICE)
+    found = None
+    while True:
+        grid = template.padded(margin_mm).with_spacing(spacing)
+        if found is not None and np.prod(grid.size) > most_nodes:
+            return found
+        nodes = grid.points()
+        vectors = _fading(template, nodes, margin_mm)[:, None] * (back(transform(nodes)) - nodes)
+        field = DisplacementFieldTransform(vectors.reshape(*grid.size[::-1], 3), grid)
+        found = SampledTransform(
+            CompositeTransform((field, linear)), _error_mm(field.then(linear), transform, template)
+        )
+        if found.error_mm <= tolerance_mm:
+            return found
+        spacing /= 2
+
+
+def _error_mm(sampled: Transform, transform: Transform, template: Grid) -> float:
+    places = template.random_points(CHECKED)
+    return float(np.linalg.norm(sampled(places) - transform(places), axis=1).max())
+
+
+def _fading(template: Grid, points: np.ndarray, margin_mm: float) -> np.ndarray:
+    """From 1 in the template to 0 where the margin around it ends, `(N,)`, without an edge."""
+    index = template.to_index(points)
+    beyond = np.maximum(np.maximum(-index, index - (np.array(template.size) - 1)), 0) * template.spacing
+    share = np.clip(np.linalg.norm(beyond, axis=1) / margin_mm, 0, 1)
+    return 1 - share**2 * (3 - 2 * share)
+
+
+def _shortest_edge(template: Grid) -> float:
+    return float(min((n - 1) * step for n, step in zip(template.size, template.spacing, strict=True) if n > 1))
