@@ -1,8 +1,8 @@
 """Thin plate splines in 3D: the smoothest transform through pairs of points, or near them as far as they are trusted.
 
-Bookstein, Principal Warps (PAMI 1989); in 3D the kernel is the distance itself. Where an error is expected of the pairs,
-the spline need not pass through them. It is then the mean of a Gaussian process (Wahba, Spline Models for Observational
-Data, 1990). Its strength is the one by which each pair is best predicted from all others.
+Bookstein, Principal Warps (PAMI 1989); in 3D the kernel is the distance itself. Where an error is expected of the
+pairs, the spline need not pass through them. It is then the mean of a Gaussian process (Wahba, Spline Models for
+Observational Data, 1990). Its strength is the one by which each pair is best predicted from all others.
 """
 
 from __future__ import annotations
