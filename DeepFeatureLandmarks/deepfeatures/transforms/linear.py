@@ -23,7 +23,7 @@ class LinearTransform(Transform):
     def jacobian(self, points: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self.matrix[:3, :3], (len(as_points(points)), 3, 3)).copy()
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
         found = self.inverted()(points)
         return InversePoints(found, np.linalg.norm(self(found) - as_points(points), axis=1))
 

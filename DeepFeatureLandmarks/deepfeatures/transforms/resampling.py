@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,10 +15,9 @@ from deepfeatures.transforms.transform import Transform
 
 Interpolation = Literal["linear", "nearest", "label"]
 
-STEPS = (8, 4, 2)  # voxels between the places where a transform is evaluated, the coarsest that is exact enough
-TOLERANCE_MM = 0.01  # by which what is interpolated between them may differ
-CHECKED = 2000  # random places at which that is measured
-SLICES = 16  # resampled at a time
+STEP = 4  # voxels between the places where a transform is evaluated, where what is linear between them is exact enough
+TOLERANCE_MM = 0.005  # by which that may differ in the middle between them
+SLICES = 4 * STEP  # resampled at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,48 +87,53 @@ class _Places:
     """Where the voxels of one volume lie in another, in its indices.
 
     Args:
-        nodes: At every `step`-th voxel, `(3, D, H, W)`, float32.
-        step: Voxels.
-        shape: Of the whole grid, z, y, x.
+        mapping: Points of `like` to points of `volume`.
+        like, volume: See `resample`.
+        nodes: Indices at every `STEP`-th voxel, `(3, D, H, W)`, float32.
+        is_bent: Cells between eight nodes in which the mapping is not linear enough, bool, `(D - 1, H - 1, W - 1)`.
     """
 
+    mapping: Transform
+    like: Volume
+    volume: Volume
     nodes: torch.Tensor
-    step: int
-    shape: tuple[int, int, int]
+    is_bent: torch.Tensor
 
     @classmethod
     def of(cls, mapping: Transform, like: Volume, volume: Volume) -> _Places:
-        for step in STEPS:
-            found = cls._at_every(step, mapping, like, volume)
-            if found._error_mm(mapping, like, volume) <= TOLERANCE_MM:
-                return found
-        return cls._at_every(1, mapping, like, volume)
-
-    @classmethod
-    def _at_every(cls, step: int, mapping: Transform, like: Volume, volume: Volume) -> _Places:
-        shape = tuple(like.voxels.shape)
-        size = tuple(-(-(n - 1) // step) + 1 for n in shape[::-1])
-        nodes = Grid(
-            np.asarray(like.origin), np.asarray(like.spacing) * step, np.asarray(like.direction), size
-        ).points()
-        index = torch.from_numpy(volume.to_index(mapping(nodes))).float()
-        return cls(index.T.reshape(3, *size[::-1]), step, shape)
+        size = tuple(-(-(n - 1) // STEP) + 1 for n in like.size)
+        grid = replace(Grid.of(like), spacing=np.asarray(like.spacing) * STEP, size=size)
+        found = volume.to_index(mapping(grid.points()))
+        nodes = torch.from_numpy(found).T.reshape(3, *size[::-1])
+        cells = replace(grid, origin=grid.to_world(np.full((1, 3), 0.5))[0], size=tuple(max(n - 1, 0) for n in size))
+        middles = (
+            volume.to_world(F.avg_pool3d(nodes, 2, 1).reshape(3, -1).T.numpy()) if min(size) > 1 else np.empty((0, 3))
+        )
+        error_mm = np.linalg.norm(mapping.near(cells.points(), middles) - middles, axis=1)
+        is_bent = torch.from_numpy(error_mm > TOLERANCE_MM).reshape(cells.size[::-1])
+        return cls(mapping, like, volume, nodes.float(), is_bent)
 
     def of_slices(self, first: int, last: int) -> torch.Tensor:
         """Indices i, j, k of the voxels of slices, `(slices, H, W, 3)`."""
-        low, high = first // self.step, -(-(last - 1) // self.step)
+        _, height, width = self.like.voxels.shape
+        low, high = first // STEP, -(-(last - 1) // STEP)
         nodes = self.nodes[None, :, low : high + 1]
-        sizes = [(n - 1) * self.step + 1 for n in nodes.shape[2:]]
-        fine = F.interpolate(nodes, sizes, mode="trilinear", align_corners=True)[0] if self.step > 1 else nodes[0]
-        start = first - low * self.step
-        return fine[:, start : start + last - first, : self.shape[1], : self.shape[2]].movedim(0, -1)
+        fine = F.interpolate(nodes, [(n - 1) * STEP + 1 for n in nodes.shape[2:]], mode="trilinear", align_corners=True)
+        begin = first - low * STEP
+        found = fine[0, :, begin : begin + last - first, :height, :width].movedim(0, -1)
+        bent = self._bent_voxels(first, last)
+        if len(bent):
+            z, y, x = bent.T
+            guess = self.volume.to_world(found[z, y, x].double().numpy())
+            points = self.like.to_world((bent.flip(1) + torch.tensor([0, 0, first])).double().numpy())
+            found[z, y, x] = torch.from_numpy(self.volume.to_index(self.mapping.near(points, guess))).float()
+        return found
 
-    def _error_mm(self, mapping: Transform, like: Volume, volume: Volume) -> float:
-        """The largest difference at random voxels from where the mapping puts them."""
-        k, j, i = (torch.from_numpy(np.random.default_rng(0).integers(0, n, CHECKED)) for n in self.shape)
-        true = mapping(like.to_world(torch.stack([i, j, k], 1).double().numpy()))
-        unit = (
-            torch.stack([i, j, k], 1) / (self.step * (torch.tensor(self.nodes.shape[:0:-1]) - 1).clamp(min=1)) * 2 - 1
-        )
-        index = F.grid_sample(self.nodes[None], unit[None, None, None].float(), align_corners=True)[0, :, 0, 0].T
-        return float(np.linalg.norm(volume.to_world(index.double().numpy()) - true, axis=1).max())
+    def _bent_voxels(self, first: int, last: int) -> torch.Tensor:
+        """Those within bent cells of slices, `(N, 3)`, as z, y, x counted from the first slice."""
+        cells = self.is_bent[first // STEP : -(-(last - 1) // STEP)]
+        begin = first % STEP
+        for axis in range(3):
+            cells = cells.repeat_interleave(STEP, axis)
+        _, height, width = self.like.voxels.shape
+        return cells[begin : begin + last - first, :height, :width].nonzero()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+Steps = Callable[[np.ndarray, np.ndarray], np.ndarray]  # places and by how much they miss, to steps; (N, 3) each
+
 STEP_MM = 1e-3  # for differences where a transform has no Jacobian of its own
-ITERATIONS = 50  # of Newton's method, at most
-CLOSE_ENOUGH_MM = 1e-6  # where it stops
+ITERATIONS = 50  # towards an inverse, at most
+CLOSE_ENOUGH_MM = 1e-5  # where they stop
+SHARES = (1.0, 0.5, 0.25, 0.125)  # of a step that are tried
+ENOUGH = 0.9  # of the error before: if no point comes nearer than this, another kind of step is due
+MEAN_OF = 500  # points
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,33 +51,61 @@ class Transform(ABC):
         """By how much volumes grow at points `(N, 3)`, `(N,)`; at or below zero the transform folds."""
         return np.linalg.det(self.jacobian(points))
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
-        """Where points of the target `(N, 3)` lie in the template, by Newton's method with halved steps.
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
+        """Where points of the target `(N, 3)` lie in the template.
 
-        Where the transform folds there may be several such places or none; the errors tell of it.
+        Steps by one matrix for all points, the mean Jacobian, bring most of them home; Newton's method the rest. Where
+        the transform folds there may be several such places or none; the errors tell of it.
+
+        Args:
+            points: LPS mm, `(N, 3)`.
+            start: About where they lie, `(N, 3)`; `None` where nobody knows.
         """
         wanted = as_points(points)
-        found = self.first_guess_of_inverse(wanted)
-        missed = self(found) - wanted
-        error = np.linalg.norm(missed, axis=1)
-        for _ in range(ITERATIONS):
-            open_ = np.flatnonzero(error > CLOSE_ENOUGH_MM)
-            if not len(open_):
-                break
-            step = _solved(self.jacobian(found[open_]), missed[open_])
-            better = _line_search(self, found[open_], step, wanted[open_], error[open_])
-            moved, still_missed = better
-            new_error = np.linalg.norm(still_missed, axis=1)
-            is_better = new_error < error[open_]
-            if not is_better.any():
-                break
-            kept = open_[is_better]
-            found[kept], missed[kept], error[kept] = moved[is_better], still_missed[is_better], new_error[is_better]
-        return InversePoints(found, error)
+        if not len(wanted):
+            return InversePoints(wanted, np.zeros(0))
+        back = np.linalg.pinv(self._mean_jacobian(wanted if start is None else start))
+        found = wanted - (self(wanted) - wanted) @ back.T if start is None else as_points(start).copy()
+        errors = np.full(len(found), np.inf)
+        for steps in (_mean_steps(back), self._newton_steps):
+            for _ in range(ITERATIONS):
+                open_ = np.flatnonzero(errors > CLOSE_ENOUGH_MM)
+                if not len(open_) or not self._improve(found, errors, open_, wanted, steps):
+                    break
+        return InversePoints(found, errors)
 
-    def first_guess_of_inverse(self, points: np.ndarray) -> np.ndarray:
-        """From where the inverse of points `(N, 3)` is searched: their mirror of one step, `(N, 3)`."""
-        return points - (self(points) - points)
+    def near(self, points: np.ndarray, guess: np.ndarray) -> np.ndarray:
+        """The same as calling it, for who knows about where the points `(N, 3)` go: saves an inverse the search."""
+        return self(points)
+
+    def _mean_jacobian(self, points: np.ndarray) -> np.ndarray:
+        """Over at most so many of the points, `(3, 3)`."""
+        return self.jacobian(points[:: -(-len(points) // MEAN_OF)]).mean(0)
+
+    def _newton_steps(self, places: np.ndarray, missed: np.ndarray) -> np.ndarray:
+        return (np.linalg.pinv(self.jacobian(places)) @ missed[..., None])[..., 0]
+
+    def _improve(
+        self, found: np.ndarray, errors: np.ndarray, open_: np.ndarray, wanted: np.ndarray, steps: Steps
+    ) -> bool:
+        """One step, halved where it leads no nearer, of those that are still open; whether any came much nearer."""
+        places = found[open_]
+        missed = self(places) - wanted[open_]
+        errors[open_] = before = np.linalg.norm(missed, axis=1)
+        step = steps(places, missed)
+        is_left = np.ones(len(open_), bool)
+        came_nearer = False
+        for share in SHARES:
+            moved = places[is_left] - share * step[is_left]
+            now = np.linalg.norm(self(moved) - wanted[open_[is_left]], axis=1)
+            is_nearer = now < before[is_left]
+            kept = open_[is_left][is_nearer]
+            came_nearer |= bool((now[is_nearer] < ENOUGH * before[is_left][is_nearer]).any())
+            found[kept], errors[kept] = moved[is_nearer], now[is_nearer]
+            is_left[np.flatnonzero(is_left)[is_nearer]] = False
+            if not is_left.any():
+                break
+        return came_nearer
 
     def inverted(self) -> Transform:
         """Target points to template points."""
@@ -95,8 +128,11 @@ class InverseTransform(Transform):
     def jacobian(self, points: np.ndarray) -> np.ndarray:
         return np.linalg.inv(self.forward.jacobian(self(points)))
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
         return InversePoints(self.forward(points), np.zeros(len(as_points(points))))
+
+    def near(self, points: np.ndarray, guess: np.ndarray) -> np.ndarray:
+        return self.forward.inverse(points, guess).points
 
     def inverted(self) -> Transform:
         return self.forward
@@ -126,7 +162,9 @@ class CompositeTransform(Transform):
             points = part(points)
         return total
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
+        if start is not None:
+            return super().inverse(points, start)
         found = as_points(points)
         for part in reversed(self.parts):
             found = part.inverse(found).points
@@ -141,21 +179,5 @@ def as_points(points: np.ndarray | Sequence) -> np.ndarray:
     return np.asarray(points, np.float64).reshape(-1, 3)
 
 
-def _solved(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Newton steps; where a matrix has no inverse, the shortest vector that comes nearest."""
-    return (np.linalg.pinv(matrices) @ vectors[..., None])[..., 0]
-
-
-def _line_search(
-    transform: Transform, found: np.ndarray, step: np.ndarray, wanted: np.ndarray, error: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points after the step, halved where it does not bring them nearer, and by how much they miss."""
-    share = np.ones((len(found), 1))
-    for _ in range(6):
-        moved = found - share * step
-        missed = transform(moved) - wanted
-        is_worse = np.linalg.norm(missed, axis=1) >= error
-        if not is_worse.any():
-            break
-        share[is_worse] /= 2
-    return moved, missed
+def _mean_steps(back: np.ndarray) -> Steps:
+    return lambda _, missed: missed @ back.T
