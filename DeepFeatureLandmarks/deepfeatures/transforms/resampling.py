@@ -16,7 +16,7 @@ from deepfeatures.transforms.transform import Transform
 Interpolation = Literal["linear", "nearest", "label"]
 
 STEP = 4  # voxels between the places where a transform is evaluated, where what is linear between them is exact enough
-TOLERANCE_MM = 0.005  # by which that may differ in the middle between them
+TOLERANCE_MM = 0.01  # by which that may differ in the middle between them
 SLICES = 4 * STEP  # resampled at a time
 
 
