@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from deepfeatures.transforms.smooth_lattice import (
-    LEAST_WEIGHT,
-    NOISE,
     Observation,
     SmoothLattice,
     expected_vectors,
     lattice_over,
     likeness_length,
+    noise_of,
 )
 from deepfeatures.transforms.tessellation import (
     Cells,
@@ -206,7 +205,7 @@ def fit_cpab(
     length = likeness_length(points)
     low, high, cells = lattice_over(low, high, length)
     wanted = torch.from_numpy(as_points(targets))
-    noise = NOISE / torch.from_numpy(weights).clamp(min=LEAST_WEIGHT)
+    noise = noise_of(weights)
     nodes = [n + 1 for n in reversed(cells)]
     spacing = (high - low) / np.array(cells)
     lattices = [SmoothLattice.over(nodes, spacing[::-1], length, [axis == k for k in (2, 1, 0)]) for axis in range(3)]

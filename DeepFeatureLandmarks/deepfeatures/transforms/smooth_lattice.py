@@ -132,6 +132,11 @@ def likeness_length(points: np.ndarray) -> float:
     return LENGTH * float(np.ptp(points, axis=0).max())
 
 
+def noise_of(weights: np.ndarray) -> torch.Tensor:
+    """Variance of the places of landmarks that count so much, `(N,)`, where that of the displacements is 1."""
+    return NOISE / torch.from_numpy(np.maximum(weights, LEAST_WEIGHT))
+
+
 def lattice_over(low: np.ndarray, high: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray, Cells]:
     """A box with one cell around that of the given corners, and its cells along x, y, z, as large as the length."""
     edges = high - low
