@@ -1,0 +1,108 @@
+"""Any smooth transform as an affine one after a cubic B-spline: few numbers, which all programs read alike.
+
+Programs interpolate displacement fields each in its own way, linear or cubic, and treat what lies beyond them
+differently. A cubic B-spline has one meaning; where its outer nodes are 0, so has what lies beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfeatures.transforms.bspline import BSplineTransform
+from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.linear import LinearTransform, fit_affine
+from deepfeatures.transforms.transform import CompositeTransform, Transform
+
+COARSEST_MM, COARSEST_NODES = 8.0, 4  # nodes apart where sampling begins, and fewest along an axis
+CHECKED = 4000  # random places at which the sampled transform is compared with the true one
+AFFINE_NODES = 9  # along each axis, from which the affine part is found
+FADE = 8.0  # lengths of the largest displacement at the box over which it fades, so that nothing folds
+EMPTY = 3  # outermost nodes on each side that are 0
+
+
+@dataclass(frozen=True, eq=False)
+class SampledBSpline:
+    """A transform as a B-spline in the template and an affine transform after it.
+
+    Args:
+        transform: The two.
+        error_mm: The largest difference at random places of the box.
+    """
+
+    transform: CompositeTransform
+    error_mm: float
+
+
+def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, most_nodes: int) -> SampledBSpline:
+    """The coarsest B-spline that is exact within the tolerance in a box, or the finest with so many nodes.
+
+    Beyond the box what is not affine fades away.
+
+    Args:
+        transform: Template points to target points.
+        box: In the template.
+        tolerance_mm: Of `SampledBSpline.error_mm`.
+        most_nodes: The spacing is halved no further than to these.
+    """
+    linear, low, high, reach = _frame(transform, box)
+    places = box.random_points(CHECKED)
+    true = transform(places)
+
+    def sampled(spacing: float) -> SampledBSpline:
+        spline = _interpolated(transform, linear.inverted(), low, high, max(reach, 2 * spacing), spacing)
+        found = CompositeTransform((spline, linear))
+        return SampledBSpline(found, float(np.linalg.norm(found(places) - true, axis=1).max()))
+
+    spacing = min(COARSEST_MM, float((high - low).min()) / COARSEST_NODES)
+    found = sampled(spacing)
+    while found.error_mm > tolerance_mm and _nodes(low, high, reach, spacing / 2) <= most_nodes:
+        spacing /= 2
+        found = sampled(spacing)
+    return found
+
+
+def _frame(transform: Transform, box: Grid) -> tuple[LinearTransform, np.ndarray, np.ndarray, float]:
+    """The affine part, the box along LPS, low and high, and over which distance what is left fades beyond it, mm."""
+    lengths = (np.array(box.size) - 1) * box.spacing
+    coarse = Grid(box.origin, lengths / (AFFINE_NODES - 1), box.direction, (AFFINE_NODES,) * 3).points()
+    moved = transform(coarse)
+    linear = fit_affine(coarse, moved, np.ones(len(coarse)))
+    left = np.linalg.norm(linear.inverted()(moved) - coarse, axis=1).max()
+    return linear, coarse.min(0), coarse.max(0), FADE * float(left)
+
+
+def _interpolated(
+    transform: Transform, back: LinearTransform, low: np.ndarray, high: np.ndarray, reach: float, spacing: float
+) -> BSplineTransform:
+    """The B-spline through what is left at the nodes of a lattice."""
+    margin = np.ceil(reach / spacing) + EMPTY
+    origin = low - margin * spacing
+    size = np.ceil((high - origin) / spacing + margin).astype(int) + 1
+    nodes = Grid(origin, np.full(3, spacing), np.eye(3), tuple(size.tolist())).points()
+    beyond = np.linalg.norm(np.maximum(0, np.maximum(low - nodes, nodes - high)), axis=1) / reach
+    counts = np.flatnonzero(beyond < 1)
+    left = np.zeros_like(nodes)
+    share = 1 - beyond[counts, None] ** 2 * (3 - 2 * beyond[counts, None])
+    left[counts] = (back(transform(nodes[counts])) - nodes[counts]) * share
+    coefficients = left.T.reshape(3, *size[::-1])
+    for axis in (1, 2, 3):
+        coefficients = _coefficients(coefficients, axis)
+    inner = (slice(None), *[slice(EMPTY, -EMPTY)] * 3)
+    kept = np.zeros_like(coefficients)
+    kept[inner] = coefficients[inner]
+    return BSplineTransform(kept, origin, np.full(3, spacing))
+
+
+def _coefficients(values: np.ndarray, axis: int) -> np.ndarray:
+    """Of the cubic B-spline along one axis that takes these values at its nodes, and is 0 beyond them."""
+    count = values.shape[axis]
+    matrix = (4 * np.eye(count) + np.eye(count, k=1) + np.eye(count, k=-1)) / 6
+    first = np.moveaxis(values, axis, 0)
+    solved = np.linalg.inv(matrix) @ first.reshape(count, -1)
+    return np.moveaxis(solved.reshape(first.shape), 0, axis)
+
+
+def _nodes(low: np.ndarray, high: np.ndarray, reach: float, spacing: float) -> float:
+    return float(np.prod((high - low + 2 * reach) / spacing + 2 * EMPTY + 1))
