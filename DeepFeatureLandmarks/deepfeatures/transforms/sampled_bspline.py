@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfeatures.transforms.anchoring import anchored, anchors_of
 from deepfeatures.transforms.bspline import BSplineTransform
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
@@ -18,7 +19,7 @@ from deepfeatures.transforms.transform import CompositeTransform, Transform
 COARSEST_MM, COARSEST_NODES = 8.0, 4  # nodes apart where sampling begins, and fewest along an axis
 CHECKED = 4000  # random places at which the sampled transform is compared with the true one
 AFFINE_NODES = 9  # along each axis, from which the affine part is found
-FADE = 8.0  # lengths of the largest displacement at the box over which it fades, so that nothing folds
+FADE = 2.0  # lengths of the largest displacement in the box over which it fades beyond, so that nothing folds
 EMPTY = 3  # outermost nodes on each side that are 0
 
 
@@ -38,16 +39,16 @@ class SampledBSpline:
 def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, most_nodes: int) -> SampledBSpline:
     """The coarsest B-spline that is exact within the tolerance in a box, or the finest with so many nodes.
 
-    Beyond the box what is not affine fades away.
+    Beyond the box what is not affine fades away. Landmarks of a thin plate spline are met exactly.
 
     Args:
         transform: Template points to target points.
         box: In the template.
         tolerance_mm: Of `SampledBSpline.error_mm`.
-        most_nodes: The spacing is halved no further than to these.
+        most_nodes: The spacing is made no finer than these allow, about.
     """
     linear, low, high, reach = _frame(transform, box)
-    places = box.random_points(CHECKED)
+    places = np.concatenate([box.random_points(CHECKED), anchors_of(transform)])
     true = transform(places)
 
     def sampled(spacing: float) -> SampledBSpline:
@@ -57,8 +58,9 @@ def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, 
 
     spacing = min(COARSEST_MM, float((high - low).min()) / COARSEST_NODES)
     found = sampled(spacing)
-    while found.error_mm > tolerance_mm and _nodes(low, high, reach, spacing / 2) <= most_nodes:
-        spacing /= 2
+    finest = float(np.prod(high - low + 2 * reach) / most_nodes) ** (1 / 3)
+    while found.error_mm > tolerance_mm and spacing > finest:
+        spacing = max(spacing / 2, finest)
         found = sampled(spacing)
     return found
 
@@ -92,6 +94,8 @@ def _interpolated(
     inner = (slice(None), *[slice(EMPTY, -EMPTY)] * 3)
     kept = np.zeros_like(coefficients)
     kept[inner] = coefficients[inner]
+    anchors = anchors_of(transform)
+    kept = anchored(kept, (anchors - origin) / spacing, back(transform(anchors)) - anchors, cubic=True)
     return BSplineTransform(kept, origin, np.full(3, spacing))
 
 
@@ -103,6 +107,3 @@ def _coefficients(values: np.ndarray, axis: int) -> np.ndarray:
     solved = np.linalg.inv(matrix) @ first.reshape(count, -1)
     return np.moveaxis(solved.reshape(first.shape), 0, axis)
 
-
-def _nodes(low: np.ndarray, high: np.ndarray, reach: float, spacing: float) -> float:
-    return float(np.prod((high - low + 2 * reach) / spacing + 2 * EMPTY + 1))
