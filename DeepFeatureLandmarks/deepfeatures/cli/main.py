@@ -26,6 +26,8 @@ from deepfeatures.cli.protocols import forget, merge, show
 from deepfeatures.cli.quality import quality
 from deepfeatures.cli.renamed_options import with_current_names
 from deepfeatures.cli.terminal import INTERRUPTED, harden_streams, refuse, say
+from deepfeatures.cli.transform import transform
+from deepfeatures.cli.warp import warp
 from deepfeatures.errors import InputError, is_out_of_memory, out_of_memory
 from deepfeatures.threads import share_cores
 
@@ -38,7 +40,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (quality, cohort, evaluate, calibrate, place, learn, forget, merge, show, activations, convert):
+COMMANDS = (
+    *(quality, cohort, evaluate, calibrate, place, transform, warp),
+    *(learn, forget, merge, show, activations, convert),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -64,8 +64,13 @@ def check_volume(path: str | Path, series: str | None = None) -> None:
     open_volume(path, series)
 
 
-def write_volume(volume: Volume, path: str | Path) -> None:
+def write_volume(volume: Volume, path: str | Path, *, labels: bool = False) -> None:
     """Write `volume` as `.nii.gz`, `.nii`, `.nrrd` or `.mha`, float32, whole or not at all.
+
+    Args:
+        volume: What is written.
+        path: File.
+        labels: Whether its voxels are whole numbers, which are then written as such: int16, or int32 where needed.
 
     Raises:
         InputError: Where the suffix is another, the path is not UTF-8 or the file cannot be written.
@@ -77,7 +82,10 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     suffix = next((suffix for suffix in WRITABLE_SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise InputError(f"cannot write {path}: give a name that ends in one of {', '.join(WRITABLE_SUFFIXES)}")
-    image = sitk.GetImageFromArray(volume.voxels.detach().cpu().to(torch.float32).numpy())
+    voxels = volume.voxels.detach().cpu().to(torch.float32).numpy()
+    if labels:
+        voxels = voxels.astype(np.int16 if np.abs(voxels).max() <= np.iinfo(np.int16).max else np.int32)
+    image = sitk.GetImageFromArray(voxels)
     image.SetOrigin([float(value) for value in volume.origin])
     image.SetSpacing([float(value) for value in volume.spacing])
     image.SetDirection([float(value) for value in np.asarray(volume.direction).ravel()])

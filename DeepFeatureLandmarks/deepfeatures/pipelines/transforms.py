@@ -1,29 +1,73 @@
-"""Transforms from landmark files: fitted to pairs of points of the same name, and written."""
+"""Transforms from files: fitted to landmarks of the same name, or found by a search; written, and mapped."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepfeatures.data.notes import Note
-from deepfeatures.transforms.fitting import Fit, TransformKind
+import numpy as np
+
+from deepfeatures.data.landmark_checks import check_inside, names_text
+from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.data.volume import Volume, notes_of
+from deepfeatures.errors import InputError
+from deepfeatures.io.downsampled_reading import read_within_memory
+from deepfeatures.io.image_names import image_stem
+from deepfeatures.io.landmark_files import read_landmarks
+from deepfeatures.io.transform_files import read_transform, write_transform
+from deepfeatures.io.volume_files import read_volume, write_volume
+from deepfeatures.transforms.fitting import TransformKind, fit_transform
+from deepfeatures.transforms.folding import folded_share, jacobian_map
+from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
+from deepfeatures.transforms.transform import Transform
+
+if TYPE_CHECKING:
+    from deepfeatures.pipelines.place import LandmarkMatcher
+
+FIELD = "field"  # the kind that a search finds
+MOST_OUTSIDE = 0.5  # of the landmarks: where more lie outside their volume, something is confused
 
 
 @dataclass(frozen=True, eq=False)
 class TransformResult:
-    """A transform that was fitted to pairs of landmarks and written.
+    """A transform that was found and written.
 
     Args:
-        fit: The transform, template points to target points, its residuals and the share of space that it folds.
-        names: Of the pairs, in the order of the residuals.
+        transform: Template points to target points, LPS mm.
+        kind: As it was found: a lower one than asked for where the points do not settle that.
+        names: Of the pairs of landmarks.
+        residuals_mm: Distance of each carried landmark to its place in the target, `(N,)`.
+        weights: How much each pair counted, `(N,)`, at most 1.
+        folded_share: Of the template in which the transform folds, 0 to 1.
         output: The file.
-        notes: What people should know of the files, of the fit, and of what the file holds.
+        notes: What people should know of the files that were read, of the fit, and of what the output holds.
     """
 
-    fit: Fit
+    transform: Transform
+    kind: str
     names: tuple[str, ...]
+    residuals_mm: np.ndarray
+    weights: np.ndarray
+    folded_share: float
     output: Path
     notes: tuple[Note, ...] = ()
+
+    def report(self) -> dict:
+        """As JSON takes it."""
+        rows = zip(self.names, self.residuals_mm.tolist(), self.weights.tolist(), strict=True)
+        return {
+            "output": str(self.output),
+            "kind": self.kind,
+            "direction": "template points to target points, LPS mm",
+            "mean_residual_mm": float(self.residuals_mm.mean()) if len(self.names) else None,
+            "folded_share": self.folded_share,
+            "landmarks": [{"name": name, "residual_mm": off, "weight": weight} for name, off, weight in rows],
+            "notes": [note.as_json() for note in self.notes],
+        }
 
 
 def fit_transform_files(
@@ -36,8 +80,143 @@ def fit_transform_files(
         from_: Landmarks of the template.
         to: The same landmarks in the target; points without a position on either side are left out.
         kind: Of the transform.
-        output: File to write; its suffix says which program it is for, see `write_transform`.
+        output: File to write; its suffix says for which programs, see `write_transform`.
 
     Raises:
         InputError: A file cannot be read or written, the points do not lie in their volumes, or they are too few.
     """
+    _check_output(output, template, target, from_, to)
+    volume, other = read_volume(template), read_volume(target)
+    points, places = _named(from_), _named(to)
+    doubts = _check_sides(points, volume, places, other)
+    fit = fit_transform(kind, pairs := pair_by_name(points, places), Grid.of(volume))
+    notes = (*notes_of(volume, other), *points.notes, *places.notes, *doubts, *fit.notes)
+    return _written(
+        TransformResult(
+            fit.transform, fit.kind, pairs.names, fit.residuals_mm, fit.weights, fit.folded_share, output, notes
+        ),
+        volume,
+        target,
+    )
+
+
+def find_transform_files(
+    template: Path,
+    target: Path,
+    from_: Path,
+    to: Path | None,
+    output: Path,
+    matcher: LandmarkMatcher,
+    progress: Callable[[float], None],
+) -> TransformResult:
+    """The field that a search of the landmarks finds between two volumes, written whole or not at all.
+
+    Args:
+        template, target: Volumes.
+        from_: Landmarks of the template.
+        to: The same landmarks in the target, to which the field is compared; they do not change it.
+        output: File to write.
+        matcher: Searches.
+        progress: Called with the fraction done.
+
+    Raises:
+        InputError: As of `fit_transform_files`, or the search finds no field.
+    """
+    _check_output(output, template, target, from_, *([to] if to else []))
+    volume, other = read_within_memory(template), read_within_memory(target)
+    points = _named(from_)
+    check_inside(points, volume, from_, template)
+    result = matcher.match(volume, points, other, progress=progress)
+    found = field_of(result, volume)
+    places = _named(to) if to else result.landmarks
+    pairs = pair_by_name(points, places) if len(places.missing) < len(places) else _no_pairs()
+    residuals = np.linalg.norm(found(pairs.points) - pairs.targets, axis=1)
+    folded = folded_share(found, Grid.of(volume))
+    notes = (*result.notes, *points.notes, *pairs.notes)
+    weights = np.ones(len(residuals))
+    return _written(
+        TransformResult(found, FIELD, pairs.names, residuals, weights, folded, output, notes), volume, target
+    )
+
+
+def field_of(result: object, template: Volume) -> Transform:
+    """The transform that a search has found; raises `InputError` where it was one without."""
+    mapping = getattr(result, "mapping", None)
+    if mapping is None:
+        raise InputError(
+            "only the default search with one template finds a transform; leave out --search, --mask and further"
+            " templates"
+        )
+    return mapping.transform(template)
+
+
+def write_jacobian(transform: Path, template: Path, output: Path) -> Volume:
+    """Write by how much the transform of a file lets each voxel of the template grow, whole or not at all.
+
+    Returns:
+        The map: the Jacobian determinant, above 1 where the target is larger, at most 0 where the transform folds.
+
+    Raises:
+        InputError: A file cannot be read or written.
+    """
+    _check_output(output, transform, template)
+    found = jacobian_map(read_transform(transform), read_volume(template))
+    write_volume(found, output)
+    return found
+
+
+def description_of(template: str, target: str) -> str:
+    """What a file says of its direction."""
+    return (
+        f"Maps points of the template {template} to points of the target {target}, LPS mm: resamples the target on the"
+        " template's grid."
+    )
+
+
+def _written(result: TransformResult, template: Volume, target: Path) -> TransformResult:
+    description = description_of(template.name, image_stem(target))
+    written = write_transform(result.transform, result.output, template, description)
+    return replace(result, notes=tuple(dict.fromkeys((*result.notes, *written))))
+
+
+def _named(path: Path) -> LandmarkSet:
+    return replace(read_landmarks(path), name=str(path))
+
+
+def _check_output(output: Path, *given: Path) -> None:
+    if output.resolve() in {path.resolve() for path in given}:
+        raise InputError(f"the result {output} would replace a file that was given; choose another name")
+
+
+def _check_sides(points: LandmarkSet, template: Volume, places: LandmarkSet, target: Volume) -> tuple[Note, ...]:
+    """Notes of landmarks outside their volumes; raises `InputError` where most are, which says what is confused."""
+    sides = (points, "--from", template, "template"), (places, "--to", target, "target")
+    outside = [_outside(landmarks, volume) for landmarks, _, volume, _ in sides]
+    for names, (landmarks, option, volume, role) in zip(outside, sides, strict=True):
+        if len(names) <= MOST_OUTSIDE * (len(landmarks) - len(landmarks.missing)):
+            continue
+        crossed = [_outside(one, other) for one, other in ((points, target), (places, template))]
+        if not any(crossed):
+            raise InputError(
+                f"the landmarks of --from lie in the target {target.name} and those of --to in the template"
+                f" {template.name}; exchange --from and --to, or --template and --target"
+            )
+        raise InputError(
+            f"{names_text(names)} of {option} {landmarks.name} lie outside the {role} {volume.name}; give the landmarks"
+            f" of the {role}, or check that their coordinates are LPS or RAS as stated"
+        )
+    return tuple(
+        Note(NoteKind.TRANSFORM, f"{names_text(names)} of {landmarks.name} lie outside the {role}")
+        for names, (landmarks, _, _, role) in zip(outside, sides, strict=True)
+        if names
+    )
+
+
+def _outside(landmarks: LandmarkSet, volume: Volume) -> list[str]:
+    """Names of the landmarks with a position that lie outside a volume."""
+    inside = volume.contains(landmarks.positions)
+    return [one.name for one, is_in in zip(landmarks, inside, strict=True) if one.is_defined and not is_in]
+
+
+def _no_pairs() -> LandmarkPairs:
+    return LandmarkPairs((), np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
