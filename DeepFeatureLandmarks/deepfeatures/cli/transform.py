@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from deepfeatures.pipelines.transforms import TransformResult
     from deepfeatures.transforms.fitting import TransformKind
 
-Kind = Enum("Kind", {one: one for one in ("rigid", "similarity", "affine", "tps", "bspline", "cpab", "field")}, type=str)
+Kind = Enum(
+    "Kind", {one: one for one in ("rigid", "similarity", "affine", "tps", "bspline", "cpab", "field")}, type=str
+)
 WORST = 3  # residuals that are printed
 
 
@@ -44,7 +46,9 @@ def transform(
             help="Instead, write the map of the Jacobian determinant of this transform file, on the template's grid.",
         ),
     ] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="JSON file for residuals, by name, and notes.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="JSON file for residuals, by name, and notes.")
+    ] = None,
 ) -> int:
     """Write the transform that maps points of a template to points of a target.
 
@@ -89,7 +93,9 @@ def _print_residuals(result: TransformResult) -> None:
         print(f"{result.output}: {result.kind}{folds}")
         return
     mean, worst = result.residuals_mm.mean(), result.residuals_mm.max()
-    print(f"{result.output}: {result.kind}, {count} landmarks, residual mean {mean:.2f} mm, worst {worst:.2f} mm{folds}")
+    print(
+        f"{result.output}: {result.kind}, {count} landmarks, residual mean {mean:.2f} mm, worst {worst:.2f} mm{folds}"
+    )
     if worst < 0.005:
         return
     from rich.table import Table

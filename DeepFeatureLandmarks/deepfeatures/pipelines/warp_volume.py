@@ -51,7 +51,11 @@ def _chosen(job: WarpJob, volume: Volume) -> tuple[Interpolation, str]:
     """How to interpolate, and what the volume is taken for."""
     labels = _labels(volume.voxels)
     is_map = labels is not None and (len(labels) <= 2 or is_label_map(job.input) or _has_regions(volume.voxels))
-    kind = f"label map with {len(labels) - bool((labels == 0).any())} labels" if labels is not None and is_map else "volume"
+    kind = (
+        f"label map with {len(labels) - bool((labels == 0).any())} labels"
+        if labels is not None and is_map
+        else "volume"
+    )
     if job.interpolation != "auto":
         return job.interpolation, kind
     return ("nearest" if is_map else "linear"), kind

@@ -1,4 +1,4 @@
-"""Lattices that meet given points exactly: a thin plate spline has a kink at each landmark, which sampling rounds off."""
+"""Lattices that meet given points: a thin plate spline has a kink at each landmark, which sampling rounds off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray, cubic: b
         return values
     nodes, shares = [], []
     for i, j, k in itertools.product(range(len(weights)), repeat=3):
-        nodes.append(np.ravel_multi_index((first + (i, j, k)).T[::-1], values.shape[1:]))
+        nodes.append(np.ravel_multi_index((first + np.array([i, j, k])).T[::-1], values.shape[1:]))
         shares.append(weights[i, :, 0] * weights[j, :, 1] * weights[k, :, 2])
     used, columns = np.unique(np.stack(nodes, 1), return_inverse=True)
     table = np.zeros((len(first), len(used)))

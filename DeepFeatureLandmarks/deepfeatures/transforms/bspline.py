@@ -6,6 +6,7 @@ Rueckert et al., Nonrigid Registration Using Free-Form Deformations (IEEE Trans.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,9 +57,13 @@ class BSplineTransform(Transform):
         """At continuous indices `(N, 3)`, or their derivative along an axis, `(N, 3)`."""
         size = self.coefficients.shape[:0:-1]
         nodes, weights = spline_weights(index, size, axis)
-        rows = torch.from_numpy(self.coefficients).flatten(1).T.contiguous()
-        around = rows.index_select(0, nodes.flatten()).unflatten(0, nodes.shape)
+        around = self._rows.index_select(0, nodes.flatten()).unflatten(0, nodes.shape)
         return torch.bmm(weights[:, None], around)[:, 0] * _is_inside(index, size)[:, None]
+
+    @cached_property
+    def _rows(self) -> torch.Tensor:
+        """The coefficients one after the other, `(nz * ny * nx, 3)`: copied once, which takes longer than their use."""
+        return torch.from_numpy(self.coefficients).flatten(1).T.contiguous()
 
     def _index(self, points: np.ndarray) -> np.ndarray:
         return (points - self.origin) / self.spacing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,6 +42,16 @@ class DisplacementFieldTransform(Transform):
         moved = F.grid_sample(field, unit, padding_mode="border", align_corners=True)[0, :, 0, 0].T.numpy()
         is_inside = ((index >= -0.5) & (index < size - 0.5)).all(1)
         return points + moved * is_inside[:, None]
+
+    def first_guess_of_inverse(self, points: np.ndarray) -> np.ndarray:
+        """By the affine transform nearest to the field, which may lead to where it has no nodes itself."""
+        guess = self._nearest_affine.inverted()(points)
+        return np.where(self.grid.contains(guess)[:, None], guess, super().first_guess_of_inverse(points))
+
+    @cached_property
+    def _nearest_affine(self) -> LinearTransform:
+        lattice = self.grid.with_spacing(_shortest_edge(self.grid) / LATTICE).points()
+        return fit_affine(lattice, self(lattice), np.ones(len(lattice)))
 
 
 @dataclass(frozen=True, eq=False)

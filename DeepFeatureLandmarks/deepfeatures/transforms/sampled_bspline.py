@@ -106,4 +106,3 @@ def _coefficients(values: np.ndarray, axis: int) -> np.ndarray:
     first = np.moveaxis(values, axis, 0)
     solved = np.linalg.inv(matrix) @ first.reshape(count, -1)
     return np.moveaxis(solved.reshape(first.shape), 0, axis)
-

@@ -137,7 +137,9 @@ def _transform(name: str, fields: Fields, path: Path) -> Transform:
         spacing = _numbers(fields, "GridSpacing")
         direction = _numbers(fields, "GridDirection").reshape(3, 3).T
         origin = _numbers(fields, "GridOrigin") + direction @ (spacing * _numbers(fields, "GridIndex"))
-        return turned_bspline(_numbers(fields, "TransformParameters").reshape(3, *size[::-1]), origin, spacing, direction)
+        return turned_bspline(
+            _numbers(fields, "TransformParameters").reshape(3, *size[::-1]), origin, spacing, direction
+        )
     raise InputError(
         f"{path} holds a transform of elastix of the kind {quoted(name)}, which cannot be read; write it as a"
         " displacement field with transformix -def all"
@@ -147,7 +149,9 @@ def _transform(name: str, fields: Fields, path: Path) -> Transform:
 def _linear(name: str, fields: Fields) -> LinearTransform:
     import SimpleITK as sitk
 
-    transform = sitk.TranslationTransform(3) if name == "TranslationTransform" else getattr(sitk, name)(*_dimension(name))
+    transform = (
+        sitk.TranslationTransform(3) if name == "TranslationTransform" else getattr(sitk, name)(*_dimension(name))
+    )
     if name != "TranslationTransform":
         transform.SetCenter(_numbers(fields, "CenterOfRotationPoint").tolist())
     if name == "Euler3DTransform":

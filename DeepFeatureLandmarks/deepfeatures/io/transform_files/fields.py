@@ -47,7 +47,9 @@ def read_field(path: Path) -> Transform:
     return field.inverted() if is_inverse else field
 
 
-def sampled_field(transform: Transform, template: Grid, tolerance_mm: float) -> tuple[DisplacementFieldTransform, float]:
+def sampled_field(
+    transform: Transform, template: Grid, tolerance_mm: float
+) -> tuple[DisplacementFieldTransform, float]:
     """A whole transform as one field, which reaches beyond the template, and its largest error in it, mm."""
     sampled = sample_transform(transform, template, tolerance_mm, MOST_NODES)
     grid, anchors = sampled.field.grid, anchors_of(transform)

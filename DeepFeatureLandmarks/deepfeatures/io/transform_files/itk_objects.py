@@ -85,7 +85,10 @@ def field_from_itk(image: sitk.Image) -> DisplacementFieldTransform:
     import SimpleITK as sitk
 
     grid = Grid(
-        np.array(image.GetOrigin()), np.array(image.GetSpacing()), np.reshape(image.GetDirection(), (3, 3)), image.GetSize()
+        np.array(image.GetOrigin()),
+        np.array(image.GetSpacing()),
+        np.reshape(image.GetDirection(), (3, 3)),
+        image.GetSize(),
     )
     return DisplacementFieldTransform(sitk.GetArrayFromImage(image).astype(np.float64), grid)
 

@@ -67,9 +67,7 @@ def read_text(path: Path) -> list[Record]:
 def read_matlab(path: Path) -> list[Record]:
     """Records of a `.mat` file of version 4, in which the parameters have the name of the class."""
     found = list(_matrices(path.read_bytes()))
-    return [
-        Record(name, values, fixed) for (name, values), (_, fixed) in zip(found[::2], found[1::2], strict=True)
-    ]
+    return [Record(name, values, fixed) for (name, values), (_, fixed) in zip(found[::2], found[1::2], strict=True)]
 
 
 def read_hdf5(path: Path) -> list[Record]:
