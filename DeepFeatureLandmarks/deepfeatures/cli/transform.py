@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +13,20 @@ from deepfeatures.errors import InputError
 
 if TYPE_CHECKING:
     from deepfeatures.pipelines.transforms import TransformResult
-    from deepfeatures.transforms.fitting import TransformKind
 
-Kind = Enum(
-    "Kind", {one: one for one in ("rigid", "similarity", "affine", "tps", "bspline", "cpab", "field")}, type=str
-)
 WORST = 3  # residuals that are printed
+
+
+class Kind(str, Enum):
+    """What `--kind` takes."""
+
+    rigid = "rigid"
+    similarity = "similarity"
+    affine = "affine"
+    tps = "tps"
+    bspline = "bspline"
+    cpab = "cpab"
+    field = "field"
 
 
 def transform(
@@ -77,7 +85,7 @@ def _found(template: Path, target: Path, from_: Path, to: Path | None, kind: Kin
     if kind is not Kind.field:
         assert to is not None
         with suppress_native_output():
-            return fit_transform_files(template, target, from_, to, cast("TransformKind", kind.value), output)
+            return fit_transform_files(template, target, from_, to, kind.value, output)
     from deepfeatures.cli.progress import progress_bar
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.settings import MatchSettings

@@ -13,7 +13,14 @@ from deepfeatures.cli.terminal import note
 if TYPE_CHECKING:
     from deepfeatures.pipelines.warp import WarpInterpolation
 
-Choice = Enum("Choice", {one: one for one in ("auto", "linear", "nearest", "label")}, type=str)
+
+class Choice(str, Enum):
+    """What `--interpolation` takes."""
+
+    auto = "auto"
+    linear = "linear"
+    nearest = "nearest"
+    label = "label"
 
 
 def warp(
@@ -35,7 +42,7 @@ def warp(
         Choice,
         typer.Option(
             "--interpolation",
-            help="Of volumes: auto keeps labels as they are (nearest) and is linear else; label gives smoother borders.",
+            help="Of volumes: auto is nearest for label maps and linear for others; label gives smoother borders.",
         ),
     ] = Choice.auto,
 ) -> None:
