@@ -153,14 +153,14 @@ class CpabTransform(Transform):
         found = torch.cat([flow_with_jacobian(velocities, part[None], steps)[-1][:, 1:, 0] for part in parts], 2)
         return found.movedim(2, 0).numpy() * self.cell[:, None] / self.cell
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
         """By the negated velocity; where that misses, as velocities change fast, by Newton's method from there."""
         points = as_points(points)
         found = self.first_guess_of_inverse(points)
         errors = np.linalg.norm(self(found) - points, axis=1)
         missed = errors > CLOSE_ENOUGH_CELLS * self.cell.min()
         if missed.any():
-            better = super().inverse(points[missed])
+            better = super().inverse(points[missed], found[missed])
             found[missed], errors[missed] = better.points, better.errors_mm
         return InversePoints(found, errors)
 

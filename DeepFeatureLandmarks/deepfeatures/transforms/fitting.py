@@ -10,6 +10,8 @@ import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
+from deepfeatures.transforms.bspline import fit_bspline
+from deepfeatures.transforms.cpab import fit_cpab
 from deepfeatures.transforms.folding import folded_share
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine, fit_similarity
@@ -84,9 +86,6 @@ def fit_transform(kind: TransformKind, pairs: LandmarkPairs, box: Grid | None = 
 
 def _elastic(kind: str, pairs: LandmarkPairs, linear: LinearTransform, box: Grid) -> tuple[Transform, np.ndarray]:
     """What is left after the affine part, bent within the template."""
-    from deepfeatures.transforms.bspline import fit_bspline
-    from deepfeatures.transforms.cpab import fit_cpab
-
     _, weights = fit_thin_plate_spline(pairs.points, pairs.targets, _variances(pairs))
     trust = weights / (_variances(pairs) + 1.0)
     before = linear.inverted()(pairs.targets)
