@@ -22,6 +22,7 @@ class NoteKind(str, Enum):
     INDEPENDENT = "placed alone"
     LANDMARK_FILE = "landmark file"
     TRANSFORM = "transform"
+    SHAPE = "shape"
 
 
 @dataclass(frozen=True)
