@@ -56,7 +56,9 @@ def read_model(path: Path) -> Model:
     suffix = _suffix_of(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
-    reader = _reader(suffix, path)
+    if suffix == ".ply" and not path.read_bytes().startswith(b"ply"):  # of which VTK would tell the console
+        raise damaged(path)
+    reader = _reader(suffix)
     errors: list[str] = []
     for source in (reader, reader.GetExecutive()):  # what is observed VTK does not print
         source.AddObserver("ErrorEvent", lambda *_: errors.append("read"))
@@ -105,7 +107,7 @@ def _suffix_of(path: Path) -> str:
     return suffix
 
 
-def _reader(suffix: str, path: Path):
+def _reader(suffix: str):
     from vtkmodules.vtkCommonCore import vtkCallbackCommand
     from vtkmodules.vtkIOGeometry import vtkSTLReader
     from vtkmodules.vtkIOLegacy import vtkGenericDataObjectReader
