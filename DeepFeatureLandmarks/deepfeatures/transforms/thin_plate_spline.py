@@ -17,6 +17,7 @@ from deepfeatures.transforms.transform import Transform, as_points
 ENTRIES = 4 << 20  # of a table of places and control points that is held at a time
 STRENGTHS = tuple(np.logspace(-6, 4, 41).tolist())  # mm² of deviation by mm of distance; the likeliest is taken
 FREEDOM = 5.0  # of Student's t distribution, as which residuals are taken: few outliers do not decide
+SAME_PLACE = 1e-6  # of the kernel, by which points at one place still count as two
 OUTLIER = 3.0  # standard deviations from what the others predict beyond which a pair counts less
 ROUNDS = 5  # of weighing outliers
 
@@ -84,6 +85,18 @@ def evaluate(
 ) -> torch.Tensor:
     """Values of a spline at places `(Q, 3)`, `(Q, C)`; arguments as `solve` returns them; differentiable."""
     return _distances(places, control_points) @ coefficients + places @ affine[1:] + affine[0]
+
+
+def bending_energy_matrix(points: np.ndarray) -> np.ndarray:
+    """Of the spline through values at points `(N, 3)`: `values @ matrix @ values`, `(N, N)`.
+
+    Points at one place bend it much unless their values are the same. Four points must not lie in one plane.
+    """
+    known = torch.from_numpy(points - points.mean(0))
+    free = _free_of_affine(known)
+    kernel = free.T @ -_distances(known, known) @ free
+    ridge = SAME_PLACE * kernel.diagonal().mean() * torch.eye(len(kernel), dtype=kernel.dtype)
+    return (free @ torch.linalg.solve(kernel + ridge, free.T)).numpy()
 
 
 def fit_thin_plate_spline(
