@@ -51,6 +51,23 @@ def place(
         ),
     ] = False,
     series: Annotated[str | None, SERIES] = None,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option("--curves", help="Curves of the template, .mrk.json; their points slide along them."),
+    ] = None,
+    surfaces: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--surfaces", help="Point lists spread over a surface of the template, .mrk.json; points slide on it."
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="CSV file with columns left and right; by default pairs are found by names."),
+    ] = None,
+    asymmetry: Annotated[
+        bool, typer.Option("--asymmetry", help="Print how far each pair is from being symmetric.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file for settings, versions, times and distances.")
     ] = None,
@@ -69,7 +86,19 @@ def place(
     targets = one_of_each_series(targets)
 
     settings = _within_mask(settings) if mask else settings
-    job = Job(first, points, tuple(targets), output_dir, mask, report, tuple(others), series=series)
+    job = Job(
+        first,
+        points,
+        tuple(targets),
+        output_dir,
+        mask,
+        report,
+        tuple(others),
+        series=series,
+        curves=tuple(curves or ()),
+        surfaces=tuple(surfaces or ()),
+        pairs=pairs,
+    )
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
     for outcome in _outcomes(job, settings, independent):
@@ -80,11 +109,34 @@ def place(
             total = outcome.placed + len(outcome.missing)
             doubted = f", {len(outcome.ambiguous)} ambiguous" if outcome.ambiguous else ""
             print(f"{outcome.output}: {outcome.placed} of {total} landmarks{doubted}", flush=True)
+            _tell_shapes(outcome)
         if report and known is None and len(outcomes) == len(targets):  # refining may be interrupted
             write_report(report, context.obj, settings, list(outcomes.values()))
     if report:
         write_report(report, context.obj, settings, list(outcomes.values()))
+    if asymmetry:
+        _print_asymmetry(list(outcomes.values()))
     return _conclude(list(outcomes.values()))
+
+
+def _tell_shapes(outcome: Outcome) -> None:
+    """What was written of curves and surfaces."""
+    if outcome.shapes is None:
+        return
+    for shape in outcome.shapes.reports:
+        lost = f", {shape['not_found']} of them by the others" if shape["not_found"] else ""
+        print(f"{outcome.shapes.output}: {shape['name']}, {shape['points']} points{lost}", flush=True)
+
+
+def _print_asymmetry(outcomes: list[Outcome]) -> None:
+    from deepfeatures.cli.asymmetry_table import asymmetry_table
+    from deepfeatures.cli.terminal import print_table
+
+    for outcome in outcomes:
+        if outcome.asymmetry is not None:
+            print_table(asymmetry_table(outcome.target.name, outcome.asymmetry))
+        elif outcome.output:
+            note(f"{outcome.target}: too few pairs and midline points for a plane of symmetry; three are needed")
 
 
 def _within_mask(settings: MatchSettings) -> MatchSettings:
@@ -131,8 +183,10 @@ def _conclude(outcomes: list[Outcome]) -> int:
     missing = [f"{outcome.target}: {outcome.missing_text}" for outcome in outcomes if outcome.missing]
     if missing:
         say("landmarks missing in " + "; ".join(missing))
-        return SOME_MISSING
-    return 0
+    shapes = [f"{one.target}: {', '.join(one.shapes.missing)}" for one in outcomes if one.shapes and one.shapes.missing]
+    if shapes:
+        say("curves of which less than half was found, in " + "; ".join(shapes))
+    return SOME_MISSING if missing or shapes else 0
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from deepfeatures.data.ambiguity import OtherPlacement, ambiguity_text
+from deepfeatures.data.asymmetry import Asymmetry
 from deepfeatures.data.landmark_checks import check_inside, check_unique_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import missing_text
@@ -23,6 +24,8 @@ from deepfeatures.io.native_output import suppress_native_output
 from deepfeatures.io.volume_files import check_volume, read_volume
 from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.learning.protocol_file import read_protocol
+from deepfeatures.pipelines.companions import Companions
+from deepfeatures.pipelines.semi_landmarks import FOLDER, PlacedShapes, Settled
 
 if TYPE_CHECKING:
     from deepfeatures.matching.matcher import Matcher
@@ -76,6 +79,8 @@ class Job:
         others: More templates and their landmark files, with which the first is to agree.
         memory_bytes: That a search may take, `None` for what is free; volumes too large for it are read coarser.
         series: Number, UID or description of the series to read of every folder of DICOM files that is given.
+        curves, surfaces: Files of curves, and of grids on surfaces, that lie in the template; only with one template.
+        pairs: Table of left and right landmarks; `None` to find them by their names.
     """
 
     template: Path
@@ -87,9 +92,16 @@ class Job:
     others: tuple[tuple[Path, Path], ...] = ()
     memory_bytes: int | None = None
     series: str | None = None
+    curves: tuple[Path, ...] = ()
+    surfaces: tuple[Path, ...] = ()
+    pairs: Path | None = None
 
     def output_of(self, target: Path) -> Path:
         return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
+
+    def curves_of(self, target: Path) -> Path:
+        """Where the curves and surfaces of a target are written."""
+        return self.output_dir / FOLDER / f"{image_stem(target)}{OUTPUT_SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,8 @@ class Outcome:
         report: The matcher's own report.
         failure: Why the target failed, one sentence, `None` where it did not.
         notes: What people should know of how the volumes were read, each with the volume's name.
+        shapes: The curves and surfaces written, `None` where there are none.
+        asymmetry: Of left and right landmarks, `None` where too few of them are placed.
     """
 
     target: Path
@@ -119,6 +133,8 @@ class Outcome:
     report: dict | None = None
     failure: str | None = None
     notes: tuple[Note, ...] = ()
+    shapes: PlacedShapes | None = None
+    asymmetry: Asymmetry | None = None
 
     @property
     def status(self) -> str:
@@ -193,13 +209,14 @@ def place(
         matcher: Finds the landmarks.
         progress: Called with the index of the target and the fraction of it that is done, from 0 to 1.
     """
+    beside = Companions.of(job, template, landmarks)
     for index, path in enumerate(job.targets):
         progress(index, 0.0)
 
         def match(target: Volume, index: int = index) -> LandmarkResult:
             return matcher.match(template, landmarks, target, mask=mask, progress=lambda done: progress(index, done))
 
-        yield _placed(job, path, match).outcome
+        yield _placed(job, path, match, beside, lambda target: beside.settled(matcher, target)).outcome
         progress(index, 1.0)
 
 
@@ -220,35 +237,42 @@ def place_together(
         matcher: With a guided search.
         progress: As of `place`; indices of the second turn follow those of the first.
     """
-    group, waiting = GroupwiseModel(), []
+    group, waiting, beside = GroupwiseModel(), [], Companions.of(job, template, landmarks)
     for index, path in enumerate(job.targets):
         progress(index, 0.0)
 
         def match(target: Volume, index: int = index) -> MatchResult:
             return matcher.match(template, landmarks, target, progress=lambda done: progress(index, done), group=group)
 
-        found = _placed(job, path, match)
+        found = _placed(job, path, match, beside, lambda target: beside.settled(matcher, target))
         yield found.outcome
         if found.result is not None and found.result.state is not None:
             waiting.append(found)
         progress(index, 1.0)
     for turn, alone in enumerate(waiting, len(job.targets)):
         if group.is_sufficient(alone.result.state):
-            yield _refined(job, template, landmarks, alone, matcher, group)
+            yield _refined(job, beside, alone, matcher, group)
         progress(turn, 1.0)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """What became of a target, its result, `None` where it failed, and when its file was written."""
+    """What became of a target, its result, `None` where it failed, when its file was written, and its shapes."""
 
     outcome: Outcome
     result: LandmarkResult | None = None
     written_ns: int = 0
+    settled: Settled | None = None
 
 
-def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> _Placed:
-    """A target's landmarks, found and written."""
+def _placed(
+    job: Job,
+    path: Path,
+    match: Callable[[Volume], LandmarkResult],
+    beside: Companions,
+    settled_in: Callable[[Volume], Settled | None],
+) -> _Placed:
+    """A target's landmarks and shapes, found and written."""
     try:
         with suppress_native_output():
             target = read_within_memory(path, job.memory_bytes, job.series)
@@ -256,7 +280,9 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
             target = replace(target, notes=(*target.notes, NAMED_LABEL_MAP))
         result = match(target)
         placed, output = result.landmarks, job.output_of(path)
+        settled = settled_in(target)
         write_landmarks(placed, output)
+        shapes = beside.written(job.curves_of(path), placed, settled)
     except InputError as error:
         return _Placed(Outcome(path, failure=str(error)))
     except (MemoryError, RuntimeError) as error:
@@ -275,23 +301,23 @@ def _placed(job: Job, path: Path, match: Callable[[Volume], LandmarkResult]) -> 
         ambiguity_text(placed, result.alternatives),
         result.report(),
         notes=result.notes,
+        shapes=shapes,
+        asymmetry=beside.asymmetry(placed),
     )
-    return _Placed(outcome, result, output.stat().st_mtime_ns)
+    return _Placed(outcome, result, output.stat().st_mtime_ns, settled)
 
 
-def _refined(
-    job: Job, template: Volume, landmarks: LandmarkSet, alone: _Placed, matcher: Matcher, group: GroupwiseModel
-) -> Outcome:
+def _refined(job: Job, beside: Companions, alone: _Placed, matcher: Matcher, group: GroupwiseModel) -> Outcome:
     """A target refined by what the group shows."""
     output = alone.outcome.output
 
     def refine(target: Volume) -> MatchResult:
-        result = matcher.refine_with_group(template, landmarks, target, alone.result, group)
+        result = matcher.refine_with_group(beside.template, beside.landmarks, target, alone.result, group)
         if not output.exists() or output.stat().st_mtime_ns != alone.written_ns:
             raise InputError(f"{output} was changed in the meantime and is left as it is")
         return result
 
-    refined = _placed(job, alone.outcome.target, refine).outcome
+    refined = _placed(job, alone.outcome.target, refine, beside, lambda _: alone.settled).outcome
     if refined.failure:
         why = Note(NoteKind.INDEPENDENT, f"placed without regard to the other targets: {refined.failure}")
         return replace(alone.outcome, notes=(*alone.outcome.notes, why))
@@ -310,15 +336,19 @@ def _check_paths(job: Job) -> None:
             )
     if job.mask and len(job.targets) > 1:
         raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
+    if job.others and (job.curves or job.surfaces):
+        raise InputError("curves and surfaces belong to one template; give one --template, or leave them out")
     files = job.template, job.landmarks, *job.targets, job.mask, *(path for pair in job.others for path in pair)
+    files = *files, *job.curves, *job.surfaces, job.pairs
     given = {path.resolve() for path in files if path is not None}
     outputs = [job.output_of(target) for target in job.targets]
-    for path in (*outputs, *([job.report] if job.report else [])):
+    of_curves = [job.curves_of(target) for target in job.targets] if job.curves or job.surfaces else []
+    for path in (*outputs, *of_curves, *([job.report] if job.report else [])):
         if path.resolve() in given:
             raise InputError(f"the result {path} would replace a file that was given; choose another --output-dir")
     if job.report and job.report.resolve() in {path.resolve() for path in outputs}:
         raise InputError(f"--report {job.report} would replace a result; choose another name")
-    for path in filter(_has_points_of_a_person, outputs):
+    for path in (*filter(_has_points_of_a_person, outputs), *filter(_has_locked_points, of_curves)):
         raise InputError(
             f"the result would replace points of {path} that somebody has placed or locked; "
             "choose another --output-dir, or move the file away"
@@ -331,3 +361,8 @@ def _has_points_of_a_person(path: Path) -> bool:
     except InputError:  # whatever it is, it holds no points
         return False
     return any(point.is_of_a_person for point in points)
+
+
+def _has_locked_points(path: Path) -> bool:
+    """Whether somebody has locked a point of a curve, whose points have no scores of their own."""
+    return path.exists() and any(point.locked for point in read_landmarks(path))

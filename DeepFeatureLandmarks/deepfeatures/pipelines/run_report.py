@@ -35,6 +35,8 @@ def write_report(path: Path, arguments: Sequence[str], settings: MatchSettings, 
             "failure": outcome.failure,
             "note": joined(outcome.notes),
             "notes": [note.as_json() for note in outcome.notes],
+            "curves": [] if outcome.shapes is None else list(outcome.shapes.reports),
+            "asymmetry": outcome.asymmetry and outcome.asymmetry.report(),
             "report": outcome.report,
         }
         for outcome in outcomes

@@ -29,7 +29,7 @@ LEAST_FOUND = 0.5  # of the points of a shape: with fewer, it is not given
 FEWEST_POINTS = 4  # landmarks and points found, which span a thin plate spline
 
 
-class LandmarkMatcher(Protocol):
+class SettlingMatcher(Protocol):
     """What settling asks of a matcher."""
 
     def match(self, template: Volume, landmarks: LandmarkSet, target: Volume) -> Any: ...
@@ -104,7 +104,7 @@ def read_shapes(curves: Sequence[Path], surfaces: Sequence[Path], template: Volu
 
 
 def settle(
-    matcher: LandmarkMatcher, template: Volume, landmarks: LandmarkSet, target: Volume, shapes: Shapes
+    matcher: SettlingMatcher, template: Volume, landmarks: LandmarkSet, target: Volume, shapes: Shapes
 ) -> Settled:
     """Search all points of the shapes as landmarks, in the company of the landmarks."""
     points = shapes.points
