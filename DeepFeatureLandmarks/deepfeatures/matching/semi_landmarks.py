@@ -12,50 +12,81 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfeatures.data.semi_landmarks import SemiLandmarkKind, SemiLandmarks
+from deepfeatures.data.semi_landmarks import SemiLandmarks
 from deepfeatures.transforms.thin_plate_spline import bending_energy_matrix
 
 ROUNDS = 100  # of sliding, at most
 SETTLED_MM = 0.01  # where it stops
-REACH = 0.5  # of the distance to the nearest point of the shape: no point slides further in one round
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a step, of which the first is taken that lowers the energy
+REACH = 0.4  # of the distance to the nearest point of the shape: no point slides further in one round
 SAME_PLACE_MM = 0.01  # a point of a shape so near a landmark is the landmark
 STEPS = 20  # of a curve between two of its points
-NEIGHBOURS = 8  # of a point of a surface, through which its tangent plane goes
+NEIGHBOURS = 12  # of a place on a surface, by which its tangent plane and its curvature are told
 RIDGE = 1e-9  # of the energy, against sliding that changes nothing
 
 
 @dataclass(frozen=True, eq=False)
-class _Shape:
-    """One of the shapes among all points.
+class _Track:
+    """What the points of one shape slide along.
 
     Args:
-        kind: Of the shape.
         numbers: Of its points among all.
+        sliding: Which of these slide.
         settled: Where features put those that were found, LPS mm, `(F, 3)`.
+        line: The smooth line through these, `(Q, 3)`; `None` for a surface.
     """
 
-    kind: SemiLandmarkKind
     numbers: np.ndarray
+    sliding: np.ndarray
     settled: np.ndarray
+    line: np.ndarray | None
 
-    def tangents(self, places: np.ndarray, number: int) -> np.ndarray:
-        """Directions in which its point of a number may slide, `(1, 3)` or `(2, 3)`, from the places of all of them."""
-        if self.kind == "surface":
-            return _tangent_plane(places[number], places)[1][:2]
-        count = len(places)
-        before, after = (
-            ((number - 1) % count, (number + 1) % count)
-            if self.kind == "closed curve"
-            else (max(number - 1, 0), min(number + 1, count - 1))
-        )
-        chord = places[after] - places[before]
-        return (chord / max(float(np.linalg.norm(chord)), 1e-9))[None]
+    def nearest(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest places on it to places, `(N, 3)`, and directions in which each may slide, `(N, 1 or 2, 3)`."""
+        if self.line is not None:
+            return _onto_line(places, self.line)
+        found = [_onto_surface(place, self.settled) for place in places]
+        return np.array([place for place, _ in found]), np.array([ways for _, ways in found])
 
-    def nearest(self, places: np.ndarray) -> np.ndarray:
-        """The places of the curve or surface through what was settled that lie nearest to places, `(N, 3)`."""
-        if self.kind == "surface":
-            return np.array([_onto_surface(place, self.settled) for place in places]).reshape(-1, 3)
-        return _onto_line(places, smooth_line(self.settled, self.kind == "closed curve"))
+
+@dataclass(frozen=True, eq=False)
+class _Sliding:
+    """All points somewhere on their tracks.
+
+    Args:
+        places: LPS mm, `(N, 3)`.
+        which, along: Numbers of points, and a direction in which each may go, `(D,)` and `(D, 3)`; a point that was
+            not found has all three.
+    """
+
+    places: np.ndarray
+    which: np.ndarray
+    along: np.ndarray
+
+    @classmethod
+    def at(cls, places: np.ndarray, tracks: Sequence[_Track], lost: np.ndarray) -> _Sliding:
+        """The points at places `(N, 3)`, those that slide moved onto their tracks."""
+        places, which, along = places.copy(), [np.repeat(lost, 3)], [np.tile(np.eye(3), (len(lost), 1))]
+        for track in tracks:
+            if len(track.sliding):
+                places[track.sliding], ways = track.nearest(places[track.sliding])
+                which.append(np.repeat(track.sliding, ways.shape[1]))
+                along.append(ways.reshape(-1, 3))
+        return cls(places, np.concatenate(which), np.concatenate(along))
+
+    def step(self, bending: np.ndarray) -> np.ndarray:
+        """From each place towards the least energy `(N, 3)`, straight along the directions."""
+        shift = np.zeros_like(self.places)
+        if len(self.which):
+            table = (self.along @ self.along.T) * bending[np.ix_(self.which, self.which)]
+            slope = (self.along * (bending @ self.places)[self.which]).sum(1)
+            ridge = RIDGE * np.trace(table) * np.eye(len(table))
+            np.add.at(shift, self.which, -np.linalg.solve(table + ridge, slope)[:, None] * self.along)
+        return shift
+
+    def energy(self, bending: np.ndarray) -> float:
+        """Of the spline from template to target."""
+        return float(np.einsum("ni,nm,mi->", self.places, bending, self.places))
 
 
 def slide(
@@ -71,126 +102,116 @@ def slide(
         landmarks, places: Landmarks in template and target, which do not slide, LPS mm, `(L, 3)`.
     """
     known = np.concatenate([landmarks, *(shape.positions for shape in shapes)])
-    moved = np.concatenate([places, *settled])
-    is_pinned = _pin(known, moved, shapes, len(landmarks))
-    found = ~np.isnan(moved).any(1)
-    energy = bending_energy_matrix(known)
-    _complete(moved, energy, found)
-    firsts = len(landmarks) + np.cumsum([0, *(len(shape.positions) for shape in shapes)])
-    parts = [
-        _Shape(shape.kind, numbers, moved[numbers[found[numbers]]])
-        for shape, first in zip(shapes, firsts, strict=False)
-        for numbers in [np.arange(first, first + len(shape.positions))]
-    ]
-    reach = np.concatenate([np.zeros(len(landmarks)), *(_reach(moved[part.numbers]) for part in parts)])
+    start = np.concatenate([places, *settled])
+    firsts = len(landmarks) + np.cumsum([0, *(len(shape) for shape in shapes)])
+    numbers = [np.arange(first, first + len(shape)) for shape, first in zip(shapes, firsts, strict=False)]
+    is_pinned = _pin(known, start, shapes, numbers, len(landmarks))
+    lost = np.flatnonzero(np.isnan(start).any(1))
+    bending = bending_energy_matrix(known)
+    tracks = [_track(shape, own, start, is_pinned) for shape, own in zip(shapes, numbers, strict=True)]
+    start[lost] = _least_bending(start, bending, lost)
+    now = _Sliding.at(start, tracks, lost)
     for _ in range(ROUNDS):
-        before = moved.copy()
-        moved = _slid(moved, energy, parts, is_pinned, found, reach)
-        for part in parts:
-            on_track = part.numbers[(found & ~is_pinned)[part.numbers]]
-            moved[on_track] = part.nearest(moved[on_track])
-        if np.linalg.norm(moved - before, axis=1).max() < SETTLED_MM:
+        before, step = now, now.step(bending)
+        length = np.linalg.norm(step, axis=1)
+        step *= np.minimum(1, _reach(now.places, tracks) / np.maximum(length, 1e-12))[:, None]
+        tries = (_Sliding.at(before.places + share * step, tracks, lost) for share in SHARES)
+        now = next((one for one in tries if one.energy(bending) < before.energy(bending)), before)
+        if np.linalg.norm(now.places - before.places, axis=1).max() < SETTLED_MM:
             break
-    return tuple(moved[part.numbers] for part in parts)
+    return tuple(now.places[own] for own in numbers)
 
 
 def smooth_line(points: np.ndarray, is_closed: bool) -> np.ndarray:
-    """Places along the Catmull-Rom spline through points `(N, 3)` in order, `STEPS` between two of them, `(Q, 3)`."""
+    """Places along the cubic spline through points `(N, 3)` in order, `STEPS` between two of them, `(Q, 3)`.
+
+    Each tangent is that of the parabola through a point and its neighbours, by their distances.
+    """
     if is_closed:
-        around = np.concatenate([points[-1:], points, points[:2]])
-    else:
-        around = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    share = (np.arange(STEPS) / STEPS)[:, None, None]
-    a, b, c, d = around[:-3], around[1:-2], around[2:-1], around[3:]
-    line = 0.5 * (2 * b + share * (c - a) + share**2 * (2 * a - 5 * b + 4 * c - d) + share**3 * (3 * b - a - 3 * c + d))
-    return np.concatenate([line.transpose(1, 0, 2).reshape(-1, 3), around[-2:-1]])
+        points = np.concatenate([points[-1:], points, points[:2]])
+    chords = np.maximum(np.linalg.norm(np.diff(points, axis=0), axis=1), 1e-9)[:, None]
+    slopes = np.diff(points, axis=0) / chords
+    inner = (slopes[:-1] * chords[1:] + slopes[1:] * chords[:-1]) / (chords[:-1] + chords[1:])
+    tangents = np.concatenate([2 * slopes[:1] - inner[:1], inner, 2 * slopes[-1:] - inner[-1:]])
+    t = (np.arange(STEPS) / STEPS)[:, None, None]
+    line = (
+        (2 * t**3 - 3 * t**2 + 1) * points[:-1]
+        + (t**3 - 2 * t**2 + t) * chords * tangents[:-1]
+        + (3 * t**2 - 2 * t**3) * points[1:]
+        + (t**3 - t**2) * chords * tangents[1:]
+    )
+    line = np.concatenate([line.transpose(1, 0, 2).reshape(-1, 3), points[-1:]])
+    return line[STEPS:-STEPS] if is_closed else line
 
 
-def _pin(known: np.ndarray, moved: np.ndarray, shapes: Sequence[SemiLandmarks], landmarks: int) -> np.ndarray:
+def _track(shape: SemiLandmarks, numbers: np.ndarray, start: np.ndarray, is_pinned: np.ndarray) -> _Track:
+    """The track of a shape, through those of its points that were found."""
+    found = numbers[~np.isnan(start[numbers]).any(1)]
+    line = None if shape.kind == "surface" else smooth_line(start[found], shape.kind == "closed curve")
+    return _Track(numbers, found[~is_pinned[found]], start[found], line)
+
+
+def _pin(
+    known: np.ndarray, start: np.ndarray, shapes: Sequence[SemiLandmarks], numbers: Sequence[np.ndarray], landmarks: int
+) -> np.ndarray:
     """Which points do not slide; those of shapes that are landmarks are put where these lie."""
     is_pinned = np.arange(len(known)) < landmarks
-    first = landmarks
-    for shape in shapes:
-        is_pinned[[first + end for end in shape.ends]] = True
-        first += len(shape.positions)
+    for shape, own in zip(shapes, numbers, strict=True):
+        is_pinned[own[list(shape.ends)]] = True
     if landmarks:
         apart = np.linalg.norm(known[landmarks:, None] - known[:landmarks], axis=2)
         same = np.flatnonzero(apart.min(1) < SAME_PLACE_MM)
-        moved[landmarks + same] = moved[apart[same].argmin(1)]
+        start[landmarks + same] = start[apart[same].argmin(1)]
         is_pinned[landmarks + same] = True
-    return is_pinned & ~np.isnan(moved).any(1)
+    return is_pinned
 
 
-def _complete(moved: np.ndarray, energy: np.ndarray, found: np.ndarray) -> None:
-    """Puts points that were not found where the bending is least."""
-    lost = ~found
-    if lost.any():
-        inner = energy[np.ix_(lost, lost)]
-        ridge = RIDGE * np.trace(inner) * np.eye(len(inner))
-        moved[lost] = -np.linalg.solve(inner + ridge, energy[np.ix_(lost, found)] @ moved[found])
+def _least_bending(start: np.ndarray, bending: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Where points that were not found lie with the least energy, `(M, 3)`."""
+    found = np.setdiff1d(np.arange(len(start)), lost)
+    inner = bending[np.ix_(lost, lost)]
+    ridge = RIDGE * np.trace(inner) * np.eye(len(inner))
+    return -np.linalg.solve(inner + ridge, bending[np.ix_(lost, found)] @ start[found])
 
 
-def _slid(
-    moved: np.ndarray,
-    energy: np.ndarray,
-    parts: Sequence[_Shape],
-    is_pinned: np.ndarray,
-    found: np.ndarray,
-    reach: np.ndarray,
-) -> np.ndarray:
-    """All points after one step to the least bending energy along the directions in which each may go."""
-    points, directions = [], []
-    for part in parts:
-        places = moved[part.numbers]
-        for index, number in enumerate(part.numbers):
-            if is_pinned[number]:
-                continue
-            ways = part.tangents(places, index) if found[number] else np.eye(3)
-            points += [number] * len(ways)
-            directions.append(ways)
-    if not points:
-        return moved
-    which, along = np.array(points), np.concatenate(directions)
-    table = (along @ along.T) * energy[np.ix_(which, which)]
-    slope = (along * (energy @ moved)[which]).sum(1)
-    step = -np.linalg.solve(table + RIDGE * np.trace(table) * np.eye(len(table)), slope)
-    shift = np.zeros_like(moved)
-    np.add.at(shift, which, step[:, None] * along)
-    length = np.linalg.norm(shift, axis=1)
-    shift *= np.where(found & (length > reach), reach / np.maximum(length, 1e-12), 1.0)[:, None]
-    return moved + shift
+def _reach(places: np.ndarray, tracks: Sequence[_Track]) -> np.ndarray:
+    """How far each point may slide in one round, `(N,)`: less than to its neighbours; others may go anywhere."""
+    reach = np.full(len(places), np.inf)
+    for track in tracks:
+        apart = np.linalg.norm(places[track.sliding, None] - places[track.numbers], axis=2)
+        apart[track.sliding[:, None] == track.numbers] = np.inf
+        reach[track.sliding] = REACH * apart.min(1, initial=np.inf)
+    return reach
 
 
-def _reach(places: np.ndarray) -> np.ndarray:
-    """How far each of the points of a shape may slide in one round, `(N,)`."""
-    apart = np.linalg.norm(places[:, None] - places, axis=2)
-    np.fill_diagonal(apart, np.inf)
-    return REACH * apart.min(1)
-
-
-def _onto_line(places: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """The nearest places of a line of short segments `(Q, 3)`."""
+def _onto_line(places: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest places of a line of short segments `(Q, 3)`, and its directions there, `(N, 1, 3)`."""
     start, step = line[:-1], np.diff(line, axis=0)
-    share = ((places[:, None] - start) * step).sum(2) / np.maximum((step**2).sum(1), 1e-12)
+    squared = np.maximum((step**2).sum(1), 1e-12)
+    share = ((places[:, None] - start) * step).sum(2) / squared
     feet = start + np.clip(share, 0, 1)[..., None] * step
     best = np.linalg.norm(feet - places[:, None], axis=2).argmin(1)
-    return feet[np.arange(len(places)), best]
+    return feet[np.arange(len(places)), best], (step / np.sqrt(squared)[:, None])[best][:, None]
 
 
-def _onto_surface(place: np.ndarray, settled: np.ndarray) -> np.ndarray:
-    """A place moved onto the tangent plane of a surface through points `(F, 3)` beside it."""
-    middle, axes = _tangent_plane(place, settled)
-    return place - ((place - middle) @ axes[2]) * axes[2]
+def _onto_surface(place: np.ndarray, settled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A place moved, along the normal, onto the curved surface through points `(F, 3)`, and two directions in it."""
+    near = np.argsort(np.linalg.norm(settled - place, axis=1))[:NEIGHBOURS]
+    weights = _nearness(settled[near] - place)
+    middle = weights @ settled[near]
+    axes = np.linalg.svd((settled[near] - middle) * weights[:, None] ** 0.5, full_matrices=True)[2]
+    x, y, height = ((settled[near] - place) @ axes.T).T
+    weights = _nearness(np.stack([x, y], 1))[:, None] ** 0.5
+    fitted = np.linalg.lstsq(weights * _quadratic(x, y), weights[:, 0] * height, rcond=1e-6)[0]
+    return place + fitted[0] * axes[2], axes[:2] + fitted[1:3, None] * axes[2]
 
 
-def _tangent_plane(place: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A point of the plane through the points nearest to a place, nearer ones counting more, and its axes as rows.
+def _quadratic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1)
 
-    The third axis is the normal.
-    """
-    apart = np.linalg.norm(points - place, axis=1)
-    near = np.argsort(apart)[: NEIGHBOURS + 1]
-    weights = np.exp(-((apart[near] / max(float(apart[near].max()), 1e-9)) ** 2) * 2)
-    weights /= weights.sum()
-    middle = weights @ points[near]
-    return middle, np.linalg.svd((points[near] - middle) * weights[:, None] ** 0.5, full_matrices=True)[2]
+
+def _nearness(offsets: np.ndarray) -> np.ndarray:
+    """By how much points at offsets `(F, D)` count, `(F,)`, in total 1: a Gaussian of half the largest distance."""
+    distances = np.linalg.norm(offsets, axis=1)
+    weights = np.exp(-2 * (distances / max(float(distances.max()), 1e-9)) ** 2)
+    return weights / weights.sum()
