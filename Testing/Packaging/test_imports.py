@@ -92,6 +92,7 @@ MATCHING_ROOMS = {
     "geometry": set(),
     "groupwise": set(),
     "preprocessing": set(),
+    "semi_landmarks": set(),
     "settings": set(),
     "timing": set(),
     "__init__": set(),

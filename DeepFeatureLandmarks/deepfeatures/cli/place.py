@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from deepfeatures.pipelines.place import Job, Outcome
 
 SOME_MISSING = 3
+CURVES = typer.Option("--curves", help="Curves of the template, .mrk.json; their points slide along them.")
+SURFACES = typer.Option("--surfaces", help="Points spread over a surface of the template, .mrk.json; they slide on it.")
+PAIRS = typer.Option("--pairs", help="CSV file with columns left and right; by default pairs are found by names.")
+ASYMMETRY = typer.Option("--asymmetry", help="Print how far each pair is from being symmetric.")
 
 
 @with_match_settings
@@ -51,23 +55,10 @@ def place(
         ),
     ] = False,
     series: Annotated[str | None, SERIES] = None,
-    curves: Annotated[
-        list[Path] | None,
-        typer.Option("--curves", help="Curves of the template, .mrk.json; their points slide along them."),
-    ] = None,
-    surfaces: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--surfaces", help="Point lists spread over a surface of the template, .mrk.json; points slide on it."
-        ),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option("--pairs", help="CSV file with columns left and right; by default pairs are found by names."),
-    ] = None,
-    asymmetry: Annotated[
-        bool, typer.Option("--asymmetry", help="Print how far each pair is from being symmetric.")
-    ] = False,
+    curves: Annotated[list[Path] | None, CURVES] = None,
+    surfaces: Annotated[list[Path] | None, SURFACES] = None,
+    pairs: Annotated[Path | None, PAIRS] = None,
+    asymmetry: Annotated[bool, ASYMMETRY] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file for settings, versions, times and distances.")
     ] = None,
@@ -81,24 +72,21 @@ def place(
     """
     (first, points), *others = given_templates(template or [], landmarks or [], settings.protocol)
     from deepfeatures.pipelines.place import Job
-    from deepfeatures.pipelines.run_report import write_report
-
-    targets = one_of_each_series(targets)
 
     settings = _within_mask(settings) if mask else settings
-    job = Job(
-        first,
-        points,
-        tuple(targets),
-        output_dir,
-        mask,
-        report,
-        tuple(others),
-        series=series,
-        curves=tuple(curves or ()),
-        surfaces=tuple(surfaces or ()),
-        pairs=pairs,
-    )
+    given = tuple(one_of_each_series(targets))
+    beside = {"curves": tuple(curves or ()), "surfaces": tuple(surfaces or ()), "pairs": pairs}
+    job = Job(first, points, given, output_dir, mask, report, tuple(others), series=series, **beside)
+    outcomes = _place(job, settings, independent, context.obj)
+    if asymmetry:
+        _print_asymmetry(outcomes)
+    return _conclude(outcomes)
+
+
+def _place(job: Job, settings: MatchSettings, independent: bool, arguments: Sequence[str]) -> list[Outcome]:
+    """What became of each target in the end, told as it becomes known; with the report."""
+    from deepfeatures.pipelines.run_report import write_report
+
     outcomes: dict[Path, Outcome] = {}
     told: set[Note] = set()
     for outcome in _outcomes(job, settings, independent):
@@ -106,24 +94,20 @@ def place(
         outcomes[outcome.target] = outcome
         _tell_notes(outcome, told)
         if known is None and outcome.output:
-            total = outcome.placed + len(outcome.missing)
-            doubted = f", {len(outcome.ambiguous)} ambiguous" if outcome.ambiguous else ""
-            print(f"{outcome.output}: {outcome.placed} of {total} landmarks{doubted}", flush=True)
-            _tell_shapes(outcome)
-        if report and known is None and len(outcomes) == len(targets):  # refining may be interrupted
-            write_report(report, context.obj, settings, list(outcomes.values()))
-    if report:
-        write_report(report, context.obj, settings, list(outcomes.values()))
-    if asymmetry:
-        _print_asymmetry(list(outcomes.values()))
-    return _conclude(list(outcomes.values()))
+            _tell(outcome)
+        if job.report and known is None and len(outcomes) == len(job.targets):  # refining may be interrupted
+            write_report(job.report, arguments, settings, list(outcomes.values()))
+    if job.report:
+        write_report(job.report, arguments, settings, list(outcomes.values()))
+    return list(outcomes.values())
 
 
-def _tell_shapes(outcome: Outcome) -> None:
-    """What was written of curves and surfaces."""
-    if outcome.shapes is None:
-        return
-    for shape in outcome.shapes.reports:
+def _tell(outcome: Outcome) -> None:
+    """What was written of a target."""
+    total = outcome.placed + len(outcome.missing)
+    doubted = f", {len(outcome.ambiguous)} ambiguous" if outcome.ambiguous else ""
+    print(f"{outcome.output}: {outcome.placed} of {total} landmarks{doubted}", flush=True)
+    for shape in outcome.shapes.reports if outcome.shapes else ():
         lost = f", {shape['not_found']} of them by the others" if shape["not_found"] else ""
         print(f"{outcome.shapes.output}: {shape['name']}, {shape['points']} points{lost}", flush=True)
 

@@ -1,8 +1,8 @@
 """Semi-landmarks: points along a curve or on a surface, which slide where features leave their place open.
 
 Features settle where a curve lies, but hardly where along it a point belongs. So each point slides along the tangent of
-the curve, or in the tangent plane of the surface, to where all points together bend the template least: the bending
-energy of the thin plate spline from template to target (Bookstein 1997; Gunz and Mitteroecker, Hystrix 2013).
+the curve, or in the tangent plane of the surface. All points together go where the thin plate spline from template to
+target has the least bending energy (Bookstein 1997; Gunz and Mitteroecker, Hystrix 2013).
 """
 
 from __future__ import annotations
