@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError, damaged
@@ -107,14 +107,14 @@ def _suffix_of(path: Path) -> str:
     return suffix
 
 
-def _reader(suffix: str):
+def _reader(suffix: str) -> Any:
     from vtkmodules.vtkCommonCore import vtkCallbackCommand
     from vtkmodules.vtkIOGeometry import vtkSTLReader
     from vtkmodules.vtkIOLegacy import vtkGenericDataObjectReader
     from vtkmodules.vtkIOPLY import vtkPLYReader
     from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
-    reader = {".vtk": vtkGenericDataObjectReader, ".vtp": vtkXMLPolyDataReader, ".stl": vtkSTLReader}.get(
+    reader: Any = {".vtk": vtkGenericDataObjectReader, ".vtp": vtkXMLPolyDataReader, ".stl": vtkSTLReader}.get(
         suffix, vtkPLYReader
     )()
     if suffix == ".vtp":
@@ -125,14 +125,16 @@ def _reader(suffix: str):
     return reader
 
 
-def _writer(suffix: str, model: Model):
+def _writer(suffix: str, model: Model) -> Any:
     from vtkmodules.vtkIOGeometry import vtkSTLWriter
     from vtkmodules.vtkIOLegacy import vtkDataSetWriter
     from vtkmodules.vtkIOPLY import vtkPLYWriter
     from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
     stated = f"SPACE={model.system}" if model.system else ""
-    writer = {".vtk": vtkDataSetWriter, ".vtp": vtkXMLPolyDataWriter, ".stl": vtkSTLWriter}.get(suffix, vtkPLYWriter)()
+    writer: Any = {".vtk": vtkDataSetWriter, ".vtp": vtkXMLPolyDataWriter, ".stl": vtkSTLWriter}.get(
+        suffix, vtkPLYWriter
+    )()
     writer.SetInputData(_with_field(model.mesh, model.system) if suffix == ".vtp" else model.mesh)
     if suffix == ".ply":
         _colour(writer, model.mesh)
@@ -147,7 +149,7 @@ def _writer(suffix: str, model: Model):
     return writer
 
 
-def _header(suffix: str, reader, mesh: vtkPointSet) -> str:
+def _header(suffix: str, reader: Any, mesh: vtkPointSet) -> str:
     """The part of a file that may state its coordinate system."""
     if suffix == ".ply":
         comments = reader.GetComments()
@@ -172,7 +174,7 @@ def _with_field(mesh: vtkPointSet, system: str | None) -> vtkPointSet:
     return stated
 
 
-def _colour(writer, mesh: vtkPointSet) -> None:
+def _colour(writer: Any, mesh: vtkPointSet) -> None:
     """Colours of points, the only scalars that VTK reads from PLY files."""
     for name in ("RGBA", "RGB"):
         if mesh.GetPointData().HasArray(name):
