@@ -77,15 +77,15 @@ def test_a_file_in_ras_stays_in_ras_with_all_that_it_held(tmp_path):
 def test_a_region_that_a_transform_shears_is_noted(tmp_path):
     roi = {"type": "ROI", "center": [0, 0, 0], "orientation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "size": [20, 20, 20]}
     (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [roi]}))
-    assert not write_warped_points(TURN, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
+    assert not write_warped_points(TURN, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json").notes
     sheared = LinearTransform(np.array([(1, 0.3, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1.0)]))
-    (note,) = write_warped_points(sheared, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
+    (note,) = write_warped_points(sheared, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json").notes
     assert "ROI stays rectangular" in note.text and " mm " in note.text
 
 
 def test_points_without_an_exact_inverse_are_noted(tmp_path):
     write_landmarks(LandmarkSet((Landmark("a", (1, 2, 3)), Landmark("b", (1, 2, 0)))), tmp_path / "a.mrk.json")
-    (note,) = write_warped_points(Folding().inverted(), tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
+    (note,) = write_warped_points(Folding().inverted(), tmp_path / "a.mrk.json", tmp_path / "b.mrk.json").notes
     assert "no exact inverse at 1 of 2 points" in note.text and "3 mm" in note.text
 
 
@@ -110,7 +110,7 @@ def test_markups_that_cannot_be_used_are_refused(text, told, tmp_path):
 
 def test_a_model_that_states_no_system_is_lps_and_says_so(tmp_path):
     pytest.importorskip("vtkmodules")
-    (note,) = write_warped_model(TURN, vtk_file(tmp_path / "a.vtk", "somebody's"), tmp_path / "b.vtk")
+    (note,) = write_warped_model(TURN, vtk_file(tmp_path / "a.vtk", "somebody's"), tmp_path / "b.vtk").notes
     assert "neither LPS nor RAS" in note.text
     text = (tmp_path / "b.vtk").read_text()
     assert "ASCII" in text and "SPACE" not in text
@@ -119,7 +119,9 @@ def test_a_model_that_states_no_system_is_lps_and_says_so(tmp_path):
 
 def test_a_model_in_ras_stays_in_ras(tmp_path):
     pytest.importorskip("vtkmodules")
-    assert not write_warped_model(TURN, vtk_file(tmp_path / "a.vtk", "3D Slicer output. SPACE=RAS"), tmp_path / "b.ply")
+    assert not write_warped_model(
+        TURN, vtk_file(tmp_path / "a.vtk", "3D Slicer output. SPACE=RAS"), tmp_path / "b.ply"
+    ).notes
     assert b"comment SPACE=RAS" in (tmp_path / "b.ply").read_bytes()
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     there = (flip @ MATRIX @ flip)[:3]

@@ -198,8 +198,8 @@ def test_back_again_is_where_it_was(both, markups, tmp_path):
     node = make("Fiducial")
     write(node, tmp_path / "a.mrk.json")
     write_warped_points(ours, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
-    notes = write_warped_points(ours.inverted(), tmp_path / "b.mrk.json", tmp_path / "c.mrk.json")
-    assert not notes
+    carried = write_warped_points(ours.inverted(), tmp_path / "b.mrk.json", tmp_path / "c.mrk.json")
+    assert not carried.notes
     found = read_landmarks(tmp_path / "c.mrk.json").positions
     np.testing.assert_allclose(found, POINTS * FLIP, atol=CLOSE_MM)
 
@@ -228,7 +228,7 @@ def test_models_lie_where_slicer_hardens_them(suffix, system, both, new_scene, t
     storage.SetCoordinateSystem(1 if system == "LPS" else 0)
     assert storage.WriteData(node)
     assert storage.ReadData(node)  # STL has another order of points
-    assert not write_warped_model(ours, tmp_path / f"template{suffix}", tmp_path / f"target{suffix}")
+    assert not write_warped_model(ours, tmp_path / f"template{suffix}", tmp_path / f"target{suffix}").notes
 
     found = scene.AddNewNodeByClass("vtkMRMLModelNode", "found")
     reading = scene.AddNewNodeByClass("vtkMRMLModelStorageNode")

@@ -9,41 +9,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.data.volume import Volume, notes_of
+from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.model_files import Model, read_model, write_model
-from deepfeatures.pipelines.warp_points import inverse_notes
+from deepfeatures.pipelines.warp_points import CarriedPoints, carry
 from deepfeatures.transforms.transform import Transform
 
 if TYPE_CHECKING:
     from vtkmodules.vtkCommonDataModel import vtkDataSetAttributes, vtkPointSet
 
+    from deepfeatures.pipelines.warp import WarpJob, WarpResult
+
 FLIP = np.array([-1.0, -1.0, 1.0])  # between LPS and RAS
 NO_SCALARS = Note(NoteKind.SHAPE, "the format holds no scalars: they are left out")
 
 
-def write_warped_model(transform: Transform, source: Path, output: Path) -> tuple[Note, ...]:
+def warp_model(job: WarpJob) -> WarpResult:
+    """Carry a model over, see `write_warped_model`."""
+    from deepfeatures.pipelines.warp import WarpResult
+
+    like = read_within_memory(job.like)
+    carried = write_warped_model(job.transform, job.input, job.output, like)
+    return WarpResult(job.output, f"a model of {len(carried.places)} points", (*notes_of(like), *carried.notes))
+
+
+def write_warped_model(transform: Transform, source: Path, output: Path, like: Volume | None = None) -> CarriedPoints:
     """Write a model where a transform takes it, in its own coordinate system, with its scalars and normals.
 
     Args:
         transform: From the space of `source` to that of `output`, LPS mm.
         source, output: `.vtk`, `.vtp`, `.stl` or `.ply`.
-
-    Returns:
-        What the source leaves open, or could not be carried exactly.
+        like: In which the model should come to lie; `None` for anywhere.
 
     Raises:
-        InputError: A file cannot be read or written.
+        InputError: A file cannot be read or written, or all points come to lie outside `like`.
     """
     model = read_model(source)
     points = _lps(_points(model.mesh), model)
-    warped = replace(model, mesh=_warped(model, points, transform))
-    write_model(warped, output)
-    arrays = [model.mesh.GetPointData().GetArrayName(number) for number in range(_count(model.mesh))]
-    lost = (NO_SCALARS,) if output.suffix.lower() == ".stl" and set(arrays) - {"Normals"} else ()
-    return (*model.notes, *lost, *inverse_notes(transform, points))
+    carried = carry(transform, points, source, like)
+    write_model(replace(model, mesh=_warped(model, points, carried.places, transform)), output)
+    data = model.mesh.GetPointData()
+    arrays = {data.GetArrayName(number) for number in range(data.GetNumberOfArrays())} - {"Normals"}
+    lost = (NO_SCALARS,) if output.suffix.lower() == ".stl" and arrays else ()
+    return replace(carried, notes=(*model.notes, *carried.notes, *lost))
 
 
-def _warped(model: Model, points: np.ndarray, transform: Transform) -> vtkPointSet:
-    """The mesh at points `(N, 3)`, LPS mm, after the transform."""
+def _warped(model: Model, points: np.ndarray, places: np.ndarray, transform: Transform) -> vtkPointSet:
+    """The mesh whose points `(N, 3)` the transform takes to places, LPS mm."""
     from vtkmodules.util.numpy_support import numpy_to_vtk
     from vtkmodules.vtkCommonCore import vtkPoints
 
@@ -51,11 +63,10 @@ def _warped(model: Model, points: np.ndarray, transform: Transform) -> vtkPointS
     mesh.DeepCopy(model.mesh)
     moved = vtkPoints()
     moved.SetDataTypeToDouble()
-    moved.SetData(numpy_to_vtk(np.ascontiguousarray(_lps(transform(points), model)), deep=True))
+    moved.SetData(numpy_to_vtk(np.ascontiguousarray(_lps(places, model)), deep=True))
     mesh.SetPoints(moved)
-    jacobian = transform.jacobian(points) if mesh.GetPointData().GetNormals() else np.empty((0, 3, 3))
-    if len(jacobian):
-        _turn_normals(mesh.GetPointData(), jacobian, model)
+    if mesh.GetPointData().GetNormals():
+        _turn_normals(mesh.GetPointData(), transform.jacobian(points), model)
     if mesh.GetCellData().GetNormals():
         _turn_normals(mesh.GetCellData(), transform.jacobian(_lps(_cell_centres(model.mesh), model)), model)
     return mesh
@@ -87,10 +98,6 @@ def _cell_centres(mesh: vtkPointSet) -> np.ndarray:
     centres.SetInputData(mesh)
     centres.Update()
     return _points(centres.GetOutput())
-
-
-def _count(mesh: vtkPointSet) -> int:
-    return mesh.GetPointData().GetNumberOfArrays()
 
 
 def _lps(vectors: np.ndarray, model: Model) -> np.ndarray:
