@@ -7,10 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.io import model_files
 from deepfeatures.io.landmark_files import FORMATS, read_landmarks, write_landmarks
+from deepfeatures.io.transform_files import write_transform
+from deepfeatures.io.volume_files import write_volume
 from deepfeatures.pipelines.warp_models import write_warped_model
 from deepfeatures.pipelines.warp_points import write_warped_points
 from deepfeatures.transforms.linear import LinearTransform
@@ -145,6 +149,38 @@ def test_without_vtk_one_sentence_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vtkmodules.vtkIOLegacy", None)
     with pytest.raises(InputError, match=r"pip install '\.\[models\]'"):
         write_warped_model(TURN, vtk_file(tmp_path / "a.vtk", "x"), tmp_path / "b.vtk")
+
+
+@pytest.fixture
+def between(tmp_path):
+    """Files of a transform and of a target in which the points come to lie, as options of `warp`."""
+    target = Volume(np.zeros((40, 90, 120), np.float32), MOVED.min(0) - 20, np.ones(3), np.eye(3))
+    write_volume(target, tmp_path / "target.nii.gz")
+    write_transform(TURN, tmp_path / "turn.tfm")
+    return ["--transform", str(tmp_path / "turn.tfm"), "--like", str(tmp_path / "target.nii.gz")]
+
+
+def test_the_command_carries_points_curves_and_models(between, tmp_path, capsys):
+    pytest.importorskip("vtkmodules")
+    curve = {"type": "Curve", "controlPoints": [{"position": place} for place in POSITIONS.tolist()]}
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [curve]}))
+    assert main(["warp", *between, str(tmp_path / "a.mrk.json"), str(tmp_path / "b.mrk.json")]) == 0
+    assert "3 points" in capsys.readouterr().out
+    assert json.loads((tmp_path / "b.mrk.json").read_text())["markups"][0]["type"] == "Curve"
+    np.testing.assert_allclose(read_landmarks(tmp_path / "b.mrk.json").positions, MOVED, atol=1e-6)
+    vtk_file(tmp_path / "a.vtk", "SPACE=LPS")
+    assert main(["warp", *between, str(tmp_path / "a.vtk"), str(tmp_path / "b.stl")]) == 0
+    assert "a model of 3 points" in capsys.readouterr().out
+    np.testing.assert_allclose(model_points(tmp_path / "b.stl"), MOVED, atol=1e-4)
+
+
+def test_points_in_the_wrong_direction_are_refused(between, tmp_path, capsys):
+    write_landmarks(LandmarkSet((Landmark("a", tuple(MOVED[0] + 300)),)), tmp_path / "a.mrk.json")
+    assert main(["warp", *between, str(tmp_path / "a.mrk.json"), str(tmp_path / "b.mrk.json")]) == 2
+    assert "--inverse" in capsys.readouterr().err
+    write_landmarks(LandmarkSet(tuple(Landmark(str(n), (1, 2, z)) for n, z in enumerate((3, 300)))), tmp_path / "a.csv")
+    assert main(["warp", *between, str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 0
+    assert "1 of 2 points lie outside" in capsys.readouterr().err
 
 
 def model_points(path):

@@ -12,6 +12,8 @@ from typing import Literal
 
 from deepfeatures.data.notes import Note
 from deepfeatures.errors import InputError
+from deepfeatures.io.landmark_files import is_landmark_file
+from deepfeatures.io.model_files import MODEL_SUFFIXES
 from deepfeatures.io.transform_files import read_transform
 from deepfeatures.transforms.transform import Transform
 
@@ -85,6 +87,10 @@ def warp_file(
 
 def _warper(path: Path) -> Callable[[WarpJob], WarpResult]:
     """What carries a file of its kind."""
+    from deepfeatures.pipelines.warp_models import warp_model
+    from deepfeatures.pipelines.warp_points import warp_points
     from deepfeatures.pipelines.warp_volume import warp_volume
 
-    return warp_volume
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        return warp_model
+    return warp_points if is_landmark_file(path) else warp_volume
