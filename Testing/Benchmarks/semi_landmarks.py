@@ -18,7 +18,7 @@ import torch
 
 from deepfeatures.data.semi_landmarks import SemiLandmarks
 from deepfeatures.matching import Matcher
-from deepfeatures.matching.semi_landmarks import slide
+from deepfeatures.matching.semi_landmarks import onto_line, onto_surface, slide, smooth_line
 from deepfeatures.phantom import make_pair
 from deepfeatures.phantom.deformation import Deformation
 from deepfeatures.phantom.head import STRUCTURES, Head
@@ -26,8 +26,9 @@ from deepfeatures.pipelines.semi_landmarks import Shapes, settle
 
 OUTSIDE_BRAIN = ("air", "soft tissue", "skull")
 AROUND = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+RAYS = 64  # at a time
 OVER = np.linspace(0.1, np.pi - 0.1, 25)
-DENSER = 20  # times as many places as points, of which the true curve is made
+DENSER = 4  # times as many places as points, through which the true curve or surface goes
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def of_head(seed: int) -> dict[str, dict[str, tuple[float, float]]]:
     for index, shape in enumerate(known):
         true, whole = (in_target(deformation, one[index].positions) for one in (known, dense))
         stages = {"mapped": placed.mapping(shape.positions), "settled": settled.places[index], "slid": slid[index]}
-        rows[shape.name] = {stage: distances(places, true, whole) for stage, places in stages.items()}
+        rows[shape.name] = {stage: distances(shape, places, true, whole) for stage, places in stages.items()}
     return rows
 
 
@@ -94,22 +95,26 @@ def border(head: Head, middle: tuple[float, float, float], directions: np.ndarra
     radii = torch.arange(0, 110, 0.1, dtype=torch.float64)
     unit = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
     found = []
-    for ray in unit:
-        points = torch.tensor(middle, dtype=torch.float64)[:, None] + ray[:, None] * radii
-        is_inside = torch.isin(head.scan(points, 0.1)[1], numbers)
-        found.append(points[:, int((~is_inside).int().argmax())].numpy())
-    return np.array(found)
+    for rays in unit.split(RAYS):
+        points = torch.tensor(middle, dtype=torch.float64) + rays[:, None] * radii[:, None]
+        is_inside = torch.isin(head.scan(points.reshape(-1, 3).T, 0.1)[1], numbers).reshape(points.shape[:2])
+        found.append(points[torch.arange(len(rays)), (~is_inside).int().argmax(1)])
+    return torch.cat(found).numpy()
 
 
 def in_target(deformation: Deformation, points: np.ndarray) -> np.ndarray:
     return deformation.to_target(torch.from_numpy(points.T)).T.numpy()
 
 
-def distances(places: np.ndarray, true: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
-    """Mean distances to the nearest of many places of the whole shape, and to the points' own true places."""
+def distances(shape: SemiLandmarks, places: np.ndarray, true: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
+    """Mean distances to the true shape, which goes through many places, and to the points' own true places."""
     found = ~np.isnan(places).any(1)
-    nearest = np.linalg.norm(places[found, None] - whole, axis=2).min(1)
-    return float(nearest.mean()), float(np.linalg.norm(places - true, axis=1)[found].mean())
+    if shape.kind == "surface":
+        nearest, _ = onto_surface(places[found], whole)
+    else:
+        nearest, _ = onto_line(places[found], smooth_line(whole, shape.kind == "closed curve"))
+    off, apart = (np.linalg.norm(places[found] - one, axis=1).mean() for one in (nearest, true[found]))
+    return float(off), float(apart)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,7 @@ class _Track:
 
     def nearest(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest places on it to places, `(N, 3)`, and directions in which each may slide, `(N, 1 or 2, 3)`."""
-        if self.line is not None:
-            return _onto_line(places, self.line)
-        found = [_onto_surface(place, self.settled) for place in places]
-        return np.array([place for place, _ in found]), np.array([ways for _, ways in found])
+        return onto_surface(places, self.settled) if self.line is None else onto_line(places, self.line)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +77,7 @@ class _Sliding:
         if len(self.which):
             table = (self.along @ self.along.T) * bending[np.ix_(self.which, self.which)]
             slope = (self.along * (bending @ self.places)[self.which]).sum(1)
-            ridge = RIDGE * np.trace(table) * np.eye(len(table))
-            np.add.at(shift, self.which, -np.linalg.solve(table + ridge, slope)[:, None] * self.along)
+            np.add.at(shift, self.which, -_solved(table, slope)[:, None] * self.along)
         return shift
 
     def energy(self, bending: np.ndarray) -> float:
@@ -98,9 +94,12 @@ def slide(
 
     Args:
         shapes: In the template.
-        settled: Where features put their points in the target, `(N, 3)` each, NaN rows where they were not found.
+        settled: Where features put their points in the target, `(N, 3)` each, NaN rows where they were not found; of
+            each shape as many as `semi_landmarks.FEWEST` were.
         landmarks, places: Landmarks in template and target, which do not slide, LPS mm, `(L, 3)`.
     """
+    if not shapes:
+        return ()
     known = np.concatenate([landmarks, *(shape.positions for shape in shapes)])
     start = np.concatenate([places, *settled])
     firsts = len(landmarks) + np.cumsum([0, *(len(shape) for shape in shapes)])
@@ -169,9 +168,13 @@ def _pin(
 def _least_bending(start: np.ndarray, bending: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """Where points that were not found lie with the least energy, `(M, 3)`."""
     found = np.setdiff1d(np.arange(len(start)), lost)
-    inner = bending[np.ix_(lost, lost)]
-    ridge = RIDGE * np.trace(inner) * np.eye(len(inner))
-    return -np.linalg.solve(inner + ridge, bending[np.ix_(lost, found)] @ start[found])
+    return -_solved(bending[np.ix_(lost, lost)], bending[np.ix_(lost, found)] @ start[found])
+
+
+def _solved(table: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of a table `(N, N)` that may leave directions open, in which nothing moves."""
+    ridge = RIDGE * max(float(np.trace(table)), 1e-12)
+    return np.linalg.solve(table + ridge * np.eye(len(table)), right)
 
 
 def _reach(places: np.ndarray, tracks: Sequence[_Track]) -> np.ndarray:
@@ -184,7 +187,7 @@ def _reach(places: np.ndarray, tracks: Sequence[_Track]) -> np.ndarray:
     return reach
 
 
-def _onto_line(places: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def onto_line(places: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest places of a line of short segments `(Q, 3)`, and its directions there, `(N, 1, 3)`."""
     start, step = line[:-1], np.diff(line, axis=0)
     squared = np.maximum((step**2).sum(1), 1e-12)
@@ -194,24 +197,27 @@ def _onto_line(places: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.nda
     return feet[np.arange(len(places)), best], (step / np.sqrt(squared)[:, None])[best][:, None]
 
 
-def _onto_surface(place: np.ndarray, settled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A place moved, along the normal, onto the curved surface through points `(F, 3)`, and two directions in it."""
-    near = np.argsort(np.linalg.norm(settled - place, axis=1))[:NEIGHBOURS]
-    weights = _nearness(settled[near] - place)
-    middle = weights @ settled[near]
-    axes = np.linalg.svd((settled[near] - middle) * weights[:, None] ** 0.5, full_matrices=True)[2]
-    x, y, height = ((settled[near] - place) @ axes.T).T
-    weights = _nearness(np.stack([x, y], 1))[:, None] ** 0.5
-    fitted = np.linalg.lstsq(weights * _quadratic(x, y), weights[:, 0] * height, rcond=1e-6)[0]
-    return place + fitted[0] * axes[2], axes[:2] + fitted[1:3, None] * axes[2]
+def onto_surface(places: np.ndarray, settled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places `(N, 3)` moved along the normal onto the curved surface through points `(F, 3)`, and two directions in it.
 
-
-def _quadratic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1)
+    Around each place the surface is a quadratic function over the plane through the points beside it.
+    """
+    apart = np.linalg.norm(places[:, None] - settled, axis=2)
+    offsets = settled[np.argsort(apart, 1)[:, :NEIGHBOURS]] - places[:, None]
+    weights = _nearness(offsets)
+    centred = offsets - (weights * offsets).sum(1, keepdims=True)
+    axes = np.linalg.svd(centred * weights**0.5, full_matrices=True)[2]
+    x, y, height = np.einsum("nfi,nai->anf", offsets, axes)
+    weights = _nearness(np.stack([x, y], 2))[..., 0] ** 0.5
+    table = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 2) * weights[..., None]
+    fitted = (np.linalg.pinv(table, rcond=1e-6) @ (weights * height)[..., None])[..., 0]
+    normal = axes[:, 2]
+    ways = axes[:, :2] + fitted[:, 1:3, None] * normal[:, None]
+    return places + fitted[:, :1] * normal, ways
 
 
 def _nearness(offsets: np.ndarray) -> np.ndarray:
-    """By how much points at offsets `(F, D)` count, `(F,)`, in total 1: a Gaussian of half the largest distance."""
-    distances = np.linalg.norm(offsets, axis=1)
-    weights = np.exp(-2 * (distances / max(float(distances.max()), 1e-9)) ** 2)
-    return weights / weights.sum()
+    """By how much points at offsets `(N, F, D)` count, `(N, F, 1)`, in total 1: a Gaussian of half the largest."""
+    distances = np.linalg.norm(offsets, axis=2, keepdims=True)
+    weights = np.exp(-2 * (distances / np.maximum(distances.max(1, keepdims=True), 1e-9)) ** 2)
+    return weights / weights.sum(1, keepdims=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from deepfeatures.data.landmark_checks import check_inside
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
-from deepfeatures.data.semi_landmarks import SemiLandmarks
+from deepfeatures.data.semi_landmarks import FEWEST, SemiLandmarks
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.atomic_write import ensure_folder
 from deepfeatures.io.semi_landmark_files import (
@@ -26,7 +26,6 @@ from deepfeatures.matching.semi_landmarks import slide
 
 FOLDER, SLIDERS = "curves", "sliders.csv"
 LEAST_FOUND = 0.5  # of the points of a shape: with fewer, it is not given
-FEWEST_POINTS = 4  # landmarks and points found, which span a thin plate spline
 
 
 class SettlingMatcher(Protocol):
@@ -129,11 +128,13 @@ def write_shapes(
     Raises:
         InputError: A file cannot be written.
     """
-    is_found = [np.mean(~np.isnan(places).any(1)) >= LEAST_FOUND for places in settled.places]
+    counts = [int((~np.isnan(places).any(1)).sum()) for places in settled.places]
+    is_found = [
+        count >= max(FEWEST[shape.kind], LEAST_FOUND * len(shape))
+        for count, shape in zip(counts, shapes.shapes, strict=True)
+    ]
     known = np.array([one.is_defined and other.is_defined for one, other in zip(landmarks, placed, strict=True)], bool)
     given = [index for index, found in enumerate(is_found) if found]
-    if sum(known) + sum(len(shapes.shapes[index]) for index in given) < FEWEST_POINTS:
-        given = []
     slid = slide(
         [shapes.shapes[index] for index in given],
         [settled.places[index] for index in given],
