@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from DeepFeatureLandmarksLib.scene import nodes, place_request, review_table, taught_scans
-from DeepFeatureLandmarksLib.scene.array_cache import ArrayCache
-from DeepFeatureLandmarksLib.scene.node_notes import readNotes
 from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, require
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, taughtProtocol
-from DeepFeatureLandmarksLib.scene.worker_requests import BUSY, PendingRequest, Question, WorkerRequests
-from deepfeatures.service.client import WorkerClient
-from deepfeatures.service.protocol import Event, VolumeArray
+from DeepFeatureLandmarksLib.scene.volume_requests import VolumeRequests
+from DeepFeatureLandmarksLib.scene.worker_requests import BUSY, PendingRequest, Question
+from deepfeatures.service.protocol import Event
 
 
-class LearningRequests(WorkerRequests):
-    """Teaches files of protocols what a person has decided; the worker alone reads and writes them.
-
-    Args:
-        scene: vtkMRMLScene.
-        client: A `WorkerClient`, or what behaves like one.
-    """
-
-    def __init__(self, scene, client: WorkerClient):
-        super().__init__(client)
-        self._scene = scene
-        self._arrays = ArrayCache()
+class LearningRequests(VolumeRequests):
+    """Teaches files of protocols what a person has decided; the worker alone reads and writes them."""
 
     def readProtocol(self, path: Path) -> None:
         """Ask the worker what a file holds; `onFinished` is called with a run of kind `"protocol"`, see `Run.protocol`.
@@ -115,10 +102,3 @@ class LearningRequests(WorkerRequests):
             return Run("template", template=(nodes.mapToNode(volume, self._scene, name), points))
 
         self._begin(PendingRequest(self._client.protocol_template(path), None, apply))
-
-    def _volumes(self, request: PlaceRequest) -> tuple[VolumeArray, VolumeArray]:
-        """Template and target; the template has the notes of its landmarks' file, too."""
-        template, target = map(self._arrays.arrayFromNode, (request.templateVolume, request.targetVolume))
-        if request.templateLandmarks is not None and (notes := readNotes(request.templateLandmarks)):
-            template = replace(template, notes=(*template.notes, *notes))
-        return template, target

@@ -37,6 +37,7 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest, namedLandm
 from DeepFeatureLandmarksLib.scene.point_errors import PointError
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import ActivationMaps, Run
+from DeepFeatureLandmarksLib.scene.transform_requests import TransformRequests
 from DeepFeatureLandmarksLib.scene.worker_requests import BUSY, PendingRequest
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.errors import InputError
@@ -48,7 +49,7 @@ MAP_PATCH = 32  # edge in voxels of the patch of activation maps where none is c
 SCENE_CLOSED = "The scene was closed while the worker was busy; nothing was placed."
 
 
-class DeepFeatureLandmarksLogic(LearningRequests):
+class DeepFeatureLandmarksLogic(LearningRequests, TransformRequests):
     """See the module's docstring.
 
     Args:
@@ -58,7 +59,7 @@ class DeepFeatureLandmarksLogic(LearningRequests):
     Attributes:
         onProgress, onInterim, onFinished, onError, catalog: See `WorkerRequests`.
 
-    What is learnt from reviewed points is in `LearningRequests`.
+    What is learnt from reviewed points is in `LearningRequests`, what is carried over by them in `TransformRequests`.
     """
 
     def __init__(self, scene, client: WorkerClient):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from DeepFeatureLandmarksLib.scene.place_request import NAMES_SHOWN
 from DeepFeatureLandmarksLib.scene.taught_protocol import TaughtProtocol, countText
 from DeepFeatureLandmarksLib.scene.template_check import TemplateCheck
+from DeepFeatureLandmarksLib.scene.transform_summary import TransformSummary, noteSentences
 from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.service.protocol import VolumeArray
 
@@ -39,9 +41,10 @@ class Run:
 
     Args:
         kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"`,
-            `"catalog"`, `"protocol"`, `"learn"`, `"forget"` or `"template"`.
+            `"catalog"`, `"protocol"`, `"learn"`, `"forget"`, `"template"`, `"transform"`, `"warpTarget"`,
+            `"carryVolume"`, `"jacobian"` or `"writeTransform"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
-        node: The markups node that was filled, or the volume node of a distance map.
+        node: The markups node that was filled, the volume node of a map, or the transform node.
         placed: Names of points that were placed.
         missing: Names that were not found.
         missingText: A few of them, with the reasons.
@@ -53,6 +56,10 @@ class Run:
         protocol: As its file is now.
         lesson: What was learnt, one phrase.
         template: Of a protocol: the nodes of the volume and of its landmarks.
+        transform: What is known of the transform that was computed.
+        covered: Share of the grid in which a carried volume has voxels, 0 to 1.
+        written: The file of a transform.
+        notes: What people should know of what was written, phrases.
     """
 
     kind: str
@@ -69,10 +76,18 @@ class Run:
     protocol: TaughtProtocol | None = None
     lesson: str = ""
     template: tuple[Any, Any] | None = None
+    transform: TransformSummary | None = None
+    covered: float = 1.0
+    written: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        """What was placed, learnt or forgotten, in one sentence."""
+        """What was placed, learnt, forgotten, carried over or written, in a sentence or two."""
+        if self.kind == "carryVolume":
+            return f"{self.node.GetName()} is there; it covers {self.covered:.0%} of the grid."
+        if self.written is not None:
+            return " ".join([f"Written to {self.written.name}.", *noteSentences(self.notes)])
         if self.kind == "learn":
             return f"Learnt from this scan: {self.lesson}."
         if self.kind == "template":

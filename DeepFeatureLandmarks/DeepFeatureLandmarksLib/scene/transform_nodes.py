@@ -1,0 +1,94 @@
+"""Transforms as nodes of the scene, beneath the target; template and target are kept as references of the node.
+
+In a file a transform maps template points to target points. Slicer calls that "from parent": a node under the transform
+is moved the other way, so that things of the target under it lie on the template.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+
+from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksLib.scene.transform_summary import TransformSummary
+from deepfeatures.errors import InputError
+
+TEMPLATE, TARGET, WARPED, JACOBIAN = (
+    f"DeepFeatureLandmarks.{name}" for name in ("transformTemplate", "transformTarget", "warpedTarget", "jacobianMap")
+)
+KIND = "DeepFeatureLandmarks.transformKind"
+DIRECTION = (  # what a file says of itself
+    "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
+    " on the template's grid."
+)
+USE = (
+    "It takes points of the template {template} to the target {target} (from parent, as ITK resamples). Put {target} or"
+    " what belongs to it under this transform to see it on {template}. Its inverse carries things of {template} over."
+)
+
+
+def transformNode(path: Path, summary: TransformSummary, template, target):
+    """The transform of a file as a node; one of the same kind, template and target is filled again.
+
+    Args:
+        path: What the worker has written.
+        summary: What is known of it.
+        template: vtkMRMLScalarVolumeNode, as is the target.
+        target: See `template`.
+
+    Raises:
+        InputError: Slicer cannot read the file.
+    """
+    scene = target.GetScene()
+    known = [one for one in transformsBetween(template, target) if one.GetAttribute(KIND) == summary.kind]
+    node = known[0] if known else scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        raise InputError(f"Slicer cannot read the transform that was written to {path}; choose another kind.")
+    names = {"template": template.GetName(), "target": target.GetName()}
+    node.SetName("{template} to {target} ({kind})".format(**names, kind=summary.kind))
+    node.SetDescription(USE.format(**names))
+    node.SetAttribute(KIND, summary.kind)
+    node.SetNodeReferenceID(TEMPLATE, template.GetID())
+    node.SetNodeReferenceID(TARGET, target.GetID())
+    nodes.putBeneath(node, target)
+    return node
+
+
+def transformsBetween(template, target) -> list:
+    """Transform nodes from a template to a target, in the order in which they came into the scene."""
+    scene, name = target.GetScene(), "vtkMRMLTransformNode"
+    every = (scene.GetNthNodeByClass(n, name) for n in range(scene.GetNumberOfNodesByClass(name)))
+    return [one for one in every if pairOf(one) == (template, target)]
+
+
+def pairOf(node) -> tuple:
+    """Template and target of a transform node; `None` for one that has left the scene."""
+    return node.GetNodeReference(TEMPLATE), node.GetNodeReference(TARGET)
+
+
+def requirePair(node) -> tuple:
+    """Template and target of a transform node.
+
+    Raises:
+        InputError: One of them was removed.
+    """
+    template, target = pairOf(node)
+    if template is None or target is None:
+        gone = "template" if template is None else "target"
+        raise InputError(f"The {gone} of {node.GetName()} was removed; load it and compute the transform again.")
+    return template, target
+
+
+def writeFile(node, path: Path) -> None:
+    """Write a transform node as it is now, where the worker reads it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        raise InputError(f"{node.GetName()} cannot be written to {path}; compute the transform again.")

@@ -1,0 +1,82 @@
+"""What people read of a transform: its kinds, how near it comes to the points, and where it folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+KINDS = {  # what each is for, the most asked for first
+    "tps": ("Thin plate spline", "Meets every point that you have reviewed, and smooths the others by their doubt."),
+    "field": (
+        "Field of the search",
+        "What the search has found between the points, too. Points moved since do not count.",
+    ),
+    "cpab": ("Diffeomorphic (CPAB)", "Bends without ever folding: it always has an inverse."),
+    "bspline": ("B-spline", "A smooth field on a coarse grid."),
+    "affine": ("Affine", "Shift, turn, scale and shear."),
+    "similarity": ("Similarity", "Shift, turn and one scale."),
+    "rigid": ("Rigid", "Shift and turn only: sizes stay."),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TransformSummary:
+    """A transform from template to target.
+
+    Args:
+        kind: As it was found: a lower one than asked for where the points settle no other.
+        names: Of the pairs of points.
+        residuals_mm: Of each pair, the distance of the carried point to its target.
+        folded_share: Of the template, 0 to 1, in which space is turned inside out.
+        notes: What people should know, phrases.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    residuals_mm: np.ndarray
+    folded_share: float
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> TransformSummary:
+        """Of the worker's result, see `Event`."""
+        residuals = np.array(content["residuals_mm"], float)
+        notes = tuple(content["notes"])
+        return cls(content["kind"], tuple(content["names"]), residuals, content["folded_share"], notes)
+
+    @property
+    def residualText(self) -> str:
+        """One sentence."""
+        if not len(self.residuals_mm):
+            return "No point tells how near it comes."
+        worst = int(self.residuals_mm.argmax())
+        return (
+            f"{len(self.names)} points, on average {self.residuals_mm.mean():.1f} mm off,"
+            f" at most {self.residuals_mm[worst]:.1f} mm ({self.names[worst]})."
+        )
+
+    @property
+    def foldText(self) -> str:
+        """One sentence."""
+        if not self.folded_share:
+            return "It folds nowhere."
+        return f"It folds in {self.folded_share:.1%} of the template, where it has no inverse."
+
+    @property
+    def noteLines(self) -> list[str]:
+        """A sentence a note."""
+        return noteSentences(self.notes)
+
+    @property
+    def residualLines(self) -> list[str]:
+        """A line a point, the largest residual first."""
+        order = np.argsort(-self.residuals_mm, kind="stable")
+        return [f"{self.names[index]}: {self.residuals_mm[index]:.2f} mm" for index in order]
+
+
+def noteSentences(notes: Iterable[str]) -> list[str]:
+    """Phrases as sentences."""
+    return [f"{note[:1].upper()}{note[1:]}." for note in notes]
