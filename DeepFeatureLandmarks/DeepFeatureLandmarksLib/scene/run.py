@@ -86,6 +86,10 @@ class Run:
         """What was placed, learnt, forgotten, carried over or written, in a sentence or two."""
         if self.kind == "carryVolume":
             return f"{self.node.GetName()} is there; it covers {self.covered:.0%} of the grid."
+        if self.transform is not None:
+            return self.transform.residualText
+        if self.kind in ("warpTarget", "jacobian"):
+            return f"{self.node.GetName()} is shown over the template."
         if self.written is not None:
             return " ".join([f"Written to {self.written.name}.", *noteSentences(self.notes)])
         if self.kind == "learn":

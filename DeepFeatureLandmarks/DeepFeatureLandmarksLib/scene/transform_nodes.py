@@ -6,6 +6,7 @@ is moved the other way, so that things of the target under it lie on the templat
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import slicer
@@ -17,7 +18,7 @@ from deepfeatures.errors import InputError
 TEMPLATE, TARGET, WARPED, JACOBIAN = (
     f"DeepFeatureLandmarks.{name}" for name in ("transformTemplate", "transformTarget", "warpedTarget", "jacobianMap")
 )
-KIND = "DeepFeatureLandmarks.transformKind"
+SUMMARY = "DeepFeatureLandmarks.transformSummary"
 DIRECTION = (  # what a file says of itself
     "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
     " on the template's grid."
@@ -41,8 +42,7 @@ def transformNode(path: Path, summary: TransformSummary, template, target):
         InputError: Slicer cannot read the file.
     """
     scene = target.GetScene()
-    known = [one for one in transformsBetween(template, target) if one.GetAttribute(KIND) == summary.kind]
-    node = known[0] if known else scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    node = transformOfKind(summary.kind, template, target) or scene.AddNewNodeByClass("vtkMRMLTransformNode")
     storage = slicer.vtkMRMLTransformStorageNode()
     storage.SetFileName(str(path))
     if not storage.ReadData(node):
@@ -50,18 +50,27 @@ def transformNode(path: Path, summary: TransformSummary, template, target):
     names = {"template": template.GetName(), "target": target.GetName()}
     node.SetName("{template} to {target} ({kind})".format(**names, kind=summary.kind))
     node.SetDescription(USE.format(**names))
-    node.SetAttribute(KIND, summary.kind)
+    node.SetAttribute(SUMMARY, json.dumps(summary.asJson))
     node.SetNodeReferenceID(TEMPLATE, template.GetID())
     node.SetNodeReferenceID(TARGET, target.GetID())
     nodes.putBeneath(node, target)
     return node
 
 
-def transformsBetween(template, target) -> list:
-    """Transform nodes from a template to a target, in the order in which they came into the scene."""
+def transformOfKind(kind: str, template, target):
+    """The transform node of a kind from a template to a target; `None` where there is none."""
     scene, name = target.GetScene(), "vtkMRMLTransformNode"
     every = (scene.GetNthNodeByClass(n, name) for n in range(scene.GetNumberOfNodesByClass(name)))
-    return [one for one in every if pairOf(one) == (template, target)]
+    between = (one for one in every if pairOf(one) == (template, target))
+    return next((one for one in between if (known := summaryOf(one)) is not None and known.kind == kind), None)
+
+
+def summaryOf(node) -> TransformSummary | None:
+    """What is known of a transform node; `None` of one that this version has not made."""
+    try:
+        return TransformSummary.of(json.loads(node.GetAttribute(SUMMARY) or ""))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def pairOf(node) -> tuple:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,14 @@ class TransformSummary:
     folded_share: float
     notes: tuple[str, ...] = ()
 
+    @property
+    def asJson(self) -> dict[str, Any]:
+        """What `of` reads."""
+        return {**asdict(self), "residuals_mm": self.residuals_mm.tolist()}
+
     @classmethod
-    def of(cls, content: dict[str, Any]) -> TransformSummary:
-        """Of the worker's result, see `Event`."""
+    def of(cls, content: Mapping[str, Any]) -> TransformSummary:
+        """Of the worker's result, see `Event`, or of `asJson`."""
         residuals = np.array(content["residuals_mm"], float)
         notes = tuple(content["notes"])
         return cls(content["kind"], tuple(content["names"]), residuals, content["folded_share"], notes)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import slicer
+import vtk
 
 from DeepFeatureLandmarksLib.selftest.fake_protocols import FakeProtocols
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
@@ -77,6 +79,8 @@ class FakeWorkerClient:
         self.settings: list[MatchSettings] = []  # of every match
         self.protocols = FakeProtocols()
         self.hellos = self.encodes = 0
+        self.warps: list[tuple[str, str, bool, bool]] = []  # volume, grid, whether inverse, whether labels
+        self.descriptions: dict[Path, str] = {}  # of the transforms that were written
         self._number = 0
         self._waiting: list[Event] = []
         self._interim: list[Event] = []
@@ -140,6 +144,36 @@ class FakeWorkerClient:
     def forget(self, path: Path, key: str) -> int:
         return self._answerOrRefuse(lambda: self.protocols.forget(path, key))
 
+    def transform(
+        self,
+        template: VolumeArray,
+        landmarks: LandmarkSet,
+        target: VolumeArray,
+        points: LandmarkSet,
+        settings: MatchSettings,
+        *,
+        kind: str,
+        path: Path,
+    ) -> int:
+        writeShift(path, SHIFT_MM)
+        names = [landmark.name for landmark in landmarks]
+        residuals = [0.1 * number for number in range(len(names))]
+        result = {"names": names, "residuals_mm": residuals, "folded_share": 0.0, "notes": ["it is a shift"]}
+        return self._answer({"path": str(path), "kind": kind, **result})
+
+    def write_transform(self, transform: Path, template: VolumeArray, path: Path, description: str) -> int:
+        self.descriptions[path] = description
+        return self._answer({"path": str(path), "notes": []})
+
+    def warp(
+        self, transform: Path, volume: VolumeArray, like: VolumeArray, *, inverse: bool = False, labels: bool = False
+    ) -> int:
+        self.warps.append((volume.name, like.name, inverse, labels))
+        return self._answer({"volume": replace(like, voxels=volume.voxels), "covered_share": 0.9})
+
+    def jacobian(self, transform: Path, template: VolumeArray) -> int:
+        return self._answer({"map": replace(template, voxels=np.ones_like(template.voxels))})
+
     def poll(self) -> list[Event]:
         interim, self._interim = self._interim, []
         if self.isPaused:
@@ -191,6 +225,16 @@ class FakeWorkerClient:
             inverse_consistency_error_mm=0.1 * place,
             ambiguous=self.isRepeating,
         )
+
+
+def writeShift(path: Path, shift_mm: float) -> None:
+    """Write a transform that takes template points so far along L, as the worker writes one."""
+    matrix, node = vtk.vtkMatrix4x4(), slicer.vtkMRMLLinearTransformNode()
+    matrix.SetElement(0, 3, -shift_mm)  # RAS
+    node.SetMatrixTransformFromParent(matrix)
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.WriteData(node)
 
 
 def _further(landmarks: LandmarkSet) -> LandmarkSet:

@@ -8,9 +8,10 @@ from DeepFeatureLandmarksLib.selftest.learning_tests import LearningTests
 from DeepFeatureLandmarksLib.selftest.place_tests import PlaceTests
 from DeepFeatureLandmarksLib.selftest.review_tests import ReviewTests
 from DeepFeatureLandmarksLib.selftest.scene_tests import SceneTests
+from DeepFeatureLandmarksLib.selftest.transform_tests import TransformTests
 
 
-class ModuleTests(PlaceTests, ReviewTests, AlternativesTests, LearningTests, FeatureTests, SceneTests):
+class ModuleTests(PlaceTests, ReviewTests, AlternativesTests, LearningTests, TransformTests, FeatureTests, SceneTests):
     """To be mixed into a `unittest.TestCase`."""
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import slicer
 
@@ -74,6 +75,7 @@ class SideBySideLayout:
         self._onClosed = onClosed
         self._previous: int | None = None
         self._restrictedDisplays: list = []
+        self._kept: list[tuple[ViewColumn, Any]] = []
         self._link = LinkedNavigation()
         self._layoutObserver: tuple | None = None
 
@@ -100,7 +102,8 @@ class SideBySideLayout:
         layout.SetViewArrangement(LAYOUT_ID)
         for side, volume in ((TEMPLATE, template), (TARGET, target)):
             self._setVolume(side, volume)
-        self._restrictPoints(((TEMPLATE, templatePoints), (TARGET, targetPoints)))
+        self._kept = [(side, node) for side, node in self._kept if node.GetScene() is self._scene]
+        self._restrict(((TEMPLATE, templatePoints), (TARGET, targetPoints), *self._kept))
         self._link.connect(zip(self._slices(TEMPLATE), self._slices(TARGET), strict=True))
 
     def hide(self) -> None:
@@ -131,6 +134,13 @@ class SideBySideLayout:
                 composite.SetForegroundVolumeID(volume.GetID() if each is side else None)
                 composite.SetForegroundOpacity(opacity)
 
+    def keepTo(self, side: ViewColumn, node) -> None:
+        """Show what was carried over in one side's views only, whenever they are there."""
+        self._kept.append((side, node))
+        if self.isShown and node.GetDisplayNode() is not None:
+            self.restrictTo(node, side)
+            self._restrictedDisplays.append(node.GetDisplayNode())
+
     def restrictTo(self, points, side: ViewColumn) -> None:
         """Show a markups node in one side's views only, while they are there."""
         display = points.GetDisplayNode()
@@ -146,7 +156,7 @@ class SideBySideLayout:
     def _disconnect(self) -> None:
         """Undo what `show` did to views and points; points must not stay hidden in other layouts."""
         self._link.disconnect()
-        self._restrictPoints(())
+        self._restrict(())
         if self._layoutObserver is not None:
             layout, tag = self._layoutObserver
             layout.RemoveObserver(tag)
@@ -167,12 +177,12 @@ class SideBySideLayout:
             if logic is not None:
                 logic.FitSliceToAll()
 
-    def _restrictPoints(self, points) -> None:
-        """Show points in their own side only: the template's mean nothing in the target's millimetres."""
+    def _restrict(self, nodes) -> None:
+        """Show points, and what was carried over, in their side only: elsewhere they mean nothing."""
         for display in self._restrictedDisplays:
             display.RemoveAllViewNodeIDs()
         self._restrictedDisplays = []
-        for side, node in points:
+        for side, node in nodes:
             display = node.GetDisplayNode() if node is not None else None
             if display is None:
                 continue

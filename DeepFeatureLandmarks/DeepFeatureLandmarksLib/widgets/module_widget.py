@@ -28,6 +28,7 @@ from DeepFeatureLandmarksLib.widgets.quality_section import QualitySection
 from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
 from DeepFeatureLandmarksLib.widgets.shortcuts import Shortcuts
 from DeepFeatureLandmarksLib.widgets.template_check_section import TemplateCheckSection
+from DeepFeatureLandmarksLib.widgets.transform_section import TransformSection
 from deepfeatures.errors import InputError
 
 REFRESH_MS = 50
@@ -84,7 +85,12 @@ class ModuleWidget(VTKObservationMixin):
         )
         self.activations = ActivationSection(ui, logic, self.layout, self.place.run)
         self.quality = QualitySection(ui, logic)
+        self.transform = TransformSection(ui, logic, self.layout, self.place.run, self.place.showMessage)
         self.templateCheck = TemplateCheckSection(ui, logic, self.place.run, lambda: settingsOf(self._parameters))
+        self._boundSections = (
+            *(self.notes, self.features, self.place, self.learning),
+            *(self.activations, self.quality, self.transform),
+        )
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onInterim = self.interimPoints.show
@@ -144,7 +150,7 @@ class ModuleWidget(VTKObservationMixin):
             self._parameters.disconnectGui(self._guiTag)
             self._parameters.removeObservers()
         self._parameters = parameters
-        for section in (self.notes, self.features, self.place, self.learning, self.activations, self.quality):
+        for section in self._boundSections:
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)
@@ -169,6 +175,7 @@ class ModuleWidget(VTKObservationMixin):
             self.learning.refresh()
             self.activations.refresh()
             self.quality.refresh()
+            self.transform.refresh()
             self._ui.revertButton.setEnabled(self._canRevert())
             if self.layout.isShown:
                 self._showSideBySide()
@@ -293,6 +300,9 @@ class ModuleWidget(VTKObservationMixin):
             self._refresh()
             if run.kind == "place":
                 self.review.next()
+        elif run.kind in TransformSection.RUNS:
+            self.place.stop(run.summary)
+            self.transform.show(run)
         elif run.kind == "templateCheck":
             self.place.stop("")
             self.templateCheck.show(run.check)

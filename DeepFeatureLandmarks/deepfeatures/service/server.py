@@ -242,7 +242,7 @@ class Worker:
         mapping = self._mappings.get(_pair_key(message), lambda: self._search(message, report).mapping)
         if mapping is None:
             raise InputError("A search by patches finds no field; choose another kind, or the best measured settings.")
-        return mapping.transform(self._volume(message["template"]))
+        return mapping
 
     def _write_transform(self, message: dict, _report: ProgressReporter) -> dict:
         from deepfeatures.service import transforms

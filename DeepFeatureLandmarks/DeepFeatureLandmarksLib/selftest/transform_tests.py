@@ -1,0 +1,113 @@
+"""The Transform section: computing, blending, carrying over, the Jacobian map, writing for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+
+from DeepFeatureLandmarksLib.scene import transform_nodes
+from DeepFeatureLandmarksLib.selftest.fake_client import SHIFT_MM
+from DeepFeatureLandmarksLib.selftest.module_test_case import ModuleTestCase, makePoints
+
+
+class TransformTests(ModuleTestCase):
+    def computed(self):
+        """The transform of placed points."""
+        self.placed()
+        self.ui.computeTransformButton.click()
+        self.finish()
+        parameters = self.moduleWidget.parameters
+        return transform_nodes.transformOfKind("tps", parameters.templateVolume, parameters.targetVolume)
+
+    def templateForegrounds(self):
+        """What lies over each of the template's views, and its opacity."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        ofTemplate = [node for node in nodes if node.GetLayoutName().startswith("Template")]
+        return {(node.GetForegroundVolumeID(), round(node.GetForegroundOpacity(), 2)) for node in ofTemplate}
+
+    def test_nothing_is_computed_before_there_are_points(self):
+        self.pair()
+        self.assertFalse(self.ui.computeTransformButton.enabled)
+        self.assertIn("Place the landmarks", self.ui.computeTransformButton.toolTip)
+        for button in (self.ui.carryButton, self.ui.jacobianButton, self.ui.exportTransformButton):
+            self.assertFalse(button.enabled)
+
+    def test_compute_gives_a_node_the_residuals_and_the_warped_target(self):
+        node = self.computed()
+        self.assertEqual(node.GetName(), "template to target (tps)")
+        self.assertIn("4 points, on average 0.2 mm off, at most 0.3 mm (right eye).", self.ui.transformLabel.text)
+        self.assertIn("It folds nowhere. It is a shift.", self.ui.transformLabel.text)
+        self.assertIn("right eye: 0.30 mm", self.ui.transformLabel.toolTip)
+        self.assertEqual(self.client.warps, [("target", "template", True, False)])
+        warped = node.GetNodeReference(transform_nodes.WARPED)
+        self.assertEqual(warped.GetName(), "target in template")
+        self.ui.computeTransformButton.click()
+        self.finish()
+        self.assertIs(node.GetNodeReference(transform_nodes.WARPED), warped)
+        self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLTransformNode")), 1)
+
+    def test_the_slider_blends_and_the_checkerboard_takes_turns(self):
+        warped = self.computed().GetNodeReference(transform_nodes.WARPED)
+        self.ui.blendSlider.value = 30
+        shown = self.templateForegrounds()
+        self.assertTrue(shown <= {(warped.GetID(), 0.3)}, shown)
+        self.ui.checkerboardBox.checked = True
+        board = slicer.mrmlScene.GetFirstNodeByName("Checkerboard of template and warped target")
+        self.assertTrue(self.templateForegrounds() <= {(board.GetID(), 1.0)})
+        self.ui.checkerboardBox.checked = False
+        self.assertTrue(self.templateForegrounds() <= {(warped.GetID(), 0.3)})
+
+    def test_points_are_carried_over_both_ways(self):
+        self.computed()
+        points = makePoints("more")
+        for way, sign in ((0, -1), (1, 1)):  # 2 mm to the left is towards -R
+            self.ui.carrySelector.setCurrentNode(points)
+            self.ui.carryWayBox.setCurrentIndex(way)
+            self.ui.carryButton.click()
+            copy = slicer.mrmlScene.GetFirstNodeByName(f"more in {('target', 'template')[way]}")
+            known, moved = (node.GetNthControlPointPositionWorld(2) for node in (points, copy))
+            self.assertAlmostEqual(moved[0] - known[0], sign * SHIFT_MM, 6)
+            self.assertAlmostEqual(moved[1], known[1], 6)
+
+    def test_a_label_map_goes_through_the_worker(self):
+        self.computed()
+        template = self.moduleWidget.parameters.templateVolume
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        labels.SetAndObserveImageData(template.GetImageData())
+        self.ui.carrySelector.setCurrentNode(labels)
+        self.ui.carryButton.click()
+        self.finish()
+        self.assertEqual(self.client.warps[-1], ("labels", "target", False, True))
+        carried = slicer.mrmlScene.GetFirstNodeByName("labels in target")
+        self.assertTrue(carried.IsA("vtkMRMLLabelMapVolumeNode"))
+        self.assertIn("it covers 90% of the grid", self.ui.progressLabel.text)
+
+    def test_the_jacobian_map_and_the_file_of_the_transform(self):
+        node = self.computed()
+        self.ui.jacobianButton.click()
+        self.finish()
+        jacobian = node.GetNodeReference(transform_nodes.JACOBIAN)
+        self.assertTrue(self.templateForegrounds() <= {(jacobian.GetID(), 0.5)})
+        self.moduleWidget.transform.askFile = lambda: str(Path("out.nrrd").absolute())
+        self.ui.exportTransformButton.click()
+        self.finish()
+        (written,) = self.client.descriptions.items()
+        self.assertEqual(written[0].name, "out.nrrd")
+        self.assertIn("points of the template template to points of the target target", written[1])
+        self.assertEqual(self.ui.progressLabel.text, "Written to out.nrrd.")
+
+    def test_a_saved_scene_goes_on_with_its_transform(self):
+        node = self.computed()
+        text = self.sceneText()
+        description = node.GetDescription()
+        slicer.mrmlScene.Clear(0)
+        self.assertFalse(self.ui.jacobianButton.enabled)
+        self.moduleWidget.enter()
+        self.openScene(text)
+        self.finish()
+        self.assertTrue(self.ui.jacobianButton.enabled)
+        self.assertTrue(self.ui.blendSlider.enabled)
+        self.assertIn("4 points", self.ui.transformLabel.text)
+        found = slicer.mrmlScene.GetFirstNodeByName("template to target (tps)")
+        self.assertEqual(found.GetDescription(), description)
