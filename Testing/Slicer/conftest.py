@@ -20,6 +20,7 @@ LOGICS = (
     "vtkSlicerTablesLogic",
     "vtkSlicerTransformLogic",
     "vtkSlicerSubjectHierarchyModuleLogic",
+    "vtkSlicerSegmentationsModuleLogic",
 )
 SETTINGS = {"network": "mind", "layer": "ssc_r1_d2", "patch_size": 13, "search": "guided", "seed": 0}
 VERSIONS = {"deepfeatures": "0.1.0", "torch": "2.13.0"}
@@ -149,6 +150,12 @@ class FakeClient:
 
     def forget(self, path, name):
         return self._note("forget", path, name)
+
+    def transform(self, *arguments, **named):
+        return self._note("transform", *arguments, named)
+
+    def warp(self, *arguments, **named):
+        return self._note("warp", *arguments, named)
 
     def poll(self):
         events, self.events = self.events, []

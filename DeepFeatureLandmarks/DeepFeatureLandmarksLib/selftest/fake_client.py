@@ -157,7 +157,7 @@ class FakeWorkerClient:
     ) -> int:
         writeShift(path, SHIFT_MM)
         names = [landmark.name for landmark in landmarks]
-        residuals = [0.1 * number for number in range(len(names))]
+        residuals = [0.2 * number for number in range(len(names))]
         result = {"names": names, "residuals_mm": residuals, "folded_share": 0.0, "notes": ["it is a shift"]}
         return self._answer({"path": str(path), "kind": kind, **result})
 

@@ -36,9 +36,9 @@ class TransformTests(ModuleTestCase):
     def test_compute_gives_a_node_the_residuals_and_the_warped_target(self):
         node = self.computed()
         self.assertEqual(node.GetName(), "template to target (tps)")
-        self.assertIn("4 points, on average 0.2 mm off, at most 0.3 mm (right eye).", self.ui.transformLabel.text)
+        self.assertIn("4 points, on average 0.3 mm off, at most 0.6 mm (right eye).", self.ui.transformLabel.text)
         self.assertIn("It folds nowhere. It is a shift.", self.ui.transformLabel.text)
-        self.assertIn("right eye: 0.30 mm", self.ui.transformLabel.toolTip)
+        self.assertIn("right eye: 0.60 mm", self.ui.transformLabel.toolTip)
         self.assertEqual(self.client.warps, [("target", "template", True, False)])
         warped = node.GetNodeReference(transform_nodes.WARPED)
         self.assertEqual(warped.GetName(), "target in template")
