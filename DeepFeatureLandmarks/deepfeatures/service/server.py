@@ -247,8 +247,8 @@ class Worker:
     def _write_transform(self, message: dict, _report: ProgressReporter) -> dict:
         from deepfeatures.service import transforms
 
-        paths = Path(message["transform"]), Path(message["path"])
-        return transforms.write_again(*paths, self._volume(message["template"]), message["description"])
+        transform, path = Path(message["transform"]), Path(message["path"])
+        return transforms.write_again(transform, self._volume(message["template"]), path, message["description"])
 
     def _warp(self, message: dict, report: ProgressReporter) -> dict:
         from deepfeatures.service import transforms

@@ -33,7 +33,7 @@ DIRECTION = (
     "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
     " on the template's grid."
 )
-MISSED_MM = 5.0  # by which a field passes a point that was moved after the search
+MISSED_MM, ODD = 5.0, 3.0  # a field passes a point that was moved since by more, and by more median residuals
 
 
 def find(
@@ -130,12 +130,12 @@ class _FoundTransform:
 
 
 def _missed(names: Sequence[str], residuals: np.ndarray) -> tuple[Note, ...]:
-    """A note of the points that a field passes far away."""
-    missed = [name for name, residual in zip(names, residuals, strict=True) if residual > MISSED_MM]
-    if not missed:
+    """A note of the points that a field passes far away, farther than it passes the others."""
+    missed = np.flatnonzero((residuals > MISSED_MM) & (residuals > ODD * np.median(residuals)))
+    if not len(missed):
         return ()
     text = (
-        f"the field of the search passes {names_text(missed, NAMES_SHOWN)} by more than {MISSED_MM:.0f} mm, where they"
-        " were moved since; tps meets every point"
+        f"the field of the search passes {names_text([names[index] for index in missed], NAMES_SHOWN)} by up to"
+        f" {residuals[missed].max():.0f} mm: moved since, they count in the other kinds only"
     )
     return (Note(NoteKind.TRANSFORM, text),)
