@@ -143,7 +143,7 @@ class Story:
         self.wait(lambda: not self.logic.isBusy)
 
     def fold(self, *opened: str) -> None:
-        for name in ("data", "features", "place", "review", "activation", "quality", "install"):
+        for name in ("data", "features", "place", "review", "transform", "activation", "quality", "install"):
             getattr(self.ui, f"{name}Section").collapsed = name not in opened
 
     def shoot(self, path: Path, withViews: bool = True) -> None:
