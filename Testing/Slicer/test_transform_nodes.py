@@ -22,6 +22,7 @@ from deepfeatures.service.protocol import VolumeArray
 
 APART_MM = 40.0  # along L, from where the template is to where the target is
 SUMMARY = {"kind": "tps", "names": ["A", "B"], "residuals_mm": [0.25, 1.5], "folded_share": 0.0, "notes": ["smoothed"]}
+SUMMARY |= {"file_notes": ["off by 0.01 mm"]}
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -217,12 +218,12 @@ def test_colours_of_the_jacobian_map_tell_larger_smaller_and_folded(computed, sc
     table.SetRange(display.GetWindowLevelMin(), display.GetWindowLevelMax())
     mapper.SetLookupTable(table)
     mapper.SetInputData(node.GetImageData())
-    mapper.SetOutputFormatToRGB()
+    mapper.SetOutputFormatToRGBA()
     mapper.Update()
     folded, smaller, same, larger, largest = vtk_to_numpy(mapper.GetOutput().GetPointData().GetScalars()).astype(int)
     assert folded[0] > 200 and folded[1] < 50 and folded[2] > 200, "magenta"
     assert smaller[2] > smaller[0] and larger[0] > larger[2] and largest[0] > largest[2]
-    assert np.ptp(same) < 5 and same.min() > 235, "white"
+    assert same[3] < 10 and {one[3] for one in (folded, smaller, larger, largest)} == {255}, "clear at 1"
     jacobian_map.jacobianNode(VolumeArray(values), transform)
     assert scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode") == 1
 
@@ -252,7 +253,7 @@ def test_what_people_read_of_a_transform():
     summary = TransformSummary.of({**SUMMARY, "folded_share": 0.012})
     assert summary.foldText == "It folds in 1.2% of the template, where it has no inverse."
     assert summary.noteLines == ["Smoothed."]
-    assert summary.residualLines == ["B: 1.50 mm", "A: 0.25 mm"]
+    assert summary.detailLines == ["B: 1.50 mm", "A: 0.25 mm", "Off by 0.01 mm."]
     assert TransformSummary.of(summary.asJson).residualText == summary.residualText
     assert next(iter(KINDS)) == "tps"
     assert not carried_nodes.isVolume(slicer.vtkMRMLModelNode())

@@ -10,13 +10,14 @@ from deepfeatures.service.protocol import VolumeArray
 
 COLOURS = "DeepFeatureLandmarks.jacobianColours"
 NAME = "Jacobian determinant"
-FOLDED, SMALLER, SAME, LARGER = (0.9, 0.0, 0.9), (0.13, 0.40, 0.67), (0.97, 0.97, 0.97), (0.70, 0.09, 0.17)
+FOLDED, SMALLER, LARGER = (0.9, 0.0, 0.9), (0.13, 0.40, 0.80), (0.85, 0.10, 0.15)
 STEPS = 255  # between 0 and 2
-LEGEND = "White: the same size. Red: larger in the target. Blue: smaller. Magenta: folded."
+FULL = 1.5  # times larger or smaller, from where on the colour is full
+LEGEND = "Clear: the same size. Red: larger in the target, full at 1.5 times. Blue: smaller. Magenta: folded."
 
 
 def jacobianNode(determinant: VolumeArray, transform):
-    """A scalar volume node beneath the template: white at 1, red above, blue below, magenta where space folds.
+    """A scalar volume node beneath the template: clear at 1, red above, blue below, magenta where space folds.
 
     Args:
         determinant: On the template's grid.
@@ -50,14 +51,13 @@ def _table():
     table.SetTypeToUser()
     table.SetName(NAME)
     table.SetNumberOfColors(STEPS + 1)
-    table.SetColor(0, NAME, *FOLDED)
+    table.SetColor(0, "folded", *FOLDED, 1.0)
     for index in range(1, STEPS + 1):
         table.SetColor(index, f"{2 * index / STEPS:.2f}", *_shade(2 * index / STEPS))
     return table
 
 
-def _shade(determinant: float) -> np.ndarray:
-    """Red, green and blue."""
-    end = LARGER if determinant > 1 else SMALLER
-    share = min(abs(determinant - 1), 1.0)
-    return (1 - share) * np.array(SAME) + share * np.array(end)
+def _shade(determinant: float) -> tuple[float, ...]:
+    """Red, green, blue and opacity."""
+    opacity = min(abs(np.log(determinant)) / np.log(FULL), 1.0)
+    return *(LARGER if determinant > 1 else SMALLER), opacity

@@ -31,7 +31,8 @@ class TransformSummary:
         names: Of the pairs of points.
         residuals_mm: Of each pair, the distance of the carried point to its target.
         folded_share: Of the template, 0 to 1, in which space is turned inside out.
-        notes: What people should know, phrases.
+        notes: What people should know of the fit, phrases.
+        fileNotes: What they should know of the file that holds it.
     """
 
     kind: str
@@ -39,18 +40,20 @@ class TransformSummary:
     residuals_mm: np.ndarray
     folded_share: float
     notes: tuple[str, ...] = ()
+    fileNotes: tuple[str, ...] = ()
 
     @property
     def asJson(self) -> dict[str, Any]:
         """What `of` reads."""
-        return {**asdict(self), "residuals_mm": self.residuals_mm.tolist()}
+        known = asdict(self)
+        return {**known, "residuals_mm": self.residuals_mm.tolist(), "file_notes": known.pop("fileNotes")}
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TransformSummary:
         """Of the worker's result, see `Event`, or of `asJson`."""
         residuals = np.array(content["residuals_mm"], float)
-        notes = tuple(content["notes"])
-        return cls(content["kind"], tuple(content["names"]), residuals, content["folded_share"], notes)
+        names, *notes = (tuple(content[name]) for name in ("names", "notes", "file_notes"))
+        return cls(content["kind"], names, residuals, content["folded_share"], *notes)
 
     @property
     def residualText(self) -> str:
@@ -76,10 +79,11 @@ class TransformSummary:
         return noteSentences(self.notes)
 
     @property
-    def residualLines(self) -> list[str]:
-        """A line a point, the largest residual first."""
+    def detailLines(self) -> list[str]:
+        """A line a point, the largest residual first, and what is to be known of the file."""
         order = np.argsort(-self.residuals_mm, kind="stable")
-        return [f"{self.names[index]}: {self.residuals_mm[index]:.2f} mm" for index in order]
+        points = [f"{self.names[index]}: {self.residuals_mm[index]:.2f} mm" for index in order]
+        return [*points, *noteSentences(self.fileNotes)]
 
 
 def noteSentences(notes: Iterable[str]) -> list[str]:

@@ -158,8 +158,9 @@ class FakeWorkerClient:
         writeShift(path, SHIFT_MM)
         names = [landmark.name for landmark in landmarks]
         residuals = [0.2 * number for number in range(len(names))]
-        result = {"names": names, "residuals_mm": residuals, "folded_share": 0.0, "notes": ["it is a shift"]}
-        return self._answer({"path": str(path), "kind": kind, **result})
+        notes = {"notes": ["it is a shift"], "file_notes": ["it is exact"]}
+        result = {"kind": kind, "names": names, "residuals_mm": residuals, "folded_share": 0.0, **notes}
+        return self._answer({"path": str(path), **result})
 
     def write_transform(self, transform: Path, template: VolumeArray, path: Path, description: str) -> int:
         self.descriptions[path] = description

@@ -88,7 +88,7 @@ class TransformTests(ModuleTestCase):
         self.ui.jacobianButton.click()
         self.finish()
         jacobian = node.GetNodeReference(transform_nodes.JACOBIAN)
-        self.assertTrue(self.templateForegrounds() <= {(jacobian.GetID(), 0.5)})
+        self.assertTrue(self.templateForegrounds() <= {(jacobian.GetID(), 0.7)})
         self.moduleWidget.transform.askFile = lambda: str(Path("out.nrrd").absolute())
         self.ui.exportTransformButton.click()
         self.finish()

@@ -30,7 +30,7 @@ FILES = ";;".join(
 )
 SUFFIXES = (".h5", ".tfm", ".nrrd", ".nii.gz", ".txt", ".mat", ".mha", ".nii")
 WAYS = {"forward": "from template to target", "inverse": "from target to template"}
-JACOBIAN_OPACITY = 0.5
+JACOBIAN_OPACITY = 0.7
 COMPUTE_TIP = "Compute the transform from the points that lie in both volumes."
 
 
@@ -132,7 +132,7 @@ class TransformSection:
         texts = [] if summary is None else [summary.residualText, summary.foldText, *summary.noteLines]
         ui.transformLabel.setText(" ".join(texts))
         ui.transformLabel.setVisible(bool(texts))
-        ui.transformLabel.setToolTip("" if summary is None else "\n".join(summary.residualLines))
+        ui.transformLabel.setToolTip("" if summary is None else "\n".join(summary.detailLines))
         canAsk = node is not None and not self._logic.isBusy
         for button in (ui.jacobianButton, ui.exportTransformButton):
             button.setEnabled(canAsk)

@@ -84,10 +84,11 @@ class Event:
             `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt.
             `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty. `transform`: `path` (of the
             file), `kind` (as it was found: a lower one where the points settle no other), `names` and `residuals_mm`
-            (of the pairs, in one order), `folded_share` (of the template, 0 to 1), `notes` (phrases) and `description`
-            (the direction, in words). `write_transform`: `path`, `notes`. `warp`: `volume` (`VolumeArray`) and
-            `covered_share` (of its grid, 0 to 1). `warp_file`: `path`, `text` (a phrase on what was written), `notes`.
-            `jacobian`: `map` (`VolumeArray`: the determinant, above 1 where the target is larger).
+            (of the pairs, in one order), `folded_share` (of the template, 0 to 1), `notes` (phrases), `file_notes`
+            (phrases on what the file holds) and `description` (the direction, in words). `write_transform`: `path`,
+            `notes`. `warp`: `volume` (`VolumeArray`) and `covered_share` (of its grid, 0 to 1). `warp_file`: `path`,
+            `text` (a phrase on what was written), `notes`. `jacobian`: `map` (`VolumeArray`: the determinant, above 1
+            where the target is larger).
     """
 
     request: int

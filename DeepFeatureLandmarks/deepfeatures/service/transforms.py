@@ -77,7 +77,8 @@ def find(
         "names": list(pairs.names),
         "residuals_mm": found.residuals_mm.tolist(),
         "folded_share": found.folded_share,
-        "notes": [note.text for note in (*found.notes, *written)],
+        "notes": [note.text for note in found.notes],
+        "file_notes": [note.text for note in written],
         "description": description,
     }
 
