@@ -22,7 +22,7 @@ from deepfeatures.service.protocol import VolumeArray
 
 APART_MM = 40.0  # along L, from where the template is to where the target is
 SUMMARY = {"kind": "tps", "names": ["A", "B"], "residuals_mm": [0.25, 1.5], "folded_share": 0.0, "notes": ["smoothed"]}
-SUMMARY |= {"file_notes": ["off by 0.01 mm"]}
+SUMMARY |= {"file_notes": ["off by 0.01 mm"], "description": "From template to scan."}
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
 

@@ -19,10 +19,6 @@ TEMPLATE, TARGET, WARPED, JACOBIAN = (
     f"DeepFeatureLandmarks.{name}" for name in ("transformTemplate", "transformTarget", "warpedTarget", "jacobianMap")
 )
 SUMMARY = "DeepFeatureLandmarks.transformSummary"
-DIRECTION = (  # what a file says of itself
-    "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
-    " on the template's grid."
-)
 USE = (
     "It takes points of the template {template} to the target {target} (from parent, as ITK resamples). Put {target} or"
     " what belongs to it under this transform to see it on {template}. Its inverse carries things of {template} over."

@@ -139,12 +139,13 @@ class TransformRequests(VolumeRequests):
         Raises:
             InputError: See `warpTarget`.
         """
-        template, target = self._pairFor(transform)
+        template, _target = self._pairFor(transform)
 
         def apply(_pending: PendingRequest, event: Event) -> Run:
             return Run("writeTransform", node=transform, written=path, notes=tuple(event.content["notes"]))
 
-        description = transform_nodes.DIRECTION.format(template=template.GetName(), target=target.GetName())
+        summary = transform_nodes.summaryOf(transform)
+        description = summary.description if summary is not None else ""
         array = self._arrays.arrayFromNode(template)
         number = self._client.write_transform(self._file(transform), array, path, description)
         self._begin(PendingRequest(number, None, apply))

@@ -33,6 +33,7 @@ class TransformSummary:
         folded_share: Of the template, 0 to 1, in which space is turned inside out.
         notes: What people should know of the fit, phrases.
         fileNotes: What they should know of the file that holds it.
+        description: The direction, in words.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class TransformSummary:
     folded_share: float
     notes: tuple[str, ...] = ()
     fileNotes: tuple[str, ...] = ()
+    description: str = ""
 
     @property
     def asJson(self) -> dict[str, Any]:
@@ -53,7 +55,7 @@ class TransformSummary:
         """Of the worker's result, see `Event`, or of `asJson`."""
         residuals = np.array(content["residuals_mm"], float)
         names, *notes = (tuple(content[name]) for name in ("names", "notes", "file_notes"))
-        return cls(content["kind"], names, residuals, content["folded_share"], *notes)
+        return cls(content["kind"], names, residuals, content["folded_share"], *notes, content["description"])
 
     @property
     def residualText(self) -> str:

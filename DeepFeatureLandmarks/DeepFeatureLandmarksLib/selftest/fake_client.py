@@ -22,6 +22,7 @@ from deepfeatures.service.protocol import AlternativePlacement, Event, VolumeArr
 
 SHIFT_MM = 2.0  # along L
 REPEAT_MM, REPEAT_CHANCE, REPEAT_TEXT = 33.0, 0.38, "33 mm towards the head"  # along S
+DIRECTION = "Maps points of the template to points of the target, LPS mm."
 CHANNELS = 6
 CATALOG = {
     "versions": {"deepfeatures": "fake"},
@@ -160,7 +161,7 @@ class FakeWorkerClient:
         residuals = [0.2 * number for number in range(len(names))]
         notes = {"notes": ["it is a shift"], "file_notes": ["it is exact"]}
         result = {"kind": kind, "names": names, "residuals_mm": residuals, "folded_share": 0.0, **notes}
-        return self._answer({"path": str(path), **result})
+        return self._answer({"path": str(path), "description": DIRECTION, **result})
 
     def write_transform(self, transform: Path, template: VolumeArray, path: Path, description: str) -> int:
         self.descriptions[path] = description

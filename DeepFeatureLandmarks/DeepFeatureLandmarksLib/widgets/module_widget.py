@@ -87,10 +87,6 @@ class ModuleWidget(VTKObservationMixin):
         self.quality = QualitySection(ui, logic)
         self.transform = TransformSection(ui, logic, self.layout, self.place.run, self.place.showMessage)
         self.templateCheck = TemplateCheckSection(ui, logic, self.place.run, lambda: settingsOf(self._parameters))
-        self._boundSections = (
-            *(self.notes, self.features, self.place, self.learning),
-            *(self.activations, self.quality, self.transform),
-        )
         self.shortcuts = Shortcuts({"N": self.review.next, "A": self.review.accept, "X": self.review.reject}, window)
         logic.onProgress = self.place.showProgress
         logic.onInterim = self.interimPoints.show
@@ -150,7 +146,8 @@ class ModuleWidget(VTKObservationMixin):
             self._parameters.disconnectGui(self._guiTag)
             self._parameters.removeObservers()
         self._parameters = parameters
-        for section in self._boundSections:
+        last = self.activations, self.quality, self.transform
+        for section in (self.notes, self.features, self.place, self.learning, *last):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self._ui)

@@ -82,13 +82,12 @@ class Event:
             `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
             `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `protocol`,
             `learn`, `forget`: what `service.learning.describe` returns, and `key` of a scan that was learnt.
-            `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty. `transform`: `path` (of the
-            file), `kind` (as it was found: a lower one where the points settle no other), `names` and `residuals_mm`
-            (of the pairs, in one order), `folded_share` (of the template, 0 to 1), `notes` (phrases), `file_notes`
-            (phrases on what the file holds) and `description` (the direction, in words). `write_transform`: `path`,
-            `notes`. `warp`: `volume` (`VolumeArray`) and `covered_share` (of its grid, 0 to 1). `warp_file`: `path`,
-            `text` (a phrase on what was written), `notes`. `jacobian`: `map` (`VolumeArray`: the determinant, above 1
-            where the target is larger).
+            `protocol_template`: `volume` (`VolumeArray`) and `landmarks`. `encode`: empty. `transform`: `path`, `kind`,
+            `names`, `residuals_mm`, `folded_share`, `notes`, `file_notes` and `description`. Its kind is a lower one
+            where the points settle no other; the share is of the template, 0 to 1; notes are phrases; the description
+            states the direction. `write_transform`: `path`, `notes`. `warp`: `volume` (`VolumeArray`) and
+            `covered_share` (of its grid, 0 to 1). `warp_file`: `path`, `text` (on what was written), `notes`.
+            `jacobian`: `map` (`VolumeArray`: the determinant, above 1 where the target is larger).
     """
 
     request: int

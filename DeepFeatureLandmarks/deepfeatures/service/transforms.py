@@ -16,6 +16,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.io.transform_files import read_transform, write_transform
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.pipelines import warp
+from deepfeatures.pipelines.transforms import FIELD, description_of
 from deepfeatures.transforms.fitting import KINDS, Fit, TransformKind, fit_transform
 from deepfeatures.transforms.folding import folded_share, jacobian_map
 from deepfeatures.transforms.grid import Grid
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from deepfeatures.transforms.transform import Transform
 
 NAMES_SHOWN = 3  # in one sentence
-FIELD = "field"  # the kind that the search itself has found
-DIRECTION = (
-    "Maps points of the template {template} to points of the target {target}, LPS mm: with it, the target is resampled"
-    " on the template's grid."
-)
 MISSED_MM, ODD = 5.0, 3.0  # a field passes a point that was moved since by more, and by more median residuals
 
 
@@ -69,7 +65,7 @@ def find(
         found = _FoundTransform.by_search(mapping(), pairs, box)
     else:
         found = _FoundTransform.by_fit(fit_transform(cast(TransformKind, kind), pairs, box))
-    description = DIRECTION.format(template=template.name, target=target.name)
+    description = description_of(template.name, target.name)
     written = write_transform(found.transform, path, template, description)
     return {
         "path": str(path),
