@@ -70,7 +70,8 @@ def by_libcpab(points: np.ndarray, targets: np.ndarray, template: Volume) -> Cal
     low, edge = both.min(0) - margin, np.ptp(both, axis=0) + 2 * margin
     layer = Cpab([CELLS] * 3, device="cpu", zero_boundary=True)
     places, wanted = (torch.from_numpy(((one - low) / edge).T).float() for one in (points, before))
-    theta = torch.zeros(1, layer.get_theta_dim(), requires_grad=True)
+    # Its gradient at 0 is not a number.
+    theta = (1e-4 * torch.ones(1, layer.get_theta_dim())).requires_grad_()
     optimiser = torch.optim.LBFGS([theta], max_iter=ROUNDS, line_search_fn="strong_wolfe")
 
     def cost() -> torch.Tensor:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 from deepfeatures.transforms.smooth_lattice import (
+    Lattice,
     Observation,
     SmoothLattice,
     expected_vectors,
-    lattice_over,
-    likeness_length,
     noise_of,
 )
 from deepfeatures.transforms.transform import Transform, as_points
@@ -107,17 +106,16 @@ def fit_bspline(
         low, high: Corners of the box in which the transform is used, LPS mm, `(3,)`; the lattice reaches beyond it.
     """
     points = as_points(points)
-    length = likeness_length(points)
-    low, high, cells = lattice_over(low, high, length)
-    spacing = (high - low) / np.array(cells)
+    lattice = Lattice.for_landmarks(points, low, high)
+    spacing = lattice.spacing
     # ITK uses a spline from the second coefficient to the last but one.
-    nx, ny, nz = (n + ORDER for n in cells)
-    origin = low - spacing
+    nx, ny, nz = (n + ORDER for n in lattice.cells)
+    origin = lattice.low - spacing
     nodes, shares = spline_weights(torch.from_numpy((points - origin) / spacing), (nx, ny, nz))
     seen = Observation(nodes[None], shares[None], torch.eye(3, dtype=torch.float64).expand(1, len(points), 3, 3))
-    lattice = SmoothLattice.over((nz, ny, nx), spacing[::-1], length)
+    smooth = SmoothLattice.over((nz, ny, nx), spacing[::-1], lattice.length)
     wanted = torch.from_numpy(as_points(targets) - points)
-    coefficients = expected_vectors([lattice] * 3, seen, wanted, noise_of(weights))
+    coefficients = expected_vectors([smooth] * 3, seen, wanted, noise_of(weights))
     return BSplineTransform(coefficients.numpy(), origin, spacing)
 
 

@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from deepfeatures.transforms.smooth_lattice import (
+    Lattice,
     Observation,
     SmoothLattice,
     expected_vectors,
-    lattice_over,
-    likeness_length,
     noise_of,
 )
 from deepfeatures.transforms.tessellation import (
@@ -30,7 +29,6 @@ from deepfeatures.transforms.transform import InversePoints, Transform, as_point
 
 STEPS_A_SLOPE = 10  # of the integration, by the largest difference of velocity between neighbouring vertices
 FEWEST_STEPS = 8
-CLOSE_ENOUGH_CELLS = 1e-4  # of the inverse
 ROUNDS = 20  # of a fit, at most
 SMALL_GAIN = 1e-4  # of the cost, after which it stops
 SMALL_MM = 1e-3  # of a change of velocity that is not halved any more
@@ -144,7 +142,10 @@ class CpabTransform(Transform):
     high: np.ndarray
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        return self._moved(points, 1.0)
+        velocities = self.in_cells()
+        steps = steps_for(velocities)
+        parts = [flow(velocities, part[None], steps)[0] for part in self.places(points).split(AT_ONCE)]
+        return torch.cat(parts).numpy() * self.cell + self.low
 
     def jacobian(self, points: np.ndarray) -> np.ndarray:
         velocities = self.in_cells()
@@ -154,18 +155,8 @@ class CpabTransform(Transform):
         return found.movedim(2, 0).numpy() * self.cell[:, None] / self.cell
 
     def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
-        """By the negated velocity; where that misses, as velocities change fast, by Newton's method from there."""
-        points = as_points(points)
-        found = self.first_guess_of_inverse(points)
-        errors = np.linalg.norm(self(found) - points, axis=1)
-        missed = errors > CLOSE_ENOUGH_CELLS * self.cell.min()
-        if missed.any():
-            better = super().inverse(points[missed], found[missed])
-            found[missed], errors[missed] = better.points, better.errors_mm
-        return InversePoints(found, errors)
-
-    def first_guess_of_inverse(self, points: np.ndarray) -> np.ndarray:
-        return self._moved(points, -1.0)
+        found = self.inverted()(points)
+        return InversePoints(found, np.linalg.norm(self(found) - as_points(points), axis=1))
 
     def inverted(self) -> CpabTransform:
         return CpabTransform(-self.velocities, self.low, self.high)
@@ -174,12 +165,6 @@ class CpabTransform(Transform):
     def cell(self) -> np.ndarray:
         """Size of a cell, mm, `(3,)`."""
         return (self.high - self.low) / np.array(cells_of(torch.from_numpy(self.velocities)))
-
-    def _moved(self, points: np.ndarray, sign: float) -> np.ndarray:
-        velocities = sign * self.in_cells()
-        steps = steps_for(velocities)
-        parts = [flow(velocities, part[None], steps)[0] for part in self.places(points).split(AT_ONCE)]
-        return torch.cat(parts).numpy() * self.cell + self.low
 
     def places(self, points: np.ndarray) -> torch.Tensor:
         """Points in cells, `(N, 3)`."""
@@ -202,25 +187,22 @@ def fit_cpab(
         weights: How much each pair counts beside the others, `(N,)`, at most 1.
         low, high: Corners of the box in which the transform is used, LPS mm, `(3,)`.
     """
-    length = likeness_length(points)
-    low, high, cells = lattice_over(low, high, length)
-    wanted = torch.from_numpy(as_points(targets))
-    noise = noise_of(weights)
-    nodes = [n + 1 for n in reversed(cells)]
-    spacing = (high - low) / np.array(cells)
-    lattices = [SmoothLattice.over(nodes, spacing[::-1], length, [axis == k for k in (2, 1, 0)]) for axis in range(3)]
+    lattice = Lattice.for_landmarks(as_points(points), low, high)
+    wanted, noise = torch.from_numpy(as_points(targets)), noise_of(weights)
+    nodes, spacing = [n + 1 for n in reversed(lattice.cells)], lattice.spacing[::-1]
+    smooth = [SmoothLattice.over(nodes, spacing, lattice.length, [axis == k for k in (2, 1, 0)]) for axis in range(3)]
 
     def tried(values: torch.Tensor) -> tuple[CpabTransform, torch.Tensor, float]:
-        transform = CpabTransform(values.movedim(0, -1).contiguous().numpy(), low, high)
+        transform = CpabTransform(values.movedim(0, -1).contiguous().numpy(), lattice.low, lattice.high)
         missed = wanted - torch.from_numpy(transform(points))
-        surprise = sum(float(lattice.surprise(one)) for lattice, one in zip(lattices, values, strict=True))
+        surprise = sum(float(part.surprise(one)) for part, one in zip(smooth, values, strict=True))
         return transform, missed, surprise + float((missed.square() / noise[:, None]).sum())
 
     velocities = torch.zeros(3, *nodes, dtype=torch.float64)
     transform, missed, cost = tried(velocities)
     for _ in range(ROUNDS):
         seen = _sensitivity(transform, points)
-        change = expected_vectors(lattices, seen, missed + seen(velocities), noise) - velocities
+        change = expected_vectors(smooth, seen, missed + seen(velocities), noise) - velocities
         found = tried(velocities + change)
         while found[2] > cost and change.abs().max() > SMALL_MM:
             change /= 2
@@ -237,9 +219,8 @@ def _sensitivity(transform: CpabTransform, points: np.ndarray) -> Observation:
     """By how much points that are moved follow from the velocity of each vertex."""
     velocities = transform.in_cells()
     cells = cells_of(velocities)
-    states = torch.stack(flow_with_jacobian(velocities, transform.places(points)[None], steps_for(velocities)))[
-        ..., 0, :
-    ]
+    states = flow_with_jacobian(velocities, transform.places(points)[None], steps_for(velocities))
+    states = torch.stack(states)[..., 0, :]
     shares = torch.full((len(states), 1, 1, 1), 1 / (len(states) - 1), dtype=states.dtype)
     shares[[0, -1]] /= 2  # the trapezoidal rule
     derivatives = states[:, :, 1:].permute(0, 3, 1, 2)

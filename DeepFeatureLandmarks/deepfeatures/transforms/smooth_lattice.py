@@ -127,24 +127,40 @@ def expected_vectors(
     return spread(factors)
 
 
-def likeness_length(points: np.ndarray) -> float:
-    """Over which displacements of points `(N, 3)` are expected to be alike, mm."""
-    return LENGTH * float(np.ptp(points, axis=0).max())
-
-
 def noise_of(weights: np.ndarray) -> torch.Tensor:
     """Variance of the places of landmarks that count so much, `(N,)`, where that of the displacements is 1."""
     return NOISE / torch.from_numpy(np.maximum(weights, LEAST_WEIGHT))
 
 
-def lattice_over(low: np.ndarray, high: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray, Cells]:
-    """A box with one cell around that of the given corners, and its cells along x, y, z, as large as the length."""
-    edges = high - low
-    cell = max(length, float(edges.max()) / (MOST_CELLS - 2))
-    counts = np.maximum(np.ceil(edges / cell), 1).astype(int)
-    cell = edges / counts
-    nx, ny, nz = (int(n) + 2 for n in counts)
-    return low - cell, high + cell, (nx, ny, nz)
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Cells over a box.
+
+    Args:
+        low, high: Of all cells, LPS mm, `(3,)`.
+        cells: Along x, y, z.
+        length: Over which displacements are expected to be alike, mm.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    cells: Cells
+    length: float
+
+    @classmethod
+    def for_landmarks(cls, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> Lattice:
+        """Over a box and one cell more on every side, as fine as landmarks `(N, 3)` lie close together."""
+        edges = high - low
+        length = max(LENGTH * float(np.ptp(points, axis=0).max()), float(edges.max()) / (MOST_CELLS - 2))
+        counts = np.maximum(np.ceil(edges / length), 1).astype(int)
+        cell = edges / counts
+        nx, ny, nz = (int(n) + 2 for n in counts)
+        return cls(low - cell, high + cell, (nx, ny, nz), length)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Edges of a cell, mm, `(3,)`."""
+        return (self.high - self.low) / np.array(self.cells)
 
 
 def _modes(nodes: int, spacing: float, fixed: bool) -> tuple[torch.Tensor, torch.Tensor]:
