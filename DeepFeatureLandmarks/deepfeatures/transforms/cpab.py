@@ -28,7 +28,7 @@ from deepfeatures.transforms.tessellation import (
 from deepfeatures.transforms.transform import InversePoints, Transform, as_points
 
 STEPS_A_SLOPE = 10  # of the integration, by the largest difference of velocity between neighbouring vertices
-FEWEST_STEPS = 8
+FEWEST_STEPS = 4
 ROUNDS = 20  # of a fit, at most
 SMALL_GAIN = 1e-4  # of the cost, after which it stops
 SMALL_MM = 1e-3  # of a change of velocity that is not halved any more
@@ -67,7 +67,7 @@ def flow_with_jacobian(velocities: torch.Tensor, places: torch.Tensor, steps: in
     def velocity(state: torch.Tensor) -> torch.Tensor:
         here = affine_at(affine, inside(state[:, 0], cells), cells)
         slope = here[:, :3] * is_inside(state[:, 0], cells)
-        of_derivatives = sum(slope[:, j, None] * state[j, 1:] for j in range(3))
+        of_derivatives = torch.einsum("ijbn,jkbn->ikbn", slope, state[:, 1:])
         return torch.cat([_applied(here, inside(state[:, 0], cells))[:, None], of_derivatives], 1)
 
     start = torch.eye(3).to(places)[:, :, None, None].expand(3, 3, *places.shape[:2])
@@ -219,8 +219,8 @@ def _sensitivity(transform: CpabTransform, points: np.ndarray) -> Observation:
     """By how much points that are moved follow from the velocity of each vertex."""
     velocities = transform.in_cells()
     cells = cells_of(velocities)
-    states = flow_with_jacobian(velocities, transform.places(points)[None], steps_for(velocities))
-    states = torch.stack(states)[..., 0, :]
+    path = flow_with_jacobian(velocities, transform.places(points)[None], steps_for(velocities))
+    states = torch.stack(path)[..., 0, :]
     shares = torch.full((len(states), 1, 1, 1), 1 / (len(states) - 1), dtype=states.dtype)
     shares[[0, -1]] /= 2  # the trapezoidal rule
     derivatives = states[:, :, 1:].permute(0, 3, 1, 2)

@@ -14,9 +14,9 @@ import torch
 
 from deepfeatures.transforms.tessellation import Cells
 
-POWER = 3  # of the Laplacian: in space a covariance of (1 + d) exp(-d) at a distance of d lengths
+POWER = 2  # of the Laplacian: in space a covariance of exp(-d) at a distance of d lengths
 LENGTH = 0.2  # over which displacements of landmarks are alike, of the longest extent of the landmarks
-NOISE = 0.2  # variance of a landmark's place that counts fully, where that of the displacements is 1
+NOISE = 0.15  # variance of a landmark's place that counts fully, where that of the displacements is 1
 LEAST_WEIGHT = 1e-6
 MOST_CELLS = 24  # of a lattice along its longest edge
 ITERATIONS = 300  # of conjugate gradients, at most
