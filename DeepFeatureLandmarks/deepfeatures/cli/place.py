@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from deepfeatures.pipelines.place import Job, Outcome
 
 SOME_MISSING = 3
+NO_TRANSFORM = (
+    "only the default search with one template finds a transform; leave out --search, --mask and further templates, or"
+    " --transform"
+)
 CURVES = typer.Option("--curves", help="Curves of the template, .mrk.json; their points slide along them.")
 SURFACES = typer.Option("--surfaces", help="Points spread over a surface of the template, .mrk.json; they slide on it.")
 PAIRS = typer.Option("--pairs", help="CSV file with columns left and right; by default pairs are found by names.")
+TRANSFORM = typer.Option(
+    "--transform",
+    help="File for the transform from template to target that is found, such as T.h5; for several targets a folder.",
+)
 ASYMMETRY = typer.Option("--asymmetry", help="Print how far each pair is from being symmetric.")
 
 
@@ -59,6 +67,7 @@ def place(
     surfaces: Annotated[list[Path] | None, SURFACES] = None,
     pairs: Annotated[Path | None, PAIRS] = None,
     asymmetry: Annotated[bool, ASYMMETRY] = False,
+    transform: Annotated[Path | None, TRANSFORM] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file for settings, versions, times and distances.")
     ] = None,
@@ -74,8 +83,10 @@ def place(
     from deepfeatures.pipelines.place import Job
 
     settings = _within_mask(settings) if mask else settings
+    if transform and (others or not settings.is_guided):
+        raise InputError(NO_TRANSFORM)
     given = tuple(one_of_each_series(targets))
-    beside = {"curves": tuple(curves or ()), "surfaces": tuple(surfaces or ()), "pairs": pairs}
+    beside = {"curves": tuple(curves or ()), "surfaces": tuple(surfaces or ()), "pairs": pairs, "transform": transform}
     job = Job(first, points, given, output_dir, mask, report, tuple(others), series=series, **beside)
     outcomes = _place(job, settings, independent, context.obj)
     if asymmetry:

@@ -1,4 +1,4 @@
-"""What is placed and told beside the landmarks of every target: curves, surfaces, and the asymmetry of pairs."""
+"""What is found beside the landmarks of every target: curves, surfaces, the asymmetry of pairs, and the transform."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from deepfeatures.data.asymmetry import Asymmetry, asymmetry
 from deepfeatures.data.landmarks import LandmarkSet
+from deepfeatures.data.notes import Note
 from deepfeatures.data.symmetric_pairs import find_pairs
 from deepfeatures.data.volume import Volume
+from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.pair_files import read_pairs
+from deepfeatures.io.transform_files import write_transform
 from deepfeatures.pipelines.semi_landmarks import (
     PlacedShapes,
     Settled,
@@ -21,8 +24,10 @@ from deepfeatures.pipelines.semi_landmarks import (
     write_shapes,
 )
 
+from deepfeatures.pipelines.transforms import description_of, found_transform
+
 if TYPE_CHECKING:
-    from deepfeatures.pipelines.place import Job
+    from deepfeatures.pipelines.place import Job, LandmarkResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,13 @@ class Companions:
         if self.shapes is None or settled is None:
             return None
         return write_shapes(output, self.landmarks, placed, self.shapes, settled)
+
+    def write_transform(self, output: Path | None, target: Path, result: LandmarkResult) -> tuple[Note, ...]:
+        """Write the transform that a search has found, where a file is named; what that does not hold is noted."""
+        if output is None:
+            return ()
+        description = description_of(self.template.name, image_stem(target))
+        return write_transform(found_transform(result, self.template), output, self.template, description)
 
     def asymmetry(self, placed: LandmarkSet) -> Asymmetry | None:
         """Of the pairs in a target, `None` where too few are placed."""

@@ -21,6 +21,7 @@ from deepfeatures.io.downsampled_reading import read_within_memory
 from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.native_output import suppress_native_output
+from deepfeatures.io.transform_files import is_transform_file
 from deepfeatures.io.volume_files import check_volume, read_volume
 from deepfeatures.matching.groupwise import GroupwiseModel
 from deepfeatures.matching.learning.protocol_file import read_protocol
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from deepfeatures.matching.result import MatchResult
     from deepfeatures.matching.settings import MatchSettings
 
-OUTPUT_SUFFIX = ".mrk.json"
+OUTPUT_SUFFIX, TRANSFORM_SUFFIX = ".mrk.json", ".h5"
 
 
 class LandmarkResult(Protocol):
@@ -81,6 +82,7 @@ class Job:
         series: Number, UID or description of the series to read of every folder of DICOM files that is given.
         curves, surfaces: Files of curves, and of grids on surfaces, that lie in the template; only with one template.
         pairs: Table of left and right landmarks; `None` to find them by their names.
+        transform: File for the transform that the search finds, or a folder for one a target; `None` for none.
     """
 
     template: Path
@@ -95,9 +97,16 @@ class Job:
     curves: tuple[Path, ...] = ()
     surfaces: tuple[Path, ...] = ()
     pairs: Path | None = None
+    transform: Path | None = None
 
     def output_of(self, target: Path) -> Path:
         return self.output_dir / f"{image_stem(target)}{OUTPUT_SUFFIX}"
+
+    def transform_of(self, target: Path) -> Path | None:
+        """The transform file of a target."""
+        if self.transform is None or is_transform_file(self.transform):
+            return self.transform
+        return self.transform / f"{image_stem(target)}{TRANSFORM_SUFFIX}"
 
     def curves_of(self, target: Path) -> Path:
         """Where the curves and surfaces of a target are written."""
@@ -159,6 +168,8 @@ def prepare(job: Job) -> tuple[Volume, LandmarkSet, Volume | None]:
     with suppress_native_output():
         mask = read_volume(job.mask, job.series) if job.mask else None
     ensure_folder(job.output_dir)
+    if job.transform:
+        ensure_folder(job.transform_of(job.targets[0]).parent)
     if job.report:
         ensure_folder(job.report.parent)
     return template, landmarks, mask
@@ -283,6 +294,7 @@ def _placed(
         settled = settled_in(target)
         write_landmarks(placed, output)
         shapes = beside.written(job.curves_of(path), placed, settled)
+        notes = (*result.notes, *beside.write_transform(job.transform_of(path), path, result))
     except InputError as error:
         return _Placed(Outcome(path, failure=str(error)))
     except (MemoryError, RuntimeError) as error:
@@ -300,7 +312,7 @@ def _placed(
         tuple(landmark.name for landmark in placed if landmark.ambiguous),
         ambiguity_text(placed, result.alternatives),
         result.report(),
-        notes=result.notes,
+        notes=notes,
         shapes=shapes,
         asymmetry=beside.asymmetry(placed),
     )
@@ -336,6 +348,8 @@ def _check_paths(job: Job) -> None:
             )
     if job.mask and len(job.targets) > 1:
         raise InputError(f"--mask belongs to one target but there are {len(job.targets)}; place them one at a time")
+    if job.transform and is_transform_file(job.transform) and len(job.targets) > 1:
+        raise InputError(f"--transform {job.transform} is one file for {len(job.targets)} targets; give a folder")
     if job.others and (job.curves or job.surfaces):
         raise InputError("curves and surfaces belong to one template; give one --template, or leave them out")
     files = job.template, job.landmarks, *job.targets, job.mask, *(path for pair in job.others for path in pair)
@@ -343,7 +357,8 @@ def _check_paths(job: Job) -> None:
     given = {path.resolve() for path in files if path is not None}
     outputs = [job.output_of(target) for target in job.targets]
     of_curves = [job.curves_of(target) for target in job.targets] if job.curves or job.surfaces else []
-    for path in (*outputs, *of_curves, *([job.report] if job.report else [])):
+    transforms = [job.transform_of(target) for target in job.targets] if job.transform else []
+    for path in (*outputs, *of_curves, *transforms, *([job.report] if job.report else [])):
         if path.resolve() in given:
             raise InputError(f"the result {path} would replace a file that was given; choose another --output-dir")
     if job.report and job.report.resolve() in {path.resolve() for path in outputs}:

@@ -127,7 +127,7 @@ def find_transform_files(
     points = _named(from_)
     check_inside(points, volume, from_, template)
     result = matcher.match(volume, points, other, progress=progress)
-    found = field_of(result, volume)
+    found = found_transform(result, volume)
     places = _named(to) if to else result.landmarks
     pairs = pair_by_name(points, places) if len(places.missing) < len(places) else _no_pairs()
     residuals = np.linalg.norm(found(pairs.points) - pairs.targets, axis=1)
@@ -139,7 +139,7 @@ def find_transform_files(
     )
 
 
-def field_of(result: object, template: Volume) -> Transform:
+def found_transform(result: object, template: Volume) -> Transform:
     """The transform that a search has found; raises `InputError` where it was one without."""
     mapping = getattr(result, "mapping", None)
     if mapping is None:

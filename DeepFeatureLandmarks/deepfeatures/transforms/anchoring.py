@@ -16,18 +16,17 @@ def anchors_of(transform: Transform) -> np.ndarray:
     return first.control_points if isinstance(first, ThinPlateSplineTransform) else np.empty((0, 3))
 
 
-def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray, cubic: bool) -> np.ndarray:
-    """Values of a lattice, changed as little as possible so that interpolation at some places gives what is wanted.
+def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Coefficients of a cubic B-spline, changed as little as possible so that it gives at some places what is wanted.
 
     Args:
-        values: Of the nodes, or the coefficients of a cubic B-spline, `(3, D, H, W)`.
+        values: Coefficients, `(3, D, H, W)`.
         index: Of the places along i, j, k, `(N, 3)`; those at which the lattice ends stay out of account.
         wanted: `(N, 3)`.
-        cubic: Whether values are coefficients of a cubic B-spline; else interpolation is linear.
     """
     size = np.array(values.shape[:0:-1])
-    first = np.floor(index).astype(int) - cubic
-    weights = _cubic(index % 1) if cubic else np.stack([1 - index % 1, index % 1])
+    first = np.floor(index).astype(int) - 1
+    weights = _cubic(index % 1)
     inside = ((first >= 0) & (first + len(weights) <= size)).all(1)
     first, weights, wanted = first[inside], weights[:, inside], wanted[inside]
     if not len(first):

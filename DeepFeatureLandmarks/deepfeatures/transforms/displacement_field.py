@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
-from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
+from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
 
 CHECKED = 4000  # random places at which a sampled field is compared with its transform
 MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision
@@ -43,10 +43,13 @@ class DisplacementFieldTransform(Transform):
         is_inside = ((index >= -0.5) & (index < size - 0.5)).all(1)
         return points + moved * is_inside[:, None]
 
-    def first_guess_of_inverse(self, points: np.ndarray) -> np.ndarray:
-        """By the affine transform nearest to the field, which may lead to where it has no nodes itself."""
-        guess = self._nearest_affine.inverted()(points)
-        return np.where(self.grid.contains(guess)[:, None], guess, super().first_guess_of_inverse(points))
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
+        """See `Transform`. A field may lead to where it has no nodes: the search begins within it."""
+        if start is None:
+            wanted = as_points(points)
+            guess = self._nearest_affine.inverted()(wanted)
+            start = np.where(self.grid.contains(guess)[:, None], guess, wanted)
+        return super().inverse(points, start)
 
     @cached_property
     def _nearest_affine(self) -> LinearTransform:

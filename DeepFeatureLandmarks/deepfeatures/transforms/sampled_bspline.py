@@ -95,7 +95,7 @@ def _interpolated(
     kept = np.zeros_like(coefficients)
     kept[inner] = coefficients[inner]
     anchors = anchors_of(transform)
-    kept = anchored(kept, (anchors - origin) / spacing, back(transform(anchors)) - anchors, cubic=True)
+    kept = anchored(kept, (anchors - origin) / spacing, back(transform(anchors)) - anchors)
     return BSplineTransform(kept, origin, np.full(3, spacing))
 
 

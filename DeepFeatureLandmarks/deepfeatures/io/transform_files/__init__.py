@@ -4,6 +4,6 @@ A file that is written maps points of the template to points of the target, as I
 """
 
 from deepfeatures.io.transform_files.reading import read_transform
-from deepfeatures.io.transform_files.writing import write_transform
+from deepfeatures.io.transform_files.writing import is_transform_file, write_transform
 
-__all__ = ["read_transform", "write_transform"]
+__all__ = ["is_transform_file", "read_transform", "write_transform"]

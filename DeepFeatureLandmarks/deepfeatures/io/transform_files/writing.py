@@ -50,11 +50,16 @@ def write_transform(
     """
     path = Path(path)
     require_utf8_name(path)
-    suffix = next((suffix for suffix in (*WRITERS, *WRITABLE_FIELDS) if path.name.lower().endswith(suffix)), None)
+    suffix = _suffix_of(path)
     if suffix is None:
         raise InputError(f"cannot write {path}: {KNOWN}")
     write = WRITERS.get(suffix, _write_field)
     return write(transform, path, suffix, domain, " ".join(description.split()))
+
+
+def is_transform_file(path: Path) -> bool:
+    """Whether a name is one that `write_transform` takes."""
+    return _suffix_of(path) is not None
 
 
 def _write_itk(
@@ -117,11 +122,17 @@ WRITERS: dict[str, Callable[..., tuple[Note, ...]]] = {
 }
 
 
+def _suffix_of(path: Path) -> str | None:
+    """By which the file's format is known."""
+    return next((suffix for suffix in (*WRITERS, *WRITABLE_FIELDS) if path.name.lower().endswith(suffix)), None)
+
+
 def _describe(draft: Path, description: str) -> None:
     """Add the description where the format has a place for it."""
     if draft.suffix == ".tfm":
-        head, rest = draft.read_text("ascii").split("\n", 1)
-        draft.write_text(f"{head}\n# {description}\n{rest}", "utf-8")
+        # on the line that numbers the first transform: nitransforms stumbles over a line of its own
+        text = draft.read_text("ascii").replace("#Transform 0", f"#Transform 0 {description}", 1)
+        draft.write_text(text, "utf-8")
     elif draft.suffix == ".h5":
         with contextlib.suppress(ImportError):  # SimpleITK writes none, and h5py is not needed for anything else here
             import h5py

@@ -16,7 +16,11 @@ from deepfeatures.matching.geometry.displacement_field import (
 )
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.geometry.sampling import apply_affine, voxel_coordinates
-from deepfeatures.transforms.transform import Transform, as_points
+from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.sampled_bspline import sample_bspline_within
+from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
+
+TOLERANCE_MM, MOST_NODES = 0.05, 100_000  # by which, and with how many nodes at most, a mapping becomes a B-spline
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +68,14 @@ class PointMapping(Transform):
         nodes = volume.to_world((STEP * voxel_coordinates(node_counts(shape)).reshape(-1, 3)).numpy())
         moved = torch.from_numpy(self(nodes) - nodes).float()
         return interpolate_nodes(moved, shape).movedim(0, -1).numpy()
+
+    def transform(self, template: Volume) -> CompositeTransform:
+        """The mapping as a transform of the kind "field": a B-spline in the template, then an affine transform.
+
+        Both have one meaning in all programs, and an inverse. Beyond the template the B-spline fades.
+
+        Args:
+            template: In which it is to be used.
+        """
+        box = Grid.of(template).padded(float(template.spacing.max()))
+        return sample_bspline_within(self, box, TOLERANCE_MM, MOST_NODES).transform
