@@ -23,7 +23,6 @@ from deepfeatures.pipelines.semi_landmarks import (
     settle,
     write_shapes,
 )
-
 from deepfeatures.pipelines.transforms import description_of, found_transform
 
 if TYPE_CHECKING:
