@@ -13,7 +13,7 @@ from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
 from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
 
-CHECKED = 4000  # random places at which a sampled field is compared with its transform
+CHECKED = 20_000  # random places at which a sampled field is compared with its transform
 MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision
 TOLERANCE_MM = 0.01
 COARSEST_MM = 8.0  # between nodes where sampling begins
