@@ -84,6 +84,16 @@ def test_points_that_were_not_found_go_where_the_others_say():
     assert not np.isnan(slid).any()
 
 
+def test_no_point_slides_further_than_its_expected_error():
+    shape = SemiLandmarks("rim", "closed curve", arc(ANGLES))
+    settled = BEND(arc(ANGLES + 0.5))  # 16 mm along the curve
+    errors = np.full(len(ANGLES), 2.0)
+    errors[5] = np.nan
+    (slid,) = slide([shape], [settled], LANDMARKS, BEND(LANDMARKS), [errors])
+    moved = np.delete(np.linalg.norm(slid - settled, axis=1), 5)
+    assert 1.5 < moved.mean() and moved.max() < 2.2
+
+
 def test_a_point_that_is_a_landmark_stays_with_it():
     positions = arc(ANGLES[:16])
     landmarks = np.concatenate([LANDMARKS, positions[[5]]])

@@ -59,7 +59,8 @@ def of_head(seed: int) -> dict[str, dict[str, tuple[float, float]]]:
     placed = matcher.match(template, landmarks, target)
     settled = settle(matcher, template, landmarks, target, Shapes(known, ({},) * len(known)))
     found = ~np.isnan(placed.landmarks.positions).any(1)
-    slid = slide(known, settled.places, landmarks.positions[found], placed.landmarks.positions[found])
+    marks = landmarks.positions[found], placed.landmarks.positions[found]
+    slid = slide(known, settled.places, *marks, settled.expected_errors_mm)
     rows = {}
     for index, shape in enumerate(known):
         true, whole = (in_target(deformation, one[index].positions) for one in (known, dense))

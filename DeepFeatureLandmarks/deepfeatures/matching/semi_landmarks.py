@@ -86,7 +86,11 @@ class _Sliding:
 
 
 def slide(
-    shapes: Sequence[SemiLandmarks], settled: Sequence[np.ndarray], landmarks: np.ndarray, places: np.ndarray
+    shapes: Sequence[SemiLandmarks],
+    settled: Sequence[np.ndarray],
+    landmarks: np.ndarray,
+    places: np.ndarray,
+    expected_errors_mm: Sequence[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Where the points of all shapes lie after sliding, LPS mm of the target, `(N, 3)` for each shape.
 
@@ -97,6 +101,8 @@ def slide(
         settled: Where features put their points in the target, `(N, 3)` each, NaN rows where they were not found; of
             each shape as many as `semi_landmarks.FEWEST` were.
         landmarks, places: Landmarks in template and target, which do not slide, LPS mm, `(L, 3)`.
+        expected_errors_mm: Of the settled points, `(N,)` each, NaN where not known. No point slides further than
+            that, for so far features leave its place open; where it is not known, no further than to its neighbours.
     """
     if not shapes:
         return ()
@@ -109,12 +115,16 @@ def slide(
     bending = bending_energy_matrix(known)
     tracks = [_track(shape, own, start, is_pinned) for shape, own in zip(shapes, numbers, strict=True)]
     start[lost] = _least_bending(start, bending, lost)
+    limits = _limits(start, tracks)
+    if expected_errors_mm is not None:
+        errors = np.concatenate([np.full(len(landmarks), np.nan), *expected_errors_mm])
+        limits = np.where(np.isnan(errors) | np.isinf(limits), limits, errors)
     now = _Sliding.at(start, tracks, lost)
     for _ in range(ROUNDS):
-        before, step = now, now.step(bending)
-        length = np.linalg.norm(step, axis=1)
-        step *= np.minimum(1, _reach(now.places, tracks) / np.maximum(length, 1e-12))[:, None]
-        tries = (_Sliding.at(before.places + share * step, tracks, lost) for share in SHARES)
+        before = now
+        step = _shortened(now.step(bending), REACH * _limits(now.places, tracks))
+        ends = (start + _shortened(before.places + share * step - start, limits) for share in SHARES)
+        tries = (_Sliding.at(places, tracks, lost) for places in ends)
         now = next((one for one in tries if one.energy(bending) < before.energy(bending)), before)
         if np.linalg.norm(now.places - before.places, axis=1).max() < SETTLED_MM:
             break
@@ -177,14 +187,20 @@ def _solved(table: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.linalg.solve(table + ridge * np.eye(len(table)), right)
 
 
-def _reach(places: np.ndarray, tracks: Sequence[_Track]) -> np.ndarray:
-    """How far each point may slide in one round, `(N,)`: less than to its neighbours; others may go anywhere."""
-    reach = np.full(len(places), np.inf)
+def _shortened(steps: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Steps `(N, 3)`, none of them longer than its limit, `(N,)`."""
+    length = np.maximum(np.linalg.norm(steps, axis=1), 1e-12)
+    return steps * np.minimum(1, limits / length)[:, None]
+
+
+def _limits(places: np.ndarray, tracks: Sequence[_Track]) -> np.ndarray:
+    """How far it is from each sliding point to the nearest of its shape, `(N,)`; infinite for others."""
+    limits = np.full(len(places), np.inf)
     for track in tracks:
         apart = np.linalg.norm(places[track.sliding, None] - places[track.numbers], axis=2)
         apart[track.sliding[:, None] == track.numbers] = np.inf
-        reach[track.sliding] = REACH * apart.min(1, initial=np.inf)
-    return reach
+        limits[track.sliding] = apart.min(1, initial=np.inf)
+    return limits
 
 
 def onto_line(places: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,6 +140,7 @@ def write_shapes(
         [settled.places[index] for index in given],
         landmarks.positions[known],
         placed.positions[known],
+        [settled.expected_errors_mm[index] for index in given],
     )
     ensure_folder(output.parent)
     write_semi_landmarks(output, placed, [shapes.markups[index] for index in given], slid)
