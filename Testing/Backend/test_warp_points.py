@@ -93,6 +93,15 @@ def test_points_without_an_exact_inverse_are_noted(tmp_path):
     assert "no exact inverse at 1 of 2 points" in note.text and "3 mm" in note.text
 
 
+@pytest.mark.parametrize("transform", [Folding(), Folding().inverted()], ids=["forward", "inverse"])
+def test_a_region_where_space_is_flattened_is_refused(transform, tmp_path):
+    roi = {"type": "ROI", "center": [1, 2, 3], "orientation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "size": [20, 20, 20]}
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [roi]}))
+    with pytest.raises(InputError, match="flattens space"):
+        write_warped_points(transform, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
+    assert not (tmp_path / "b.mrk.json").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -7,7 +7,10 @@ from itertools import product
 
 import numpy as np
 
+from deepfeatures.errors import InputError
 from deepfeatures.transforms.transform import Transform, as_points
+
+FLAT = 1e-6  # by which lengths shrink along some axis where a transform flattens space
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,17 @@ class CarriedFrame:
 
 
 def carry_frame(transform: Transform, frame: Frame) -> CarriedFrame:
-    """The frame after a transform, by its Jacobian at the centre."""
+    """The frame after a transform, by its Jacobian at the centre.
+
+    Raises:
+        InputError: The transform flattens space there.
+    """
     jacobian = transform.jacobian(frame.centre[None])[0]
+    if np.linalg.svd(jacobian, compute_uv=False)[-1] < FLAT:
+        raise InputError(
+            f"the transform flattens space at {np.round(frame.centre, 1).tolist()}, where a plane or box has its"
+            " centre; give a transform without folds, or leave the plane or box out"
+        )
     axes, lengths = np.linalg.qr(jacobian @ frame.axes)
     axes = axes * np.where(np.diag(lengths) < 0, -1, 1)
     axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])

@@ -126,7 +126,7 @@ class InverseTransform(Transform):
         return self.forward.inverse(points).points
 
     def jacobian(self, points: np.ndarray) -> np.ndarray:
-        return np.linalg.inv(self.forward.jacobian(self(points)))
+        return np.linalg.pinv(self.forward.jacobian(self(points)))  # 0 across where the transform flattens space
 
     def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
         return InversePoints(self.forward(points), np.zeros(len(as_points(points))))
