@@ -30,9 +30,9 @@ from deepfeatures.transforms.transform import InversePoints, Transform, as_point
 STEPS_A_SLOPE = 10  # of the integration, by the largest difference of velocity between neighbouring vertices
 FEWEST_STEPS = 4
 ROUNDS = 20  # of a fit, at most
-SMALL_GAIN = 1e-4  # of the cost, after which it stops
+SMALL_GAIN = 1e-3  # of the cost, after which it stops
 SMALL_MM = 1e-3  # of a change of velocity that is not halved any more
-AT_ONCE = 1 << 15  # points that are integrated together
+AT_ONCE = 1 << 14  # points that are integrated together
 
 Boundary = Literal["zero", "free"]
 
@@ -50,10 +50,13 @@ def flow(velocities: torch.Tensor, places: torch.Tensor, steps: int) -> torch.Te
         `(B, N, 3)`.
     """
     affine, cells = affine_velocities(velocities), cells_of(velocities)
-    state = places.movedim(-1, 0).contiguous()  # each coordinate together: three times as fast
-    for _ in range(steps):
-        state = _step(lambda at: _velocity(affine, at, cells), state, 1 / steps)
-    return state.movedim(0, -1)
+    arrived = []
+    for part in places.split(AT_ONCE, 1):
+        state = part.movedim(-1, 0).contiguous()  # each coordinate together: three times as fast
+        for _ in range(steps):
+            state = _step(lambda at: _velocity(affine, at, cells), state, 1 / steps)
+        arrived.append(state)
+    return torch.cat(arrived, 2).movedim(0, -1)
 
 
 def flow_with_jacobian(velocities: torch.Tensor, places: torch.Tensor, steps: int) -> list[torch.Tensor]:
@@ -143,9 +146,7 @@ class CpabTransform(Transform):
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         velocities = self.in_cells()
-        steps = steps_for(velocities)
-        parts = [flow(velocities, part[None], steps)[0] for part in self.places(points).split(AT_ONCE)]
-        return torch.cat(parts).numpy() * self.cell + self.low
+        return flow(velocities, self.places(points)[None], steps_for(velocities))[0].numpy() * self.cell + self.low
 
     def jacobian(self, points: np.ndarray) -> np.ndarray:
         velocities = self.in_cells()

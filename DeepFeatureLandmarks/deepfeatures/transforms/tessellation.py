@@ -27,30 +27,32 @@ def affine_velocities(velocities: torch.Tensor) -> torch.Tensor:
         velocities: Of vertices, in cells, `(B, nz + 1, ny + 1, nx + 1, 3)`.
 
     Returns:
-        `(3, 4, B * T)`: the velocity at `x, y, z` is the matrix times `x, y, z, 1`.
+        `(B * T, 12)`: the velocity at `x, y, z` is the matrix `(3, 4)` times `x, y, z, 1`.
     """
     vertices, to_affine = _corners(cells_of(velocities))
     at_corners = velocities.flatten(1, 3)[:, vertices.to(velocities.device)]
-    return torch.einsum("btkc,tkj->cjbt", at_corners, to_affine.to(velocities)).flatten(2)
+    return torch.einsum("btkc,tkj->btcj", at_corners, to_affine.to(velocities)).flatten(2).flatten(0, 1)
 
 
 def affine_at(affine: torch.Tensor, places: torch.Tensor, cells: Cells) -> torch.Tensor:
     """The affine velocities, as `affine_velocities` returns them, at places `(3, B, N)`: `(3, 4, B, N)`."""
     number = tetrahedron_of(places, cells)
     first = torch.arange(len(number), device=number.device)[:, None] * tetrahedron_count(cells)
-    return affine.index_select(2, (number + first).flatten()).unflatten(2, number.shape)
+    # Whole rows are gathered, and turned then: four times as fast as gathering each number.
+    found = affine.index_select(0, (number + first).flatten()).T.contiguous()
+    return found.view(3, 4, *number.shape)
 
 
 def tetrahedron_of(places: torch.Tensor, cells: Cells) -> torch.Tensor:
     """The number of the tetrahedron that holds each place `(3, ...)` of the box, `(...,)`."""
     places = places.detach()
-    x, y, z = (at.floor().clamp(0, n - 1) for at, n in zip(places, cells, strict=True))
-    mirrored = [(at - 2 * (at / 2).round()).abs() for at in places]  # 0 at even vertices, 1 at odd ones
-    total = sum(mirrored)
+    x, y, z = (at.floor().clamp_(0, n - 1) for at, n in zip(places, cells, strict=True))
+    mirrored = (places - 2 * (places / 2).round_()).abs_()  # 0 at even vertices, 1 at odd ones
+    total = mirrored.sum(0)
     which = (total > 2).to(places)
-    for number, at in zip((2, 3, 4), reversed(mirrored), strict=True):
-        which = which + number * (2 * at > total)
-    return (((z * cells[1] + y) * cells[0] + x) * len(TETRAHEDRA) + which).long()
+    for number, is_beyond in zip((4, 3, 2), 2 * mirrored > total, strict=True):
+        which.add_(is_beyond, alpha=number)
+    return z.mul_(cells[1]).add_(y).mul_(cells[0]).add_(x).mul_(len(TETRAHEDRA)).add_(which).long()
 
 
 def vertex_weights(places: torch.Tensor, cells: Cells) -> tuple[torch.Tensor, torch.Tensor]:
