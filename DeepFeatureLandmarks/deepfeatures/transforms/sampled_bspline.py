@@ -17,7 +17,8 @@ from deepfeatures.transforms.linear import LinearTransform, fit_affine
 from deepfeatures.transforms.transform import CompositeTransform, Transform
 
 COARSEST_MM, COARSEST_NODES = 8.0, 4  # nodes apart where sampling begins, and fewest along an axis
-CHECKED = 4000  # random places at which the sampled transform is compared with the true one
+MARGIN_MM = 5.0  # around the box in which nothing fades yet
+CHECKED = 10_000  # random places at which the sampled transform is compared with the true one
 AFFINE_NODES = 9  # along each axis, from which the affine part is found
 FADE = 2.0  # lengths of the largest displacement in the box over which it fades beyond, so that nothing folds
 EMPTY = 3  # outermost nodes on each side that are 0
@@ -47,7 +48,7 @@ def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, 
         tolerance_mm: Of `SampledBSpline.error_mm`.
         most_nodes: The spacing is made no finer than these allow, about.
     """
-    linear, low, high, reach = _frame(transform, box)
+    linear, low, high, reach = _frame(transform, box.padded(MARGIN_MM))
     places = np.concatenate([box.random_points(CHECKED), anchors_of(transform)])
     true = transform(places)
 

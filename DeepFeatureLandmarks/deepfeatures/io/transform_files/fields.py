@@ -11,8 +11,9 @@ from deepfeatures.errors import InputError, damaged, quoted, sheared
 from deepfeatures.io import metaimage, nifti_voxels, nrrd
 from deepfeatures.io.transform_files.itk_objects import field_from_itk, field_to_itk
 from deepfeatures.transforms.anchoring import anchors_of
-from deepfeatures.transforms.displacement_field import CHECKED, DisplacementFieldTransform, sample_transform
+from deepfeatures.transforms.displacement_field import DisplacementFieldTransform, sample_transform
 from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.sampled_bspline import CHECKED, MARGIN_MM
 from deepfeatures.transforms.transform import Transform
 
 FIELD_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -51,7 +52,7 @@ def sampled_field(
     transform: Transform, template: Grid, tolerance_mm: float
 ) -> tuple[DisplacementFieldTransform, float]:
     """A whole transform as one field, which reaches beyond the template, and its largest error in it, mm."""
-    sampled = sample_transform(transform, template, tolerance_mm, MOST_NODES)
+    sampled = sample_transform(transform, template.padded(MARGIN_MM), tolerance_mm, MOST_NODES)
     grid, anchors = sampled.field.grid, anchors_of(transform)
     nodes = grid.points()
     field = DisplacementFieldTransform((sampled.transform(nodes) - nodes).reshape(*grid.size[::-1], 3), grid)

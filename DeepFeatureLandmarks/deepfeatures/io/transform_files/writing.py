@@ -22,7 +22,6 @@ from deepfeatures.transforms.transform import Transform
 
 TOLERANCE_MM = 1e-3  # of sampling, where that takes no more nodes than these
 BSPLINE_NODES, TEXT_NODES = 800_000, 300_000  # 20 MB in a file of numbers, 9 MB in one of text
-MARGIN_MM = 5.0  # around the template in which the file is right, too
 DIRECTION = "Maps points of the template to points of the target, LPS mm: resamples the target on the template's grid."
 KNOWN = "give a name that ends in .h5 or .tfm, .mat, .txt (elastix), .nrrd, .mha or .nii.gz"
 
@@ -164,4 +163,4 @@ def _domain(domain: Volume | None, path: Path) -> Volume:
 
 
 def _box(domain: Volume | None, path: Path) -> Grid:
-    return Grid.of(_domain(domain, path)).padded(MARGIN_MM)
+    return Grid.of(_domain(domain, path))

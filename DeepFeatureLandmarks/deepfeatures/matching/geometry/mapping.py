@@ -77,5 +77,4 @@ class PointMapping(Transform):
         Args:
             template: In which it is to be used.
         """
-        box = Grid.of(template).padded(float(template.spacing.max()))
-        return sample_bspline_within(self, box, TOLERANCE_MM, MOST_NODES).transform
+        return sample_bspline_within(self, Grid.of(template), TOLERANCE_MM, MOST_NODES).transform
