@@ -13,12 +13,13 @@ from deepfeatures.io.atomic_write import atomic_write, require_utf8_name, write_
 from deepfeatures.io.transform_files import elastix
 from deepfeatures.io.transform_files.fields import WRITABLE_FIELDS, sampled_field, write_field
 from deepfeatures.io.transform_files.itk_objects import can_be_itk, to_itk
+from deepfeatures.transforms.bspline import BSplineTransform
 from deepfeatures.transforms.displacement_field import DisplacementFieldTransform
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.sampled_bspline import sample_bspline_within
 from deepfeatures.transforms.thin_plate_spline import ThinPlateSplineTransform
-from deepfeatures.transforms.transform import Transform
+from deepfeatures.transforms.transform import CompositeTransform, Transform
 
 TOLERANCE_MM = 1e-3  # of sampling, where that takes no more nodes than these
 BSPLINE_NODES, TEXT_NODES = 800_000, 300_000  # 20 MB in a file of numbers, 9 MB in one of text
@@ -91,13 +92,23 @@ def _write_elastix(
     if isinstance(transform, LinearTransform | ThinPlateSplineTransform):
         write_text(path, elastix.render(transform, _domain(domain, path), description))
         return ()
-    sampled = sample_bspline_within(transform, _box(domain, path), TOLERANCE_MM, TEXT_NODES)
-    first, second = sampled.transform.parts
+    notes: tuple[Note, ...] = ()
+    if not _is_bspline_and_linear(transform):
+        sampled = sample_bspline_within(transform, _box(domain, path), TOLERANCE_MM, TEXT_NODES)
+        transform, notes = sampled.transform, _sampling_notes(sampled.error_mm)
+    first, second = transform.parts
     before = path.with_name(f"{path.name[: -len(suffix)]}.bspline{suffix}")
     write_text(before, elastix.render(first, _domain(domain, path), f"{description} First part of two."))
     write_text(path, elastix.render(second, _domain(domain, path), description, before))
     text = f"{path.name} names {before.name}: keep both, and where they are moved change the path in {path.name}"
-    return (*_sampling_notes(sampled.error_mm), Note(NoteKind.TRANSFORM, text))
+    return (*notes, Note(NoteKind.TRANSFORM, text))
+
+
+def _is_bspline_and_linear(transform: Transform) -> bool:
+    """Whether these are its parts, in this order."""
+    parts = transform.parts if isinstance(transform, CompositeTransform) else ()
+    kinds = BSplineTransform, LinearTransform
+    return len(parts) == 2 and all(isinstance(part, kind) for part, kind in zip(parts, kinds, strict=True))
 
 
 def _write_field(
