@@ -157,6 +157,9 @@ class FakeClient:
     def warp(self, *arguments, **named):
         return self._note("warp", *arguments, named)
 
+    def warp_file(self, *arguments, **named):
+        return self._note("warp_file", *arguments, named)
+
     def poll(self):
         events, self.events = self.events, []
         return events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,28 @@ def test_the_transform_reaches_the_worker_as_it_is(computed, logic, client, bent
     written = sitk.ReadTransform(str(path))
     for place in ((0, 0, 0), (13.0, -21.0, 5.5), (-33.0, 41.0, -7.0)):
         np.testing.assert_allclose(written.TransformPoint(place), bent.TransformPoint(place), atol=1e-3)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_file_is_carried_over_by_the_worker_and_the_scene_stays_as_it_is(inverse, computed, logic, client, heard):
+    transform = computed().node
+    count = transform.GetScene().GetNumberOfNodes()
+    logic.carryFile(transform, Path("labels.nii.gz"), Path("out.nii.gz"), inverse=inverse)
+    kind, path, source, output, like, named = client.requests[-1]
+    assert (kind, path.suffix, source.name, output.name) == ("warp_file", ".h5", "labels.nii.gz", "out.nii.gz")
+    assert (like.name, named) == ("template" if inverse else "scan", {"inverse": inverse})
+    client.send("result", content={"path": str(output), "text": "label map with 3 labels", "notes": ["nearest"]})
+    logic.poll()
+    run = heard.runs[-1]
+    assert (run.written, run.text, run.notes) == (output, "label map with 3 labels", ("nearest",))
+    assert transform.GetScene().GetNumberOfNodes() == count
+
+
+def test_what_is_warped_is_given_up_when_its_volume_leaves_the_scene(computed, logic, client, heard, pair):
+    logic.warpTarget(computed().node)
+    pair.targetVolume.GetScene().RemoveNode(pair.targetVolume)
+    assert not logic.isBusy and client.cancelled
+    assert heard.errors[-1].startswith("scan was removed while it was being worked on")
 
 
 def test_the_warped_target_lies_on_the_template_and_looks_like_the_target(computed, logic, client, heard, pair):

@@ -42,7 +42,7 @@ class Run:
     Args:
         kind: `"place"`, `"placeAgain"`, `"alternative"`, `"activations"`, `"distanceMap"`, `"templateCheck"`,
             `"catalog"`, `"protocol"`, `"learn"`, `"forget"`, `"template"`, `"transform"`, `"warpTarget"`,
-            `"carryVolume"`, `"jacobian"` or `"writeTransform"`.
+            `"carryVolume"`, `"carryFile"`, `"jacobian"` or `"writeTransform"`.
         number: Of the run of this output node, from 1; 0 where nothing was placed.
         node: The markups node that was filled, the volume node of a map, or the transform node.
         placed: Names of points that were placed.
@@ -58,7 +58,8 @@ class Run:
         template: Of a protocol: the nodes of the volume and of its landmarks.
         transform: What is known of the transform that was computed.
         covered: Share of the grid in which a carried volume has voxels, 0 to 1.
-        written: The file of a transform.
+        written: The file of a transform, or of what was carried over.
+        text: What was carried over, one phrase.
         notes: What people should know of what was written, phrases.
     """
 
@@ -79,6 +80,7 @@ class Run:
     transform: TransformSummary | None = None
     covered: float = 1.0
     written: Path | None = None
+    text: str = ""
     notes: tuple[str, ...] = ()
 
     @property

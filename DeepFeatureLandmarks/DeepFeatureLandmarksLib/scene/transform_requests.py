@@ -112,6 +112,28 @@ class TransformRequests(VolumeRequests):
         """
         return carried_nodes.carriedShape(node, transform, inverse=inverse)
 
+    def carryFile(self, transform, path: Path, output: Path, *, inverse: bool = False) -> None:
+        """Carry what a file of the template holds over to the target: `Run.written`. The scene stays as it is.
+
+        Args:
+            transform: Node of a run of `computeTransform`.
+            path: Of a volume, a label map, points, a curve, a plane, an ROI or a model.
+            output: To write.
+            inverse: From target to template.
+
+        Raises:
+            InputError: See `warpTarget`.
+        """
+        template, target = self._pairFor(transform)
+
+        def apply(_pending: PendingRequest, event: Event) -> Run:
+            notes = tuple(event.content["notes"])
+            return Run("carryFile", node=transform, written=output, text=event.content["text"], notes=notes)
+
+        like = self._arrays.arrayFromNode(template if inverse else target)
+        number = self._client.warp_file(self._file(transform), path, output, like, inverse=inverse)
+        self._beginFor(transform, number, apply)
+
     def jacobianMap(self, transform) -> None:
         """By how much each part of the template grows, as a volume beneath it: `Run.node`.
 
@@ -127,7 +149,7 @@ class TransformRequests(VolumeRequests):
             return Run("jacobian", node=jacobian_map.jacobianNode(event.content["map"], transform))
 
         number = self._client.jacobian(self._file(transform), self._arrays.arrayFromNode(template))
-        self._begin(PendingRequest(number, None, apply))
+        self._beginFor(transform, number, apply)
 
     def writeTransform(self, transform, path: Path) -> None:
         """Write a transform for another program; the suffix says in which format.
@@ -148,13 +170,18 @@ class TransformRequests(VolumeRequests):
         description = summary.description if summary is not None else ""
         array = self._arrays.arrayFromNode(template)
         number = self._client.write_transform(self._file(transform), array, path, description)
-        self._begin(PendingRequest(number, None, apply))
+        self._beginFor(transform, number, apply)
 
     def _warp(self, transform, volume, like, apply, *, inverse: bool) -> None:
         arrays = map(self._arrays.arrayFromNode, (volume, like))
         labels = carried_nodes.isLabelMap(volume)
         number = self._client.warp(self._file(transform), *arrays, inverse=inverse, labels=labels)
-        self._begin(PendingRequest(number, None, apply))
+        self._beginFor(transform, number, apply)
+
+    def _beginFor(self, transform, number: int, apply) -> None:
+        """Wait for what depends on the template and the target of a transform."""
+        template, target = transform_nodes.pairOf(transform)
+        self._begin(PendingRequest(number, PlaceRequest(template, None, target), apply))
 
     def _pairFor(self, transform) -> tuple:
         require(BUSY if self.isBusy else "")
