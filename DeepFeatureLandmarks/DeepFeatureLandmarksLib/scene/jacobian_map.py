@@ -10,10 +10,14 @@ from deepfeatures.service.protocol import VolumeArray
 
 COLOURS = "DeepFeatureLandmarks.jacobianColours"
 NAME = "Jacobian determinant"
-FOLDED, SMALLER, LARGER = (0.9, 0.0, 0.9), (0.13, 0.40, 0.80), (0.85, 0.10, 0.15)
+FOLDED, SMALLER, SAME, LARGER = (0.9, 0.0, 0.9), (0.13, 0.40, 0.80), (0.9, 0.9, 0.9), (0.85, 0.10, 0.15)
 STEPS = 255  # between 0 and 2
 FULL = 1.5  # times larger or smaller, from where on the colour is full
-LEGEND = "Clear: the same size. Red: larger in the target, full at 1.5 times. Blue: smaller. Magenta: folded."
+CLEAR = 1.05  # times larger or smaller, up to where nothing is coloured
+PALEST = 0.25  # share of the full colour where colours begin
+LEGEND = (
+    "Clear: the same size within 5 %. Red: larger in the target, full at 1.5 times. Blue: smaller. Magenta: folded."
+)
 
 
 def jacobianNode(determinant: VolumeArray, transform):
@@ -57,7 +61,9 @@ def _table():
     return table
 
 
-def _shade(determinant: float) -> tuple[float, ...]:
-    """Red, green, blue and opacity."""
-    opacity = min(abs(np.log(determinant)) / np.log(FULL), 1.0)
-    return *(LARGER if determinant > 1 else SMALLER), opacity
+def _shade(determinant: float) -> np.ndarray:
+    """Red, green, blue and opacity, which slices of Slicer know as seen or not seen alone."""
+    change = abs(np.log(determinant))
+    share = PALEST + (1 - PALEST) * min(change / np.log(FULL), 1.0)
+    end = np.array(LARGER if determinant > 1 else SMALLER)
+    return np.append((1 - share) * np.array(SAME) + share * end, float(change > np.log(CLEAR)))
