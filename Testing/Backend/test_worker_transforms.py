@@ -64,6 +64,18 @@ def largest_residual(path, landmarks, points):
     return np.linalg.norm(np.array(carried) - points.positions, axis=1).max()
 
 
+def test_the_kinds_are_told(client):
+    assert done(client, client.hello())["transforms"] == [
+        "rigid",
+        "similarity",
+        "affine",
+        "tps",
+        "bspline",
+        "cpab",
+        "field",
+    ]
+
+
 @pytest.mark.parametrize(("kind", "most_mm"), [("rigid", 9.0), ("affine", 7.0), ("tps", 0.01)])
 def test_the_file_takes_landmarks_to_their_points(kind, most_mm, find, heads):
     event = find(kind)

@@ -231,6 +231,14 @@ def test_a_label_map_stays_one(computed, logic, client, heard, pair, scene):
     assert heard.runs[-1].summary == "labels in scan is there; it covers 50% of the grid."
 
 
+def test_what_is_carried_may_be_removed_while_the_worker_is_busy(computed, logic, client, heard, scene, add_volume):
+    transform, volume = computed().node, add_volume("organ")
+    logic.carryVolume(transform, volume)
+    scene.RemoveNode(volume)
+    assert heard.errors[-1].startswith("organ was removed while it was being worked on")
+    assert not logic.isBusy and client.cancelled == 1
+
+
 def test_colours_of_the_jacobian_map_tell_larger_smaller_and_folded(computed, scene):
     transform = computed().node
     values = np.array([-0.5, 0.5, 1.0, 1.5, 9.0], np.float32).reshape(1, 1, 5)

@@ -176,12 +176,12 @@ class TransformRequests(VolumeRequests):
         arrays = map(self._arrays.arrayFromNode, (volume, like))
         labels = carried_nodes.isLabelMap(volume)
         number = self._client.warp(self._file(transform), *arrays, inverse=inverse, labels=labels)
-        self._beginFor(transform, number, apply)
+        self._beginFor(transform, number, apply, volume)
 
-    def _beginFor(self, transform, number: int, apply) -> None:
-        """Wait for what depends on the template and the target of a transform."""
-        template, target = transform_nodes.pairOf(transform)
-        self._begin(PendingRequest(number, PlaceRequest(template, None, target), apply))
+    def _beginFor(self, transform, number: int, apply, *others) -> None:
+        """Wait for what depends on a transform, its template and target, and on other nodes."""
+        nodes = transform, *transform_nodes.pairOf(transform), *others
+        self._begin(PendingRequest(number, None, apply, others=nodes))
 
     def _pairFor(self, transform) -> tuple:
         require(BUSY if self.isBusy else "")

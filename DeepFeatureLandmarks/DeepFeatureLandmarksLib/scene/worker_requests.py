@@ -29,6 +29,7 @@ class PendingRequest:
         apply: Turns the result into a `Run`, changing the scene.
         grid: Voxel index to world of the target as it was sent, `None` under a transform that is not linear.
         size: Its number of voxels along i, j and k.
+        others: Nodes on which it depends beyond those of the request.
         since: Monotonic seconds.
     """
 
@@ -37,12 +38,13 @@ class PendingRequest:
     apply: Callable[[PendingRequest, Event], Run]
     grid: np.ndarray | None = None
     size: tuple[int, ...] = ()
+    others: tuple = ()
     since: float = field(default_factory=time.monotonic)
 
     @property
     def nodes(self) -> tuple:
         """On which it depends."""
-        return self.request.nodes if self.request is not None else ()
+        return (*(self.request.nodes if self.request is not None else ()), *self.others)
 
     def inTargetNow(self, landmarks: LandmarkSet) -> LandmarkSet:
         """Found landmarks, moved where the target was moved since the request; not where it was cropped."""

@@ -62,6 +62,7 @@ class TransformTests(ModuleTestCase):
     def test_points_are_carried_over_both_ways(self):
         self.computed()
         points = makePoints("more")
+        points.CreateDefaultDisplayNodes()
         for way, sign in ((0, -1), (1, 1)):  # 2 mm to the left is towards -R
             self.ui.carrySelector.setCurrentNode(points)
             self.ui.carryWayBox.setCurrentIndex(way)
@@ -70,6 +71,26 @@ class TransformTests(ModuleTestCase):
             known, moved = (node.GetNthControlPointPositionWorld(2) for node in (points, copy))
             self.assertAlmostEqual(moved[0] - known[0], sign * SHIFT_MM, 6)
             self.assertAlmostEqual(moved[1], known[1], 6)
+            self.waitForRefresh()
+            views = [
+                copy.GetDisplayNode().GetNthViewNodeID(n) for n in range(copy.GetDisplayNode().GetNumberOfViewNodeIDs())
+            ]
+            self.assertTrue(views and all(("Target", "Template")[way] in view for view in views), views)
+        self.ui.sideBySideButton.checked = False
+        self.assertEqual(copy.GetDisplayNode().GetNumberOfViewNodeIDs(), 0, "in all views of another layout")
+
+    def test_another_kind_that_was_computed_is_shown_when_it_is_chosen(self):
+        self.computed()
+        self.ui.transformKindBox.setCurrentIndex(1)
+        self.assertFalse(self.ui.blendSlider.enabled)
+        self.assertEqual(self.ui.transformLabel.text, "")
+        self.ui.computeTransformButton.click()
+        self.finish()
+        self.assertEqual(len(self.client.warps), 2)
+        self.ui.transformKindBox.setCurrentIndex(0)
+        node = slicer.mrmlScene.GetFirstNodeByName("template to target (tps)")
+        warped = node.GetNodeReference(transform_nodes.WARPED)
+        self.assertTrue(self.templateForegrounds() <= {(warped.GetID(), 0.5)})
 
     def test_a_label_map_goes_through_the_worker(self):
         self.computed()

@@ -69,8 +69,8 @@ class TransformSection:
         self._kind.write(next(iter(KINDS)))
         self._way.setEntries(ComboEntry(name, label) for name, label in WAYS.items())
         self._way.write("forward")
-        for box in (self._kind, self._way):
-            box.onChanged(self.refresh)
+        self._kind.onChanged(self._onKind)
+        self._way.onChanged(self.refresh)
         ui.computeTransformButton.clicked.connect(lambda *_: self.compute())
         ui.blendSlider.valueChanged.connect(lambda *_: self._blend())
         ui.checkerboardBox.toggled.connect(lambda *_: self._blend())
@@ -153,6 +153,12 @@ class TransformSection:
     def _warped(self):
         """The target as the template sees it."""
         return self._node.GetNodeReference(transform_nodes.WARPED) if self._node is not None else None
+
+    def _onKind(self) -> None:
+        """Another kind is chosen: where it was computed, it is shown at once."""
+        self.refresh()
+        if self._layout.isShown:
+            self._blend()
 
     def _refusal(self) -> str:
         return self._logic.transformMessage(placeRequestOf(self._parameters))

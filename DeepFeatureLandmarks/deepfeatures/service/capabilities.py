@@ -9,15 +9,18 @@ from deepfeatures.matching import devices
 from deepfeatures.matching.settings import BEST_GUIDED, DEVICES
 from deepfeatures.networks import catalog
 from deepfeatures.pipelines.run_report import versions
+from deepfeatures.pipelines.transforms import FIELD
+from deepfeatures.transforms.fitting import KINDS
 
 
 def describe() -> dict[str, Any]:
-    """The content of `hello`: `versions`, `devices`, `best` and `networks`."""
+    """The content of `hello`: `versions`, `devices`, `best`, `networks` and `transforms` (kinds)."""
     return {
         "versions": versions(),
         "devices": ["auto", *available_devices()],
         "best": dict(zip(("network", "layer", "patch_size"), BEST_GUIDED, strict=True)),
         "networks": [_network(name) for name in catalog.names()],
+        "transforms": [*KINDS, FIELD],
     }
 
 

@@ -77,7 +77,7 @@ class Event:
         text: What is being done, or the sentence of an error: the cause and what a person can do about it.
         cause: Of an error: `"input"`, `"memory"`, `"missing"` (no PyTorch), `"crash"`, `"cancelled"` or `"bug"`.
         content: `interim`: `landmarks` (`LandmarkSet`: where they are so far). Of a
-            result. `hello`: `versions`, `devices`, `networks`. `match`: `landmarks` (`LandmarkSet`), `report`
+            result. `hello`: see `capabilities.describe`. `match`: `landmarks` (`LandmarkSet`), `report`
             (the matcher's), `alternatives` (tuple of `AlternativePlacement`). `activations`: `maps` (tuple of
             `VolumeArray`, one a channel), `source` (`VolumeArray`, the patch), `complete` (bool), `layer`. `distances`:
             `map` (`VolumeArray`). `check_templates`: what `quality.template_report.as_json` returns. `protocol`,
