@@ -90,7 +90,9 @@ class Run:
             return f"{self.node.GetName()} is there; it covers {self.covered:.0%} of the grid."
         if self.transform is not None:
             return self.transform.residualText
-        if self.kind in ("warpTarget", "jacobian"):
+        if self.kind == "jacobian":
+            return self.node.GetDescription()
+        if self.kind == "warpTarget":
             return f"{self.node.GetName()} is shown over the template."
         if self.written is not None:
             return " ".join([f"Written to {self.written.name}.", *noteSentences(self.notes)])

@@ -30,7 +30,7 @@ FILES = ";;".join(
 )
 SUFFIXES = (".h5", ".tfm", ".nrrd", ".nii.gz", ".txt", ".mat", ".mha", ".nii")
 WAYS = {"forward": "from template to target", "inverse": "from target to template"}
-JACOBIAN_OPACITY = 0.7
+JACOBIAN_OPACITY = 0.5
 COMPUTE_TIP = "Compute the transform from the points that lie in both volumes."
 
 
