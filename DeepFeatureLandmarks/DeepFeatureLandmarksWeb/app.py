@@ -19,6 +19,7 @@ from trame_slicer.views import NoScheduleRendering, SliceView, ThreeDView, ViewT
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.run import Run
 from DeepFeatureLandmarksWeb.controllers.alternatives_controller import AlternativesController
+from DeepFeatureLandmarksWeb.controllers.carry_controller import CarryController
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.controllers.export_controller import ExportController
 from DeepFeatureLandmarksWeb.controllers.inspection_controller import InspectionController
@@ -28,7 +29,8 @@ from DeepFeatureLandmarksWeb.controllers.marking_controller import MarkingContro
 from DeepFeatureLandmarksWeb.controllers.place_controller import PlaceController
 from DeepFeatureLandmarksWeb.controllers.review_controller import ReviewController
 from DeepFeatureLandmarksWeb.controllers.template_check_controller import TemplateCheckController
-from DeepFeatureLandmarksWeb.controllers.uploads import PROTOCOL_ROLE, SCANS_ROLE, receive
+from DeepFeatureLandmarksWeb.controllers.transform_controller import TransformController
+from DeepFeatureLandmarksWeb.controllers.uploads import CARRIED_ROLE, PROTOCOL_ROLE, SCANS_ROLE, receive
 from DeepFeatureLandmarksWeb.page.page import Actions, Page
 from DeepFeatureLandmarksWeb.page.state import PageState
 from DeepFeatureLandmarksWeb.page.view_frame import fill_slice_view, fill_view
@@ -86,7 +88,11 @@ class App:
         self._comparison = ComparisonController(context)
         self._template_check = TemplateCheckController(context, self._runs)
         self._learning = LearningController(context, self._loading, self._runs)
-        self._export = ExportController(context, self._comparison, self._template_check, self._learning)
+        self._transform = TransformController(context, self._runs)
+        self._carry = CarryController(context, self._runs, self._transform)
+        self._export = ExportController(
+            context, self._comparison, self._template_check, self._learning, self._transform, self._carry
+        )
         context.logic.onFinished = self._on_finished
         for side in (TEMPLATE, TARGET):
             name = getattr(typed.name, side).window
@@ -139,6 +145,8 @@ class App:
             forget=self._learning.forget,
             close_protocol=self._learning.close,
             take_template=self._learning.take_template,
+            compute_transform=self._transform.compute,
+            show_warped=self._transform.show,
         )
 
     def _on_finished(self, run: Run) -> None:
@@ -152,6 +160,10 @@ class App:
             self._review.next_unreviewed()
         elif run.kind == "templateCheck":
             self._template_check.finish(run.check)
+        elif run.kind in ("transform", "warpTarget", "jacobian"):
+            self._transform.finish(run)
+        elif run.kind == "carryFile":
+            self._carry.finish(run)
         else:
             self._inspection.finish(run)
 
@@ -182,6 +194,9 @@ class App:
         if role == SCANS_ROLE:
             with self._server.state:
                 self._template_check.start(path)
+        elif role == CARRIED_ROLE:
+            with self._server.state:
+                self._carry.start(path)
         elif role == PROTOCOL_ROLE:
             await self._learning.open(path)
         else:

@@ -1,4 +1,4 @@
-"""Downloads: landmark files, a table, the report, the whole scene, the landmark protocol."""
+"""Downloads: landmark files, tables, the report, the scene, the landmark protocol, the transform, what it carried."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksWeb.controllers.carry_controller import CarryController
 from DeepFeatureLandmarksWeb.controllers.comparison_controller import ComparisonController
 from DeepFeatureLandmarksWeb.controllers.learning_controller import LearningController
 from DeepFeatureLandmarksWeb.controllers.template_check_controller import TABLES, TemplateCheckController
+from DeepFeatureLandmarksWeb.controllers.transform_controller import TransformController
 from DeepFeatureLandmarksWeb.session_context import SessionContext
 from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.data.notes import joined
@@ -20,6 +22,7 @@ from deepfeatures.errors import InputError
 from deepfeatures.io.landmark_files import write_landmarks
 
 PROTOCOL = "protocol.dflp"
+CARRIED = "carried/"
 
 
 class ExportController:
@@ -31,15 +34,18 @@ class ExportController:
         comparison: ComparisonController,
         templates: TemplateCheckController,
         learning: LearningController,
+        transform: TransformController,
+        carried: CarryController,
     ):
         self._context, self._comparison, self._templates, self._learning = context, comparison, templates, learning
+        self._transform, self._carried = transform, carried
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The requested file, or a sentence that says why there is none."""
         self._context.stop_marking()
         with tempfile.TemporaryDirectory(dir=self._context.folder, prefix="export-") as folder:
             try:
-                path = self._writer(request.match_info["what"])(Path(folder))
+                path = await self._write(request.match_info["what"], Path(folder))
             except InputError as error:
                 return web.Response(status=409, text=str(error))
             return web.Response(
@@ -52,6 +58,12 @@ class ExportController:
                 content_type="application/octet-stream",
             )
 
+    async def _write(self, what: str, folder: Path) -> Path:
+        stem, _, suffix = what.partition(".")
+        if stem == "transform":
+            return await self._transform.write(folder, f".{suffix}")
+        return self._writer(what)(folder)
+
     def _writer(self, what: str) -> Callable[[Path], Path]:
         if what == "scene.mrb":
             return self._write_scene
@@ -59,6 +71,8 @@ class ExportController:
             return self._comparison.write_report
         if what == PROTOCOL:
             return lambda _: self._learning.file()
+        if what.startswith(CARRIED):
+            return lambda _: self._carried.file(what.removeprefix(CARRIED))
         if what in TABLES:
             return lambda _: self._templates.table(what)
         stem, _, suffix = what.partition(".")

@@ -14,25 +14,39 @@ from deepfeatures.data.landmarks import LANDMARK_SUFFIXES
 from deepfeatures.errors import InputError
 from deepfeatures.io.dicom.headers import START_BYTES, begins_as_dicom
 from deepfeatures.io.image_names import IMAGE_SUFFIXES
+from deepfeatures.io.model_files import MODEL_SUFFIXES
 
 VOLUME_ROLES, LANDMARK_ROLES, SCANS_ROLE = ("template", "target"), ("landmarks", "reference"), "scans"
-PROTOCOL_ROLE = "protocol"
+PROTOCOL_ROLE, CARRIED_ROLE = "protocol", "carried"
 ONE_FILE_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".nhdr", ".mhd"))
 DICOM_SUFFIXES = (".dcm", ".ima")
+CARRIED_SUFFIXES = tuple(
+    suffix
+    for suffix in (*ONE_FILE_SUFFIXES, *LANDMARK_SUFFIXES, *MODEL_SUFFIXES)
+    if suffix not in DICOM_SUFFIXES  # which are read only
+)
 KINDS = {
     "volume": "a volume (NIfTI, NRRD, MHA or DICOM)",
     "landmarks": f"landmarks ({', '.join(LANDMARK_SUFFIXES)})",
     "scans": "a volume (NIfTI, NRRD or MHA) or a landmark file",
     "protocol": f"a landmark protocol ({PROTOCOL_SUFFIX})",
+    "carried": f"a volume (NIfTI, NRRD or MHA), points or curves (.mrk.json) or a model ({', '.join(MODEL_SUFFIXES)})",
 }
-MAX_BYTES = {"volume": 2 * 2**30, "landmarks": 16 * 2**20, "scans": 8 * 2**30, "protocol": 2 * 2**30}
+MAX_BYTES = {
+    "volume": 2 * 2**30,
+    "landmarks": 16 * 2**20,
+    "scans": 8 * 2**30,
+    "protocol": 2 * 2**30,
+    "carried": 2 * 2**30,
+}
 WAYS_OUT = {
     "volume": "crop the volume or open it by path at the start",
     "landmarks": "send a file of landmarks alone",
     "scans": "send fewer scans",
     "protocol": "begin a protocol with a smaller template",
+    "carried": "carry it over with the command deepfeatures warp",
 }
-ONE_FILE_KINDS = ("landmarks", "protocol")
+ONE_FILE_KINDS = ("landmarks", "protocol", "carried")
 MAX_FILES = 4000  # slices of the largest series
 MAX_NAME_BYTES = 120  # bytes; file systems take 255 at most
 FOLDERS = {  # what errors call it
@@ -40,17 +54,18 @@ FOLDERS = {  # what errors call it
     "landmarks": "landmarks",
     "scans": "The folder",
     "protocol": "protocol",
+    "carried": "carried",
 }
 CHUNK = 2**18
 
 
 def kind_of(role: str) -> str:
-    """`"volume"`, `"landmarks"`, `"scans"` or `"protocol"`, by what the file is for."""
+    """`"volume"`, `"landmarks"`, `"scans"`, `"protocol"` or `"carried"`, by what the file is for."""
     if role in VOLUME_ROLES:
         return "volume"
     if role in LANDMARK_ROLES:
         return "landmarks"
-    if role in (SCANS_ROLE, PROTOCOL_ROLE):
+    if role in (SCANS_ROLE, PROTOCOL_ROLE, CARRIED_ROLE):
         return role
     raise InputError("nothing of that kind can be uploaded here; reload the page and try again")
 
@@ -72,6 +87,8 @@ def is_wanted(name: str, start: bytes, kind: str) -> bool:
         return False
     if kind == "protocol":
         return name.lower().endswith(PROTOCOL_SUFFIX)
+    if kind == "carried":
+        return name.lower().endswith(CARRIED_SUFFIXES)
     if kind == "scans":
         return name.lower().endswith((*ONE_FILE_SUFFIXES, *LANDMARK_SUFFIXES)) and not is_dicom(name, start)
     suffixes = ONE_FILE_SUFFIXES if kind == "volume" else LANDMARK_SUFFIXES

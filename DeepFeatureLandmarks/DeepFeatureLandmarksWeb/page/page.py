@@ -1,4 +1,4 @@
-"""The page: template and target side by side, and a panel with four tabs."""
+"""The page: template and target side by side, and a panel with five tabs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ from DeepFeatureLandmarksWeb.page.quality_tab import quality_tab
 from DeepFeatureLandmarksWeb.page.review_tab import review_tab
 from DeepFeatureLandmarksWeb.page.series_list import series_list
 from DeepFeatureLandmarksWeb.page.state import PageState
+from DeepFeatureLandmarksWeb.page.transform_tab import transform_tab
 from DeepFeatureLandmarksWeb.views.volume_views import PLANES, TARGET, TEMPLATE, THREE_D, view_tag
 from deepfeatures.io.landmark_files import FORMATS
 
 STATIC = Path(__file__).parent / "static"
-TABS = {"place": "Place", "review": "Review", "inspect": "Inspect", "quality": "Quality"}
+TABS = {"place": "Place", "review": "Review", "transform": "Transform", "inspect": "Inspect", "quality": "Quality"}
 EXPORTS_FOR_OTHERS = {
     f"target{suffix}": f"{FORMATS[suffix.lower()].program} ({suffix})"
     for suffix in (".fcsv", ".mps", ".tag", ".landmarkAscii", ".pts", ".txt", ".ants.csv", ".tps", ".dcm")
@@ -47,6 +48,7 @@ EXPORTS = {
     "target.csv": "Placed landmarks, as a table (.csv)",
     "template.mrk.json": "Template's landmarks (.mrk.json)",
     "report.html": "Report (.html)",
+    "transform.h5": "Transform, from template to target (.h5)",
     "protocol.dflp": "Landmark protocol, with what it has learnt (.dflp)",
     "scene.mrb": "Everything, as a Slicer scene (.mrb)",
 }
@@ -82,6 +84,8 @@ class Actions:
     forget: Callable
     close_protocol: Callable
     take_template: Callable
+    compute_transform: Callable
+    show_warped: Callable
 
 
 class Page:
@@ -175,9 +179,13 @@ class Page:
     def _head(self, side: str, state) -> None:
         compares = f"{self._name.compared} >= 0"
         on_the_left = side == TEMPLATE
-        with html.Div(classes=(f"'head' + ({compares} ? ' head-compared' : '')",) if on_the_left else "head"):
+        warped = f"['blend', 'checkerboard'].includes({self._name.transform.view})" if on_the_left else "false"
+        extra = f"{compares} ? ' head-compared' : {warped} ? ' head-warped' : ''"
+        with html.Div(classes=(f"'head' + ({extra})",) if on_the_left else "head"):
             place = "target, other place" if on_the_left else "target, as shown"
             html.Span("{{ " + f"{compares} ? '{place}' : '{side}'" + " }}", classes="role")
+            if on_the_left:
+                html.Span("+ warped target", v_if=(f"{warped} && !({compares})",), classes="role of-target")
             with html.Span(classes="name"):
                 title = f"{compares} ? {self._name.target.title} : {state.title}" if on_the_left else state.title
                 html.Span("{{ " + title + " }}")
@@ -190,37 +198,8 @@ class Page:
             VProgressCircular(
                 model_value=(state.upload,), size=22, width=3, color="#56B4E9", v_if=(f"{state.upload} >= 0",)
             )
-            with VBtn(
-                icon=True,
-                variant="text",
-                size="small",
-                density="comfortable",
-                v_if=(f"{state.title} && !({compares})" if on_the_left else state.title,),
-                raw_attrs=[f'aria-label="Brightness and contrast of the {side}"'],
-            ):
-                VIcon("mdi-brightness-6")
-                with (
-                    VMenu(activator="parent", close_on_content_click=False),
-                    html.Div(style="background:#23262a;padding:14px 20px;width:300px;font-size:13px"),
-                ):
-                    html.Div("Black and white at")
-                    VRangeSlider(
-                        v_model=(state.window,),
-                        min=(state.low,),
-                        max=(state.high,),
-                        hide_details=True,
-                        strict=True,
-                        step=(f"({state.high} - {state.low}) / 500 || 1",),
-                        density="compact",
-                        color="#56B4E9",
-                    )
-                    html.Div(
-                        "{{ "
-                        + f"{state.window}[0].toPrecision(3)"
-                        + " }} to {{ "
-                        + f"{state.window}[1].toPrecision(3)"
-                        + " }}"
-                    )
+            shown = f"{state.title} && !({compares})" if on_the_left else state.title
+            self._brightness(side, state, shown)
             with VBtn(
                 icon=True,
                 variant="text",
@@ -232,6 +211,39 @@ class Page:
                 with VMenu(activator="parent"), VList(density="compact"):
                     for role, folder, title in _sources(side):
                         VListItem(title=title, click=f"window.deepfeatures.choose('{role}', {folder})")
+
+    def _brightness(self, side: str, state, shown: str) -> None:
+        with VBtn(
+            icon=True,
+            variant="text",
+            size="small",
+            density="comfortable",
+            v_if=(shown,),
+            raw_attrs=[f'aria-label="Brightness and contrast of the {side}"'],
+        ):
+            VIcon("mdi-brightness-6")
+            with (
+                VMenu(activator="parent", close_on_content_click=False),
+                html.Div(style="background:#23262a;padding:14px 20px;width:300px;font-size:13px"),
+            ):
+                html.Div("Black and white at")
+                VRangeSlider(
+                    v_model=(state.window,),
+                    min=(state.low,),
+                    max=(state.high,),
+                    hide_details=True,
+                    strict=True,
+                    step=(f"({state.high} - {state.low}) / 500 || 1",),
+                    density="compact",
+                    color="#56B4E9",
+                )
+                html.Div(
+                    "{{ "
+                    + f"{state.window}[0].toPrecision(3)"
+                    + " }} to {{ "
+                    + f"{state.window}[1].toPrecision(3)"
+                    + " }}"
+                )
 
     def _empty(self, side: str, state) -> None:
         name = self._name
@@ -315,6 +327,7 @@ class Page:
                 for tab, build in (
                     ("place", place_tab),
                     ("review", review_tab),
+                    ("transform", transform_tab),
                     ("inspect", inspection_tab),
                     ("quality", quality_tab),
                 ):
@@ -326,6 +339,8 @@ def _needs(name, what: str) -> str:
     """When a file cannot be exported, as an expression of the page; empty where it always can."""
     if what.startswith("protocol"):
         return f"!{name.protocol.title}"
+    if what.startswith("transform"):
+        return f"!{name.transform.title}"
     return "" if what.startswith(("template", "scene")) else f"!{name.rows}.length"
 
 

@@ -45,12 +45,31 @@ class ProtocolState:
 
 
 @dataclass
+class TransformState:
+    """The transform from template to target. Texts are sentences, empty where there is nothing to say."""
+
+    kinds: list = field(default_factory=list)  # that can be chosen, each with what it is for
+    kind: str = "tps"
+    refusal: str = ""  # why nothing can be computed now
+    title: str = ""  # of what was computed; empty for nothing
+    fit: str = ""  # how near it comes to the points, and whether it folds
+    notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)  # a line a point, and how exact its file is
+    outdated: str = ""  # why it should be computed again
+    view: str = ""  # what lies over the template: `"blend"`, `"checkerboard"`, `"jacobian"`, or nothing
+    share: float = 0.5  # of the target in the blend
+    way: str = "target"  # of files that are carried over: where to
+    carried: list = field(default_factory=list)  # the last one first
+
+
+@dataclass
 class PageState:
     """Everything else; `message` is an error in words, `notice` good news."""
 
     template: SideState = field(default_factory=SideState)
     target: SideState = field(default_factory=SideState)
     protocol: ProtocolState = field(default_factory=ProtocolState)
+    transform: TransformState = field(default_factory=TransformState)
     tab: str = "place"
     is_3d: bool = False
     is_windowing: bool = False

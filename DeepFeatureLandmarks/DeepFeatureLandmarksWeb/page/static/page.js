@@ -11,7 +11,7 @@
     if (!files.length || (role === "protocol" && !mayLeaveProtocol())) return;
     const form = new FormData();
     for (const file of files) form.append("file", file, file.name);
-    const side = ["template", "landmarks", "protocol"].includes(role) ? "template" : "target";
+    const side = ["template", "landmarks", "protocol", "carried"].includes(role) ? "template" : "target";
     const percent = `${side}__SideState__upload`;
     const request = new XMLHttpRequest();
     request.upload.onprogress = (event) => say(percent, Math.round((100 * event.loaded) / event.total));
