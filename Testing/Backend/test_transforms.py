@@ -215,6 +215,16 @@ def test_the_jacobian_map_shows_how_volumes_grow():
     assert torch.allclose(jacobian_map(double, ramp()).voxels, torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("size", [(30, 28, 26), (33, 29, 5), (31, 30, 2), (30, 28, 1)])
+def test_the_jacobian_map_is_as_exact_between_the_places_at_which_it_is_computed(size):
+    points = scattered(edge=60.0)
+    spline = fit_transform("tps", pairs_of(points, bent(points))).transform
+    template = ramp(size=size)
+    exact = spline.jacobian_determinant(Grid.of(template).points()).reshape(size[::-1])
+    found = jacobian_map(spline, template).voxels.numpy()
+    assert np.abs(found - exact).max() < 0.02 < np.ptp(exact)
+
+
 # Bad input
 
 
