@@ -96,6 +96,7 @@ def _write_elastix(
     if not _is_bspline_and_linear(transform):
         sampled = sample_bspline_within(transform, _box(domain, path), TOLERANCE_MM, TEXT_NODES)
         transform, notes = sampled.transform, _sampling_notes(sampled.error_mm)
+    assert isinstance(transform, CompositeTransform)
     first, second = transform.parts
     before = path.with_name(f"{path.name[: -len(suffix)]}.bspline{suffix}")
     write_text(before, elastix.render(first, _domain(domain, path), f"{description} First part of two."))
