@@ -19,6 +19,7 @@ from DeepFeatureLandmarksLib.scene import node_notes
 from deepfeatures.data.geometry import is_rectangular, likelihood_notes, size_mm
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.data.orientation import axes_of, rotation_of
 from deepfeatures.errors import InputError
 from deepfeatures.io.score_description import describe, with_description
 from deepfeatures.service.protocol import VolumeArray
@@ -159,7 +160,7 @@ def newPoints(scene, name: str):
 
 
 def landmarkSetFromNode(node) -> LandmarkSet:
-    """The control points of a markups node in world LPS, with names, statuses, locks, descriptions and their scores."""
+    """The control points of a markups node in world LPS, with all that a `.mrk.json` file has of them."""
     return LandmarkSet(
         tuple(landmarkOfPoint(node, index) for index in range(node.GetNumberOfControlPoints())), node.GetName()
     )
@@ -168,13 +169,15 @@ def landmarkSetFromNode(node) -> LandmarkSet:
 def landmarkOfPoint(node, index: int) -> Landmark:
     """One control point in world LPS; what is undefined or missing has no position, whatever MRML remembers."""
     status = STATUSES[node.GetNthControlPointPositionStatus(index)]
-    position = None
+    position = orientation = None
     if status == "defined":
         x, y, z = node.GetNthControlPointPositionWorld(index)
         position = (-x, -y, z)
-    landmark = Landmark(
-        node.GetNthControlPointLabel(index), position, status, locked=bool(node.GetNthControlPointLocked(index))
-    )
+        axes = np.zeros(9)
+        node.GetNthControlPointOrientationMatrixWorld(index, axes)
+        orientation = rotation_of(LPS_RAS[:3, :3] @ axes.reshape(3, 3))
+    locked = bool(node.GetNthControlPointLocked(index))
+    landmark = Landmark(node.GetNthControlPointLabel(index), position, status, locked=locked, orientation=orientation)
     return with_description(landmark, node.GetNthControlPointDescription(index))
 
 
@@ -200,6 +203,8 @@ def putLandmark(landmark: Landmark, node, index: int | None = None) -> int:
         node.SetNthControlPointPositionMissing(index)
     else:
         node.UnsetNthControlPointPosition(index)
+    if landmark.is_defined and landmark.orientation is not None:
+        node.SetNthControlPointOrientationMatrixWorld(index, LPS_RAS[:3, :3].dot(axes_of(landmark.orientation)).ravel())
     node.SetNthControlPointLabel(index, landmark.name)
     node.SetNthControlPointDescription(index, describe(landmark))
     node.SetNthControlPointLocked(index, landmark.locked)

@@ -16,6 +16,8 @@ from deepfeatures.data.notes import Note
 from deepfeatures.deprecation import warn_renamed
 
 Class = TypeVar("Class", bound=type)
+Row = tuple[float, float, float]
+Rotation = tuple[Row, Row, Row]
 
 STATUSES = ("undefined", "preview", "defined", "missing")
 LANDMARK_SUFFIXES = (
@@ -62,6 +64,8 @@ class Landmark(Scores):
         locked: Whether a person has locked the point.
         reason: Why it is missing, one of `missing_reason.REASONS`; empty where the reason is not known.
         note: What people should know of how the volumes were read between which it was carried over; empty for nothing.
+        orientation: How its surroundings are turned from the template, a rotation in LPS: its columns are where the
+            template's L, P and S axes point to. `None` where nothing is known of it, as for a point that a person set.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Landmark(Scores):
     locked: bool = False
     reason: str = ""
     note: str = ""
+    orientation: Rotation | None = None
 
     @property
     def is_defined(self) -> bool:

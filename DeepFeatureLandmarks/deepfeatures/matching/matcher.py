@@ -202,12 +202,12 @@ class Matcher:
             return result
         request = self._request(template, landmarks, target, group=group)
         with self._enough_memory(target), request.timer.stage("group"):
-            found, mapping = self._guided.refine(request, state)
-        positions: list = [None] * len(landmarks)
-        for index, position in zip(self._defined_inside(template, landmarks), found, strict=True):
-            positions[index] = position
+            found = self._guided.refine(request, state)
+        places: list = [None] * len(landmarks)
+        for index, place in zip(self._defined_inside(template, landmarks), found.places, strict=True):
+            places[index] = place
         seconds = {**result.seconds, **request.timer.seconds}
-        return result.with_positions(positions, mapping=mapping, seconds=seconds, group_size=group.count_others(state))
+        return result.with_places(places, mapping=found.mapping, seconds=seconds, group_size=group.count_others(state))
 
     def match_together(
         self, template: Volume, landmarks: LandmarkSet, targets: Sequence[Volume]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepfeatures.data.landmark_scores import FORMER_NAMES, Scores, with_former_keys
-from deepfeatures.data.landmarks import Landmark, LandmarkSet
+from deepfeatures.data.landmarks import Landmark, LandmarkSet, Rotation
 from deepfeatures.data.notes import Note
 from deepfeatures.io.provenance import versions
 from deepfeatures.matching import devices
@@ -30,18 +30,26 @@ class LandmarkMatch(Scores):
         position: LPS mm, `None` where it was not found.
         evidence: By name, what the expected error was predicted from.
         reason: Why it was not found, one of `missing_reason.REASONS`; empty where it was.
+        orientation: See `Landmark`.
     """
 
     position: tuple[float, float, float] | None
     evidence: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    orientation: Rotation | None = None
 
     def of(self, landmark: Landmark) -> Landmark:
         """The template's landmark in the target."""
         if self.position is None:
             return missing(landmark, self.reason)
         return Landmark(
-            landmark.name, self.position, "defined", landmark.description, **self.scores, ambiguous=self.ambiguous
+            landmark.name,
+            self.position,
+            "defined",
+            landmark.description,
+            orientation=self.orientation,
+            **self.scores,
+            ambiguous=self.ambiguous,
         )
 
 
@@ -142,13 +150,13 @@ class MatchResult:
         }
         return report if self.group_size is None else {**report, "group_size": self.group_size}
 
-    def with_positions(self, positions: Sequence[Sequence[float] | None], **changes: Any) -> MatchResult:
-        """The same with found landmarks at other places, LPS mm; `None` leaves one where it is."""
+    def with_places(self, places: Sequence[tuple[Sequence[float], Rotation] | None], **changes: Any) -> MatchResult:
+        """The same with found landmarks at other positions, LPS mm, and orientations; `None` leaves one as it is."""
         moved = tuple(
-            replace(landmark, position=tuple(map(float, position)))
-            if landmark.is_defined and position is not None
+            replace(landmark, position=tuple(map(float, place[0])), orientation=place[1])
+            if landmark.is_defined and place is not None
             else landmark
-            for landmark, position in zip(self.landmarks, positions, strict=True)
+            for landmark, place in zip(self.landmarks, places, strict=True)
         )
         return replace(self, landmarks=replace(self.landmarks, landmarks=moved), **changes)
 

@@ -130,8 +130,12 @@ def landmarks_to_json(landmarks: Iterable[Landmark]) -> list[dict[str, Any]]:
 def landmarks_from_json(messages: Iterable[dict[str, Any]]) -> LandmarkSet:
     landmarks = []
     for message in messages:
-        position = message["position"]
-        landmarks.append(Landmark(**{**message, "position": None if position is None else tuple(position)}))
+        position, rows = message["position"], message.get("orientation")
+        known = {
+            "position": None if position is None else tuple(position),
+            "orientation": None if rows is None else tuple(map(tuple, rows)),
+        }
+        landmarks.append(Landmark(**{**message, **known}))
     return LandmarkSet(tuple(landmarks))
 
 

@@ -2,7 +2,7 @@
 
 The control points of regions and planes describe a shape: beside a point list they are left out, and a note says so.
 
-Kept: name, position, position status, description, lock, and the name of the list. Slicer's schema is at
+Kept: name, position, position status, description, lock, orientation, and the name of the list. Slicer's schema is at
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema.
 """
 
@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, landmark_stem
+import numpy as np
+
+from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet, Rotation, landmark_stem
 from deepfeatures.data.notes import Note, NoteKind
+from deepfeatures.data.orientation import UNTURNED, axes_of, rotation_of
 from deepfeatures.errors import InputError, quoted
 from deepfeatures.io.landmark_formats.coordinates import coordinate_system, require_millimetres, to_lps
 from deepfeatures.io.score_description import describe, with_description
@@ -21,7 +24,6 @@ SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-ORIENTATION = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0]  # Slicer's own axes (RAS), seen from LPS
 POINT_LIST, SHAPES = "Fiducial", ("ROI", "Plane")
 HAVE_POSITION = ("preview", "defined")  # a missing point keeps no former position, which might be taken for its own
 
@@ -100,8 +102,18 @@ def _landmark(point: dict, number: int, system: str, path: Path) -> Landmark:
         position=to_lps(position, system, where, path) if known else None,
         status=status,
         locked=bool(point.get("locked", False)),
+        orientation=_orientation(point.get("orientation"), system) if known else None,
     )
     return with_description(landmark, str(point.get("description") or ""))
+
+
+def _orientation(values: object, system: str) -> Rotation | None:
+    """`None` for an unturned point, and for what is no rotation."""
+    try:
+        axes = np.array(values, float).reshape(3, 3)
+    except (TypeError, ValueError):
+        return None
+    return rotation_of(axes if system == "LPS" else UNTURNED @ axes)
 
 
 def _control_point(landmark: Landmark, number: int) -> dict:
@@ -112,7 +124,7 @@ def _control_point(landmark: Landmark, number: int) -> dict:
         "description": describe(landmark),
         "associatedNodeID": "",
         "position": [float(value) for value in landmark.position] if has_position else "",
-        "orientation": ORIENTATION,
+        "orientation": axes_of(landmark.orientation).ravel().tolist(),
         "selected": True,
         "locked": landmark.locked,
         "visibility": True,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.sampling import apply_affine, smooth
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
+Kept = TypeVar("Kept")  # has `nbytes`
 KEPT_BYTES = 512 << 20  # of what a pyramid keeps, the last used first
 
 
@@ -94,6 +96,11 @@ class SamplingGrid:
         x, y, z = (high - low + 1).long().tolist()
         return cls(spacing_mm, first + low * spacing_mm, (z, y, x))
 
+    @property
+    def key(self) -> tuple:
+        """Equal for equal grids."""
+        return self.spacing_mm, tuple(self.origin.tolist()), self.shape
+
     def to_voxels(self, points: torch.Tensor) -> torch.Tensor:
         return (points - self.origin) / self.spacing_mm
 
@@ -128,7 +135,7 @@ class ImagePyramid:
     def __init__(self, image: Image):
         self.image = image
         self._smoothed: dict[float, torch.Tensor] = {}
-        self._cached: dict[tuple, torch.Tensor] = {}  # the last used last
+        self._cached: dict[tuple, Any] = {}  # the last used last
         self._lock = Lock()
 
     def resample(
@@ -159,11 +166,14 @@ class ImagePyramid:
 
         A template is asked for the same for many poses and targets, so it is kept: do not change it.
         """
-        key = (make, grid.spacing_mm, tuple(grid.origin.tolist()), grid.shape)
+        return self.kept((make, grid.key), lambda: self.resample(grid)[0] if make is None else make(self.cached(grid)))
+
+    def kept(self, key: tuple, make: Callable[[], Kept]) -> Kept:
+        """What `make` returns, or returned for an equal key: do not change it."""
         with self._lock:
             made = self._cached.pop(key, None)
         if made is None:
-            made = self.resample(grid)[0] if make is None else make(self.cached(grid))
+            made = make()
         with self._lock:
             self._cached[key] = made
             while len(self._cached) > 1 and sum(kept.nbytes for kept in self._cached.values()) > KEPT_BYTES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from deepfeatures.data.landmarks import Rotation
 from deepfeatures.data.missing_reason import DOUBTFUL, NOTHING_ALIKE, NOTHING_TO_COMPARE, OUTSIDE
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.guided.registration import PointRegistration
@@ -43,6 +44,7 @@ class OtherPlaces:
 def accepted(
     found: PointRegistration,
     depths_mm: torch.Tensor,
+    template: Image,
     target: Image,
     error_model: ErrorModel | None,
     tolerance_mm: float,
@@ -54,7 +56,7 @@ def accepted(
     Args:
         found: The landmarks in the target.
         depths_mm: How far inside the template each of them lies, `(N,)`.
-        target: In whose millimetres they were found.
+        template, target: In the target's millimetres they were found.
         error_model: `None` where nobody has calibrated these features.
         tolerance_mm: Distance from the true place that is near enough.
         others: Where else the landmarks may lie.
@@ -78,6 +80,7 @@ def accepted(
     }
     ambiguous = _chance_elsewhere(found, tolerance_mm, others) >= LEAST_AMBIGUOUS
     positions = target.to_world(found.positions)
+    orientations = in_world(found.orientations, template, target)
 
     def of(index: int) -> LandmarkMatch:
         reason = next((name for name, failed in fails.items() if failed[index]), "")
@@ -85,11 +88,18 @@ def accepted(
             None if reason else tuple(positions[index].tolist()),
             evidence=dict(zip(NAMES, found.evidence[index].tolist(), strict=True)),
             reason=reason,
+            orientation=None if reason else orientations[index],
             ambiguous=bool(ambiguous[index]),
             **{name: float(values[index]) for name, values in scores.items()},
         )
 
     return tuple(of(index) for index in range(len(positions)))
+
+
+def in_world(orientations: torch.Tensor, template: Image, target: Image) -> list[Rotation]:
+    """Rotations `(N, 3, 3)` from template to target millimetres in LPS."""
+    turned = target.grid.direction @ orientations.cpu().double().numpy() @ template.grid.direction.T
+    return [tuple(map(tuple, rotation)) for rotation in turned.tolist()]
 
 
 def _doubt(

@@ -36,7 +36,7 @@ class RegistrationLevel:
     """Lengths are in voxels of the level unless they say mm.
 
     Args:
-        spacing_mm: Of the level.
+        grid: On which all is sampled.
         template: Intensities of the template, `(D, H, W)`.
         template_features: Of the template, `(C, D, H, W)`.
         target_features: Of the target, resampled through pose and displacement field, `(C, D, H, W)`.
@@ -49,7 +49,7 @@ class RegistrationLevel:
         regularization_weights, sigma, landmarks_sigma: See `regularize`.
     """
 
-    spacing_mm: float
+    grid: SamplingGrid
     template: torch.Tensor
     template_features: torch.Tensor
     target_features: torch.Tensor
@@ -63,6 +63,10 @@ class RegistrationLevel:
     regularization_weights: tuple[float, ...]
     sigma: float
     landmarks_sigma: float
+
+    @property
+    def spacing_mm(self) -> float:
+        return self.grid.spacing_mm
 
     def match(self, blocks: torch.Tensor, displacements_mm: torch.Tensor, search_radius: int) -> RegularizedMatch:
         """Match blocks `(N, K, C)` around where points have been displaced to so far, `(N, 3)` template mm."""
@@ -133,7 +137,7 @@ def build_level(
         radius, step = round(radius * settings.widening), settings.wide_step
     patch = ball(radius, step, voxels.device)
     return RegistrationLevel(
-        spacing_mm=spacing,
+        grid=grid,
         template=image,
         template_features=features,
         target_features=pair.encode(resampled),

@@ -21,6 +21,7 @@ from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid, scale_factor
 from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
+from deepfeatures.matching.guided.alignment import AlignedMatch, aligned, orientations
 from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
 from deepfeatures.matching.guided.landmark_frame import (
     displacements_of,
@@ -71,6 +72,7 @@ class PointRegistration:
         mapping: Template points to target points.
         state: From which the finest level can be repeated.
         blocks: What the target shows around landmarks and keypoints, `(N, K, C)`.
+        orientations: How the landmarks' surroundings are turned from template to target millimetres, `(N, 3, 3)`.
     """
 
     positions: torch.Tensor
@@ -82,6 +84,16 @@ class PointRegistration:
     mapping: PointMapping
     state: RegistrationState
     blocks: torch.Tensor
+    orientations: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedLandmarks:
+    """The landmarks in the target by what a group shows; fields as of `PointRegistration`."""
+
+    positions: torch.Tensor
+    orientations: torch.Tensor
+    mapping: PointMapping
 
 
 def finest_spacing(template: Image, target: Image, settings: GuidedSettings, pose: torch.Tensor | None = None) -> float:
@@ -129,14 +141,16 @@ def register_points(
             displacements = level.displacements_mm(match.displacements)
         progress(0.9 * number / len(levels))
         interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
+    settled = aligned(pair, level, match)
+    displacements = level.displacements_mm(settled.match.displacements)
     state = RegistrationState(
         pose,
         before,
-        match.displacements,
+        settled.match.displacements,
         pair.target.image.covers(apply_affine(pose, points.positions + displacements)),
         (level.spacing_mm, tuple(blocks.shape)),
     )
-    found = _registered(pair, level, blocks, match, points, state, max(levels[-1].search_radii), settings)
+    found = _registered(pair, level, blocks, settled, points, state, max(levels[-1].search_radii), settings)
     if learnt is not None:
         found = _taught(found, pair, level, points, displacements, learnt, settings)
     progress(1.0)
@@ -179,8 +193,8 @@ def refine_with_group(
     state: RegistrationState,
     group: GroupwiseModel,
     settings: GuidedSettings,
-) -> tuple[torch.Tensor, PointMapping]:
-    """Where the landmarks lie by what the group shows, too: target millimetres `(N, 3)`, and the mapping.
+) -> RefinedLandmarks:
+    """Where the landmarks lie by what the group shows, too.
 
     Args:
         pair, landmarks, settings: As `register_points` had them.
@@ -191,23 +205,28 @@ def refine_with_group(
     level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
     blocks = group.blend(state, level.blocks_of_target(state.found), level.blocks_of_template())
     match = level.match(blocks, level.displacements_mm(state.found), finest.search_radii[-1])
-    displacements = level.displacements_mm(match.displacements)
-    positions = apply_affine(state.pose, points.positions + displacements)[: len(landmarks)]
-    return positions, _mapping(pair, state.pose, points, displacements, settings)
+    settled = aligned(pair, level, match)
+    displacements = level.displacements_mm(settled.match.displacements)
+    return RefinedLandmarks(
+        apply_affine(state.pose, points.positions + displacements)[: len(landmarks)],
+        orientations(level, settled, state.pose),
+        _mapping(pair, state.pose, points, displacements, settings),
+    )
 
 
 def _registered(
     pair: ImagePair,
     level: RegistrationLevel,
     blocks: torch.Tensor,
-    match: RegularizedMatch,
+    settled: AlignedMatch,
     points: Points,
     state: RegistrationState,
     search_radius: int,
     settings: GuidedSettings,
 ) -> PointRegistration:
     """What is known of the landmarks once the finest level has been matched."""
-    count, displacements = points.landmarks, level.displacements_mm(match.displacements)
+    count, match = points.landmarks, settled.match
+    displacements = level.displacements_mm(match.displacements)
     matched = level.points + match.displacements
     errors, share = inverse_consistency(
         level.template_features,
@@ -252,6 +271,7 @@ def _registered(
         _mapping(pair, state.pose, points, displacements, settings),
         state,
         level.blocks_of_target(match.displacements),
+        orientations(level, settled, state.pose),
     )
 
 

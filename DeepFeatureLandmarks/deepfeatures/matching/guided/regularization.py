@@ -33,6 +33,7 @@ class RegularizedMatch:
         typical: Mean feature distance over all displacements tried, `(N,)`.
         posterior_std: Standard deviation in voxels of the places that are as likely as their cost says, `(N,)`.
         neighbour_residual: Voxels between the displacement and what the neighbours predict, `(N,)`.
+        expected: What these predict, `(N, 3)`.
     """
 
     displacements: torch.Tensor
@@ -40,6 +41,7 @@ class RegularizedMatch:
     typical: torch.Tensor
     posterior_std: torch.Tensor
     neighbour_residual: torch.Tensor
+    expected: torch.Tensor
 
 
 def regularize(
@@ -92,6 +94,7 @@ def regularize(
         typical,
         spread.clamp(min=0).sqrt(),
         (starts + shift - expected).norm(dim=1),
+        expected,
     )
 
 

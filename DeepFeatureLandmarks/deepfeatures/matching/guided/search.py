@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from deepfeatures.data.intensity import scaling
+from deepfeatures.data.landmarks import Rotation
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
 from deepfeatures.features.dense import encode_dense
@@ -15,7 +16,7 @@ from deepfeatures.features.extractor import Features
 from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Encode, Image, ImagePyramid
 from deepfeatures.matching.groupwise import RegistrationState
-from deepfeatures.matching.guided.acceptance import accepted
+from deepfeatures.matching.guided.acceptance import accepted, in_world
 from deepfeatures.matching.guided.alternatives import Fit, difference_text, fits, other_places
 from deepfeatures.matching.guided.hypotheses import hypotheses, repeats
 from deepfeatures.matching.guided.registration import (
@@ -58,6 +59,19 @@ class _Prepared:
     intensity: str
     pair: ImagePair
     poses: tuple[Pose, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedPlaces:
+    """Where landmarks lie by what a group shows, too.
+
+    Args:
+        places: LPS mm and orientation of each, `None` outside the target.
+        mapping: Template points to target points.
+    """
+
+    places: list[tuple[list[float], Rotation] | None]
+    mapping: PointMapping
 
 
 class GuidedSearch:
@@ -104,6 +118,7 @@ class GuidedSearch:
             accepted(
                 way.found,
                 depths_mm,
+                pair.template.image,
                 pair.target.image,
                 self._error_model,
                 request.tolerance_mm,
@@ -218,23 +233,25 @@ class GuidedSearch:
         """See `Search.warm_up`: the pose."""
         self._prepare(request)
 
-    def refine(self, request: SearchRequest, state: RegistrationState) -> tuple[list, PointMapping]:
-        """Where the landmarks lie by what the request's group shows, too, and the mapping.
+    def refine(self, request: SearchRequest, state: RegistrationState) -> RefinedPlaces:
+        """Where the landmarks lie by what the request's group shows, too.
 
         Args:
             request: As `find` had it.
             state: What `find` returned.
-
-        Returns:
-            LPS mm of each landmark, `None` outside the target; and the mapping.
         """
         with torch.inference_mode():
             pair = self._pair(request)
             landmarks = pair.template.image.from_world(request.positions)
-            found, mapping = refine_with_group(pair, landmarks, state, request.group, self._settings)
-            inside = (pair.target.image.depth_mm(found) >= 0).tolist()
-        positions = pair.target.image.to_world(found).tolist()
-        return [position if is_in else None for position, is_in in zip(positions, inside, strict=True)], mapping
+            found = refine_with_group(pair, landmarks, state, request.group, self._settings)
+            inside = (pair.target.image.depth_mm(found.positions) >= 0).tolist()
+        positions = pair.target.image.to_world(found.positions).tolist()
+        turned = in_world(found.orientations, pair.template.image, pair.target.image)
+        places = [
+            (position, rotation) if is_in else None
+            for position, rotation, is_in in zip(positions, turned, inside, strict=True)
+        ]
+        return RefinedPlaces(places, found.mapping)
 
     def _register(self, prepared: _Prepared, request: SearchRequest) -> Fit:
         """The landmarks, from the pose on which most points agree."""
