@@ -16,10 +16,10 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from DeepFeatureLandmarksLib.scene import node_notes
+from DeepFeatureLandmarksLib.scene.point_orientation import orientationOfPoint, turnPoint
 from deepfeatures.data.geometry import is_rectangular, likelihood_notes, size_mm
 from deepfeatures.data.landmarks import STATUSES, Landmark, LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
-from deepfeatures.data.orientation import axes_of, rotation_of
 from deepfeatures.errors import InputError
 from deepfeatures.io.score_description import describe, with_description
 from deepfeatures.service.protocol import VolumeArray
@@ -172,10 +172,7 @@ def landmarkOfPoint(node, index: int) -> Landmark:
     position = orientation = None
     if status == "defined":
         x, y, z = node.GetNthControlPointPositionWorld(index)
-        position = (-x, -y, z)
-        axes = np.zeros(9)
-        node.GetNthControlPointOrientationMatrixWorld(index, axes)
-        orientation = rotation_of(LPS_RAS[:3, :3] @ axes.reshape(3, 3))
+        position, orientation = (-x, -y, z), orientationOfPoint(node, index)
     locked = bool(node.GetNthControlPointLocked(index))
     landmark = Landmark(node.GetNthControlPointLabel(index), position, status, locked=locked, orientation=orientation)
     return with_description(landmark, node.GetNthControlPointDescription(index))
@@ -203,8 +200,7 @@ def putLandmark(landmark: Landmark, node, index: int | None = None) -> int:
         node.SetNthControlPointPositionMissing(index)
     else:
         node.UnsetNthControlPointPosition(index)
-    if landmark.is_defined and landmark.orientation is not None:
-        node.SetNthControlPointOrientationMatrixWorld(index, LPS_RAS[:3, :3].dot(axes_of(landmark.orientation)).ravel())
+    turnPoint(node, index, landmark.orientation)
     node.SetNthControlPointLabel(index, landmark.name)
     node.SetNthControlPointDescription(index, describe(landmark))
     node.SetNthControlPointLocked(index, landmark.locked)

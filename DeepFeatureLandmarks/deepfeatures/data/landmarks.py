@@ -64,8 +64,8 @@ class Landmark(Scores):
         locked: Whether a person has locked the point.
         reason: Why it is missing, one of `missing_reason.REASONS`; empty where the reason is not known.
         note: What people should know of how the volumes were read between which it was carried over; empty for nothing.
-        orientation: How its surroundings are turned from the template, a rotation in LPS: its columns are where the
-            template's L, P and S axes point to. `None` where nothing is known of it, as for a point that a person set.
+        orientation: How it is turned, a rotation in LPS. Of a placed landmark its columns are where the template's L, P
+            and S directions point to. `None` where nothing is known of it.
     """
 
     name: str
