@@ -25,6 +25,7 @@ from deepfeatures.matching.geometry.inverse_compositional import AlignmentModel,
 from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.networks.mind import Mind
 from deepfeatures.service.protocol import landmarks_from_json, landmarks_to_json
+from deepfeatures.transforms.inverse_compositional import InverseCompositionalTransformer
 
 PATCH = ball(8, 2)
 TURN = (0.12, -0.1, 0.2)  # radians about x, y and z
@@ -116,6 +117,38 @@ def test_a_flat_template_stays_where_it_is():
     model = AlignmentModel.fit(flat, points, PATCH, emphasis(PATCH))
     found = align(model, lambda middles, affine: torch.ones_like(model.blocks), points, free(1))
     assert torch.equal(found.shifts, torch.zeros(1, 3))
+
+
+class Towards(torch.nn.Module):
+    """Says by how much a volume's centre of mass lies beside the middle: the template would have to move there."""
+
+    def forward(self, volumes):
+        axes = [torch.linspace(-1 + 1 / n, 1 - 1 / n, n, dtype=volumes.dtype) for n in volumes.shape[2:]]
+        places = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])
+        centre = (volumes * places).sum((2, 3, 4)) / volumes.sum((1, 2, 3, 4))[:, None]
+        return torch.nn.functional.pad(-centre[..., None], (3, 0)).flatten(1)
+
+
+def blob(dtype=torch.float32):
+    axis = torch.arange(24, dtype=dtype)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.exp(-((x - 14.3) ** 2 + (y - 10.1) ** 2 + (z - 12.7) ** 2) / 18)[None, None]
+
+
+def test_a_layer_brings_what_it_sees_to_the_middle():
+    found, warp = InverseCompositionalTransformer(Towards())(blob())
+    assert float(Towards()(found).abs().max()) < 0.01
+    wanted = torch.tensor([14.3, 10.1, 12.7]) / 12 - 11.5 / 12
+    torch.testing.assert_close(warp[0, :3, 3], wanted, atol=0.01, rtol=0)
+
+
+def test_a_layer_has_the_gradient_of_its_rounds():
+    layer = InverseCompositionalTransformer(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(125, 12)), 3
+    ).double()
+    torch.nn.init.normal_(layer.localisation[1].weight, std=0.01, generator=torch.Generator().manual_seed(0))
+    volumes = torch.rand(1, 1, 5, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.autograd.gradcheck(layer, volumes.requires_grad_(), eps=1e-7, atol=1e-5)
 
 
 def test_rotations_are_never_reflections():

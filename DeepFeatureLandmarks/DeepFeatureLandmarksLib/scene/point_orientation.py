@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import slicer
+import vtk
 
 from deepfeatures.data.landmarks import Rotation
 from deepfeatures.data.orientation import UNTURNED, axes_of, rotation_of
@@ -18,8 +20,17 @@ def orientationOfPoint(node, index: int) -> Rotation | None:
 
 
 def turnPoint(node, index: int, orientation: Rotation | None) -> None:
-    """Turn a control point as a landmark in world LPS is; `None` makes it one that nobody has turned."""
-    if orientation is None:
+    """Turn a control point as a landmark in world LPS is; `None` makes it one that nobody has turned.
+
+    Under a parent transform Slicer takes the orientation in its own frame alone: its method for the world leaves the
+    point as it is (5.11). Under one that is not linear a point is not turned.
+    """
+    parent, toWorld = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    isLinear = parent is None or parent.IsTransformToWorldLinear()
+    if orientation is None or not isLinear:
         node.SetNthControlPointOrientation(index, 1.0, 0.0, 0.0, 0.0)
-    else:
-        node.SetNthControlPointOrientationMatrixWorld(index, (UNTURNED @ axes_of(orientation)).ravel())
+        return
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, toWorld)
+    linear = np.array([[toWorld.GetElement(row, column) for column in range(3)] for row in range(3)])
+    u, _, vt = np.linalg.svd(np.linalg.solve(linear, UNTURNED @ axes_of(orientation)))
+    node.SetNthControlPointOrientationMatrix(index, (u @ vt).ravel())

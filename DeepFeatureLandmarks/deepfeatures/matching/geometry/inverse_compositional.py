@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from deepfeatures.matching.geometry.sampling import sample
+from deepfeatures.transforms.inverse_compositional import after_inverse
 
 ROUNDS = 6
 SLOPE_STEP = 0.5  # voxels to either side, for gradients
@@ -107,7 +108,7 @@ def align(
         step = (solve @ (slope + damping * (so_far - expected))[..., None]).reshape(count, 3, 4)
         movement = identity.clone()
         movement[:, :3] += _from_rim(model, step)
-        warp = warp @ torch.linalg.inv(movement)
+        warp = after_inverse(warp, movement)
     return Alignment(warp[:, :3, 3], warp[:, :3, :3])
 
 
