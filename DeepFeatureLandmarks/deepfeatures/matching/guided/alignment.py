@@ -15,7 +15,6 @@ import torch
 
 from deepfeatures.matching.geometry.block_matching import ball, emphasis
 from deepfeatures.matching.geometry.inverse_compositional import (
-    Alignment,
     AlignmentModel,
     AlignmentPrior,
     align,
@@ -28,8 +27,10 @@ from deepfeatures.matching.pose.image_similarity import ImagePair
 
 # Chosen on hippocampus 033 in targets of odd numbers and brain 1000; multiples of the match's feature distance.
 MATCH_WEIGHT, NEIGHBOURS_WEIGHT, STRAIN_WEIGHT = 0.07, 0.07, 0.025  # that a voxel away costs
-SHARP = 20.0  # squared voxels of spread at which half of the alignment counts, where nothing is alike
-WIDER = 4 / 3  # radius of the blocks, in those of the level's
+# Squared voxels of spread at which half of the alignment counts, where nothing is alike; the blocks of a group are
+# means over many people, whose parabola is better.
+SHARP, SHARP_IN_GROUP = 20.0, 100.0
+WIDER = 4 / 3  # radius of the template's own blocks, in those of the level's
 STEP_OF_FIELD = 1.0  # voxels to either side, for its gradient
 
 
@@ -47,9 +48,20 @@ class AlignedMatch:
 
 
 def aligned(pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch) -> AlignedMatch:
-    """The match with its landmarks between voxels."""
+    """The match with its landmarks between voxels, by what the template shows."""
+    return _aligned(level, match, _model(pair, level, WIDER), SHARP)
+
+
+def aligned_to_group(
+    pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch, blocks: torch.Tensor
+) -> AlignedMatch:
+    """The same by what a group shows around all points, `(N, K, C)`; the gradients stay the template's."""
+    model = replace(_model(pair, level, 1.0), blocks=blocks[: level.landmarks])
+    return _aligned(level, match, model, SHARP_IN_GROUP)
+
+
+def _aligned(level: RegistrationLevel, match: RegularizedMatch, model: AlignmentModel, sharp: float) -> AlignedMatch:
     count, features = level.landmarks, level.target_features
-    model = _model(pair, level)
     found = match.displacements[:count]
     difference, spread = match.distances[:count].clamp(min=1e-6), match.posterior_std[:count]
     prior = AlignmentPrior(
@@ -64,8 +76,8 @@ def aligned(pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch) 
         seen = sample(features, places)
         return seen if beyond is None else seen + sample(beyond, places)
 
-    alignment: Alignment = align(model, look, level.points[:count] + found, prior)
-    share = spread.square() / (spread.square() + SHARP * difference)
+    alignment = align(model, look, level.points[:count] + found, prior)
+    share = spread.square() / (spread.square() + sharp * difference)
     displacements = match.displacements.clone()
     displacements[:count] += share[:, None] * alignment.shifts
     return AlignedMatch(replace(match, displacements=displacements), alignment.affine)
@@ -84,10 +96,13 @@ def orientations(level: RegistrationLevel, found: AlignedMatch, pose: torch.Tens
     return rotations(pose[:3, :3] @ (steps / STEP_OF_FIELD + gradient) @ found.affine)
 
 
-def _model(pair: ImagePair, level: RegistrationLevel) -> AlignmentModel:
-    """Of the template around the landmarks; kept until template, landmarks, grid or features are others."""
+def _model(pair: ImagePair, level: RegistrationLevel, wider: float) -> AlignmentModel:
+    """Of the template around the landmarks, in blocks so much wider than the level's.
+
+    It is kept until template, landmarks, grid or features are others.
+    """
     step = int(level.patch[level.patch > 0].min())
-    radius = round(WIDER * int(level.patch.max()))
+    radius = round(wider * int(level.patch.max()))
     landmarks = level.points[: level.landmarks]
     key = AlignmentModel, pair.encode, level.grid.key, radius, step, tuple(landmarks.flatten().tolist())
 

@@ -21,7 +21,7 @@ from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.pyramid import Image, SamplingGrid, scale_factor
 from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.matching.groupwise import GroupwiseModel, RegistrationState
-from deepfeatures.matching.guided.alignment import AlignedMatch, aligned, orientations
+from deepfeatures.matching.guided.alignment import AlignedMatch, aligned, aligned_to_group, orientations
 from deepfeatures.matching.guided.inverse_consistency import inverse_consistency
 from deepfeatures.matching.guided.landmark_frame import (
     displacements_of,
@@ -205,7 +205,7 @@ def refine_with_group(
     level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
     blocks = group.blend(state, level.blocks_of_target(state.found), level.blocks_of_template())
     match = level.match(blocks, level.displacements_mm(state.found), finest.search_radii[-1])
-    settled = aligned(pair, level, match)
+    settled = aligned_to_group(pair, level, match, blocks)
     displacements = level.displacements_mm(settled.match.displacements)
     return RefinedLandmarks(
         apply_affine(state.pose, points.positions + displacements)[: len(landmarks)],
