@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def stages() -> dict[str, Place]:
         "one round at the fine level": replace(
             whole, levels=(wide, coarse, replace(fine, search_radii=fine.search_radii[:1]))
         ),
+        "no alignment between voxels": replace(whole, sharp=math.inf, sharp_in_group=math.inf),
         "no fine round of the pose": replace(whole, pose=replace(whole.pose, fine=())),
         "no affine pose: translation only": replace(
             whole, pose=replace(whole.pose, coarse=whole.pose.coarse[:1], fine=())

@@ -3,6 +3,7 @@
     python Testing/Benchmarks/defaults.py brain 1000
     python Testing/Benchmarks/defaults.py brain 1000 --turned      # each target turned at random, up to 180 degrees
     python Testing/Benchmarks/defaults.py brain 1000 --independent  # targets do not help one another
+    python Testing/Benchmarks/defaults.py brain 1000 --unaligned    # landmarks are not aligned between voxels
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_001 --search dense
     python Testing/Benchmarks/defaults.py hippocampus hippocampus_033 --network cifl/fine_ssc
 
@@ -13,6 +14,7 @@ lost by interpolation. Prints errors in mm over all landmarks, then those of eac
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import replace
 
@@ -21,6 +23,7 @@ from cases import Case, aligned_centres, data_folder, errors, read_case
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
+from deepfeatures.matching.guided.settings import GuidedSettings
 
 SHIFT_MM = 100.0
 
@@ -32,12 +35,14 @@ def main() -> None:
     parser.add_argument("--search", choices=("guided", "dense"), default="guided")
     parser.add_argument("--turned", action="store_true")
     parser.add_argument("--independent", action="store_true", help="targets do not help one another")
+    parser.add_argument("--unaligned", action="store_true", help="landmarks are not aligned between voxels")
     parser.add_argument("--network", metavar="NETWORK/LAYER", help="features other than the default ones")
     arguments = parser.parse_args()
     folder, random = data_folder() / arguments.set, np.random.default_rng(0)
     template = read_case(folder / f"{arguments.template}.nii.gz")
+    settings = GuidedSettings(sharp=math.inf, sharp_in_group=math.inf) if arguments.unaligned else None
     network, layer = (arguments.network or "/").split("/")
-    matcher = Matcher(network=network or None, layer=layer or None, search=arguments.search)
+    matcher = Matcher(network=network or None, layer=layer or None, search=arguments.search, guided=settings)
     paths = [path for path in sorted(folder.glob("*.nii.gz")) if path.name != f"{arguments.template}.nii.gz"]
     targets = [read_case(path) for path in paths]
     initial = [errors(aligned_centres(template, target), target) for target in targets]

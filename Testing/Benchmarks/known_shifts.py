@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from deepfeatures.matching.geometry.block_matching import (
 )
 from deepfeatures.matching.geometry.inverse_compositional import AlignmentModel, AlignmentPrior, align
 from deepfeatures.matching.geometry.sampling import sample
-from deepfeatures.matching.guided import alignment
+from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.networks.mind import Mind
 
 SETS = {
@@ -193,10 +194,9 @@ def by_place(template: Case, target: Case, turn: np.ndarray) -> dict[str, np.nda
         return {}
     voxel = float(np.mean(template.volume.spacing))
     found = {}
-    for name, sharp in (("without", float("inf")), ("with", alignment.SHARP)):
-        as_shipped, alignment.SHARP = alignment.SHARP, sharp
-        placed = Matcher().match(template.volume, template.landmarks, target.volume).landmarks
-        alignment.SHARP = as_shipped
+    for name, settings in (("without", GuidedSettings(sharp=math.inf)), ("with", GuidedSettings())):
+        matcher = Matcher(guided=settings)
+        placed = matcher.match(template.volume, template.landmarks, target.volume).landmarks
         found[name] = errors(placed.positions, target) / voxel
     world = template.volume.direction @ turn @ template.volume.direction.T
     turned = np.array([np.eye(3) if one.orientation is None else one.orientation for one in placed])

@@ -23,13 +23,11 @@ from deepfeatures.matching.geometry.inverse_compositional import (
 from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.matching.guided.level import RegistrationLevel
 from deepfeatures.matching.guided.regularization import RegularizedMatch
+from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.image_similarity import ImagePair
 
 # Chosen on hippocampus 033 in targets of odd numbers and brain 1000; multiples of the match's feature distance.
 MATCH_WEIGHT, NEIGHBOURS_WEIGHT, STRAIN_WEIGHT = 0.07, 0.07, 0.025  # that a voxel away costs
-# Squared voxels of spread at which half of the alignment counts, where nothing is alike; the blocks of a group are
-# means over many people, whose parabola is better.
-SHARP, SHARP_IN_GROUP = 20.0, 100.0
 WIDER = 4 / 3  # radius of the template's own blocks, in those of the level's
 STEP_OF_FIELD = 1.0  # voxels to either side, for its gradient
 
@@ -47,17 +45,19 @@ class AlignedMatch:
     affine: torch.Tensor
 
 
-def aligned(pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch) -> AlignedMatch:
+def aligned(
+    pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch, settings: GuidedSettings
+) -> AlignedMatch:
     """The match with its landmarks between voxels, by what the template shows."""
-    return _aligned(level, match, _model(pair, level, WIDER), SHARP)
+    return _aligned(level, match, _model(pair, level, WIDER), settings.sharp)
 
 
 def aligned_to_group(
-    pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch, blocks: torch.Tensor
+    pair: ImagePair, level: RegistrationLevel, match: RegularizedMatch, blocks: torch.Tensor, settings: GuidedSettings
 ) -> AlignedMatch:
     """The same by what a group shows around all points, `(N, K, C)`; the gradients stay the template's."""
     model = replace(_model(pair, level, 1.0), blocks=blocks[: level.landmarks])
-    return _aligned(level, match, model, SHARP_IN_GROUP)
+    return _aligned(level, match, model, settings.sharp_in_group)
 
 
 def _aligned(level: RegistrationLevel, match: RegularizedMatch, model: AlignmentModel, sharp: float) -> AlignedMatch:

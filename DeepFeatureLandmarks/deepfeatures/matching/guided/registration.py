@@ -141,7 +141,7 @@ def register_points(
             displacements = level.displacements_mm(match.displacements)
         progress(0.9 * number / len(levels))
         interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
-    settled = aligned(pair, level, match)
+    settled = aligned(pair, level, match, settings)
     displacements = level.displacements_mm(settled.match.displacements)
     state = RegistrationState(
         pose,
@@ -205,7 +205,7 @@ def refine_with_group(
     level = build_level(pair, state.pose, points, state.before_mm, finest, settings)
     blocks = group.blend(state, level.blocks_of_target(state.found), level.blocks_of_template())
     match = level.match(blocks, level.displacements_mm(state.found), finest.search_radii[-1])
-    settled = aligned_to_group(pair, level, match, blocks)
+    settled = aligned_to_group(pair, level, match, blocks, settings)
     displacements = level.displacements_mm(settled.match.displacements)
     return RefinedLandmarks(
         apply_affine(state.pose, points.positions + displacements)[: len(landmarks)],

@@ -45,6 +45,9 @@ class GuidedSettings:
         landmarks_sigma: The same among the landmarks alone; 0 where they count as all other points do.
         uses_field: Whether a level resamples the target through the displacement field of the level before, or
             through the pose alone.
+        sharp: Squared voxels of spread of a match at which half of its alignment between voxels counts where nothing is
+            alike, see `alignment`; infinite for none.
+        sharp_in_group: The same where a group's blocks are matched: they are means, which a parabola fits better.
         largest: The finest spacing is coarsened until the template has at most the voxels of a cube of this edge.
     """
 
@@ -63,6 +66,8 @@ class GuidedSettings:
     sigma: float = 10.0
     landmarks_sigma: float = 16.0
     uses_field: bool = True
+    sharp: float = 20.0
+    sharp_in_group: float = 100.0
     largest: int = 256
 
 
