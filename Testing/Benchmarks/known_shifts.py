@@ -26,6 +26,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from cases import Case, data_folder, errors, read_case
+from doubt_sets import hippocampi
 
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.features.dense import encode_dense
@@ -43,10 +44,7 @@ from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.networks.mind import Mind
 
-SETS = {
-    "brain": ("1000", "1009"),
-    "hippocampus": ("hippocampus_001", "hippocampus_033", "hippocampus_075", "hippocampus_101"),
-}
+SETS = {"brain": ("1000", "1009"), "hippocampus": tuple(hippocampi()[::12])}
 TURNS = (0, 5, 10, 15)  # degrees
 LAYER, REACH = "ssc_r1_d2", 3  # of the features; voxels to either side that one is computed from
 MATCHED, ALIGNED, STEP = 6, 8, 2  # voxels: radii of blocks, as at the finest level of the search, and their step
