@@ -78,7 +78,7 @@ def mean_error(placed, truths) -> float:
 def test_targets_together_make_up_for_a_poor_template(family, alone):
     template, landmarks, targets, truths = family
     together = placed_together(template, landmarks, targets)
-    assert mean_error(together, truths) < 0.85 * mean_error(alone, truths)
+    assert mean_error(together, truths) < 0.87 * mean_error(alone, truths)
     for one, before in zip(together, alone, strict=True):
         assert one.missing == before.missing
         assert [mark.expected_error_mm for mark in one] == [mark.expected_error_mm for mark in before]

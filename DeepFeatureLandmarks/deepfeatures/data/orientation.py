@@ -6,6 +6,8 @@ A control point's axes are the columns of a matrix. Where nothing is turned they
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from deepfeatures.data.landmarks import Rotation
@@ -31,4 +33,4 @@ def rotation_of(axes: np.ndarray) -> Rotation | None:
     is_rotation = np.allclose(rotation @ rotation.T, np.eye(3), atol=NOT_A_ROTATION) and np.linalg.det(rotation) > 0
     if not is_rotation or np.allclose(rotation, np.eye(3), atol=1e-9):
         return None
-    return tuple(map(tuple, rotation.tolist()))
+    return cast(Rotation, tuple(map(tuple, rotation.tolist())))
