@@ -179,6 +179,15 @@ def core_files():
 
 
 @pytest.mark.parametrize("file", python_files(), ids=lambda file: str(file.relative_to(CODE)))
+def test_every_dense_resampling_goes_through_the_two_samplers(file):
+    """One place states the units, the direction and what lies beyond: no other file calls PyTorch's own."""
+    used = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    used |= {name.rpartition(".")[2] for name in modules_imported(file.read_text(), package_of(file))}
+    resampling = used & {"grid_sample", "affine_grid", "grid_sampler", "grid_sampler_3d"}
+    assert bool(resampling) == (file == CODE / "deepfeatures" / "transforms" / "samplers.py"), sorted(resampling)
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda file: str(file.relative_to(CODE)))
 def test_parts_import_only_what_lies_below_them(file):
     imported = {name.split(".")[0] for name in modules_imported(file.read_text(), package_of(file))}
     forbidden = (imported & set(MAY_IMPORT)) - MAY_IMPORT[part_of(file)]

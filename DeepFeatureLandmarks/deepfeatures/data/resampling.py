@@ -1,4 +1,7 @@
-"""Separable resampling of voxels: as exact as trilinear interpolation, without a sampling grid in memory."""
+"""Separable resampling of voxels: as exact as trilinear interpolation, without a sampling grid in memory.
+
+Faster than the samplers of `transforms.samplers`, which take any grid, where the axes of both volumes are parallel.
+"""
 
 from __future__ import annotations
 

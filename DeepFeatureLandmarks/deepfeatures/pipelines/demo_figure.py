@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn.functional import grid_sample
 
 from deepfeatures.data.landmarks import Landmark
 from deepfeatures.data.volume import Volume
+from deepfeatures.transforms.samplers import centre_units, sample_by_centres
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +94,8 @@ def slice_through(
     across, along = np.meshgrid(ticks, ticks)
     world = point + across[..., None] * np.array(right) + along[..., None] * np.array(down)
     index = volume.to_index(world.reshape(-1, 3))
-    unit = torch.from_numpy(2 * index / (np.array(volume.size) - 1) - 1).float()
-    sampled = grid_sample(volume.voxels[None, None], unit.reshape(1, 1, pixels, pixels, 3), align_corners=True)
+    grid = centre_units(torch.from_numpy(index), volume.voxels.shape).float().reshape(1, 1, pixels, pixels, 3)
+    sampled = sample_by_centres(volume.voxels[None, None], grid, padding="zeros")
     return sampled[0, 0, 0].numpy()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from deepfeatures.training.noise import Random, smooth_noise
+from deepfeatures.transforms.samplers import Interpolation, sample_by_faces
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def random_geometries(
     return Geometry(first, place), Geometry(second, offset, field)
 
 
-def sample(volume: torch.Tensor, places: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+def sample(volume: torch.Tensor, places: torch.Tensor, interpolation: Interpolation = "bilinear") -> torch.Tensor:
     """Values of `volume`, shape `(batch, channels, d, h, w)`, at voxel positions from its centre, replicated beyond it.
 
     Args:
@@ -108,5 +108,5 @@ def sample(volume: torch.Tensor, places: torch.Tensor, mode: str = "bilinear") -
     grid = (places.movedim(1, -1) / half).flip(-1)
     shape = grid.shape[1:-1]
     grid = grid.reshape(len(grid), *shape[:1], *([1] * (3 - len(shape))), *shape[1:], 3)
-    found = F.grid_sample(volume, grid, mode=mode, padding_mode="border", align_corners=False)
+    found = sample_by_faces(volume, grid, interpolation=interpolation)
     return found.reshape(*found.shape[:2], *shape)

@@ -7,11 +7,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
+<<<<<<< HEAD
 from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
+=======
+from deepfeatures.transforms.samplers import centre_units, sample_by_centres
+from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
+>>>>>>> 6857f53 (Every dense resampling goes through two samplers, one for each way to count a grid's units; a spatial transformer uses them)
 
 CHECKED = 20_000  # random places at which a sampled field is compared with its transform
 MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision
@@ -37,9 +41,9 @@ class DisplacementFieldTransform(Transform):
         points = as_points(points)
         index = self.grid.to_index(points)
         size = np.array(self.grid.size)
-        unit = torch.from_numpy(2 * index / np.maximum(size - 1, 1) - 1)[None, None, None]
         field = torch.from_numpy(self.vectors).movedim(-1, 0)[None].double()
-        moved = F.grid_sample(field, unit, padding_mode="border", align_corners=True)[0, :, 0, 0].T.numpy()
+        units = centre_units(torch.from_numpy(index), field.shape)[None, None, None]
+        moved = sample_by_centres(field, units)[0, :, 0, 0].T.numpy()
         is_inside = ((index >= -0.5) & (index < size - 0.5)).all(1)
         return points + moved * is_inside[:, None]
 

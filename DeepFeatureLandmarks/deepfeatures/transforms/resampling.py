@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.samplers import face_units, sample_by_faces
 from deepfeatures.transforms.transform import Transform
 
 Interpolation = Literal["linear", "nearest", "label"]
@@ -56,7 +57,7 @@ def resample(volume: Volume, mapping: Transform, like: Volume, interpolation: In
         index = places.of_slices(first, min(first + SLICES, like.voxels.shape[0]))
         size = torch.tensor(volume.size)
         is_inside = ((index >= -0.5) & (index < size - 0.5)).all(-1)
-        unit = (2 * (index + 0.5) / size - 1)[None]
+        unit = face_units(index, source.shape)[None]
         seen = _labels(source, unit) if interpolation == "label" else _sampled(source, unit, interpolation)
         found.append(torch.where(is_inside, seen, 0))
         covered.append(is_inside)
@@ -64,8 +65,7 @@ def resample(volume: Volume, mapping: Transform, like: Volume, interpolation: In
 
 
 def _sampled(source: torch.Tensor, unit: torch.Tensor, interpolation: str) -> torch.Tensor:
-    mode = "nearest" if interpolation == "nearest" else "bilinear"
-    return F.grid_sample(source, unit, mode=mode, padding_mode="border", align_corners=False)[0, 0]
+    return sample_by_faces(source, unit, interpolation="nearest" if interpolation == "nearest" else "bilinear")[0, 0]
 
 
 def _labels(source: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:

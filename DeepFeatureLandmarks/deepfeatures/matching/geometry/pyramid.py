@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.sampling import apply_affine, smooth
+from deepfeatures.transforms.samplers import sample_by_faces
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # intensities (D, H, W) to features (C, D, H, W)
 Kept = TypeVar("Kept")  # has `nbytes`
@@ -158,7 +158,7 @@ class ImagePyramid:
             sigma = tuple(0.45 * math.sqrt(max(ratio * ratio - 1, 0.0)) for ratio in ratios)
             self._smoothed[spacing_mm] = smooth(self.image.voxels[None], sigma)
         places, image = grid.grid_in(self.image, pose, field), self._smoothed[spacing_mm]
-        resampled = F.grid_sample(image[None], places.movedim(0, -1)[None], padding_mode="border", align_corners=False)
+        resampled = sample_by_faces(image[None], places.movedim(0, -1)[None])
         return resampled[0, 0], (places.abs() <= 1).all(0)
 
     def cached(self, grid: SamplingGrid, make: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:

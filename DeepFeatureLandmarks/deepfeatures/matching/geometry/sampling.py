@@ -7,6 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from deepfeatures.transforms.samplers import centre_units, sample_by_centres
+
 IN_CACHE = 1 << 18  # voxels that a processor smooths at a time on the way from memory and back
 
 
@@ -54,16 +56,9 @@ def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return sum(slope.square() for slope in torch.gradient(smooth(image[None], sigma)[0], dim=axes)).sqrt()
 
 
-def normalized_coordinates(points: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Voxel coordinates `(..., 3)` of a `(..., D, H, W)` grid as `grid_sample` has them: -1 to 1 between centres."""
-    size = torch.tensor(tuple(shape)[-3:][::-1], device=points.device, dtype=points.dtype)
-    return 2 * points / (size - 1).clamp(min=1) - 1
-
-
 def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Trilinear values of `image` `(C, D, H, W)` at `points` `(..., 3)`: shape `(..., C)`; borders are replicated."""
-    grid = normalized_coordinates(points, image.shape).reshape(1, 1, 1, -1, 3)
-    values = F.grid_sample(image[None], grid, align_corners=True, padding_mode="border")
+    values = sample_by_centres(image[None], centre_units(points, image.shape).reshape(1, 1, 1, -1, 3))
     return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
 
 

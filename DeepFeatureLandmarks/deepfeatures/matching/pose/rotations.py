@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 
 from deepfeatures.matching.geometry.pyramid import SamplingGrid
 from deepfeatures.matching.geometry.sampling import edge_strength, voxel_coordinates
+from deepfeatures.transforms.samplers import sample_by_faces
 
 TOGETHER = 32  # rotations whose correlations are held in memory at a time
 ROOM = 1.2  # edge of the box of the correlation, in that of the larger volume; what wraps around meets air
@@ -79,11 +79,8 @@ def correlated_poses(
     for first in range(0, len(rotations), TOGETHER):
         some = rotations[first : first + TOGETHER]
         places = offsets @ some.transpose(1, 2) * (2 / _size(target))  # -1 to 1 between the outer faces
-        rotated = F.grid_sample(
-            target.expand(len(some), 1, *target.shape),
-            places.view(len(some), box, box, box, 3),
-            padding_mode="zeros",
-            align_corners=False,
+        rotated = sample_by_faces(
+            target.expand(len(some), 1, *target.shape), places.view(len(some), box, box, box, 3), padding="zeros"
         )[:, 0]
         of_target = torch.fft.rfftn(rotated, s=whole, dim=(1, 2, 3))
         together, index = torch.fft.irfftn(of_template * of_target.conj(), s=whole, dim=(1, 2, 3)).flatten(1).max(1)
