@@ -44,6 +44,22 @@ def cifl(
     _run(lambda process: CiflTrainer(chosen, process, start_from), out, seconds, resume, device)
 
 
+@app.command("localiser")
+def localiser(
+    out: Out,
+    settings: Settings = None,
+    seconds: Seconds = math.inf,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Train the network that finds the pose of a target, from synthetic shapes; no volumes are needed."""
+    from deepfeatures.training.localiser import LocaliserSettings, LocaliserTrainer
+    from deepfeatures.training.settings import read_settings
+
+    chosen = read_settings(settings, LocaliserSettings) if settings else LocaliserSettings()
+    _run(lambda process: LocaliserTrainer(chosen, process), out, seconds, resume, device)
+
+
 @app.command("student")
 def student(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="vgg19-3d-student or resnet-3d-student.")],
