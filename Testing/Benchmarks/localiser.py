@@ -3,11 +3,13 @@
     deepfeatures train localiser --settings …/recipes/localiser-cpu.toml --out run
     python Testing/Benchmarks/localiser.py run/localiser.safetensors hippocampus hippocampus_001 --first 40
     python Testing/Benchmarks/localiser.py run/localiser.safetensors brain 1000
+    python Testing/Benchmarks/localiser.py run/localiser.safetensors hippocampus hippocampus_001 --first 40 --balls
 
 Each target is turned at random, by up to 180 degrees, and shifted, as `defaults.py --turned` does. The turn is known up
 to how people lay in the scanner: a start counts as right where its rotation is less than 30 degrees off. From each of
 them the pose is refined by keypoints, the same way for all, and carries the landmarks. Prints shares, errors in mm and
-seconds, and those of the localiser as ratios to the search's.
+seconds, and those of the localiser as ratios to the search's. With `--balls` the localiser sees balls cut out of both
+volumes, so that how a crop was cut tells nothing.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="what a run of `deepfeatures train localiser` left")
     parser.add_argument("set", help="folder of the development data")
     parser.add_argument("template")
+    parser.add_argument("--balls", action="store_true", help="the localiser sees no corners and faces of the volumes")
     parser.add_argument("--first", type=int, help="only so many targets")
     arguments = parser.parse_args()
     localiser = Localiser().eval().requires_grad_(False)
@@ -79,7 +82,7 @@ def main() -> None:
     starts: dict[str, Start] = {
         "centres": lambda pair, _: centres_aligned(pair.template.image, pair.target.image),
         "rotation search": lambda pair, spacing: best_rotation(pair, 1.0, spacing, SETTINGS),
-        "localiser": lambda pair, _: localised(pair, localiser),
+        "localiser": lambda pair, _: localised(pair, localiser, arguments.balls),
     }
     tallies = {name: Tally() for name in starts}
     of_template = pyramid(template, template)
@@ -103,8 +106,9 @@ def main() -> None:
     )
 
 
-def localised(pair: ImagePair, localiser: Localiser) -> torch.Tensor:
+def localised(pair: ImagePair, localiser: Localiser, balls: bool = False) -> torch.Tensor:
     """Template millimetres to target millimetres `(4, 4)`, as the localiser sees both around their centres."""
+    least = float(torch.minimum(pair.template.image.extent.min(), pair.target.image.extent.min()))
     template, target = pair.template.image, pair.target.image
     pose = centres_aligned(template, target)
     spacing = ROOM * float(torch.maximum(template.extent.max(), target.extent.max())) / EDGE
@@ -113,7 +117,9 @@ def localised(pair: ImagePair, localiser: Localiser) -> torch.Tensor:
     to_mm = torch.diag(torch.tensor([spacing * EDGE / 2] * 3 + [1.0]))
     to_mm[:3, 3] = first + (EDGE - 1) / 2 * spacing
     for _ in range(LOOKS):  # the target itself is resampled anew each time, so that nothing blurs
-        views = [_view(*pair.template.resample(grid)), _view(*pair.target.resample(grid, pose))]
+        seen = [pair.template.resample(grid), pair.target.resample(grid, pose)]
+        radius = least / 2 / spacing if balls else EDGE
+        views = [_view(voxels, covered & _ball(radius)) for voxels, covered in seen]
         found = torch.eye(4)
         found[:3] = localiser(torch.cat(views)[None])[0]
         pose = pose @ to_mm @ found @ torch.linalg.inv(to_mm)
@@ -128,6 +134,12 @@ def pyramid(case: Case, template: Case) -> ImagePyramid:
 
 def encode(voxels: torch.Tensor) -> torch.Tensor:
     return encode_dense(MIND, POSE_LAYER, voxels)
+
+
+def _ball(radius: float) -> torch.Tensor:
+    """Which voxels of a cube lie within so many voxels of its middle."""
+    axis = torch.arange(EDGE) - (EDGE - 1) / 2
+    return sum(part.square() for part in torch.meshgrid(axis, axis, axis, indexing="ij")) <= radius**2
 
 
 def _view(voxels: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
