@@ -4,9 +4,9 @@ It is the localisation net of a spatial transformer (Jaderberg et al., Spatial t
 volumes. A net that states rotations outright fails beyond some 45 degrees. So this one describes places instead, in a
 way that no rotation changes, and a similarity transform is fitted to the places that look alike.
 
-All that it computes is the same after a rotation: sums over channels, smoothing that is alike in all directions, and the
-products of two channels' slopes. The latter are invariants as of Florack et al. (Scale and the differential structure of
-images, 1992).
+All that it computes is the same after a rotation: sums over channels, smoothing that is alike in all directions, and
+the products of two channels' slopes. The latter are invariants as of Florack et al. (Scale and the differential
+structure of images, 1992).
 """
 
 from __future__ import annotations
