@@ -10,12 +10,8 @@ import torch
 
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
-<<<<<<< HEAD
-from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
-=======
 from deepfeatures.transforms.samplers import centre_units, sample_by_centres
-from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
->>>>>>> 6857f53 (Every dense resampling goes through two samplers, one for each way to count a grid's units; a spatial transformer uses them)
+from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
 
 CHECKED = 20_000  # random places at which a sampled field is compared with its transform
 MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision

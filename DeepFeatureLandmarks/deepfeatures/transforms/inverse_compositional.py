@@ -14,6 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deepfeatures.transforms.spatial_transformer import AffineGrid, SpatialTransformer
+
+AFFINE = SpatialTransformer(nn.Identity(), AffineGrid())
+
 
 class InverseCompositionalTransformer(nn.Module):
     """Moves volumes in several rounds, differentiable by volumes and network.
@@ -45,5 +49,5 @@ def after_inverse(warp: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
 
 def warped(volumes: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
     """Volumes `(B, C, D, H, W)` seen through warps `(B, 4, 4)`; borders are repeated."""
-    places = F.affine_grid(warp[:, :3], list(volumes.shape), align_corners=False)
-    return F.grid_sample(volumes, places, padding_mode="border", align_corners=False)
+    identity = torch.eye(4, dtype=warp.dtype, device=warp.device)
+    return AFFINE.resample(volumes, (warp - identity)[:, :3].flatten(1))
