@@ -1,0 +1,134 @@
+"""Diffeomorphic mappings by geodesic shooting (LDDMM): an initial momentum decides a whole flow, and its inverse.
+
+A momentum on a grid, smoothed by a kernel, is a velocity. Both change in time as on a geodesic (Younes, Arrate and
+Miller, Evolutions equations in computational anatomy, 2009). Points that go along with the velocity are mapped without
+folds. Operator and steps are those of Quicksilver (Yang, Kwitt, Styner and Niethammer, 2017), but for one thing: their
+kernel undoes one application of the operator, and mappings fold at times; here it undoes two.
+
+Tensors run `(3, D, H, W)`, components along x, y, z. Lengths are voxels of a periodic grid; time runs from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+STEPS = 10  # of the momentum, by Runge and Kutta's method; even, since a step of points takes two of them
+
+
+@dataclass(frozen=True)
+class KernelSettings:
+    """The operator L = −α∇² − β∇(∇·) + γ that the kernel undoes twice.
+
+    Args:
+        alpha_mm2, beta_mm2: The larger, the smoother are velocities; with β, the less do they squeeze.
+        gamma: At 1, a momentum that is the same everywhere is its own velocity.
+    """
+
+    alpha_mm2: float = 10.0
+    beta_mm2: float = 10.0
+    gamma: float = 1.0
+
+
+class Kernel:
+    """K = (L²)⁻¹ with L's differences between voxels, by Fourier's transform.
+
+    Args:
+        shape: Of the grid, `(D, H, W)`.
+        spacing_mm: Edge of its cubic voxels.
+        settings: Of the operator.
+        like: Whose type and device count.
+    """
+
+    def __init__(self, shape: Sequence[int], spacing_mm: float, settings: KernelSettings, like: torch.Tensor):
+        self._shape = tuple(shape)
+        waves = [2 * math.pi * torch.fft.fftfreq(n, dtype=like.dtype, device=like.device) for n in self._shape]
+        waves[2] = waves[2][: self._shape[2] // 2 + 1]
+        z, y, x = torch.meshgrid(*waves, indexing="ij")
+        frequencies = torch.stack((x, y, z))
+        slopes = frequencies.sin()  # of central differences
+        plain = settings.gamma + settings.alpha_mm2 / spacing_mm**2 * (2 - 2 * frequencies.cos()).sum(0)
+        steep = slopes.square().sum(0)
+        squeezing = plain + settings.beta_mm2 / spacing_mm**2 * steep
+        self._across = plain**-2
+        self._along = (squeezing**-2 - self._across) / steep.clamp(min=torch.finfo(like.dtype).eps)
+        self._slopes = slopes
+
+    def __call__(self, momentum: torch.Tensor) -> torch.Tensor:
+        """The velocity of a momentum, both `(3, D, H, W)`."""
+        waves = torch.fft.rfftn(momentum, dim=(1, 2, 3))
+        waves = self._across * waves + self._along * self._slopes * (self._slopes * waves).sum(0)
+        return torch.fft.irfftn(waves, s=self._shape, dim=(1, 2, 3))
+
+
+def shoot(momentum: torch.Tensor, kernel: Kernel, steps: int = STEPS) -> torch.Tensor:
+    """Velocities along the geodesic of an initial momentum `(3, D, H, W)`, at all steps, `(steps + 1, 3, D, H, W)`.
+
+    Args:
+        momentum: In voxels.
+        kernel: Of the grid.
+        steps: Even.
+    """
+    velocities, h = [kernel(momentum)], 1 / steps
+    for _ in range(steps):
+        first = _momentum_rate(momentum, velocities[-1])
+        second = _rate_of(momentum + h / 2 * first, kernel)
+        third = _rate_of(momentum + h / 2 * second, kernel)
+        fourth = _rate_of(momentum + h * third, kernel)
+        momentum = momentum + h / 6 * (first + 2 * second + 2 * third + fourth)
+        velocities.append(kernel(momentum))
+    return torch.stack(velocities)
+
+
+def flow(points: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
+    """Where points go from the first to the last time, both `(N, 3)`, `(x, y, z)` in voxels.
+
+    Args:
+        points: At the first time.
+        velocities: As `shoot` gives them. `reversed_in_time` of them carries points back.
+    """
+    h = 2 / (len(velocities) - 1)
+    for start, middle, end in zip(velocities[:-2:2], velocities[1::2], velocities[2::2], strict=True):
+        first = at(start, points)
+        second = at(middle, points + h / 2 * first)
+        third = at(middle, points + h / 2 * second)
+        fourth = at(end, points + h * third)
+        points = points + h / 6 * (first + 2 * second + 2 * third + fourth)
+    return points
+
+
+def reversed_in_time(velocities: torch.Tensor) -> torch.Tensor:
+    """The velocities of the way back."""
+    return -velocities.flip(0)
+
+
+def energy(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    """The squared length of the geodesic, in voxels to the fifth power; the same at all times."""
+    return (momentum * kernel(momentum)).sum()
+
+
+def at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Trilinear values of a field `(C, D, H, W)` at points `(N, 3)`, `(N, C)`; borders are repeated."""
+    last = torch.tensor(field.shape[:0:-1], dtype=points.dtype, device=points.device) - 1
+    grid = (2 * points / last.clamp(min=1) - 1)[None, None, None]
+    return F.grid_sample(field[None], grid, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+
+
+def _rate_of(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    return _momentum_rate(momentum, kernel(momentum))
+
+
+def _momentum_rate(momentum: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
+    """How fast the momentum changes: −∇·(m ⊗ v) − (∇v)ᵀ m, which keeps the energy with central differences."""
+    carried = sum(_slope(momentum * velocity[axis], axis) for axis in range(3))
+    turned = torch.stack([(_slope(velocity, axis) * momentum).sum(0) for axis in range(3)])
+    return -carried - turned
+
+
+def _slope(field: torch.Tensor, axis: int) -> torch.Tensor:
+    """Central differences along x, y or z (0, 1, 2)."""
+    return (field.roll(-1, -1 - axis) - field.roll(1, -1 - axis)) / 2
