@@ -107,6 +107,25 @@ def pif(
     )
 
 
+@app.command("quicksilver")
+def quicksilver(
+    folder: Annotated[Path, CASES],
+    out: Out,
+    settings: Settings = None,
+    seconds: Seconds = math.inf,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Train networks that predict the deformation between two scans, from annotated scans of four people or more."""
+    from deepfeatures.cli.momentum_pairs import read_pairs
+    from deepfeatures.training.quicksilver import QuicksilverSettings, QuicksilverTrainer
+    from deepfeatures.training.settings import read_settings
+
+    chosen = read_settings(settings, QuicksilverSettings) if settings else QuicksilverSettings()
+    pairs, held_out = read_pairs(folder, chosen, device)
+    _run(lambda process: QuicksilverTrainer(pairs, held_out, chosen, process), out, seconds, resume, device)
+
+
 def _run(make: Callable[[Process], Trainer], out: Path, seconds: float, resume: bool, device: str) -> None:
     from deepfeatures.matching.devices import choose_device
     from deepfeatures.training.distributed import join_process_group

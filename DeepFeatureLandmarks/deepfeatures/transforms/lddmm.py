@@ -11,7 +11,7 @@ Tensors run `(3, D, H, W)`, components along x, y, z. Lengths are voxels of a pe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,20 @@ class Kernel:
         return torch.fft.irfftn(waves, s=self._shape, dim=(1, 2, 3))
 
 
+def geodesic(momentum: torch.Tensor, kernel: Kernel, steps: int = STEPS) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Momentum and velocity at all steps along the geodesic of an initial momentum, each `(3, D, H, W)`."""
+    h, velocity = 1 / steps, kernel(momentum)
+    yield momentum, velocity
+    for _ in range(steps):
+        first = _rate(momentum, velocity)
+        second = _rate_at(momentum + h / 2 * first, kernel)
+        third = _rate_at(momentum + h / 2 * second, kernel)
+        fourth = _rate_at(momentum + h * third, kernel)
+        momentum = momentum + h / 6 * (first + 2 * second + 2 * third + fourth)
+        velocity = kernel(momentum)
+        yield momentum, velocity
+
+
 def shoot(momentum: torch.Tensor, kernel: Kernel, steps: int = STEPS) -> torch.Tensor:
     """Velocities along the geodesic of an initial momentum `(3, D, H, W)`, at all steps, `(steps + 1, 3, D, H, W)`.
 
@@ -73,15 +87,7 @@ def shoot(momentum: torch.Tensor, kernel: Kernel, steps: int = STEPS) -> torch.T
         kernel: Of the grid.
         steps: Even.
     """
-    velocities, h = [kernel(momentum)], 1 / steps
-    for _ in range(steps):
-        first = _momentum_rate(momentum, velocities[-1])
-        second = _rate_of(momentum + h / 2 * first, kernel)
-        third = _rate_of(momentum + h / 2 * second, kernel)
-        fourth = _rate_of(momentum + h * third, kernel)
-        momentum = momentum + h / 6 * (first + 2 * second + 2 * third + fourth)
-        velocities.append(kernel(momentum))
-    return torch.stack(velocities)
+    return torch.stack([velocity for _, velocity in geodesic(momentum, kernel, steps)])
 
 
 def flow(points: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
@@ -118,11 +124,18 @@ def at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(field[None], grid, align_corners=True, padding_mode="border")[0, :, 0, 0].T
 
 
-def _rate_of(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
-    return _momentum_rate(momentum, kernel(momentum))
+def grid_points(image: torch.Tensor) -> torch.Tensor:
+    """The `(x, y, z)` indices of all voxels of `(D, H, W)`, `(D·H·W, 3)`."""
+    axes = [torch.arange(n, dtype=image.dtype, device=image.device) for n in image.shape[-3:]]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack((x, y, z), -1).reshape(-1, 3)
 
 
-def _momentum_rate(momentum: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
+def _rate_at(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    return _rate(momentum, kernel(momentum))
+
+
+def _rate(momentum: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
     """How fast the momentum changes: −∇·(m ⊗ v) − (∇v)ᵀ m, which keeps the energy with central differences."""
     carried = sum(_slope(momentum * velocity[axis], axis) for axis in range(3))
     turned = torch.stack([(_slope(velocity, axis) * momentum).sum(0) for axis in range(3)])

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.transforms.lddmm import Kernel, at, flow, shoot
+from deepfeatures.transforms.lddmm import Kernel, at, flow, grid_points, shoot
 
-ITERATIONS = 20  # of conjugate gradients
+ITERATIONS = 8  # of conjugate gradients
+STEPS = 4  # of the geodesic on the way
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class FitSettings:
         images: Weight of the images' squared difference beside those errors; 0 for points alone.
     """
 
-    rounds: int = 4
-    ridge: float = 1e-2
-    images: float = 0.0
+    rounds: int = 3
+    ridge: float = 1e-4
+    images: float = 300.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def fit_momentum(
     root = (pull.weights / pull.weights.sum()).sqrt()[:, None]
     share = (settings.images / template.numel()) ** 0.5
     for _ in range(settings.rounds):
-        velocities = shoot(momentum, kernel)
+        velocities = shoot(momentum, kernel, STEPS)
         left = root * (pull.points + pull.displacements - flow(pull.points, velocities))
         if settings.images:
             seen = at(target[None], flow(nodes, velocities))[:, 0].reshape(template.shape)
@@ -85,13 +86,6 @@ def fit_momentum(
 
         momentum = _least_squares(moved, missing, momentum, settings.ridge)
     return momentum
-
-
-def grid_points(image: torch.Tensor) -> torch.Tensor:
-    """The `(x, y, z)` indices of all voxels of `(D, H, W)`, `(D·H·W, 3)`."""
-    axes = [torch.arange(n, dtype=image.dtype, device=image.device) for n in image.shape[-3:]]
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack((x, y, z), -1).reshape(-1, 3)
 
 
 def _least_squares(
