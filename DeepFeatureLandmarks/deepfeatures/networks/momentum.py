@@ -63,9 +63,7 @@ def predict_momentum(network: MomentumNetwork, template: torch.Tensor, target: t
     padding = [n for edge in reversed(size) for n in (0, max(0, PATCH - edge))]
     both = F.pad(torch.stack([template, target])[None], padding, mode="replicate")[0]
     total, count = both.new_zeros(3, *both.shape[1:]), both.new_zeros(both.shape[1:])
-    places = [
-        place for place in patch_places(both.shape[1:]) if float(both[(slice(None), *place)].flatten(1).std()) > 0
-    ]
+    places = [place for place in patch_places(both.shape[1:]) if not _is_flat(both[(slice(None), *place)])]
     for first in range(0, len(places), PATCHES_AT_A_TIME):
         some = places[first : first + PATCHES_AT_A_TIME]
         patches = torch.stack([both[(slice(None), *place)] for place in some])
@@ -84,6 +82,11 @@ def patch_places(size: Sequence[int]) -> list[tuple[slice, slice, slice]]:
         for y in starts[1]
         for x in starts[2]
     ]
+
+
+def _is_flat(patches: torch.Tensor) -> bool:
+    each = patches.flatten(1)
+    return bool((each.amax(1) == each.amin(1)).all())
 
 
 def _encoder(features: int) -> nn.Sequential:

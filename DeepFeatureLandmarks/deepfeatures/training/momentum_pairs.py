@@ -13,7 +13,7 @@ from deepfeatures.matching.geometry.mapping import PointMapping
 from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.networks.momentum import PATCH, MomentumNetwork, predict_momentum
 from deepfeatures.training.noise import Random
-from deepfeatures.transforms.lddmm import Kernel, flow, grid_points, reversed_in_time, shoot
+from deepfeatures.transforms.lddmm import Kernel, reversed_in_time, shoot
 from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum
 from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.quicksilver import PosedPair, warped
@@ -98,7 +98,7 @@ def drawn_pair(rng: Random, template: torch.Tensor, kernel: Kernel) -> MomentumP
 
 
 def what_is_left(pair: MomentumPair, network: MomentumNetwork, kernel: Kernel) -> MomentumPair:
-    """The pair as the correction sees it: the target through the predicted mapping, and the momentum that is missing."""
+    """The pair as the correction sees it: the target through the predicted mapping, and the missing momentum."""
     found = predict_momentum(network, pair.template, pair.target)
     return MomentumPair(pair.template, warped(pair.target, shoot(found, kernel, STEPS)), pair.momentum - found)
 
