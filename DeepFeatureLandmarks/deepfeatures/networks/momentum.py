@@ -6,6 +6,7 @@ have 64 features at full resolution, where 8 are the default here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,7 @@ PATCH = 15
 STRIDE = 14
 PATCHES_AT_A_TIME = 64
 DROPOUT = 0.1
+PRELU = 0.25  # its slope below zero at the start
 
 
 class MomentumNetwork(nn.Module):
@@ -32,6 +34,9 @@ class MomentumNetwork(nn.Module):
         self.template_encoder, self.target_encoder = _encoder(features), _encoder(features)
         self.decoders = nn.ModuleList(_decoder(4 * features) for _ in range(3))
         self.register_buffer("scale", torch.tensor(float(scale)))
+        for part in self.modules():
+            if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
+                _draw(part)
 
     def forward(self, template: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Momenta of patches, `(N, 3, 15, 15, 15)`: components along x, y, z, in units of `scale`.
@@ -89,6 +94,14 @@ def _is_flat(patches: torch.Tensor) -> bool:
     return bool((each.amax(1) == each.amin(1)).all())
 
 
+def _draw(convolution: nn.Conv3d | nn.ConvTranspose3d) -> None:
+    """Weights that keep the variance through a PReLU (He et al., 2015); with PyTorch's own, signals fade."""
+    strides = math.prod(convolution.stride) if isinstance(convolution, nn.ConvTranspose3d) else 1
+    inputs = convolution.in_channels * math.prod(convolution.kernel_size) / strides
+    nn.init.normal_(convolution.weight, std=(2 / (1 + PRELU**2) / inputs) ** 0.5)
+    nn.init.zeros_(convolution.bias)
+
+
 def _encoder(features: int) -> nn.Sequential:
     """15 voxels to 8 to 5."""
     parts: list[nn.Module] = []
@@ -116,4 +129,4 @@ def _decoder(width: int) -> nn.Sequential:
 
 
 def _unit(convolution: nn.Module, features: int) -> tuple[nn.Module, ...]:
-    return convolution, nn.PReLU(features), nn.Dropout(DROPOUT)
+    return convolution, nn.PReLU(features, PRELU), nn.Dropout(DROPOUT)

@@ -18,7 +18,7 @@ from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum
 from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.quicksilver import PosedPair, warped
 
-SHIFT = (0.3, 2.5)  # voxels by which the fastest place of a drawn deformation moves
+SHIFT = (0.5, 4.0)  # voxels by which the fastest place of a drawn deformation moves
 STEPS = 4  # of a drawn geodesic: it is smooth
 
 

@@ -48,8 +48,8 @@ class QuicksilverSettings(RunSettings):
     held_out_pairs: int = 8
     spacing_mm: float = SPACING_MM
     features: int = 8
-    prediction_steps: int = 750
-    correction_steps: int = 380
+    prediction_steps: int = 700
+    correction_steps: int = 300
     batch: int = 12
     drawn: int = 1
     learning_rate: float = 2e-3
