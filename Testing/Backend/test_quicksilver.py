@@ -17,6 +17,7 @@ from deepfeatures.training.pair_plan import planned_pairs
 from deepfeatures.training.quicksilver import QuicksilverSettings, QuicksilverTrainer
 from deepfeatures.training.trainer import run
 from deepfeatures.transforms.lddmm import Kernel, KernelSettings, flow, grid_points, shoot
+from deepfeatures.transforms.lddmm_fit import push
 from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.quicksilver import PosedPair, Quicksilver, warped
 
@@ -36,10 +37,21 @@ def pair(seed=0) -> MomentumPair:
     return drawn_pair(Random("cpu", seed, 1), texture(seed), kernel())
 
 
-@pytest.mark.parametrize(("features", "parameters"), [(64, 21_831_683), (16, 1_369_091), (8, 343_811)])
+@pytest.mark.parametrize(("features", "parameters"), [(64, 21_831_683), (16, 1_369_091)])
 def test_the_layers_are_those_of_the_paper(features, parameters):
-    """The authors' network, with 64 features, has 21.8 million parameters."""
-    assert sum(value.numel() for value in MomentumNetwork(features).parameters()) == parameters
+    """The authors' network, with 64 features, has 21.8 million parameters; the push adds what reads it, and its gain."""
+    added = 3 * 27 * features + 1
+    assert sum(value.numel() for value in MomentumNetwork(features).parameters()) == parameters + added
+
+
+def nothing(shape) -> torch.Tensor:
+    return torch.zeros(3, *shape)
+
+
+def test_an_untrained_network_predicts_the_push_itself():
+    made = pair()
+    found = predict_momentum(MomentumNetwork(2, scale=0.7), made.template, made.target, made.push)
+    torch.testing.assert_close(found, made.push)
 
 
 @pytest.mark.parametrize("size", [(15, 29, 43), (16, 15, 30), (20, 24, 22)])
@@ -53,10 +65,10 @@ def test_patches_cover_every_voxel_and_overlap(size):
 
 def test_overlapping_predictions_are_averaged_and_have_the_networks_scale():
     class Ones(MomentumNetwork):
-        def forward(self, template, target):
+        def forward(self, template, target, push):
             return torch.ones(len(template), 3, PATCH, PATCH, PATCH)
 
-    found = predict_momentum(Ones(2, scale=1.5), texture(), texture(1))
+    found = predict_momentum(Ones(2, scale=1.5), texture(), texture(1), nothing(SHAPE))
     assert found.shape == (3, *SHAPE)
     assert torch.equal(found, torch.full_like(found, 1.5))
 
@@ -65,14 +77,14 @@ def test_where_nothing_is_seen_nothing_is_predicted():
     empty = torch.full((15, 15, 40), -1.0)
     template = empty.clone()
     template[:, :, :10] = texture()[:15, :15, :10]
-    found = predict_momentum(MomentumNetwork(2), template, empty)
+    found = predict_momentum(MomentumNetwork(2), template, empty, torch.ones(3, *empty.shape))
     assert found[..., :10].abs().max() > 0
     assert (found[..., 26:] == 0).all()
 
 
 def test_images_smaller_than_a_patch_can_be_used():
     small = texture()[:9, :12, :15]
-    assert predict_momentum(MomentumNetwork(2), small, small).shape == (3, 9, 12, 15)
+    assert predict_momentum(MomentumNetwork(2), small, small, nothing(small.shape)).shape == (3, 9, 12, 15)
 
 
 def test_the_target_of_a_drawn_pair_is_the_template_moved_by_its_momentum():
@@ -90,12 +102,14 @@ def test_a_mirrored_patch_keeps_its_meaning():
     """The momentum of a patch moves its target onto its template, however its axes were swapped and turned."""
     made = drawn_pair(Random("cpu", 3), texture(3), kernel())
     size = PATCH
-    whole = MomentumPair(*(part[..., :size, :size, :size] for part in (made.template, made.target, made.momentum)))
     own = Kernel((size,) * 3, 2.0, KernelSettings(), torch.zeros(1))
+    cut = (part[..., :size, :size, :size] for part in (made.template, made.target, made.momentum))
+    whole = MomentumPair.of(*cut, own)
     falls = set()
     for seed in range(6):
-        template, target, *momentum = whole.patch(Random("cpu", seed))
-        seen = warped(target, shoot(torch.stack(momentum), own))
+        template, target, *vectors = whole.patch(Random("cpu", seed))
+        torch.testing.assert_close(push(template, target, own), torch.stack(vectors[:3]))
+        seen = warped(target, shoot(torch.stack(vectors[3:]), own))
         falls.add(round(float((seen - template)[3:-3, 3:-3, 3:-3].square().mean()), 4))
     before = float((whole.target - whole.template)[3:-3, 3:-3, 3:-3].square().mean())
     assert max(falls) < before
@@ -105,7 +119,7 @@ def test_a_mirrored_patch_keeps_its_meaning():
 def test_what_is_left_is_the_rest_of_the_momentum():
     made, network = pair(), MomentumNetwork(2, scale=0.1).eval()
     left = what_is_left(made, network, kernel())
-    found = predict_momentum(network, made.template, made.target)
+    found = predict_momentum(network, made.template, made.target, made.push)
     torch.testing.assert_close(left.momentum + found, made.momentum)
     assert not torch.equal(left.target, made.target)
 
@@ -152,7 +166,7 @@ def test_training_learns():
     """On one pair whose momentum points one way: the error falls well below that of no momentum."""
     settings = QuicksilverSettings(features=4, batch=8, prediction_steps=60, drawn=0, learning_rate=5e-3)
     made = pair()
-    one = MomentumPair(made.template, made.target, torch.full_like(made.momentum, 0.7))
+    one = MomentumPair.of(made.template, made.target, torch.full_like(made.momentum, 0.7), kernel())
     trainer = QuicksilverTrainer([one, one], [], settings, Process(torch.device("cpu")))
     trainer.prediction.scale.fill_(1.0)
     losses = [float(trainer.advance()["total"]) for _ in range(40)]

@@ -3,8 +3,9 @@
     python Testing/Benchmarks/quicksilver.py [--pairs 20] [--samples 8] [--output quicksilver.json]
 
 Pairs of hippocampi of the last fifth of the people, whom the shipped weights have never seen. Each pair is matched by
-the product. What lies between its pose and the truth is deformed in four ways: not at all, by the fitted momentum (the
-teacher), by the predicted one, and by the predicted one after its correction. Shown for each of them:
+the product. What lies between its pose and the truth is deformed in six ways: not at all, by the fitted momentum (the
+teacher), by the push of one or of two steps without any network, by the predicted momentum, and by the predicted one
+after its correction. Shown for each of them:
 
 - squared differences of the images, and the share of the teacher's fall that is reached;
 - how far the points lie that the product settled, in mm;
@@ -29,10 +30,10 @@ from deepfeatures.matching import Matcher
 from deepfeatures.training.momentum_pairs import fitted_pair, posed_pair_of, settled_points
 from deepfeatures.training.pair_plan import planned_pairs
 from deepfeatures.transforms.lddmm import flow, grid_points, shoot
-from deepfeatures.transforms.lddmm_fit import FitSettings
+from deepfeatures.transforms.lddmm_fit import FitSettings, push
 from deepfeatures.transforms.quicksilver import SPACING_MM, PosedPair, Quicksilver, warped
 
-WAYS = ("pose", "teacher", "predicted", "corrected")
+WAYS = ("pose", "teacher", "one step", "two steps", "predicted", "corrected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,10 @@ def measured(template: Case, target: Case, matcher: Matcher, networks: Quicksilv
         momenta[name] = used.register(pair).momentum
         seconds[name] = time.perf_counter() - started
     kernel, figures = pair.kernel(), {}
+    step, seen = momenta["teacher"] * 0, pair.target
+    for name in ("one step", "two steps"):
+        step = step + push(pair.template.voxels, seen, kernel)
+        momenta[name], seen = step, warped(pair.target, shoot(step, kernel))
     for name in WAYS:
         velocities = shoot(momenta.get(name, 0 * momenta["teacher"]), kernel)
         transform = pair.transform(velocities)

@@ -1,7 +1,9 @@
 """Quicksilver's network: from patches of two images to the momentum that deforms one into the other.
 
 Yang, Kwitt, Styner and Niethammer, Quicksilver: fast predictive image registration, 2017. The layers are theirs; they
-have 64 features at full resolution, where 8 are the default here.
+have 64 features at full resolution, where 8 are the default here. One thing is added. From the two images alone their
+layers learn to compare only after millions of patches. Here the push, the momentum of a single step of registration by
+intensities, is given to the second encoder, and the network predicts what to add to it.
 """
 
 from __future__ import annotations
@@ -31,21 +33,25 @@ class MomentumNetwork(nn.Module):
     def __init__(self, features: int = 8, scale: float = 1.0):
         super().__init__()
         self.features = features
-        self.template_encoder, self.target_encoder = _encoder(features), _encoder(features)
+        self.template_encoder, self.target_encoder = _encoder(1, features), _encoder(4, features)
         self.decoders = nn.ModuleList(_decoder(4 * features) for _ in range(3))
         self.register_buffer("scale", torch.tensor(float(scale)))
         for part in self.modules():
             if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
                 _draw(part)
+        for decoder in self.decoders:
+            nn.init.zeros_(decoder[-1].weight)  # nothing to add at first
+        self.gain = nn.Parameter(torch.ones(()))
 
-    def forward(self, template: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, template: torch.Tensor, target: torch.Tensor, push: torch.Tensor) -> torch.Tensor:
         """Momenta of patches, `(N, 3, 15, 15, 15)`: components along x, y, z, in units of `scale`.
 
         Args:
             template, target: Intensities from -1 to 1, `(N, 1, 15, 15, 15)`.
+            push: In units of `scale`, `(N, 3, 15, 15, 15)`.
         """
-        code = torch.cat([self.template_encoder(template), self.target_encoder(target)], 1)
-        return torch.cat([decode(code) for decode in self.decoders], 1)
+        code = torch.cat([self.template_encoder(template), self.target_encoder(torch.cat([target, push], 1))], 1)
+        return self.gain * push + torch.cat([decode(code) for decode in self.decoders], 1)
 
     def draw_dropout(self, drawn: bool) -> None:
         """Whether each prediction leaves out other features: predictions then differ as far as they are unsure."""
@@ -55,7 +61,9 @@ class MomentumNetwork(nn.Module):
 
 
 @torch.no_grad()
-def predict_momentum(network: MomentumNetwork, template: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def predict_momentum(
+    network: MomentumNetwork, template: torch.Tensor, target: torch.Tensor, push: torch.Tensor
+) -> torch.Tensor:
     """The momentum of whole images, in voxels, `(3, D, H, W)`: that of overlapping patches, averaged.
 
     Where patches of both images are flat, there is none.
@@ -63,16 +71,17 @@ def predict_momentum(network: MomentumNetwork, template: torch.Tensor, target: t
     Args:
         network: In the mode in which it should predict.
         template, target: Intensities from -1 to 1 on one grid, `(D, H, W)`.
+        push: In voxels, `(3, D, H, W)`.
     """
     size = template.shape
     padding = [n for edge in reversed(size) for n in (0, max(0, PATCH - edge))]
-    both = F.pad(torch.stack([template, target])[None], padding, mode="replicate")[0]
-    total, count = both.new_zeros(3, *both.shape[1:]), both.new_zeros(both.shape[1:])
-    places = [place for place in patch_places(both.shape[1:]) if not _is_flat(both[(slice(None), *place)])]
+    seen = F.pad(torch.cat([template[None], target[None], push / network.scale])[None], padding, mode="replicate")[0]
+    total, count = seen.new_zeros(3, *seen.shape[1:]), seen.new_zeros(seen.shape[1:])
+    places = [place for place in patch_places(seen.shape[1:]) if not _is_flat(seen[(slice(2), *place)])]
     for first in range(0, len(places), PATCHES_AT_A_TIME):
         some = places[first : first + PATCHES_AT_A_TIME]
-        patches = torch.stack([both[(slice(None), *place)] for place in some])
-        for place, found in zip(some, network(patches[:, :1], patches[:, 1:]), strict=True):
+        patches = torch.stack([seen[(slice(None), *place)] for place in some])
+        for place, found in zip(some, network(patches[:, :1], patches[:, 1:2], patches[:, 2:]), strict=True):
             total[(slice(None), *place)] += found
             count[place] += 1
     return (network.scale * total / count.clamp(min=1))[:, : size[0], : size[1], : size[2]]
@@ -102,10 +111,10 @@ def _draw(convolution: nn.Conv3d | nn.ConvTranspose3d) -> None:
     nn.init.zeros_(convolution.bias)
 
 
-def _encoder(features: int) -> nn.Sequential:
+def _encoder(channels: int, features: int) -> nn.Sequential:
     """15 voxels to 8 to 5."""
     parts: list[nn.Module] = []
-    for before, after in ((1, features), (features, 2 * features)):
+    for before, after in ((channels, features), (features, 2 * features)):
         parts += [*_unit(nn.Conv3d(before, after, 3, padding=1), after)]
         parts += [*_unit(nn.Conv3d(after, after, 3, padding=1), after)]
         parts += [*_unit(nn.Conv3d(after, after, 3, padding=1), after)]

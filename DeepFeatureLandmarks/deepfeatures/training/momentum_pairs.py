@@ -14,7 +14,7 @@ from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.networks.momentum import PATCH, MomentumNetwork, predict_momentum
 from deepfeatures.training.noise import Random
 from deepfeatures.transforms.lddmm import Kernel, reversed_in_time, shoot
-from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum
+from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum, push
 from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.quicksilver import PosedPair, warped
 
@@ -28,19 +28,27 @@ class MomentumPair:
 
     Args:
         template, target: Intensities from -1 to 1, `(D, H, W)`.
+        push: The momentum of one step by intensities, in voxels, `(3, D, H, W)`.
         momentum: In voxels, `(3, D, H, W)`.
     """
 
     template: torch.Tensor
     target: torch.Tensor
+    push: torch.Tensor
     momentum: torch.Tensor
 
+    @classmethod
+    def of(cls, template: torch.Tensor, target: torch.Tensor, momentum: torch.Tensor, kernel: Kernel) -> MomentumPair:
+        """With the push of these images."""
+        return cls(template, target, push(template, target, kernel), momentum)
+
     def patch(self, rng: Random) -> torch.Tensor:
-        """A patch from anywhere, its axes swapped and turned round at random: template, target, momentum, `(5, …)`.
+        """A patch from anywhere, its axes swapped and turned round at random: template, target, push,
+        momentum, `(8, 15, 15, 15)`.
 
         A mirrored pair has the mirrored momentum, since the kernel is the same along all axes.
         """
-        both = torch.cat([self.template[None], self.target[None], self.momentum])
+        both = torch.cat([self.template[None], self.target[None], self.push, self.momentum])
         for axis in (1, 2, 3):
             both = both.narrow(axis, int(rng.integers(both.shape[axis] - PATCH + 1, 1)), PATCH)
         order = rng.permutation(3)
@@ -48,8 +56,8 @@ class MomentumPair:
         # axes run z, y, x, components x, y, z: component c belongs to axis 3 - c
         both = both.permute(0, *(order + 1).tolist())
         both = both.flip([1 + axis for axis in range(3) if signs[axis] < 0])
-        components = torch.stack([signs[axis] * both[4 - int(order[axis])] for axis in (2, 1, 0)])
-        return torch.cat([both[:2], components])
+        turned = [signs[axis] * both[first - int(order[axis])] for first in (4, 7) for axis in (2, 1, 0)]
+        return torch.cat([both[:2], torch.stack(turned)])
 
 
 def posed_pair_of(template: Volume, target: Volume, mapping: PointMapping, spacing_mm: float) -> PosedPair:
@@ -79,7 +87,7 @@ def fitted_pair(pair: PosedPair, mapping: PointMapping, settings: FitSettings) -
     """The pair with the momentum that fits the settled points and the images."""
     template = pair.template.voxels
     momentum = fit_momentum(settled_points(pair, mapping), pair.kernel(), template, pair.target, settings)
-    return MomentumPair(template, pair.target, momentum)
+    return MomentumPair.of(template, pair.target, momentum, pair.kernel())
 
 
 def drawn_pair(rng: Random, template: torch.Tensor, kernel: Kernel) -> MomentumPair:
@@ -94,13 +102,15 @@ def drawn_pair(rng: Random, template: torch.Tensor, kernel: Kernel) -> MomentumP
     target = warped(template, reversed_in_time(shoot(momentum, kernel, STEPS)))
     curved = ((target + 1) / 2).clamp(0, 1) ** rng.number(0.7, 1.4)
     noise = rng.normal(*template.shape) * rng.number(0.01, 0.1)
-    return MomentumPair(template, 2 * curved - 1 + noise, momentum)
+    return MomentumPair.of(template, 2 * curved - 1 + noise, momentum, kernel)
 
 
 def what_is_left(pair: MomentumPair, network: MomentumNetwork, kernel: Kernel) -> MomentumPair:
     """The pair as the correction sees it: the target through the predicted mapping, and the missing momentum."""
-    found = predict_momentum(network, pair.template, pair.target)
-    return MomentumPair(pair.template, warped(pair.target, shoot(found, kernel, STEPS)), pair.momentum - found)
+    found = predict_momentum(network, pair.template, pair.target, pair.push)
+    return MomentumPair.of(
+        pair.template, warped(pair.target, shoot(found, kernel, STEPS)), pair.momentum - found, kernel
+    )
 
 
 def momentum_scale(pairs: Sequence[MomentumPair]) -> float:

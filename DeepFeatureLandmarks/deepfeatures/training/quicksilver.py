@@ -21,7 +21,7 @@ from deepfeatures.training.momentum_pairs import MomentumPair, drawn_pair, momen
 from deepfeatures.training.noise import Random
 from deepfeatures.training.trainer import RunSettings, Trainer
 from deepfeatures.transforms.lddmm import Kernel, KernelSettings, shoot
-from deepfeatures.transforms.lddmm_fit import FitSettings
+from deepfeatures.transforms.lddmm_fit import FitSettings, push
 from deepfeatures.transforms.quicksilver import SPACING_MM, WEIGHT_KEY, warped
 
 
@@ -65,8 +65,8 @@ class _Objective(nn.Module):
 
     def forward(self, patches: torch.Tensor, corrects: bool) -> dict[str, torch.Tensor]:
         network = self.correction if corrects else self.prediction
-        found = network(patches[:, :1], patches[:, 1:2])
-        return {"total": (found - patches[:, 2:] / network.scale).abs().mean()}
+        found = network(patches[:, :1], patches[:, 1:2], patches[:, 2:5] / network.scale)
+        return {"total": (found - patches[:, 5:] / network.scale).abs().mean()}
 
 
 class QuicksilverTrainer(Trainer):
@@ -168,14 +168,16 @@ class QuicksilverTrainer(Trainer):
         for pair in self._held_out:
             kernel = self._kernel(pair.template)
             with _without_dropout(self.prediction):
-                momentum = predict_momentum(self.prediction, pair.template, pair.target)
+                momentum = predict_momentum(self.prediction, pair.template, pair.target, pair.push)
             apart = _difference(pair, None, kernel)
             falls += apart - _difference(pair, pair.momentum, kernel)
             found["prediction"] += apart - _difference(pair, momentum, kernel)
             if self.corrects:
                 seen = warped(pair.target, shoot(momentum, kernel))
                 with _without_dropout(self.correction):
-                    momentum = momentum + predict_momentum(self.correction, pair.template, seen)
+                    momentum = momentum + predict_momentum(
+                        self.correction, pair.template, seen, push(pair.template, seen, kernel)
+                    )
                 found["corrected"] += apart - _difference(pair, momentum, kernel)
         return {name: value / falls for name, value in found.items()} if falls else {}
 

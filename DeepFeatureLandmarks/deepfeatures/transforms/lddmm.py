@@ -3,7 +3,7 @@
 A momentum on a grid, smoothed by a kernel, is a velocity. Both change in time as on a geodesic (Younes, Arrate and
 Miller, Evolutions equations in computational anatomy, 2009). Points that go along with the velocity are mapped without
 folds. Operator and steps are those of Quicksilver (Yang, Kwitt, Styner and Niethammer, 2017), but for one thing: their
-kernel undoes one application of the operator, and mappings fold at times; here it undoes two.
+kernel undoes one application of the operator, here it undoes two, so that mappings are smoother.
 
 Tensors run `(3, D, H, W)`, components along x, y, z. Lengths are voxels of a periodic grid; time runs from 0 to 1.
 """

@@ -20,6 +20,7 @@ from deepfeatures.networks import weights
 from deepfeatures.networks.momentum import MomentumNetwork, predict_momentum
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.lddmm import Kernel, KernelSettings, at, flow, grid_points, shoot
+from deepfeatures.transforms.lddmm_fit import push
 from deepfeatures.transforms.lddmm_transform import LddmmTransform
 from deepfeatures.transforms.transform import Transform
 
@@ -138,10 +139,10 @@ class Quicksilver:
 
     def _predicted(self, pair: PosedPair) -> tuple[torch.Tensor, Transform]:
         template, kernel = pair.template.voxels, pair.kernel()
-        momentum = predict_momentum(self.prediction, template, pair.target)
+        momentum = predict_momentum(self.prediction, template, pair.target, push(template, pair.target, kernel))
         if self.correction is not None:
             seen = warped(pair.target, shoot(momentum, kernel))
-            momentum = momentum + predict_momentum(self.correction, template, seen)
+            momentum = momentum + predict_momentum(self.correction, template, seen, push(template, seen, kernel))
         return momentum, pair.transform(shoot(momentum, kernel))
 
     def _draw_dropout(self, drawn: bool) -> None:
