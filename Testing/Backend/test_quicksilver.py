@@ -39,7 +39,7 @@ def pair(seed=0) -> MomentumPair:
 
 @pytest.mark.parametrize(("features", "parameters"), [(64, 21_831_683), (16, 1_369_091)])
 def test_the_layers_are_those_of_the_paper(features, parameters):
-    """The authors' network, with 64 features, has 21.8 million parameters; the push adds what reads it, and its gain."""
+    """The authors' network, with 64 features, has 21.8 million; the push adds what reads it, and its gain."""
     added = 3 * 27 * features + 1
     assert sum(value.numel() for value in MomentumNetwork(features).parameters()) == parameters + added
 
