@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +49,8 @@ class QuicksilverSettings(RunSettings):
     held_out_pairs: int = 8
     spacing_mm: float = SPACING_MM
     features: int = 8
-    prediction_steps: int = 700
-    correction_steps: int = 300
+    prediction_steps: int = 420
+    correction_steps: int = 230
     batch: int = 12
     drawn: int = 1
     learning_rate: float = 2e-3
@@ -182,7 +183,7 @@ class QuicksilverTrainer(Trainer):
         return {name: value / falls for name, value in found.items()} if falls else {}
 
     def save_weights(self, path: Path) -> None:
-        """Both networks in half precision, which changes no momentum by more than it is uncertain anyway."""
+        """Both networks in half precision, in which files are half as large."""
         tensors = {
             f"{part}.{key}": value.detach().cpu().half().contiguous()
             for part, state in self.weights().items()
@@ -194,17 +195,14 @@ class QuicksilverTrainer(Trainer):
         partial.replace(path)
 
 
-class _without_dropout:
+@contextmanager
+def _without_dropout(network: MomentumNetwork) -> Iterator[None]:
     """In which a network predicts the same each time."""
-
-    def __init__(self, network: MomentumNetwork):
-        self._network = network
-
-    def __enter__(self) -> None:
-        self._network.draw_dropout(False)
-
-    def __exit__(self, *_: object) -> None:
-        self._network.draw_dropout(True)
+    network.draw_dropout(False)
+    try:
+        yield
+    finally:
+        network.draw_dropout(True)
 
 
 def _difference(pair: MomentumPair, momentum: torch.Tensor | None, kernel: Kernel) -> float:
