@@ -123,6 +123,7 @@ def test_as_a_transform_it_maps_millimetres_and_back():
     assert np.linalg.norm(back.points - points, axis=1).max() < 2e-3
     assert back.errors_mm.max() < 2e-3
     np.testing.assert_allclose(transform.inverted().inverted()(points), expected, atol=1e-9)
+    assert transform(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_a_momentum_fitted_to_points_moves_them():

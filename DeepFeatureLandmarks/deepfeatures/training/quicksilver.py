@@ -50,7 +50,7 @@ class QuicksilverSettings(RunSettings):
     spacing_mm: float = SPACING_MM
     features: int = 8
     prediction_steps: int = 420
-    correction_steps: int = 230
+    correction_steps: int = 90
     batch: int = 12
     drawn: int = 1
     learning_rate: float = 2e-3

@@ -28,7 +28,7 @@ class LddmmTransform(Transform):
         start = torch.from_numpy(self.grid.to_index(as_points(points)))
         return self.grid.to_world(flow(start, self.velocities.double()).numpy())
 
-    def inverse(self, points: np.ndarray) -> InversePoints:
+    def inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> InversePoints:
         found = self.inverted()(points)
         return InversePoints(found, np.linalg.norm(self(found) - as_points(points), axis=1))
 
