@@ -7,11 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from deepfeatures.cli.main import main
 from deepfeatures.data.volume import Volume
 from deepfeatures.errors import InputError
+from deepfeatures.io.landmark_files import write_landmarks
+from deepfeatures.io.volume_files import write_volume
+from deepfeatures.matching import Matcher
+from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.networks.momentum import PATCH, MomentumNetwork, patch_places, predict_momentum
+from deepfeatures.phantom import make_pair
 from deepfeatures.training.distributed import Process
-from deepfeatures.training.momentum_pairs import MomentumPair, drawn_pair, what_is_left
+from deepfeatures.training.momentum_pairs import MomentumPair, drawn_pair, posed_pair_of, settled_points, what_is_left
 from deepfeatures.training.noise import Random, smooth_noise
 from deepfeatures.training.pair_plan import planned_pairs
 from deepfeatures.training.quicksilver import QuicksilverSettings, QuicksilverTrainer
@@ -228,3 +234,31 @@ def test_the_shipped_networks_predict_the_same_each_time_but_for_dropout():
     second = networks.register(posed)
     assert torch.equal(first.momentum, second.momentum)
     assert (first.spread_mm(points) > 0).all()
+
+
+def test_settled_points_lie_where_the_search_put_them():
+    """Each point, displaced and moved by the pose, is where the search matched it in the target."""
+    template, landmarks, target, _ = make_pair(32)
+    mapping = Matcher(device="cpu").match(template, landmarks, target).mapping
+    posed = posed_pair_of(template, target, mapping, 8.0)
+    pull = settled_points(posed, mapping)
+    found = posed.pose(posed.template.to_world((pull.points + pull.displacements).numpy()))
+    moved = mapping.displacements.points + mapping.displacements.displacements
+    expected = apply_affine(mapping.to_world, apply_affine(mapping.pose, moved).double().numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_command_learns_from_a_folder_of_annotated_scans(tmp_path, capsys):
+    for seed in range(4):
+        _, _, scan, points = make_pair(32, seed + 1)
+        write_volume(scan, tmp_path / f"sub-{seed}_T1w.nii.gz")
+        write_landmarks(points, tmp_path / f"sub-{seed}_T1w.mrk.json")
+    (tmp_path / "run.toml").write_text(
+        "spacing_mm = 8.0\ntemplates = 1\ntargets = 1\nheld_out_pairs = 1\nfeatures = 2\nbatch = 2\n"
+        "prediction_steps = 2\ncorrection_steps = 2\n[fit]\nrounds = 1\n"
+    )
+    command = ["train", "quicksilver", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--settings", str(tmp_path / "run.toml")]) == 0
+    assert "learns momenta of 1 pairs, 1 held out" in capsys.readouterr().out
+    networks = Quicksilver.of(load_file(tmp_path / "out" / "quicksilver.safetensors"))
+    assert networks.prediction.features == 2
