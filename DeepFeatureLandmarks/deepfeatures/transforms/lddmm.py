@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+
+from deepfeatures.transforms.samplers import centre_units, sample_by_centres
 
 STEPS = 10  # of the momentum, by Runge and Kutta's method; even, since a step of points takes two of them
 
@@ -119,9 +120,7 @@ def energy(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
 
 def at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Trilinear values of a field `(C, D, H, W)` at points `(N, 3)`, `(N, C)`; borders are repeated."""
-    last = torch.tensor(field.shape[:0:-1], dtype=points.dtype, device=points.device) - 1
-    grid = (2 * points / last.clamp(min=1) - 1)[None, None, None]
-    return F.grid_sample(field[None], grid, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+    return sample_by_centres(field[None], centre_units(points, field.shape)[None, None, None])[0, :, 0, 0].T
 
 
 def grid_points(image: torch.Tensor) -> torch.Tensor:

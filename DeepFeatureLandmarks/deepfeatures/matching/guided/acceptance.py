@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -99,7 +100,7 @@ def accepted(
 def in_world(orientations: torch.Tensor, template: Image, target: Image) -> list[Rotation]:
     """Rotations `(N, 3, 3)` from template to target millimetres in LPS."""
     turned = target.grid.direction @ orientations.cpu().double().numpy() @ template.grid.direction.T
-    return [tuple(map(tuple, rotation)) for rotation in turned.tolist()]
+    return [cast(Rotation, tuple(map(tuple, rotation))) for rotation in turned.tolist()]
 
 
 def _doubt(
