@@ -234,10 +234,10 @@ def _sensitivity(transform: CpabTransform, points: np.ndarray) -> Observation:
 
 def _step(velocity, state: torch.Tensor, duration: float) -> torch.Tensor:
     first = velocity(state)
-    second = velocity(state + duration / 2 * first)
-    third = velocity(state + duration / 2 * second)
-    fourth = velocity(state + duration * third)
-    return state + duration / 6 * (first + 2 * second + 2 * third + fourth)
+    second = velocity(state.add(first, alpha=duration / 2))
+    third = velocity(state.add(second, alpha=duration / 2))
+    fourth = velocity(state.add(third, alpha=duration))
+    return state.add(first + fourth, alpha=duration / 6).add(second + third, alpha=duration / 3)
 
 
 def _velocity(affine: torch.Tensor, places: torch.Tensor, cells: Cells) -> torch.Tensor:

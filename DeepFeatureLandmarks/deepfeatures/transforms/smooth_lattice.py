@@ -20,7 +20,7 @@ NOISE = 0.15  # variance of a landmark's place that counts fully, where that of 
 LEAST_WEIGHT = 1e-6
 MOST_CELLS = 24  # of a lattice along its longest edge
 ITERATIONS = 300  # of conjugate gradients, at most
-CLOSE_ENOUGH = 1e-5  # of what was observed, where they stop
+CLOSE_ENOUGH = 1e-4  # of what was observed, where they stop
 
 
 @dataclass(frozen=True, eq=False)
