@@ -12,7 +12,9 @@ from deepfeatures.cli.main import main
 from deepfeatures.data.landmarks import Landmark, LandmarkSet
 from deepfeatures.data.volume import Volume
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
+from deepfeatures.io.transform_files import read_transform
 from deepfeatures.io.volume_files import read_volume, write_volume
+from deepfeatures.phantom import make_pair
 
 SHIFT = np.array([40.0, -6.0, 9.0])
 TURN = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])  # about S
@@ -71,6 +73,25 @@ def test_the_report_has_residuals_by_name(files):
     assert [one["name"] for one in report["landmarks"]] == list(NAMES)
     assert report["direction"] == "template points to target points, LPS mm"
     assert report["command"].startswith("deepfeatures transform --template T.nii.gz")
+
+
+def test_keypoints_tell_what_lies_between_few_landmarks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    template, landmarks, target, truth = make_pair(64)
+    write_volume(template, "T.nii.gz")
+    write_volume(target, "S.nii.gz")
+    known = landmarks.landmarks[::3]
+    write_landmarks(LandmarkSet(known), "T.mrk.json")
+    write_landmarks(LandmarkSet(truth.landmarks[::3]), "S.mrk.json")
+    assert fit("few.h5", kind="tps") == 0
+    assert fit("more.h5", "--keypoints", "--report", "r.json", kind="tps") == 0
+    few, more = (
+        np.linalg.norm(read_transform(name)(landmarks.positions) - truth.positions, axis=1).mean()
+        for name in ("few.h5", "more.h5")
+    )
+    assert more < 0.8 * few
+    rows = json.loads(Path("r.json").read_text("utf-8"))["landmarks"]
+    assert [row["name"] for row in rows] == [one.name for one in known]  # keypoints have no rows
 
 
 @pytest.mark.parametrize("kind", ["rigid", "tps", "bspline"])

@@ -25,7 +25,8 @@ from transform_peers import PEERS
 
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching import Matcher
-from deepfeatures.transforms.fitting import KINDS, fit_transform
+from deepfeatures.pipelines.transforms import with_keypoints
+from deepfeatures.transforms.fitting import ELASTIC, KINDS, fit_transform
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.pairing import LandmarkPairs
 from deepfeatures.transforms.resampling import resample
@@ -34,7 +35,9 @@ from deepfeatures.transforms.transform import Transform
 TEMPLATE = "1000"
 FOLDS = 5
 REFERENCE = "cpab"
-CASES = {"ants-diffeo": 1, "ants-tps": 3, "ants-bspline": 11, "libcpab": 5}  # of the slow ones; all of the others
+CASES = {"ants-diffeo": 1, "ants-tps": 3, "ants-bspline": 11, "libcpab": 5} | dict.fromkeys(
+    ("tps-keypoints", "bspline-keypoints", "cpab-keypoints"), 22
+)  # of the slow ones; all of the others
 PLACES, BEYOND_MM, STEP_MM = 3000, 10.0, 0.1  # at which folds are looked for, around the landmarks
 WARPED = ("tps", "bspline", "cpab", "ants-tps", "ants-bspline", "ants-diffeo")
 
@@ -63,17 +66,33 @@ def kind(name: str) -> Method:
     """A fit of ours."""
 
     def fit(pair: Pair) -> Transform:
-        names = tuple(one.name for one, used in zip(pair.template.landmarks, pair.used, strict=True) if used)
+        names = tuple(one.name for one in used_of(pair))
         pairs = LandmarkPairs(names, pair.points, pair.targets, np.zeros(len(names)))
         return fit_transform(name, pairs, Grid.of(pair.template.volume)).transform
 
     return fit
 
 
+def kind_with_keypoints(name: str) -> Method:
+    """The same, where keypoints of a search count, too."""
+
+    def fit(pair: Pair) -> Transform:
+        known = used_of(pair)
+        pairs = LandmarkPairs(tuple(one.name for one in known), pair.points, pair.targets, np.zeros(len(known)))
+        found = Matcher().match(pair.template.volume, known, pair.target.volume)
+        return fit_transform(name, with_keypoints(pairs, found, len(known)), Grid.of(pair.template.volume)).transform
+
+    return fit
+
+
+def used_of(pair: Pair) -> LandmarkSet:
+    """The template's landmarks that may be used."""
+    return LandmarkSet(tuple(one for one, used in zip(pair.template.landmarks, pair.used, strict=True) if used))
+
+
 def search(pair: Pair) -> Callable[[np.ndarray], np.ndarray]:
     """The search's own mapping, which knows no landmark of the target, and of the template only those it may use."""
-    known = LandmarkSet(tuple(one for one, used in zip(pair.template.landmarks, pair.used, strict=True) if used))
-    found = Matcher().match(pair.template.volume, known, pair.target.volume).mapping
+    found = Matcher().match(pair.template.volume, used_of(pair), pair.target.volume).mapping
     assert found is not None
     return found
 
@@ -82,7 +101,12 @@ def peer(name: str) -> Method:
     return lambda pair: PEERS[name](pair.points, pair.targets, pair.template.volume)
 
 
-METHODS: dict[str, Method] = {name: kind(name) for name in KINDS} | {"field": search} | {n: peer(n) for n in PEERS}
+METHODS: dict[str, Method] = {
+    **{name: kind(name) for name in KINDS},
+    "field": search,
+    **{f"{name}-keypoints": kind_with_keypoints(name) for name in ELASTIC},
+    **{name: peer(name) for name in PEERS},
+}
 
 
 def main() -> None:

@@ -46,6 +46,12 @@ def transform(
     kind: Annotated[
         Kind, typer.Option("--kind", help="Of the transform; field is what a search of --from finds, without --to.")
     ] = Kind.tps,
+    keypoints: Annotated[
+        bool,
+        typer.Option(
+            "--keypoints", help="Also search keypoints between the volumes, which count beside the landmarks."
+        ),
+    ] = False,
     jacobian: Annotated[
         Path | None,
         typer.Option(
@@ -64,12 +70,14 @@ def transform(
     `deepfeatures warp` carries what belongs to the template over to the target. Standard output has the residuals.
     """
     if jacobian is not None:
-        if target or from_ or to or report:
+        if target or from_ or to or report or keypoints:
             raise InputError("--jacobian FILE takes --template and --output alone; leave the other options out")
         return _write_jacobian(jacobian, template, output)
     if target is None or from_ is None or (to is None and kind is not Kind.field):
         raise InputError(f"a transform of the kind {kind.value} needs --target, --from and --to; give all of them")
-    result = _found(template, target, from_, to, kind, output)
+    if keypoints and kind is Kind.field:
+        raise InputError("the kind field follows from keypoints in any case; leave out --keypoints")
+    result = _found(template, target, from_, to, kind, output, keypoints)
     for one in result.notes:
         note(one.text)
     _print_residuals(result)
@@ -78,20 +86,26 @@ def transform(
     return 0
 
 
-def _found(template: Path, target: Path, from_: Path, to: Path | None, kind: Kind, output: Path) -> TransformResult:
+def _found(
+    template: Path, target: Path, from_: Path, to: Path | None, kind: Kind, output: Path, keypoints: bool
+) -> TransformResult:
+    from deepfeatures.cli.progress import progress_bar
     from deepfeatures.io.native_output import suppress_native_output
     from deepfeatures.pipelines.transforms import find_transform_files, fit_transform_files
 
-    if kind is not Kind.field:
+    if kind is not Kind.field and not keypoints:
         assert to is not None
         with suppress_native_output():
             return fit_transform_files(template, target, from_, to, kind.value, output)
-    from deepfeatures.cli.progress import progress_bar
     from deepfeatures.matching import Matcher
     from deepfeatures.matching.settings import MatchSettings
 
+    matcher = Matcher(MatchSettings())
     with progress_bar("search") as progress:
-        return find_transform_files(template, target, from_, to, output, Matcher(MatchSettings()), progress)
+        if kind is Kind.field:
+            return find_transform_files(template, target, from_, to, output, matcher, progress)
+        assert to is not None
+        return fit_transform_files(template, target, from_, to, kind.value, output, matcher, progress)
 
 
 def _print_residuals(result: TransformResult) -> None:

@@ -26,9 +26,12 @@ from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
 from deepfeatures.transforms.transform import Transform
 
 if TYPE_CHECKING:
-    from deepfeatures.pipelines.place import LandmarkMatcher
+    from deepfeatures.matching.geometry.mapping import PointMapping
+    from deepfeatures.pipelines.place import LandmarkMatcher, LandmarkResult
 
 FIELD = "field"  # the kind that a search finds
+# Expected of a keypoint that agrees with its neighbours, as of a landmark that is found; and the least agreement.
+KEYPOINT_ERROR_MM, LEAST_WEIGHT = 2.0, 0.01
 MOST_OUTSIDE = 0.5  # of the landmarks: where more lie outside their volume, something is confused
 
 
@@ -71,7 +74,14 @@ class TransformResult:
 
 
 def fit_transform_files(
-    template: Path, target: Path, from_: Path, to: Path, kind: TransformKind, output: Path
+    template: Path,
+    target: Path,
+    from_: Path,
+    to: Path,
+    kind: TransformKind,
+    output: Path,
+    matcher: LandmarkMatcher | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> TransformResult:
     """Fit a transform to landmarks of the same name, and write it whole or not at all.
 
@@ -81,6 +91,8 @@ def fit_transform_files(
         to: The same landmarks in the target; points without a position on either side are left out.
         kind: Of the transform.
         output: File to write; its suffix says for which programs, see `write_transform`.
+        matcher: Searches keypoints between the volumes, which count beside the landmarks; `None` for landmarks alone.
+        progress: Called with the fraction of the search that is done.
 
     Raises:
         InputError: A file cannot be read or written, the points do not lie in their volumes, or they are too few.
@@ -89,12 +101,16 @@ def fit_transform_files(
     volume, other = read_volume(template), read_volume(target)
     points, places = _named(from_), _named(to)
     doubts = _check_sides(points, volume, places, other)
-    fit = fit_transform(kind, pairs := pair_by_name(points, places), Grid.of(volume))
+    pairs = pair_by_name(points, places)
+    fitted = pairs
+    if matcher is not None:
+        searched = LandmarkSet(tuple(one for one in points if one.is_defined), points.name)
+        fitted = with_keypoints(pairs, matcher.match(volume, searched, other, progress=progress), len(searched))
+    fit = fit_transform(kind, fitted, Grid.of(volume))
+    residuals, weights = fit.residuals_mm[: len(pairs)], fit.weights[: len(pairs)]
     notes = (*notes_of(volume, other), *points.notes, *places.notes, *doubts, *fit.notes)
     return _written(
-        TransformResult(
-            fit.transform, fit.kind, pairs.names, fit.residuals_mm, fit.weights, fit.folded_share, output, notes
-        ),
+        TransformResult(fit.transform, fit.kind, pairs.names, residuals, weights, fit.folded_share, output, notes),
         volume,
         target,
     )
@@ -141,13 +157,33 @@ def find_transform_files(
 
 def found_transform(result: object, template: Volume) -> Transform:
     """The transform that a search has found; raises `InputError` where it was one without."""
+    return _mapping_of(result).transform(template)
+
+
+def with_keypoints(pairs: LandmarkPairs, result: LandmarkResult, landmarks: int) -> LandmarkPairs:
+    """Pairs of landmarks, and the keypoints that a search has matched.
+
+    Args:
+        pairs: Of landmarks.
+        result: Of the search, between the same volumes.
+        landmarks: How many landmarks it searched: what it made of these does not count.
+
+    Raises:
+        InputError: The search was of a kind that matches no keypoints, or found nothing.
+    """
+    points, targets, weights = _mapping_of(result).matches(landmarks)
+    errors = KEYPOINT_ERROR_MM / np.sqrt(np.maximum(weights, LEAST_WEIGHT))
+    return pairs.with_keypoints(points, targets, errors)
+
+
+def _mapping_of(result: object) -> PointMapping:
     mapping = getattr(result, "mapping", None)
     if mapping is None:
         raise InputError(
             "only the default search with one template finds a transform; leave out --search, --mask and further"
             " templates"
         )
-    return mapping.transform(template)
+    return mapping
 
 
 def write_jacobian(transform: Path, template: Path, output: Path) -> Volume:

@@ -128,8 +128,8 @@ class _FoundTransform:
 
 def _missed(names: Sequence[str], residuals: np.ndarray) -> tuple[Note, ...]:
     """A note of the points that a field passes far away, farther than it passes the others."""
-    missed = np.flatnonzero((residuals > MISSED_MM) & (residuals > ODD * np.median(residuals)))
-    if not len(missed):
+    missed = np.flatnonzero((residuals > MISSED_MM) & (residuals > ODD * np.median(residuals))).tolist()
+    if not missed:
         return ()
     text = (
         f"the field of the search passes {names_text([names[index] for index in missed], NAMES_SHOWN)} by up to"

@@ -170,7 +170,8 @@ def _settles_affine(pairs: LandmarkPairs) -> bool:
 def _doubts(pairs: LandmarkPairs, residuals: np.ndarray, weights: np.ndarray) -> tuple[Note, ...]:
     """A note of the pairs that contradict the others."""
     usual = float(np.median(residuals))
-    odd = np.flatnonzero((weights < 0.25 * np.median(weights)) & (residuals > OUTLIER * usual))
+    is_odd = (weights < 0.25 * np.median(weights)) & (residuals > OUTLIER * usual)
+    odd = np.flatnonzero(is_odd[: pairs.landmarks])  # a search's keypoints may contradict each other
     if not len(odd):
         return ()
     names = ", ".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class LandmarkPairs:
         points, targets: LPS mm, `(N, 3)`.
         expected_errors_mm: Of the targets, `(N,)`; 0 for what a person has placed.
         notes: What people should know of how they were paired.
+        keypoints: How many of the last pairs are keypoints of a search, which nobody has named.
     """
 
     names: tuple[str, ...]
@@ -30,9 +31,28 @@ class LandmarkPairs:
     targets: np.ndarray
     expected_errors_mm: np.ndarray
     notes: tuple[Note, ...] = ()
+    keypoints: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def landmarks(self) -> int:
+        """How many of the first pairs are landmarks."""
+        return len(self) - self.keypoints
+
+    def with_keypoints(self, points: np.ndarray, targets: np.ndarray, expected_errors_mm: np.ndarray) -> LandmarkPairs:
+        """These pairs and keypoints that a search has matched, LPS mm `(K, 3)`, but those at a landmark's place."""
+        apart = np.linalg.norm(points[:, None] - self.points, axis=2)
+        new = np.flatnonzero(apart.min(1, initial=np.inf) >= SAME_PLACE_MM)
+        return replace(
+            self,
+            names=(*self.names, *(f"keypoint {number}" for number in range(1, len(new) + 1))),
+            points=np.concatenate([self.points, points[new]]),
+            targets=np.concatenate([self.targets, targets[new]]),
+            expected_errors_mm=np.concatenate([self.expected_errors_mm, expected_errors_mm[new]]),
+            keypoints=self.keypoints + len(new),
+        )
 
 
 def pair_by_name(template: LandmarkSet, target: LandmarkSet) -> LandmarkPairs:

@@ -55,6 +55,18 @@ class PointMapping(Transform):
         moved = apply_affine(self.pose.cpu().double(), known + self.displacements.on_cpu().at(known))
         return apply_affine(self.to_world, moved.numpy())
 
+    def matches(self, first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What was matched, from the given point on; landmarks come before keypoints.
+
+        Returns:
+            Template points and target points, LPS mm, `(N, 3)` each, and how far each agrees with its neighbours,
+            `(N,)`, 0 to 1.
+        """
+        known = self.displacements.on_cpu()
+        moved = apply_affine(self.pose.cpu().double(), known.points + known.displacements).numpy()
+        points = apply_affine(np.linalg.inv(self.from_world), known.points.numpy())
+        return points[first:], apply_affine(self.to_world, moved)[first:], known.weights.numpy()[first:]
+
     def displacements_on(self, volume: Volume) -> np.ndarray:
         """From each voxel centre of a volume in the template's space to its place in the target.
 
