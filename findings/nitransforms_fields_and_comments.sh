@@ -44,4 +44,10 @@ try:
 except IndexError as error:
     print("comment: IndexError:", error)
 PYTHON
-"$folder/venv/bin/python" look.py
+"$folder/venv/bin/python" look.py | tee seen.txt
+cat > expected.txt <<'TEXT'
+ITK: [1.0, 0.5, 0.0, 0.0]
+nitransforms: [1.0, 0.602, 0.0, -0.131]
+comment: IndexError: list index out of range
+TEXT
+diff expected.txt seen.txt
