@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from PIL import Image
 from web_visitors import PICTURES, mean_error_mm
 
+from DeepFeatureLandmarksLib.scene.orientation_arrows import COLOURS, LABEL
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.phantom import make_pair
@@ -43,6 +44,29 @@ def test_demo_pair_in_two_clicks(visitor):  # the first at the server: the page 
     visitor.wait_until("!state('are_circles_shown')")
     assert is_orange(visitor).sum() < ringed
     visitor.page.get_by_label("Circle of the 90 % radius").check()
+
+
+def test_arrows_show_how_points_are_turned(visitor):
+    def is_an_arrow() -> np.ndarray:
+        return is_coloured(visitor, COLOURS[0]) | is_coloured(visitor, COLOURS[1]) | is_coloured(visitor, COLOURS[2])
+
+    visitor.open_demo()
+    assert not visitor.state("are_points_turned")
+    visitor.place()
+    box = visitor.page.get_by_label(LABEL)
+    assert not box.is_checked()
+    before = is_an_arrow().sum()
+    box.check()
+    visitor.wait_until("state('are_arrows_shown')")
+    visitor.picture("1-arrows")
+    assert is_an_arrow().sum() > before + 50
+    visitor.page.get_by_role("button", name="3D views").click()
+    visitor.page.wait_for_timeout(3000)
+    visitor.picture("2-with-3d")
+    visitor.page.get_by_role("button", name="3D views").click()
+    box.uncheck()
+    visitor.wait_until("!state('are_arrows_shown')")
+    assert is_an_arrow().sum() == before
 
 
 def test_review_by_keys_dragging_and_undo(visitor):

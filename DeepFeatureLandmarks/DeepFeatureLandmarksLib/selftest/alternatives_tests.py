@@ -1,10 +1,14 @@
-"""The other place in which all points may lie: its yellow box, its points, taking it. 90 % radii, and the tolerance."""
+"""The other place in which all points may lie: its yellow box, its points, taking it. Radii, arrows, the tolerance."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import slicer
 
+from DeepFeatureLandmarksLib.scene import nodes
+from DeepFeatureLandmarksLib.scene.orientation_arrows import NAME as ARROWS
 from DeepFeatureLandmarksLib.scene.uncertainty_overlay import NAME as RADII
 from DeepFeatureLandmarksLib.selftest.fake_client import REPEAT_MM, REPEAT_TEXT
 from DeepFeatureLandmarksLib.selftest.module_test_case import NAMES, ModuleTestCase
@@ -102,6 +106,27 @@ class AlternativesTests(ModuleTestCase):
         self.waitForRefresh()
         self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName(RADII))
         self.assertTrue(self.ui.radiusBox.isHidden())
+
+    def test_arrows_show_on_request_how_points_are_turned_until_these_are_gone(self):
+        found = self.placed(1)
+        self.assertTrue(self.ui.orientationBox.isHidden())
+        turn = ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+        nodes.putLandmark(replace(nodes.landmarkOfPoint(found, 0), orientation=turn), found, 0)
+        self.waitForRefresh()
+        self.assertFalse(self.ui.orientationBox.isHidden())
+        self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName(ARROWS))
+        self.ui.orientationBox.click()
+        model = slicer.mrmlScene.GetFirstNodeByName(ARROWS)
+        before, after = np.zeros(6), np.zeros(6)
+        model.GetRASBounds(before)
+        found.SetNthControlPointPositionWorld(0, *np.add(found.GetNthControlPointPositionWorld(0), (0.0, 0.0, 3.0)))
+        self.waitForRefresh()
+        model.GetRASBounds(after)
+        np.testing.assert_allclose(after - before, (0, 0, 0, 0, 3, 3), atol=1e-3)
+        self.assertNotIn(ARROWS, self.sceneText())
+        found.RemoveAllControlPoints()
+        self.waitForRefresh()
+        self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName(ARROWS))
 
     def test_the_tolerance_counts_with_every_preset_and_is_saved_with_the_scene(self):
         self.moduleWidget.enter()

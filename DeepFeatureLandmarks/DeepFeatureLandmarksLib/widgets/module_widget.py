@@ -11,7 +11,6 @@ from slicer.util import VTKObservationMixin
 from DeepFeatureLandmarksLib.scene.logic import DeepFeatureLandmarksLogic
 from DeepFeatureLandmarksLib.scene.review import ReviewRow
 from DeepFeatureLandmarksLib.scene.run import Run
-from DeepFeatureLandmarksLib.scene.uncertainty_overlay import LABEL, TOOLTIP, UncertaintyOverlay, spheresOf
 from DeepFeatureLandmarksLib.scene.unsaved_points import COLOUR, INTERIM, UnsavedPoints
 from DeepFeatureLandmarksLib.widgets.activation_section import ActivationSection
 from DeepFeatureLandmarksLib.widgets.alternatives_section import AlternativesSection
@@ -24,6 +23,7 @@ from DeepFeatureLandmarksLib.widgets.package_installer import Installer
 from DeepFeatureLandmarksLib.widgets.parameters import Parameters, parameterNode
 from DeepFeatureLandmarksLib.widgets.place_section import PlaceSection, placeRequestOf
 from DeepFeatureLandmarksLib.widgets.point_marking import PointMarking
+from DeepFeatureLandmarksLib.widgets.point_overlays import PointOverlays
 from DeepFeatureLandmarksLib.widgets.quality_section import QualitySection
 from DeepFeatureLandmarksLib.widgets.review_section import ReviewSection
 from DeepFeatureLandmarksLib.widgets.shortcuts import Shortcuts
@@ -32,7 +32,6 @@ from DeepFeatureLandmarksLib.widgets.transform_section import TransformSection
 from deepfeatures.errors import InputError
 
 REFRESH_MS = 50
-RADIUS_COLOUR = (0.90, 0.62, 0.00)  # orange of Okabe and Ito, as the points to check
 FAINT = 0.5  # opacity of points that lie in another place
 
 
@@ -72,7 +71,7 @@ class ModuleWidget(VTKObservationMixin):
         self._observed: dict = {}  # the events of each node that is observed
         self.layout = SideBySideLayout(scene, onClosed=lambda: ui.sideBySideButton.setChecked(False))
         self.interimPoints = UnsavedPoints(scene, INTERIM, self._styleInterimPoints)
-        self.radii = UncertaintyOverlay(scene, RADIUS_COLOUR, lambda node: self.layout.restrictTo(node, TARGET))
+        self.overlays = PointOverlays(ui, scene, self._placed, lambda node: self.layout.restrictTo(node, TARGET))
         self._marking = PointMarking(onStopped=lambda: ui.placePointsButton.setChecked(False))
         self.install = InstallSection(ui, installer, onInstalled=self._askForCatalog)
         self.notes = NotesSection(ui)
@@ -94,9 +93,6 @@ class ModuleWidget(VTKObservationMixin):
         logic.onError = self._onError
         ui.sideBySideButton.toggled.connect(self._onSideBySide)
         ui.placePointsButton.toggled.connect(self._onMarking)
-        ui.radiusBox.setText(LABEL)
-        ui.radiusBox.setToolTip(TOOLTIP)
-        ui.radiusBox.toggled.connect(lambda *_: self._showRadii())
         ui.revertButton.clicked.connect(lambda *_: self._revert())
         for event, react in (
             (scene.StartCloseEvent, self._onSceneAboutToChange),
@@ -176,7 +172,7 @@ class ModuleWidget(VTKObservationMixin):
             self._ui.revertButton.setEnabled(self._canRevert())
             if self.layout.isShown:
                 self._showSideBySide()
-            self._showRadii()
+            self.overlays.refresh()
             self._prepare()
         finally:
             self._isRefreshing = False
@@ -238,15 +234,9 @@ class ModuleWidget(VTKObservationMixin):
         self._refresh()
         self.review.select(self.review.selectedRow.index if self.review.selectedRow is not None else None)
 
-    def _showRadii(self) -> None:
-        """Draw the 90 % radius of the points that nobody has reviewed, where they are known and wanted."""
-        output = self._node("targetLandmarks")
-        known = spheresOf(output, self.review.rows)
-        self._ui.radiusBox.setVisible(bool(known))
-        if known and self._ui.radiusBox.checked:
-            self.radii.show(known)
-        else:
-            self.radii.clear()
+    def _placed(self) -> tuple:
+        """The placed points, the target, and the rows of the review."""
+        return self._node("targetLandmarks"), self._node("targetVolume"), self.review.rows
 
     def _selectedName(self) -> str | None:
         row = self.review.selectedRow
@@ -354,7 +344,7 @@ class ModuleWidget(VTKObservationMixin):
 
     def _clearUnsaved(self) -> None:
         """Remove what is only looked at."""
-        for shown in (self.interimPoints, self.alternatives, self.radii):
+        for shown in (self.interimPoints, self.alternatives, self.overlays):
             shown.clear()
 
     def _onParametersModified(self, *_) -> None:

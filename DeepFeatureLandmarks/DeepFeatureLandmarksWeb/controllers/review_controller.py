@@ -1,9 +1,10 @@
-"""The review of placed points: the table, accepting, rejecting, and the circles of 90 % radii."""
+"""The review of placed points: the table, accepting, rejecting, and what is drawn around the points."""
 
 from __future__ import annotations
 
 from slicer import vtkMRMLMarkupsNode
 
+from DeepFeatureLandmarksLib.scene.orientation_arrows import OrientationArrows, arrowsOf
 from DeepFeatureLandmarksLib.scene.review import ReviewRow, shownScores
 from DeepFeatureLandmarksLib.scene.uncertainty_overlay import UncertaintyOverlay, spheresOf
 from DeepFeatureLandmarksWeb.session_context import PROPOSED_COLOUR, REVIEWED_COLOUR, SessionContext
@@ -14,15 +15,17 @@ PROPOSED = "proposed"
 
 
 class ReviewController:
-    """Updates the table, the points' colours and the circles, and applies decisions."""
+    """Updates the table, the points' colours, the circles and the arrows, and applies decisions."""
 
     def __init__(self, context: SessionContext):
         self._context = context
-        self._overlay = UncertaintyOverlay(context.scene, PROPOSED_COLOUR, self._style_overlay)
+        self._circles = UncertaintyOverlay(context.scene, PROPOSED_COLOUR, self._style_overlay)
+        self._arrows = OrientationArrows(context.scene, self._style_overlay)
         self._watched = None
         self._observation = 0
         context.refreshers.append(self._refresh)
-        context.server.state.change(context.typed.name.are_circles_shown)(lambda **_: self._draw_circles())
+        for is_shown in (context.typed.name.are_circles_shown, context.typed.name.are_arrows_shown):
+            context.server.state.change(is_shown)(lambda **_: self._draw_overlays())
 
     def accept(self, name: str = "") -> None:
         """The named point, or the current one, is right; go on to the next."""
@@ -79,7 +82,7 @@ class ReviewController:
         state.pending = sum(row.isPending for row in rows)
         state.reviewed = len(rows) - state.pending
         self._colour(rows)
-        self._draw_circles()
+        self._draw_overlays()
 
     def _colour(self, rows: list[ReviewRow]) -> None:
         """Show reviewed points in another colour than proposals: as unselected ones, which MRML colours apart."""
@@ -93,12 +96,17 @@ class ReviewController:
             if bool(node.GetNthControlPointSelected(row.index)) != (row.status == PROPOSED):
                 node.SetNthControlPointSelected(row.index, row.status == PROPOSED)
 
-    def _draw_circles(self) -> None:
-        context = self._context
-        if context.state.are_circles_shown and context.output is not None:
-            self._overlay.show(spheresOf(context.output, context.logic.reviewRows(context.output)))
+    def _draw_overlays(self) -> None:
+        """Circles and arrows, where they are wanted; whether there are arrows is known only from the points."""
+        context, state = self._context, self._context.state
+        rows = context.logic.reviewRows(context.output) if context.output and state.are_circles_shown else []
+        self._circles.show(spheresOf(context.output, rows))
+        arrows = arrowsOf(context.output, context.target.volume)
+        state.are_points_turned = bool(arrows)
+        if arrows and state.are_arrows_shown:
+            self._arrows.show(arrows)
         else:
-            self._overlay.show([])
+            self._arrows.clear()
 
     def _style_overlay(self, node) -> None:
         node.GetDisplayNode().SetViewNodeIDs(self._context.target.view_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trame.widgets import html
 from trame.widgets.vuetify3 import VBtn, VCheckbox, VTooltip
 
-from DeepFeatureLandmarksLib.scene.uncertainty_overlay import LABEL, TOOLTIP
+from DeepFeatureLandmarksLib.scene import orientation_arrows, uncertainty_overlay
 from DeepFeatureLandmarksWeb.page.buttons import small_icon
 from DeepFeatureLandmarksWeb.page.learning import definition_row, learning_section
 from DeepFeatureLandmarksWeb.page.notes_lines import notes_lines
@@ -39,15 +39,21 @@ def review_tab(name, actions) -> None:
         notes_lines(name.run_notes, "Notes on the run")
         _other_places(name, actions)
         _table(name, actions)
-        VCheckbox(
-            v_model=(name.are_circles_shown,),
-            label=LABEL,
-            v_if=(_is_known(name, BY_NAME["radius_90_mm"]),),
-            raw_attrs=[f'title="{TOOLTIP}"'],
-            density="compact",
-            hide_details=True,
-        )
+        _overlay_box(uncertainty_overlay, name.are_circles_shown, _is_known(name, BY_NAME["radius_90_mm"]))
+        _overlay_box(orientation_arrows, name.are_arrows_shown, name.are_points_turned)
         learning_section(name, actions)
+
+
+def _overlay_box(overlay, is_shown: str, is_known: str) -> None:
+    """The check box of what is drawn around the points, where that is known."""
+    VCheckbox(
+        v_model=(is_shown,),
+        label=overlay.LABEL,
+        v_if=(is_known,),
+        raw_attrs=[f'title="{overlay.TOOLTIP}"'],
+        density="compact",
+        hide_details=True,
+    )
 
 
 def _other_places(name, actions) -> None:

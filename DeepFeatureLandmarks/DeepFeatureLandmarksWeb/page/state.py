@@ -110,6 +110,8 @@ class PageState:
     reviewed: int = 0
     pending: int = 0
     are_circles_shown: bool = True
+    are_points_turned: bool = False  # whether any placed point has an orientation
+    are_arrows_shown: bool = False
 
     ambiguity: str = ""  # where all points may lie instead, in sentences
     other_places: list = field(default_factory=list)
