@@ -73,7 +73,8 @@ class TransformSummary:
         """One sentence."""
         if not self.folded_share:
             return "It folds nowhere."
-        return f"It folds in {self.folded_share:.1%} of the template, where it has no inverse."
+        share = f"{self.folded_share:.1%}" if self.folded_share >= 0.001 else "less than 0.1%"
+        return f"It folds in {share} of the template, where it has no inverse."
 
     @property
     def noteLines(self) -> list[str]:

@@ -110,7 +110,7 @@ def _found(
 
 def _print_residuals(result: TransformResult) -> None:
     count = len(result.names)
-    folds = f", folds in {result.folded_share:.2%} of the template" if result.folded_share else ", no folds"
+    folds = f", {_folds(result.folded_share)}"
     if not count:
         print(f"{result.output}: {result.kind}{folds}")
         return
@@ -145,6 +145,12 @@ def _write_jacobian(transform_file: Path, template: Path, output: Path) -> int:
     with suppress_native_output():
         voxels = write_jacobian(transform_file, template, output).voxels
     share = float((voxels <= 0).float().mean())
-    folds = f"folds in {share:.2%} of the template" if share else "no folds"
-    print(f"{output}: Jacobian determinant {float(voxels.min()):.2f} to {float(voxels.max()):.2f}, {folds}")
+    span = f"{float(voxels.min()):.2f} to {float(voxels.max()):.2f}"
+    print(f"{output}: Jacobian determinant {span}, {_folds(share)}")
     return 0
+
+
+def _folds(share: float) -> str:
+    from deepfeatures.transforms.folding import share_text
+
+    return f"folds in {share_text(share)} of the template" if share else "no folds"

@@ -9,24 +9,45 @@ import numpy as np
 from deepfeatures.transforms.thin_plate_spline import ThinPlateSplineTransform
 from deepfeatures.transforms.transform import CompositeTransform, Transform
 
+AMPLIFIED = 2.0  # change of coefficients beside what was missed; a lone anchor needs about 1
+LOOSER = (1e-2, 1e-1, 3e-1)  # shares of the largest singular value below which anchors are not told apart
+
 
 def anchors_of(transform: Transform) -> np.ndarray:
     """Template points, LPS mm `(N, 3)`, at which a sampled transform should be exact: the landmarks of a spline."""
+    spline = _spline_of(transform)
+    return np.empty((0, 3)) if spline is None else spline.control_points
+
+
+def folds_beside_anchors(transform: Transform) -> np.ndarray:
+    """Which of the anchors the transform folds beside, bool `(N,)`: too little space for a lattice to find it."""
+    spline = _spline_of(transform)
+    return np.zeros(0, bool) if spline is None else spline.folds_beside_control_points
+
+
+def _spline_of(transform: Transform) -> ThinPlateSplineTransform | None:
     first = transform.parts[0] if isinstance(transform, CompositeTransform) else transform
-    return first.control_points if isinstance(first, ThinPlateSplineTransform) else np.empty((0, 3))
+    return first if isinstance(first, ThinPlateSplineTransform) else None
 
 
-def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Coefficients of a cubic B-spline, changed as little as possible so that it gives at some places what is wanted.
+def places_around(anchors: np.ndarray, spacing: float) -> np.ndarray:
+    """A lattice of a third of the spacing around each anchor, `(343 N, 3)`: where sampling is off the most."""
+    steps = np.array(list(itertools.product(np.linspace(-1, 1, 7), repeat=3)))
+    return (anchors[:, None] + spacing * steps).reshape(-1, 3)
+
+
+def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray, degree: int) -> np.ndarray:
+    """Coefficients of a B-spline, changed as little as possible so that it gives at some places what is wanted.
 
     Args:
-        values: Coefficients, `(3, D, H, W)`.
+        values: Coefficients, `(3, D, H, W)`; of degree 1 they are the values at the nodes.
         index: Of the places along i, j, k, `(N, 3)`; those at which the lattice ends stay out of account.
         wanted: `(N, 3)`.
+        degree: 3, or 1 for what is linear between nodes.
     """
     size = np.array(values.shape[:0:-1])
-    first = np.floor(index).astype(int) - 1
-    weights = _cubic(index % 1)
+    first = np.floor(index).astype(int) - degree // 2
+    weights = _cubic(index % 1) if degree == 3 else np.stack([1 - index % 1, index % 1])
     inside = ((first >= 0) & (first + len(weights) <= size)).all(1)
     first, weights, wanted = first[inside], weights[:, inside], wanted[inside]
     if not len(first):
@@ -39,9 +60,20 @@ def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray) -> np.nd
     table = np.zeros((len(first), len(used)))
     np.put_along_axis(table, columns.reshape(len(first), -1), np.stack(shares, 1), axis=1)
     flat = values.reshape(3, -1).copy()
-    missed = wanted - table @ flat[:, used].T
-    flat[:, used] += (table.T @ np.linalg.lstsq(table @ table.T, missed, rcond=None)[0]).T
+    flat[:, used] += _least_change(table, wanted - table @ flat[:, used].T).T
     return flat.reshape(values.shape)
+
+
+def _least_change(table: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """Of coefficients `(M, 3)`, whose weights at each anchor are a row of the table `(N, M)`.
+
+    Anchors within one cell that part would need changes far larger than what was missed. They are met together only.
+    """
+    for rcond in (None, *LOOSER):
+        change = table.T @ np.linalg.lstsq(table @ table.T, missed, rcond=rcond)[0]
+        if np.abs(change).max() <= AMPLIFIED * np.abs(missed).max():
+            break
+    return change
 
 
 def _cubic(share: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ import numpy as np
 
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
+from deepfeatures.transforms.anchoring import folds_beside_anchors
 from deepfeatures.transforms.bspline import fit_bspline
 from deepfeatures.transforms.cpab import fit_cpab
-from deepfeatures.transforms.folding import folded_share
+from deepfeatures.transforms.folding import folded_share, share_text
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine, fit_similarity
 from deepfeatures.transforms.pairing import LandmarkPairs
@@ -80,7 +81,7 @@ def fit_transform(kind: TransformKind, pairs: LandmarkPairs, box: Grid | None = 
         transform, weights = _elastic(fitted, pairs, linear, box)
     residuals = np.linalg.norm(transform(pairs.points) - pairs.targets, axis=1)
     folded = folded_share(transform, box)
-    notes = (*pairs.notes, *notes, *_doubts(pairs, residuals, weights), *_folds(fitted, folded))
+    notes = (*pairs.notes, *notes, *_doubts(pairs, residuals, weights), *_folds(fitted, folded, _folded_names(transform, pairs)))
     return Fit(transform, fitted, residuals, weights, folded, notes)
 
 
@@ -180,13 +181,17 @@ def _doubts(pairs: LandmarkPairs, residuals: np.ndarray, weights: np.ndarray) ->
     return (Note(NoteKind.TRANSFORM, f"some pairs contradict the others and count less, look at them: {names}"),)
 
 
-def _folds(kind: str, folded: float) -> tuple[Note, ...]:
+def _folded_names(transform: Transform, pairs: LandmarkPairs) -> str:
+    """Of landmarks beside which a thin plate spline folds."""
+    return ", ".join(pairs.names[index] for index in np.flatnonzero(folds_beside_anchors(transform))[:3])
+
+
+def _folds(kind: str, folded: float, beside: str) -> tuple[Note, ...]:
     if not folded:
         return ()
     advice = "look at pairs that lie near each other and point apart" + ("; cpab never folds" if kind != "cpab" else "")
-    return (
-        Note(NoteKind.TRANSFORM, f"the transform folds in {folded:.1%} of the box and has no inverse there: {advice}"),
-    )
+    where = f"in {share_text(folded)} of the box" + (f", beside {beside}," if beside else "")
+    return (Note(NoteKind.TRANSFORM, f"the transform folds {where} and has no inverse there: {advice}"),)
 
 
 def _extents(points: np.ndarray) -> np.ndarray:

@@ -9,18 +9,29 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
+from deepfeatures.transforms.anchoring import folds_beside_anchors
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.transform import Transform
 
 CHECKED = 20_000  # places at most
 STEP = 4  # voxels between places at which a map is computed
 TOLERANCE = 0.005  # of a determinant, by which what is linear between them may be off
+LEAST_SHARE = 1e-4  # that is told as a number
 AT_ONCE = 1 << 16  # places that are computed together
 
 
 def folded_share(transform: Transform, box: Grid) -> float:
-    """The share of a box in which the Jacobian determinant is not positive, 0 to 1, from a lattice of places."""
-    return float((transform.jacobian_determinant(_lattice(box).points()) <= 0).mean())
+    """The share of a box in which the Jacobian determinant is not positive, 0 to 1.
+
+    It is that of the places of a lattice, and of the landmarks of a thin plate spline, beside which it folds first.
+    """
+    folded = transform.jacobian_determinant(_lattice(box).points()) <= 0
+    return float(np.concatenate([folded, folds_beside_anchors(transform)]).mean())
+
+
+def share_text(share: float) -> str:
+    """A share of 0 to 1 in percent; one that is not 0 never reads as 0."""
+    return f"{share:.2%}" if share >= LEAST_SHARE else f"less than {LEAST_SHARE:.2%}"
 
 
 def jacobian_map(transform: Transform, template: Volume) -> Volume:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfeatures.transforms.anchoring import anchored, anchors_of
+from deepfeatures.transforms.anchoring import anchored, anchors_of, places_around
 from deepfeatures.transforms.bspline import BSplineTransform
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.linear import LinearTransform, fit_affine
@@ -30,7 +30,7 @@ class SampledBSpline:
 
     Args:
         transform: The two.
-        error_mm: The largest difference at random places of the box.
+        error_mm: The largest difference at random places of the box, and around the landmarks of a spline.
     """
 
     transform: CompositeTransform
@@ -49,13 +49,13 @@ def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, 
         most_nodes: The spacing is made no finer than these allow, about.
     """
     linear, low, high, reach = _frame(transform, box.padded(MARGIN_MM))
-    places = np.concatenate([box.random_points(CHECKED), anchors_of(transform)])
-    true = transform(places)
+    random, anchors = box.random_points(CHECKED), anchors_of(transform)
 
     def sampled(spacing: float) -> SampledBSpline:
         spline = _interpolated(transform, linear.inverted(), low, high, max(reach, 2 * spacing), spacing)
         found = CompositeTransform((spline, linear))
-        return SampledBSpline(found, float(np.linalg.norm(found(places) - true, axis=1).max()))
+        places = np.concatenate([random, places_around(anchors, spacing)])
+        return SampledBSpline(found, float(np.linalg.norm(found(places) - transform(places), axis=1).max()))
 
     spacing = min(COARSEST_MM, float((high - low).min()) / COARSEST_NODES)
     found = sampled(spacing)
@@ -96,7 +96,7 @@ def _interpolated(
     kept = np.zeros_like(coefficients)
     kept[inner] = coefficients[inner]
     anchors = anchors_of(transform)
-    kept = anchored(kept, (anchors - origin) / spacing, back(transform(anchors)) - anchors)
+    kept = anchored(kept, (anchors - origin) / spacing, back(transform(anchors)) - anchors, degree=3)
     return BSplineTransform(kept, origin, np.full(3, spacing))
 
 

@@ -53,6 +53,18 @@ class ThinPlateSplineTransform(Transform):
         return found + self.affine[1:].T
 
     @property
+    def folds_beside_control_points(self) -> np.ndarray:
+        """Beside which control points the Jacobian determinant is not positive, bool `(N,)`.
+
+        Around a control point the Jacobian is that of all others plus its coefficient times the direction. Of all
+        directions the least determinant is that of the others, times 1 less the length of their inverse times the
+        coefficient.
+        """
+        others = self.jacobian(self.control_points)
+        pulls = np.linalg.norm(np.linalg.pinv(others) @ self.coefficients[..., None], axis=(1, 2))
+        return (np.linalg.det(others) <= 0) | (pulls >= 1)
+
+    @property
     def bending_energy(self) -> float:
         """Of the three coordinates together, up to a constant factor; 0 of an affine transform."""
         table = _distances(*(torch.from_numpy(self.control_points),) * 2).numpy()

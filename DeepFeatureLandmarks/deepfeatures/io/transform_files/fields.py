@@ -10,7 +10,7 @@ from deepfeatures.data.geometry import is_rectangular
 from deepfeatures.errors import InputError, damaged, quoted, sheared
 from deepfeatures.io import metaimage, nifti_voxels, nrrd
 from deepfeatures.io.transform_files.itk_objects import field_from_itk, field_to_itk
-from deepfeatures.transforms.anchoring import anchors_of
+from deepfeatures.transforms.anchoring import anchored, anchors_of, places_around
 from deepfeatures.transforms.displacement_field import DisplacementFieldTransform, sample_transform
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.sampled_bspline import CHECKED, MARGIN_MM
@@ -55,8 +55,10 @@ def sampled_field(
     sampled = sample_transform(transform, template.padded(MARGIN_MM), tolerance_mm, MOST_NODES)
     grid, anchors = sampled.field.grid, anchors_of(transform)
     nodes = grid.points()
-    field = DisplacementFieldTransform((sampled.transform(nodes) - nodes).reshape(*grid.size[::-1], 3), grid)
-    places = np.concatenate([template.random_points(CHECKED), anchors])
+    vectors = (sampled.transform(nodes) - nodes).T.reshape(3, *grid.size[::-1])
+    vectors = anchored(vectors, grid.to_index(anchors), transform(anchors) - anchors, degree=1)
+    field = DisplacementFieldTransform(np.moveaxis(vectors, 0, -1), grid)
+    places = np.concatenate([template.random_points(CHECKED), places_around(anchors, float(grid.spacing.min()))])
     return field, float(np.linalg.norm(field(places) - transform(places), axis=1).max())
 
 

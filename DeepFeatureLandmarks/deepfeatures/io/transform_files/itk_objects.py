@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,15 @@ def from_itk(transform: sitk.Transform, path: Path) -> Transform:
     """
     import SimpleITK as sitk
 
-    transform = transform.Downcast()
+    with contextlib.suppress(KeyError):  # of a class for which SimpleITK has no name
+        transform = transform.Downcast()
     if transform.GetDimension() != 3:
         raise InputError(f"{path} holds a transform of {transform.GetDimension()}D images; give one of 3D volumes")
+    if transform.IsLinear():
+        return linear_from_itk(transform)
     if isinstance(transform, sitk.CompositeTransform):
         count = transform.GetNumberOfTransforms()
         return composed([from_itk(transform.GetNthTransform(number), path) for number in range(count)])
-    if transform.IsLinear():
-        return linear_from_itk(transform)
     if isinstance(transform, sitk.DisplacementFieldTransform):
         return field_from_itk(transform.GetDisplacementField())
     if isinstance(transform, sitk.BSplineTransform) and transform.GetOrder() == ORDER:

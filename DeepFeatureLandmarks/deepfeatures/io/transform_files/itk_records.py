@@ -114,10 +114,13 @@ def _transform(record: Record, path: Path) -> Transform:
 
 
 def _of_simpleitk(record: Record, path: Path) -> Transform:
-    """By way of a file, as SimpleITK makes no transform from the name of its class."""
+    """By way of a file, as SimpleITK makes no transform from the name of its class.
+
+    It is the only one of a composite, for SimpleITK stumbles over a few of ITK's classes by themselves.
+    """
     import SimpleITK as sitk
 
-    lines = [HEAD, "#Transform 0", f"Transform: {record.name}"]
+    lines = [HEAD, "#Transform 0", f"Transform: {COMPOSITE}_double_3_3", "#Transform 1", f"Transform: {record.name}"]
     lines += [f"Parameters: {_text(record.parameters)}", f"FixedParameters: {_text(record.fixed)}"]
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "one.tfm"

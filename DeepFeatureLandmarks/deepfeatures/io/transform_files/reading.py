@@ -60,7 +60,7 @@ def _read_itk(path: Path, suffix: str) -> Transform:
 
     try:
         found = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:  # KeyError: of a class for which SimpleITK has no name
         with reading(path):
             records = RECORDS[suffix](path)
         if not records:
