@@ -126,6 +126,51 @@ def test_labels_stay_labels_and_are_written_as_whole_numbers(files, capfd):
     assert "label map with 2 labels, nearest interpolation" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["parcels_dseg.nii.gz", "parcels.nii.gz"])
+def test_hundreds_of_labels_are_no_scan(name, files, capfd):
+    template = read_volume("T.nii.gz")
+    parcels = torch.arange(template.voxels.numel()).reshape(template.voxels.shape) // 40
+    assert len(parcels.unique()) > 256
+    write_volume(template.with_voxels(parcels), name, labels=True)
+    assert fit() == 0
+    for chosen in ("auto", "label"):
+        assert main(["warp", "--transform", "t.h5", "--like", "S.nii.gz", "--interpolation", chosen, name, "o.nrrd"]) == 0
+        written = sitk.ReadImage("o.nrrd")
+        assert written.GetPixelID() == sitk.sitkInt16
+        assert set(np.unique(sitk.GetArrayFromImage(written))) <= set(parcels.unique().tolist())
+    assert f"label map with {len(parcels.unique()) - 1} labels, nearest" in capfd.readouterr().out
+
+
+def test_a_few_scattered_labels_are_no_scan(files, capfd):
+    template = read_volume("T.nii.gz")
+    tissues = torch.from_numpy(np.random.default_rng(0).integers(0, 4, tuple(template.voxels.shape)))
+    write_volume(template.with_voxels(tissues), "tissues.nii.gz", labels=True)
+    assert fit() == 0
+    assert main(["warp", "--transform", "t.h5", "--like", "S.nii.gz", "tissues.nii.gz", "o.nii.gz"]) == 0
+    assert "label map with 3 labels, nearest interpolation" in capfd.readouterr().out
+
+
+def test_a_scan_with_much_padding_is_no_label_map(files, capfd):
+    template = read_volume("T.nii.gz")
+    scan = np.random.default_rng(0).normal(40, 20, tuple(template.voxels.shape)).round()
+    scan[:, :20] = -1024
+    write_volume(template.with_voxels(torch.from_numpy(scan)), "ct.nii.gz")
+    assert fit() == 0
+    assert main(["warp", "--transform", "t.h5", "--like", "S.nii.gz", "ct.nii.gz", "o.nii.gz"]) == 0
+    assert "volume, linear interpolation" in capfd.readouterr().out
+
+
+def test_labels_that_single_precision_would_change_are_refused(files, capfd):
+    volume = sitk.ReadImage("T.nii.gz")
+    regions = sitk.GetImageFromArray((sitk.GetArrayFromImage(volume) > 0).astype(np.uint32) * 312782546)
+    regions.CopyInformation(volume)
+    sitk.WriteImage(regions, "annotation.nrrd")
+    assert fit() == 0
+    capfd.readouterr()
+    assert main(["warp", "--transform", "t.h5", "--like", "S.nii.gz", "annotation.nrrd", "o.nrrd"]) == 2
+    assert "which cannot be kept exactly" in only_error(capfd)
+
+
 def test_the_jacobian_map_tells_how_volumes_grow(files, capfd):
     scaled = sitk.ScaleTransform(3, (1.1, 1.2, 0.9))
     sitk.WriteTransform(scaled, "scale.tfm")

@@ -98,11 +98,33 @@ def test_simpleitk_maps_template_points_to_target_points(kind, suffix, pairs, te
     assert np.linalg.norm(moved - transform(places), axis=1).max() <= max(EXACT[kind], 1e-6)
 
 
-def test_the_file_of_a_thin_plate_spline_meets_the_landmarks(pairs, template, tmp_path):
-    write_transform(spline(*pairs, template), tmp_path / "t.h5", template)
-    found = sitk.ReadTransform(str(tmp_path / "t.h5"))
-    moved = np.array([found.TransformPoint(point) for point in pairs[0].tolist()])
-    np.testing.assert_allclose(moved, pairs[1], atol=1e-6)
+@pytest.mark.parametrize("suffix", [".h5", ".nrrd", ".nii.gz"])
+def test_the_file_of_a_thin_plate_spline_meets_the_landmarks(suffix, pairs, template, tmp_path):
+    write_transform(spline(*pairs, template), tmp_path / f"t{suffix}", template)
+    moved = read_transform(tmp_path / f"t{suffix}")(pairs[0])
+    np.testing.assert_allclose(moved, pairs[1], atol=1e-6 if suffix == ".h5" else 1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nrrd"])
+def test_the_stated_error_is_that_around_landmarks_too(suffix, pairs, template, tmp_path):
+    points, targets = np.concatenate([pairs[0], pairs[0][:1] + (0.5, 0, 0)]), np.concatenate([pairs[1], pairs[1][:1]])
+    transform = spline(points, targets + np.eye(len(points))[:, -1:] * (0, 5, 0), template)
+    notes = write_transform(transform, tmp_path / f"t{suffix}", template)
+    (stated,) = [float(note.text.split("up to ")[1].split(" mm")[0]) for note in notes if "off by" in note.text]
+    around = points[-1] + np.random.default_rng(0).normal(0, 2, (2000, 3))
+    off = np.linalg.norm(read_transform(tmp_path / f"t{suffix}")(around) - transform(around), axis=1).max()
+    assert 0.3 * stated < off < 1.2 * stated
+    assert off < 6  # two landmarks of one cell are not met at the expense of all around
+
+
+@pytest.mark.parametrize("suffix", [".tfm", ".h5", ".mat"])
+def test_a_class_that_simpleitk_cannot_name_is_read(suffix, places, tmp_path):
+    skewed = sitk.ComposeScaleSkewVersor3DTransform()
+    skewed.SetCenter((5, -2, 7))
+    skewed.SetParameters((0.1, 0.2, -0.1, 3, 4, 5, 1.1, 0.9, 1.2, 0.05, -0.02, 0.03))
+    sitk.WriteTransform(skewed, str(tmp_path / f"t{suffix}"))
+    moved = np.array([skewed.TransformPoint(place) for place in places.tolist()])
+    np.testing.assert_allclose(read_transform(tmp_path / f"t{suffix}")(places), moved, atol=1e-9)
 
 
 @pytest.mark.parametrize("suffix", [".tfm", ".mat", ".h5"])

@@ -210,6 +210,19 @@ def test_folds_are_counted_and_noted():
     assert folded_share(fit.transform, box) > fit.folded_share
 
 
+def test_a_fold_beside_a_landmark_is_named_however_small():
+    points = np.concatenate([scattered(12), [[60, 60, 60], [61, 60, 60]]])
+    targets = points.copy()
+    targets[-1] -= (2.5, 0, 0)  # the second passes the first
+    fit = fit_transform("tps", pairs_of(points, targets))
+    around = points[-2:, None] + np.random.default_rng(0).normal(0, 0.1, (1, 500, 3))
+    assert (fit.transform.jacobian_determinant(around.reshape(-1, 3)) <= 0).any()
+    assert 0 < fit.folded_share < 1e-3
+    assert "less than 0.01%" in fit.notes[-1].text and "L12, L13" in fit.notes[-1].text
+    bent_only = fit_transform("tps", pairs_of(scattered(12), bent(scattered(12))))
+    assert not bent_only.transform.folds_beside_control_points.any() and bent_only.folded_share == 0
+
+
 def test_the_jacobian_map_shows_how_volumes_grow():
     double = LinearTransform(np.diag([2.0, 1.0, 1.5, 1.0]))
     assert torch.allclose(jacobian_map(double, ramp()).voxels, torch.tensor(3.0))

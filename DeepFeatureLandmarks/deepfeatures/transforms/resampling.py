@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +19,7 @@ Interpolation = Literal["linear", "nearest", "label"]
 
 STEP = 4  # voxels between the places where a transform is evaluated, where what is linear between them is exact enough
 TOLERANCE_MM = 0.01  # by which that may differ in the middle between them
+SAME_SHARE = 1e-6  # of two labels around a place
 SLICES = 4 * STEP  # resampled at a time
 
 
@@ -58,7 +60,7 @@ def resample(volume: Volume, mapping: Transform, like: Volume, interpolation: In
         size = torch.tensor(volume.size)
         is_inside = ((index >= -0.5) & (index < size - 0.5)).all(-1)
         unit = face_units(index, source.shape)[None]
-        seen = _labels(source, unit) if interpolation == "label" else _sampled(source, unit, interpolation)
+        seen = _labels(source, index) if interpolation == "label" else _sampled(source, unit, interpolation)
         found.append(torch.where(is_inside, seen, 0))
         covered.append(is_inside)
     return Resampled(like.with_voxels(torch.cat(found)), torch.cat(covered))
@@ -68,18 +70,17 @@ def _sampled(source: torch.Tensor, unit: torch.Tensor, interpolation: str) -> to
     return sample_by_faces(source, unit, interpolation="nearest" if interpolation == "nearest" else "bilinear")[0, 0]
 
 
-def _labels(source: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    """The label of the largest share around each place."""
-    best = winner = None
-    for label in source.unique():
-        share = _sampled((source == label).float(), unit, "linear")
-        if best is None or winner is None:
-            best, winner = share, torch.full_like(share, float(label))
-            continue
-        winner = torch.where(share > best, label, winner)
-        best = torch.maximum(share, best)
-    assert winner is not None
-    return winner
+def _labels(source: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The label of the largest share around each place, of equal ones the smallest; indices `(..., 3)`."""
+    low = index.floor()
+    beyond = index - low
+    corners = [index.new_tensor(corner) for corner in itertools.product((0.0, 1.0), repeat=3)]
+    labels = torch.stack(
+        [_sampled(source, face_units(low + corner, source.shape)[None], "nearest") for corner in corners]
+    )
+    shares = torch.stack([(1 - (beyond - corner).abs()).prod(-1) for corner in corners])
+    totals = torch.stack([((labels == label) * shares).sum(0) for label in labels])
+    return labels.where(totals > totals.amax(0) - SAME_SHARE, torch.inf).amin(0)
 
 
 @dataclass(frozen=True, eq=False)
