@@ -134,7 +134,8 @@ def test_hundreds_of_labels_are_no_scan(name, files, capfd):
     write_volume(template.with_voxels(parcels), name, labels=True)
     assert fit() == 0
     for chosen in ("auto", "label"):
-        assert main(["warp", "--transform", "t.h5", "--like", "S.nii.gz", "--interpolation", chosen, name, "o.nrrd"]) == 0
+        arguments = ["--transform", "t.h5", "--like", "S.nii.gz", "--interpolation", chosen, name, "o.nrrd"]
+        assert main(["warp", *arguments]) == 0
         written = sitk.ReadImage("o.nrrd")
         assert written.GetPixelID() == sitk.sitkInt16
         assert set(np.unique(sitk.GetArrayFromImage(written))) <= set(parcels.unique().tolist())

@@ -107,8 +107,10 @@ def test_the_file_of_a_thin_plate_spline_meets_the_landmarks(suffix, pairs, temp
 
 @pytest.mark.parametrize("suffix", [".h5", ".nrrd"])
 def test_the_stated_error_is_that_around_landmarks_too(suffix, pairs, template, tmp_path):
-    points, targets = np.concatenate([pairs[0], pairs[0][:1] + (0.5, 0, 0)]), np.concatenate([pairs[1], pairs[1][:1]])
-    transform = spline(points, targets + np.eye(len(points))[:, -1:] * (0, 5, 0), template)
+    beside, parted = np.array([[0.5, 0, 0]]), np.array([[0, 5, 0]])
+    points = np.concatenate([pairs[0], pairs[0][:1] + beside])
+    targets = np.concatenate([pairs[1], pairs[1][:1] + parted])
+    transform = spline(points, targets, template)
     notes = write_transform(transform, tmp_path / f"t{suffix}", template)
     (stated,) = [float(note.text.split("up to ")[1].split(" mm")[0]) for note in notes if "off by" in note.text]
     around = points[-1] + np.random.default_rng(0).normal(0, 2, (2000, 3))

@@ -81,7 +81,8 @@ def fit_transform(kind: TransformKind, pairs: LandmarkPairs, box: Grid | None = 
         transform, weights = _elastic(fitted, pairs, linear, box)
     residuals = np.linalg.norm(transform(pairs.points) - pairs.targets, axis=1)
     folded = folded_share(transform, box)
-    notes = (*pairs.notes, *notes, *_doubts(pairs, residuals, weights), *_folds(fitted, folded, _folded_names(transform, pairs)))
+    folds = _folds(fitted, folded, _folded_names(transform, pairs))
+    notes = (*pairs.notes, *notes, *_doubts(pairs, residuals, weights), *folds)
     return Fit(transform, fitted, residuals, weights, folded, notes)
 
 
