@@ -110,7 +110,9 @@ def _found(
 
 def _print_residuals(result: TransformResult) -> None:
     count = len(result.names)
-    folds = f", {_folds(result.folded_share)}"
+    from deepfeatures.pipelines.transforms import folds_text
+
+    folds = f", {folds_text(result.folded_share)}"
     if not count:
         print(f"{result.output}: {result.kind}{folds}")
         return
@@ -140,17 +142,11 @@ def _write_report(path: Path, arguments: list[str], result: TransformResult) -> 
 
 def _write_jacobian(transform_file: Path, template: Path, output: Path) -> int:
     from deepfeatures.io.native_output import suppress_native_output
-    from deepfeatures.pipelines.transforms import write_jacobian
+    from deepfeatures.pipelines.transforms import folds_text, write_jacobian
 
     with suppress_native_output():
         voxels = write_jacobian(transform_file, template, output).voxels
     share = float((voxels <= 0).float().mean())
     span = f"{float(voxels.min()):.2f} to {float(voxels.max()):.2f}"
-    print(f"{output}: Jacobian determinant {span}, {_folds(share)}")
+    print(f"{output}: Jacobian determinant {span}, {folds_text(share)}")
     return 0
-
-
-def _folds(share: float) -> str:
-    from deepfeatures.transforms.folding import share_text
-
-    return f"folds in {share_text(share)} of the template" if share else "no folds"

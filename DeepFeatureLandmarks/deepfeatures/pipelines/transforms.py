@@ -20,7 +20,7 @@ from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.transform_files import read_transform, write_transform
 from deepfeatures.io.volume_files import read_volume, write_volume
 from deepfeatures.transforms.fitting import TransformKind, fit_transform
-from deepfeatures.transforms.folding import folded_share, jacobian_map
+from deepfeatures.transforms.folding import folded_share, jacobian_map, share_text
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
 from deepfeatures.transforms.transform import Transform
@@ -199,6 +199,11 @@ def write_jacobian(transform: Path, template: Path, output: Path) -> Volume:
     found = jacobian_map(read_transform(transform), read_volume(template))
     write_volume(found, output)
     return found
+
+
+def folds_text(share: float) -> str:
+    """How much of the template folds, for people; a share of 0 to 1."""
+    return f"folds in {share_text(share)} of the template" if share else "no folds"
 
 
 def description_of(template: str, target: str) -> str:
