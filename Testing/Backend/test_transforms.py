@@ -189,6 +189,19 @@ def test_a_volume_is_seen_through_a_transform_in_the_right_direction():
     assert (seen.volume.voxels.numpy().ravel()[~inside] == 0).all()
 
 
+@pytest.mark.parametrize("is_inverse", [False, True])
+def test_a_volume_is_seen_through_a_bent_transform_where_that_puts_each_voxel(is_inverse):
+    points = scattered(edge=50.0) @ a_rotation(2).T
+    transform = fit_transform("tps", pairs_of(points, points + 2 * np.sin(points[:, [1, 2, 0]] / 6))).transform
+    mapping, volume = transform.inverted() if is_inverse else transform, ramp(size=(29, 27, 26))
+    seen = resample(volume, mapping, volume)
+    places = mapping(Grid.of(volume).points())
+    index = volume.to_index(places)
+    inner = ((index >= 0) & (index <= np.array(volume.size) - 1)).all(1)  # where nothing is repeated
+    off = np.abs(seen.volume.voxels.numpy().ravel() - places @ [1.0, 2.0, 3.0])[inner]
+    assert inner.mean() > 0.8 and off.max() < 0.5 and np.quantile(off, 0.99) < 0.1
+
+
 def test_labels_stay_labels():
     voxels = torch.zeros(20, 20, 20)
     voxels[5:15, 5:15, 5:15], voxels[8:12, 8:12, 8:12] = 3, 7

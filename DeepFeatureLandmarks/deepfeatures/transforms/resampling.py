@@ -12,15 +12,16 @@ import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.transforms.grid import Grid
-from deepfeatures.transforms.samplers import face_units, sample_by_faces
+from deepfeatures.transforms.samplers import centre_units, face_units, sample_by_centres, sample_by_faces
 from deepfeatures.transforms.transform import Transform
 
 Interpolation = Literal["linear", "nearest", "label"]
 
-STEP = 4  # voxels between the places where a transform is evaluated, where what is linear between them is exact enough
-TOLERANCE_MM = 0.01  # by which that may differ in the middle between them
+STEPS = (4, 2)  # voxels between the places where a transform is evaluated, where what is linear between them is exact
+TOLERANCE_MM = 0.02  # by which that may differ in the middle between them
 SAME_SHARE = 1e-6  # of two labels around a place
-SLICES = 4 * STEP  # resampled at a time
+MOST_BENT = 0.2  # of the cells between them in which it is not: the next step is tried
+SLICES = 16  # resampled at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,8 @@ class _Places:
     Args:
         mapping: Points of `like` to points of `volume`.
         like, volume: See `resample`.
-        nodes: Indices at every `STEP`-th voxel, `(3, D, H, W)`, float32.
+        nodes: Indices at every `step`-th voxel, `(3, D, H, W)`, float32.
+        step: Voxels.
         is_bent: Cells between eight nodes in which the mapping is not linear enough, bool, `(D - 1, H - 1, W - 1)`.
     """
 
@@ -98,13 +100,25 @@ class _Places:
     like: Volume
     volume: Volume
     nodes: torch.Tensor
+    step: int
     is_bent: torch.Tensor
 
     @classmethod
     def of(cls, mapping: Transform, like: Volume, volume: Volume) -> _Places:
-        size = tuple(-(-(n - 1) // STEP) + 1 for n in like.size)
-        grid = replace(Grid.of(like), spacing=np.asarray(like.spacing) * STEP, size=size)
-        found = volume.to_index(mapping(grid.points()))
+        found = None
+        for step in STEPS:
+            found = cls._at_every(step, mapping, like, volume, found)
+            if float(found.is_bent.float().sum()) <= MOST_BENT * found.is_bent.numel():
+                break
+        return found
+
+    @classmethod
+    def _at_every(cls, step: int, mapping: Transform, like: Volume, volume: Volume, coarser: _Places | None) -> _Places:
+        size = tuple(-(-(n - 1) // step) + 1 for n in like.size)
+        grid = replace(Grid.of(like), spacing=np.asarray(like.spacing) * step, size=size)
+        points = grid.points()
+        moved = mapping(points) if coarser is None else mapping.near(points, coarser._between(grid))
+        found = volume.to_index(moved)
         nodes = torch.from_numpy(found).T.reshape(3, *size[::-1])
         cells = replace(grid, origin=grid.to_world(np.full((1, 3), 0.5))[0], size=tuple(max(n - 1, 0) for n in size))
         middles = (
@@ -112,15 +126,23 @@ class _Places:
         )
         error_mm = np.linalg.norm(mapping.near(cells.points(), middles) - middles, axis=1)
         is_bent = torch.from_numpy(error_mm > TOLERANCE_MM).reshape(cells.size[::-1])
-        return cls(mapping, like, volume, nodes.float(), is_bent)
+        return cls(mapping, like, volume, nodes.float(), step, is_bent)
+
+    def _between(self, grid: Grid) -> np.ndarray:
+        """About where the nodes of a finer grid with the same first voxel go, LPS mm, `(N, 3)`."""
+        index = torch.from_numpy(Grid.of(self.like).to_index(grid.points()) / self.step).float()
+        units = centre_units(index, self.nodes.shape)[None, None, None]
+        return self.volume.to_world(sample_by_centres(self.nodes[None], units)[0, :, 0, 0].T.double().numpy())
 
     def of_slices(self, first: int, last: int) -> torch.Tensor:
         """Indices i, j, k of the voxels of slices, `(slices, H, W, 3)`."""
         _, height, width = self.like.voxels.shape
-        low, high = first // STEP, -(-(last - 1) // STEP)
+        low, high = first // self.step, -(-(last - 1) // self.step)
         nodes = self.nodes[None, :, low : high + 1]
-        fine = F.interpolate(nodes, [(n - 1) * STEP + 1 for n in nodes.shape[2:]], mode="trilinear", align_corners=True)
-        begin = first - low * STEP
+        fine = F.interpolate(
+            nodes, [(n - 1) * self.step + 1 for n in nodes.shape[2:]], mode="trilinear", align_corners=True
+        )
+        begin = first - low * self.step
         found = fine[0, :, begin : begin + last - first, :height, :width].movedim(0, -1)
         bent = self._bent_voxels(first, last)
         if len(bent):
@@ -132,9 +154,9 @@ class _Places:
 
     def _bent_voxels(self, first: int, last: int) -> torch.Tensor:
         """Those within bent cells of slices, `(N, 3)`, as z, y, x counted from the first slice."""
-        cells = self.is_bent[first // STEP : -(-(last - 1) // STEP)]
-        begin = first % STEP
+        cells = self.is_bent[first // self.step : -(-(last - 1) // self.step)]
+        begin = first % self.step
         for axis in range(3):
-            cells = cells.repeat_interleave(STEP, axis)
+            cells = cells.repeat_interleave(self.step, axis)
         _, height, width = self.like.voxels.shape
         return cells[begin : begin + last - first, :height, :width].nonzero()

@@ -66,13 +66,13 @@ class Transform(ABC):
             return InversePoints(wanted, np.zeros(0))
         back = np.linalg.pinv(self._mean_jacobian(wanted if start is None else start))
         found = wanted - (self(wanted) - wanted) @ back.T if start is None else as_points(start).copy()
-        errors = np.full(len(found), np.inf)
+        missed = self(found) - wanted
         for steps in (_mean_steps(back), self._newton_steps):
             for _ in range(ITERATIONS):
-                open_ = np.flatnonzero(errors > CLOSE_ENOUGH_MM)
-                if not len(open_) or not self._improve(found, errors, open_, wanted, steps):
+                open_ = np.flatnonzero(np.linalg.norm(missed, axis=1) > CLOSE_ENOUGH_MM)
+                if not len(open_) or not self._improve(found, missed, open_, wanted, steps):
                     break
-        return InversePoints(found, errors)
+        return InversePoints(found, np.linalg.norm(missed, axis=1))
 
     def near(self, points: np.ndarray, guess: np.ndarray) -> np.ndarray:
         """The same as calling it, for who knows about where the points `(N, 3)` go: saves an inverse the search."""
@@ -86,24 +86,19 @@ class Transform(ABC):
         return (np.linalg.pinv(self.jacobian(places)) @ missed[..., None])[..., 0]
 
     def _improve(
-        self, found: np.ndarray, errors: np.ndarray, open_: np.ndarray, wanted: np.ndarray, steps: Steps
+        self, found: np.ndarray, missed: np.ndarray, open_: np.ndarray, wanted: np.ndarray, steps: Steps
     ) -> bool:
         """One step, halved where it leads no nearer, of those that are still open; whether any came much nearer."""
-        places = found[open_]
-        missed = self(places) - wanted[open_]
-        errors[open_] = before = np.linalg.norm(missed, axis=1)
-        step = steps(places, missed)
-        is_left = np.ones(len(open_), bool)
-        came_nearer = False
+        step, came_nearer = steps(found[open_], missed[open_]), False
         for share in SHARES:
-            moved = places[is_left] - share * step[is_left]
-            now = np.linalg.norm(self(moved) - wanted[open_[is_left]], axis=1)
-            is_nearer = now < before[is_left]
-            kept = open_[is_left][is_nearer]
-            came_nearer |= bool((now[is_nearer] < ENOUGH * before[is_left][is_nearer]).any())
-            found[kept], errors[kept] = moved[is_nearer], now[is_nearer]
-            is_left[np.flatnonzero(is_left)[is_nearer]] = False
-            if not is_left.any():
+            moved = found[open_] - share * step
+            off = self(moved) - wanted[open_]
+            before, now = np.linalg.norm(missed[open_], axis=1), np.linalg.norm(off, axis=1)
+            is_nearer = now < before
+            came_nearer |= bool((now < ENOUGH * before).any())
+            found[open_[is_nearer]], missed[open_[is_nearer]] = moved[is_nearer], off[is_nearer]
+            open_, step = open_[~is_nearer], step[~is_nearer]
+            if not len(open_):
                 break
         return came_nearer
 
