@@ -151,7 +151,7 @@ def _position(point: Mapping[str, Any], system: str, number: int, path: Path) ->
 def _numbers(markup: Mapping[str, Any], key: str, count: int, path: Path) -> np.ndarray:
     try:
         values = np.array(markup[key], float).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.empty(0)
     if len(values) != count or not np.isfinite(values).all():
         raise InputError(

@@ -111,7 +111,7 @@ def _orientation(values: object, system: str) -> Rotation | None:
     """`None` for an unturned point, and for what is no rotation."""
     try:
         axes = np.array(values, float).reshape(3, 3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return rotation_of(axes if system == "LPS" else UNTURNED @ axes)
 

@@ -140,9 +140,11 @@ def register_points(
             match = level.match(blocks, displacements, search_radius)
             displacements = level.displacements_mm(match.displacements)
         progress(0.9 * number / len(levels))
-        interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
+        if number < len(levels):
+            interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
     settled = aligned(pair, level, match, settings)
     displacements = level.displacements_mm(settled.match.displacements)
+    interim(apply_affine(pose, (points.positions + displacements)[: len(landmarks)]))
     state = RegistrationState(
         pose,
         before,
