@@ -24,9 +24,10 @@ from deepfeatures.data.missing_reason import OUTSIDE
 from deepfeatures.data.volume import Volume, notes_of
 from deepfeatures.io.landmark_files import write_landmarks
 from deepfeatures.io.volume_files import write_volume
-from deepfeatures.matching.geometry.sampling import sample, smooth, voxel_coordinates
+from deepfeatures.matching.geometry.sampling import smooth
 from deepfeatures.matching.result import MatchResult
 from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 
 @pytest.fixture(autouse=True)

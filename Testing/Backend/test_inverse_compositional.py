@@ -22,10 +22,10 @@ from deepfeatures.matching.geometry.block_matching import (
     sub_voxel_minimum,
 )
 from deepfeatures.matching.geometry.inverse_compositional import AlignmentModel, AlignmentPrior, align, rotations
-from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.networks.mind import Mind
 from deepfeatures.service.protocol import landmarks_from_json, landmarks_to_json
 from deepfeatures.transforms.inverse_compositional import InverseCompositionalTransformer
+from deepfeatures.transforms.samplers import sample
 
 PATCH = ball(8, 2)
 TURN = (0.12, -0.1, 0.2)  # radians about x, y and z

@@ -8,13 +8,12 @@ from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.lddmm import (
     Kernel,
     KernelSettings,
-    at,
     energy,
     flow,
     geodesic,
-    grid_points,
     reversed_in_time,
     shoot,
+    warped,
 )
 from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum
 from deepfeatures.transforms.lddmm_transform import LddmmTransform
@@ -150,7 +149,7 @@ def test_images_alone_show_where_to():
     """A texture that a known momentum has moved; no point pulls."""
     smooth = kernel_of()(torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64))[0]
     template, true = smooth / smooth.abs().max(), shoot(momentum_of(1.0), kernel_of())
-    target = at(template[None], flow(grid_points(template), reversed_in_time(true)))[:, 0].reshape(SHAPE)
+    target = warped(template, reversed_in_time(true))
     nobody = Pull(inner_points(1), torch.zeros(1, 3).double(), torch.full((1,), 1e-9).double())
     settings = FitSettings(rounds=6, ridge=1e-4, images=3e4)
     found = shoot(fit_momentum(nobody, kernel_of(), template, target, settings), kernel_of())

@@ -29,11 +29,12 @@ from deepfeatures.matching.geometry.cross_correlation import cross_correlate
 from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.pyramid import Image
 from deepfeatures.matching.geometry.robust_affine import limit_anisotropy, robust_affine
-from deepfeatures.matching.geometry.sampling import apply_affine, sample, smooth, voxel_coordinates
+from deepfeatures.matching.geometry.sampling import apply_affine, smooth
 from deepfeatures.matching.guided.registration import finest_spacing
 from deepfeatures.matching.guided.regularization import regularize
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.phantom import make_pair
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -10,7 +10,8 @@ from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry import sampling
 from deepfeatures.matching.geometry.displacement_field import DisplacementField
 from deepfeatures.matching.geometry.pyramid import Image, ImagePyramid, SamplingGrid
-from deepfeatures.matching.geometry.sampling import apply_affine, sample, smooth, voxel_coordinates
+from deepfeatures.matching.geometry.sampling import apply_affine, smooth
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 SIZES = st.tuples(*[st.integers(1, 14)] * 3)
 FEW = {"max_examples": 30, "deadline": None}

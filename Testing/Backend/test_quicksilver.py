@@ -22,10 +22,11 @@ from deepfeatures.training.noise import Random, smooth_noise
 from deepfeatures.training.pair_plan import planned_pairs
 from deepfeatures.training.quicksilver import QuicksilverSettings, QuicksilverTrainer
 from deepfeatures.training.trainer import run
-from deepfeatures.transforms.lddmm import Kernel, KernelSettings, flow, grid_points, shoot
+from deepfeatures.transforms.lddmm import Kernel, KernelSettings, flow, shoot, warped
 from deepfeatures.transforms.lddmm_fit import push
 from deepfeatures.transforms.linear import LinearTransform
-from deepfeatures.transforms.quicksilver import PosedPair, Quicksilver, warped
+from deepfeatures.transforms.quicksilver import PosedPair, Quicksilver
+from deepfeatures.transforms.samplers import voxel_coordinates
 
 SHAPE = (20, 24, 22)
 
@@ -193,7 +194,9 @@ def moved_volumes() -> tuple[Volume, Volume, LinearTransform, np.ndarray]:
     target = Volume(made.target, shift, spacing, name="target")
     pose = np.eye(4)
     pose[:3, 3] = shift
-    there = flow(grid_points(made.template), shoot(made.momentum, kernel())).numpy() * 2 + shift
+    there = (
+        flow(voxel_coordinates(made.template.shape), shoot(made.momentum, kernel())).reshape(-1, 3).numpy() * 2 + shift
+    )
     return template, target, LinearTransform(pose), there
 
 
@@ -217,7 +220,7 @@ def test_the_shipped_networks_bring_a_target_nearer():
         for seen in (posed.target, warped(posed.target, found.transform.parts[0].velocities))
     )
     assert after < 0.9 * before
-    points = grid_points(template.voxels).numpy() * 2
+    points = voxel_coordinates(template.voxels.shape).reshape(-1, 3).numpy() * 2
     inner = ((points > 8) & (points < points.max(0) - 8)).all(1)
     assert (
         np.linalg.norm(found.transform(points) - there, axis=1)[inner].mean()

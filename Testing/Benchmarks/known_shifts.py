@@ -40,9 +40,9 @@ from deepfeatures.matching.geometry.block_matching import (
     sub_voxel_minimum,
 )
 from deepfeatures.matching.geometry.inverse_compositional import AlignmentModel, AlignmentPrior, align
-from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.networks.mind import Mind
+from deepfeatures.transforms.samplers import sample
 
 SETS = {"brain": ("1000", "1009"), "hippocampus": tuple(hippocampi()[::12])}
 TURNS = (0, 5, 10, 15)  # degrees

@@ -29,9 +29,10 @@ from cases import Case, data_folder, errors, person, read_folder
 from deepfeatures.matching import Matcher
 from deepfeatures.training.momentum_pairs import fitted_pair, posed_pair_of, settled_points
 from deepfeatures.training.pair_plan import planned_pairs
-from deepfeatures.transforms.lddmm import flow, grid_points, shoot
+from deepfeatures.transforms.lddmm import flow, shoot, warped
 from deepfeatures.transforms.lddmm_fit import FitSettings, push
-from deepfeatures.transforms.quicksilver import SPACING_MM, PosedPair, Quicksilver, warped
+from deepfeatures.transforms.quicksilver import SPACING_MM, PosedPair, Quicksilver
+from deepfeatures.transforms.samplers import voxel_coordinates
 
 WAYS = ("pose", "teacher", "one step", "two steps", "predicted", "corrected")
 
@@ -93,7 +94,7 @@ def measured(template: Case, target: Case, matcher: Matcher, networks: Quicksilv
         velocities = shoot(momenta.get(name, 0 * momenta["teacher"]), kernel)
         transform = pair.transform(velocities)
         off = (flow(pull.points, velocities) - pull.points - pull.displacements).norm(dim=1)
-        inner = grid_points(pair.target)[pair.inside.flatten()][::7].double().numpy()
+        inner = voxel_coordinates(pair.target.shape)[pair.inside][::7].double().numpy()
         figures[name] = {
             "images": difference(pair, warped(pair.target, velocities)),
             "points mm": float((off * pull.weights).sum() / pull.weights.sum()) * SPACING_MM,

@@ -171,9 +171,10 @@ def with_keypoints(pairs: LandmarkPairs, result: LandmarkResult, landmarks: int)
     Raises:
         InputError: The search was of a kind that matches no keypoints, or found nothing.
     """
-    points, targets, weights = _mapping_of(result).matches(landmarks)
+    mapping = _mapping_of(result)
+    points, moved, weights = (one[landmarks:] for one in mapping.settled())
     errors = KEYPOINT_ERROR_MM / np.sqrt(np.maximum(weights, LEAST_WEIGHT))
-    return pairs.with_keypoints(points, targets, errors)
+    return pairs.with_keypoints(points, mapping.world_pose(moved), errors)
 
 
 def _mapping_of(result: object) -> PointMapping:

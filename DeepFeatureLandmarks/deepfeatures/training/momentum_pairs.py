@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.matching.geometry.mapping import PointMapping
-from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.networks.momentum import PATCH, MomentumNetwork, predict_momentum
 from deepfeatures.training.noise import Random
-from deepfeatures.transforms.lddmm import Kernel, reversed_in_time, shoot
+from deepfeatures.transforms.lddmm import Kernel, reversed_in_time, shoot, warped
 from deepfeatures.transforms.lddmm_fit import FitSettings, Pull, fit_momentum, push
-from deepfeatures.transforms.linear import LinearTransform
-from deepfeatures.transforms.quicksilver import PosedPair, warped
+from deepfeatures.transforms.quicksilver import PosedPair
 
 SHIFT = (0.5, 4.0)  # voxels by which the fastest place of a drawn deformation moves
 STEPS = 4  # of a drawn geodesic: it is smooth
@@ -68,19 +65,14 @@ def posed_pair_of(template: Volume, target: Volume, mapping: PointMapping, spaci
         mapping: What the search found.
         spacing_mm: Edge of the voxels.
     """
-    pose = LinearTransform(mapping.to_world @ mapping.pose.double().cpu().numpy() @ mapping.from_world)
-    return PosedPair.of(template, target, pose, spacing_mm)
+    return PosedPair.of(template, target, mapping.world_pose, spacing_mm)
 
 
 def settled_points(pair: PosedPair, mapping: PointMapping) -> Pull:
     """Landmarks and keypoints as the search settled them, before the pose, in voxels of the pair's grid."""
-    known = mapping.displacements
-    back = np.linalg.inv(mapping.from_world)
-    start, end = (
-        torch.from_numpy(pair.template.to_index(apply_affine(back, places.double().cpu().numpy()))).float()
-        for places in (known.points, known.points + known.displacements)
-    )
-    return Pull(start, end - start, known.weights.float().cpu())
+    points, moved, weights = mapping.settled()
+    start, end = (torch.from_numpy(pair.template.to_index(places)).float() for places in (points, moved))
+    return Pull(start, end - start, torch.from_numpy(weights).float())
 
 
 def fitted_pair(pair: PosedPair, mapping: PointMapping, settings: FitSettings) -> MomentumPair:

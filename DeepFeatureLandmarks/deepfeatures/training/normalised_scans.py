@@ -12,9 +12,9 @@ import torch
 from deepfeatures.data.intensity import HALF_RANGE, scale_percentiles
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.volume import Volume
-from deepfeatures.matching.geometry.sampling import sample, voxel_coordinates
 from deepfeatures.matching.matcher import Matcher
 from deepfeatures.matching.preprocessing import on_common_grid
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 CLOSE_MM = 1e-3
 ROUNDS = 50  # at most, to find where a point of a scan lies in the template

@@ -21,9 +21,9 @@ from deepfeatures.training.distributed import Process
 from deepfeatures.training.momentum_pairs import MomentumPair, drawn_pair, momentum_scale, what_is_left
 from deepfeatures.training.noise import Random
 from deepfeatures.training.trainer import RunSettings, Trainer
-from deepfeatures.transforms.lddmm import Kernel, KernelSettings, shoot
+from deepfeatures.transforms.lddmm import Kernel, KernelSettings, shoot, warped
 from deepfeatures.transforms.lddmm_fit import FitSettings, push
-from deepfeatures.transforms.quicksilver import SPACING_MM, WEIGHT_KEY, warped
+from deepfeatures.transforms.quicksilver import SPACING_MM, WEIGHT_KEY
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from deepfeatures.transforms.bspline import spline_weights
 from deepfeatures.transforms.thin_plate_spline import ThinPlateSplineTransform
 from deepfeatures.transforms.transform import CompositeTransform, Transform
 
@@ -45,20 +48,15 @@ def anchored(values: np.ndarray, index: np.ndarray, wanted: np.ndarray, degree: 
         wanted: `(N, 3)`.
         degree: 3, or 1 for what is linear between nodes.
     """
-    size = np.array(values.shape[:0:-1])
-    first = np.floor(index).astype(int) - degree // 2
-    weights = _cubic(index % 1) if degree == 3 else np.stack([1 - index % 1, index % 1])
-    inside = ((first >= 0) & (first + len(weights) <= size)).all(1)
-    first, weights, wanted = first[inside], weights[:, inside], wanted[inside]
-    if not len(first):
+    size = values.shape[:0:-1]
+    inside = ((index >= degree // 2) & (index < np.array(size) - 1 - degree // 2)).all(1)
+    places, wanted = torch.from_numpy(index[inside]), wanted[inside]
+    if not len(places):
         return values
-    nodes, shares = [], []
-    for i, j, k in itertools.product(range(len(weights)), repeat=3):
-        nodes.append(np.ravel_multi_index((first + np.array([i, j, k])).T[::-1], values.shape[1:]))
-        shares.append(weights[i, :, 0] * weights[j, :, 1] * weights[k, :, 2])
-    used, columns = np.unique(np.stack(nodes, 1), return_inverse=True)
-    table = np.zeros((len(first), len(used)))
-    np.put_along_axis(table, columns.reshape(len(first), -1), np.stack(shares, 1), axis=1)
+    nodes, shares = (one.numpy() for one in (spline_weights if degree == 3 else _linear_weights)(places, size))
+    used, columns = np.unique(nodes, return_inverse=True)
+    table = np.zeros((len(places), len(used)))
+    np.put_along_axis(table, columns.reshape(len(places), -1), shares, axis=1)
     flat = values.reshape(3, -1).copy()
     flat[:, used] += _least_change(table, wanted - table @ flat[:, used].T).T
     return flat.reshape(values.shape)
@@ -76,8 +74,9 @@ def _least_change(table: np.ndarray, missed: np.ndarray) -> np.ndarray:
     return change
 
 
-def _cubic(share: np.ndarray) -> np.ndarray:
-    """Weights of the four nodes around places so far behind the second, `(4, N, 3)`."""
-    rest = 1 - share
-    inner = (3 * share**3 - 6 * share**2 + 4) / 6
-    return np.stack([rest**3 / 6, inner, 1 - rest**3 / 6 - inner - share**3 / 6, share**3 / 6])
+def _linear_weights(index: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `spline_weights`, of what is linear between nodes: each `(N, 8)`."""
+    first, within = index.floor().long(), index % 1
+    steps = torch.tensor(list(itertools.product((0, 1), repeat=3)))
+    x, y, z = (first[:, None] + steps).unbind(-1)
+    return (z * size[1] + y) * size[0] + x, torch.where(steps == 1, within[:, None], 1 - within[:, None]).prod(-1)

@@ -8,16 +8,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from deepfeatures.transforms.grid import Grid
-from deepfeatures.transforms.linear import LinearTransform, fit_affine
+from deepfeatures.transforms.grid import Grid, faded
+from deepfeatures.transforms.linear import LinearTransform, nearest_affine
 from deepfeatures.transforms.samplers import centre_units, sample_by_centres
 from deepfeatures.transforms.transform import CompositeTransform, InversePoints, Transform, as_points
 
 CHECKED = 20_000  # random places at which a sampled field is compared with its transform
-MOST_NODES = 6_000_000  # of a field: 72 MB in a file of single precision
-TOLERANCE_MM = 0.01
 COARSEST_MM = 8.0  # between nodes where sampling begins
-LATTICE = 8  # steps along the shortest edge, of the places to which the affine part is fitted
+FEWEST_STEPS = 8  # between nodes along the shortest edge
 MARGIN = 0.25  # of the shortest edge of the template, in which the field fades
 
 
@@ -53,8 +51,7 @@ class DisplacementFieldTransform(Transform):
 
     @cached_property
     def _nearest_affine(self) -> LinearTransform:
-        lattice = self.grid.with_spacing(_shortest_edge(self.grid) / LATTICE).points()
-        return fit_affine(lattice, self(lattice), np.ones(len(lattice)))
+        return nearest_affine(self, self.grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +81,8 @@ class SampledTransform:
         return linear
 
 
-def sample_transform(
-    transform: Transform, template: Grid, tolerance_mm: float = TOLERANCE_MM, most_nodes: int = MOST_NODES
-) -> SampledTransform:
-    """A transform as a displacement field and an affine transform, which every tool reads.
+def sample_transform(transform: Transform, template: Grid, tolerance_mm: float, most_nodes: int) -> SampledTransform:
+    """A transform as a displacement field and an affine transform, of which files hold one or both.
 
     The affine transform is what is nearest to the whole within the template; the field is what is left. So the field is
     small, may be coarse, and can end beyond the template without a tear.
@@ -98,18 +93,17 @@ def sample_transform(
         tolerance_mm: The spacing of the field's nodes is halved until the error is below this.
         most_nodes: But no further than to these.
     """
-    lattice = template.with_spacing(_shortest_edge(template) / LATTICE).points()
-    linear = fit_affine(lattice, transform(lattice), np.ones(len(lattice)))
+    linear = nearest_affine(transform, template)
     back = linear.inverted()
     margin_mm = MARGIN * _shortest_edge(template)
-    spacing = min(COARSEST_MM, _shortest_edge(template) / LATTICE)
+    spacing = min(COARSEST_MM, _shortest_edge(template) / FEWEST_STEPS)
     found = None
     while True:
         grid = template.padded(margin_mm).with_spacing(spacing)
         if found is not None and np.prod(grid.size) > most_nodes:
             return found
         nodes = grid.points()
-        vectors = _fading(template, nodes, margin_mm)[:, None] * (back(transform(nodes)) - nodes)
+        vectors = faded(template.distances(nodes) / margin_mm)[:, None] * (back(transform(nodes)) - nodes)
         field = DisplacementFieldTransform(vectors.reshape(*grid.size[::-1], 3), grid)
         found = SampledTransform(
             CompositeTransform((field, linear)), _error_mm(field.then(linear), transform, template)
@@ -122,14 +116,6 @@ def sample_transform(
 def _error_mm(sampled: Transform, transform: Transform, template: Grid) -> float:
     places = template.random_points(CHECKED)
     return float(np.linalg.norm(sampled(places) - transform(places), axis=1).max())
-
-
-def _fading(template: Grid, points: np.ndarray, margin_mm: float) -> np.ndarray:
-    """From 1 in the template to 0 where the margin around it ends, `(N,)`, without an edge."""
-    index = template.to_index(points)
-    beyond = np.maximum(np.maximum(-index, index - (np.array(template.size) - 1)), 0) * template.spacing
-    share = np.clip(np.linalg.norm(beyond, axis=1) / margin_mm, 0, 1)
-    return 1 - share**2 * (3 - 2 * share)
 
 
 def _shortest_edge(template: Grid) -> float:

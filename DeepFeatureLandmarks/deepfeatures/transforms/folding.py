@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
 from deepfeatures.transforms.anchoring import folds_beside_anchors
-from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.grid import Grid, voxels_of_cells
 from deepfeatures.transforms.transform import Transform
 
 CHECKED = 20_000  # places at most
@@ -40,10 +38,9 @@ def jacobian_map(transform: Transform, template: Volume) -> Volume:
     It is computed at every fourth voxel, and between these where it is not linear enough.
     """
     grid = Grid.of(template)
-    size = tuple(-(-(n - 1) // STEP) + 1 for n in grid.size)
-    nodes = replace(grid, spacing=grid.spacing * STEP, size=size)
-    coarse = torch.from_numpy(_determinants(transform, nodes.points())).reshape(size[::-1])[None, None]
-    sizes = [(n - 1) * STEP + 1 for n in size[::-1]]
+    nodes = grid.every(STEP)
+    coarse = torch.from_numpy(_determinants(transform, nodes.points())).reshape(nodes.size[::-1])[None, None]
+    sizes = [(n - 1) * STEP + 1 for n in nodes.size[::-1]]
     fine = F.interpolate(coarse, sizes, mode="trilinear", align_corners=True)[0, 0]
     depth, height, width = template.voxels.shape
     found = fine[:depth, :height, :width].clone()
@@ -57,13 +54,10 @@ def _bent_voxels(transform: Transform, nodes: Grid, coarse: torch.Tensor) -> tor
     """Voxels of cells between nodes in whose middle the determinant is not what interpolation says, bool."""
     if min(nodes.size) == 1:
         return torch.ones([STEP * n for n in nodes.size[::-1]], dtype=torch.bool)
-    size = tuple(n - 1 for n in nodes.size)
-    middles = replace(nodes, origin=nodes.to_world(np.full((1, 3), 0.5))[0], size=size).points()
-    error = F.avg_pool3d(coarse, 2, 1).flatten() - torch.from_numpy(_determinants(transform, middles))
-    cells = (error.abs() > TOLERANCE).reshape(size[::-1])
-    for axis in range(3):
-        cells = cells.repeat_interleave(STEP, axis)
-    return F.pad(cells, (0, 1) * 3)  # the last voxel may be a node
+    middles = nodes.middles()
+    error = F.avg_pool3d(coarse, 2, 1).flatten() - torch.from_numpy(_determinants(transform, middles.points()))
+    cells = (error.abs() > TOLERANCE).reshape(middles.size[::-1])
+    return F.pad(voxels_of_cells(cells, STEP), (0, 1) * 3)  # the last voxel may be a node
 
 
 def _determinants(transform: Transform, points: np.ndarray) -> np.ndarray:

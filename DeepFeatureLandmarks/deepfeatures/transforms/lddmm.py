@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.transforms.samplers import centre_units, sample_by_centres
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 STEPS = 10  # of the momentum, by Runge and Kutta's method; even, since a step of points takes two of them
 
@@ -92,7 +92,7 @@ def shoot(momentum: torch.Tensor, kernel: Kernel, steps: int = STEPS) -> torch.T
 
 
 def flow(points: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
-    """Where points go from the first to the last time, both `(N, 3)`, `(x, y, z)` in voxels.
+    """Where points go from the first to the last time, both `(…, 3)`, `(x, y, z)` in voxels.
 
     Args:
         points: At the first time.
@@ -100,12 +100,18 @@ def flow(points: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
     """
     h = 2 / (len(velocities) - 1)
     for start, middle, end in zip(velocities[:-2:2], velocities[1::2], velocities[2::2], strict=True):
-        first = at(start, points)
-        second = at(middle, points + h / 2 * first)
-        third = at(middle, points + h / 2 * second)
-        fourth = at(end, points + h * third)
+        first = sample(start, points)
+        second = sample(middle, points + h / 2 * first)
+        third = sample(middle, points + h / 2 * second)
+        fourth = sample(end, points + h * third)
         points = points + h / 6 * (first + 2 * second + 2 * third + fourth)
     return points
+
+
+def warped(target: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
+    """The target as it looks on the template's grid, both `(D, H, W)`."""
+    nodes = voxel_coordinates(target.shape, target.device, target.dtype)
+    return sample(target[None], flow(nodes, velocities))[..., 0]
 
 
 def reversed_in_time(velocities: torch.Tensor) -> torch.Tensor:
@@ -116,18 +122,6 @@ def reversed_in_time(velocities: torch.Tensor) -> torch.Tensor:
 def energy(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:
     """The squared length of the geodesic, in voxels to the fifth power; the same at all times."""
     return (momentum * kernel(momentum)).sum()
-
-
-def at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Trilinear values of a field `(C, D, H, W)` at points `(N, 3)`, `(N, C)`; borders are repeated."""
-    return sample_by_centres(field[None], centre_units(points, field.shape)[None, None, None])[0, :, 0, 0].T
-
-
-def grid_points(image: torch.Tensor) -> torch.Tensor:
-    """The `(x, y, z)` indices of all voxels of `(D, H, W)`, `(D·H·W, 3)`."""
-    axes = [torch.arange(n, dtype=image.dtype, device=image.device) for n in image.shape[-3:]]
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack((x, y, z), -1).reshape(-1, 3)
 
 
 def _rate_at(momentum: torch.Tensor, kernel: Kernel) -> torch.Tensor:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.transforms.lddmm import Kernel, at, flow, grid_points, shoot
+from deepfeatures.transforms.lddmm import Kernel, flow, shoot, warped
+from deepfeatures.transforms.samplers import sample
 
 ITERATIONS = 8  # of conjugate gradients
 STEPS = 4  # of the geodesic on the way
@@ -68,25 +69,26 @@ def fit_momentum(
     """
     settings = settings or FitSettings()
     momentum = template.new_zeros(3, *template.shape)
-    nodes = grid_points(template)
     root = (pull.weights / pull.weights.sum()).sqrt()[:, None]
     share = (settings.images / template.numel()) ** 0.5
     for _ in range(settings.rounds):
         velocities = shoot(momentum, kernel, STEPS)
         left = root * (pull.points + pull.displacements - flow(pull.points, velocities))
         if settings.images:
-            seen = at(target[None], flow(nodes, velocities))[:, 0].reshape(template.shape)
+            seen = warped(target, velocities)
             slopes = torch.stack(torch.gradient(seen)[::-1])
             missing = torch.cat([left.flatten(), share * (template - seen).flatten()])
 
             def moved(change: torch.Tensor, slopes: torch.Tensor = slopes) -> torch.Tensor:
                 step = kernel(change)
-                return torch.cat([(root * at(step, pull.points)).flatten(), share * (slopes * step).sum(0).flatten()])
+                return torch.cat(
+                    [(root * sample(step, pull.points)).flatten(), share * (slopes * step).sum(0).flatten()]
+                )
         else:
             missing = left.flatten()
 
             def moved(change: torch.Tensor) -> torch.Tensor:
-                return (root * at(kernel(change), pull.points)).flatten()
+                return (root * sample(kernel(change), pull.points)).flatten()
 
         momentum = _least_squares(moved, missing, momentum, settings.ridge)
     return momentum

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.transform import InversePoints, Transform, as_points
 
+LATTICE = 9  # places along each axis of a box
 RIDGE = 1e-9  # of the spread of the points, towards no change, where they do not settle an affine transform
 
 
@@ -65,6 +67,13 @@ def fit_affine(points: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
     ridge = RIDGE * np.trace(spread) * np.eye(3)
     cross = (target_centred * share[:, None]).T @ centred
     return _around(np.linalg.solve(spread + ridge, (cross + ridge).T).T, mean, target_mean)
+
+
+def nearest_affine(transform: Transform, box: Grid) -> LinearTransform:
+    """The affine transform that is nearest to a whole transform within a box."""
+    lengths = (np.array(box.size) - 1) * box.spacing
+    lattice = Grid(box.origin, lengths / (LATTICE - 1), box.direction, (LATTICE,) * 3).points()
+    return fit_affine(lattice, transform(lattice), np.ones(len(lattice)))
 
 
 def _around(linear: np.ndarray, mean: np.ndarray, target_mean: np.ndarray) -> LinearTransform:

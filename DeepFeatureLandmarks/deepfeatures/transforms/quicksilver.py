@@ -19,9 +19,10 @@ from deepfeatures.errors import InputError
 from deepfeatures.networks import weights
 from deepfeatures.networks.momentum import MomentumNetwork, predict_momentum
 from deepfeatures.transforms.grid import Grid
-from deepfeatures.transforms.lddmm import Kernel, KernelSettings, at, flow, grid_points, shoot
+from deepfeatures.transforms.lddmm import Kernel, KernelSettings, shoot, warped
 from deepfeatures.transforms.lddmm_fit import push
 from deepfeatures.transforms.lddmm_transform import LddmmTransform
+from deepfeatures.transforms.samplers import sample
 from deepfeatures.transforms.transform import Transform
 
 WEIGHT_KEY = "quicksilver"
@@ -60,7 +61,7 @@ class PosedPair:
         grid = replace(inner, voxels=voxels, origin=inner.to_world(np.full((1, 3), -float(margin)))[0])
         centres = Grid.of(grid).points()
         places = pose(centres)
-        seen = at(_scaled(source.voxels)[None], torch.from_numpy(source.to_index(places)).float())[:, 0]
+        seen = sample(_scaled(source.voxels)[None], torch.from_numpy(source.to_index(places)).float())[:, 0]
         inside = torch.from_numpy(template.contains(centres) & target.contains(places))
         return cls(grid, seen.reshape(voxels.shape), inside.reshape(voxels.shape), pose)
 
@@ -149,11 +150,6 @@ class Quicksilver:
         for network in (self.prediction, self.correction):
             if network is not None:
                 network.draw_dropout(drawn)
-
-
-def warped(target: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
-    """The target as it looks on the template's grid, `(D, H, W)`."""
-    return at(target[None], flow(grid_points(target), velocities))[:, 0].reshape(target.shape)
 
 
 def _scaled(voxels: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.data.volume import Volume
-from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.grid import Grid, voxels_of_cells
 from deepfeatures.transforms.samplers import centre_units, face_units, sample_by_centres, sample_by_faces
 from deepfeatures.transforms.transform import Transform
 
@@ -114,16 +114,14 @@ class _Places:
 
     @classmethod
     def _at_every(cls, step: int, mapping: Transform, like: Volume, volume: Volume, coarser: _Places | None) -> _Places:
-        size = tuple(-(-(n - 1) // step) + 1 for n in like.size)
-        grid = replace(Grid.of(like), spacing=np.asarray(like.spacing) * step, size=size)
+        grid = Grid.of(like).every(step)
         points = grid.points()
         moved = mapping(points) if coarser is None else mapping.near(points, coarser._between(grid))
-        found = volume.to_index(moved)
-        nodes = torch.from_numpy(found).T.reshape(3, *size[::-1])
-        cells = replace(grid, origin=grid.to_world(np.full((1, 3), 0.5))[0], size=tuple(max(n - 1, 0) for n in size))
-        middles = (
-            volume.to_world(F.avg_pool3d(nodes, 2, 1).reshape(3, -1).T.numpy()) if min(size) > 1 else np.empty((0, 3))
-        )
+        nodes = torch.from_numpy(volume.to_index(moved)).T.reshape(3, *grid.size[::-1])
+        cells = grid.middles()
+        middles = np.empty((0, 3))
+        if min(cells.size):
+            middles = volume.to_world(F.avg_pool3d(nodes, 2, 1).reshape(3, -1).T.numpy())
         error_mm = np.linalg.norm(mapping.near(cells.points(), middles) - middles, axis=1)
         is_bent = torch.from_numpy(error_mm > TOLERANCE_MM).reshape(cells.size[::-1])
         return cls(mapping, like, volume, nodes.float(), step, is_bent)
@@ -153,10 +151,10 @@ class _Places:
         return found
 
     def _bent_voxels(self, first: int, last: int) -> torch.Tensor:
-        """Those within bent cells of slices, `(N, 3)`, as z, y, x counted from the first slice."""
-        cells = self.is_bent[first // self.step : -(-(last - 1) // self.step)]
-        begin = first % self.step
-        for axis in range(3):
-            cells = cells.repeat_interleave(self.step, axis)
+        """Those within bent cells of slices, or all of a single slice: `(N, 3)`, z, y, x from the first of the slices."""
         _, height, width = self.like.voxels.shape
+        if not self.is_bent.numel():
+            return torch.ones(last - first, height, width).nonzero()
+        cells = voxels_of_cells(self.is_bent[first // self.step : -(-(last - 1) // self.step)], self.step)
+        begin = first % self.step
         return cells[begin : begin + last - first, :height, :width].nonzero()

@@ -12,14 +12,14 @@ import numpy as np
 
 from deepfeatures.transforms.anchoring import anchored, anchors_of, places_around
 from deepfeatures.transforms.bspline import BSplineTransform
-from deepfeatures.transforms.grid import Grid
-from deepfeatures.transforms.linear import LinearTransform, fit_affine
+from deepfeatures.transforms.grid import Grid, faded
+from deepfeatures.transforms.linear import LinearTransform, nearest_affine
 from deepfeatures.transforms.transform import CompositeTransform, Transform
 
 COARSEST_MM, COARSEST_NODES = 8.0, 4  # nodes apart where sampling begins, and fewest along an axis
 MARGIN_MM = 5.0  # around the box in which nothing fades yet
 CHECKED = 10_000  # random places at which the sampled transform is compared with the true one
-AFFINE_NODES = 9  # along each axis, from which the affine part is found
+CHECKED_NODES = 9  # along each axis, at which the largest displacement is looked for
 FADE = 2.0  # lengths of the largest displacement in the box over which it fades beyond, so that nothing folds
 EMPTY = 3  # outermost nodes on each side that are 0
 
@@ -48,47 +48,46 @@ def sample_bspline_within(transform: Transform, box: Grid, tolerance_mm: float, 
         tolerance_mm: Of `SampledBSpline.error_mm`.
         most_nodes: The spacing is made no finer than these allow, about.
     """
-    linear, low, high, reach = _frame(transform, box.padded(MARGIN_MM))
+    linear, frame, reach = _frame(transform, box.padded(MARGIN_MM))
     random, anchors = box.random_points(CHECKED), anchors_of(transform)
 
     def sampled(spacing: float) -> SampledBSpline:
-        spline = _interpolated(transform, linear.inverted(), low, high, max(reach, 2 * spacing), spacing)
+        spline = _interpolated(transform, linear.inverted(), frame, max(reach, 2 * spacing), spacing)
         found = CompositeTransform((spline, linear))
         places = np.concatenate([random, places_around(anchors, spacing)])
         return SampledBSpline(found, float(np.linalg.norm(found(places) - transform(places), axis=1).max()))
 
-    spacing = min(COARSEST_MM, float((high - low).min()) / COARSEST_NODES)
+    spacing = min(COARSEST_MM, float(frame.spacing.min()) / COARSEST_NODES)
     found = sampled(spacing)
-    finest = float(np.prod(high - low + 2 * reach) / most_nodes) ** (1 / 3)
+    finest = float(np.prod(frame.spacing + 2 * reach) / most_nodes) ** (1 / 3)
     while found.error_mm > tolerance_mm and spacing > finest:
         spacing = max(spacing / 2, finest)
         found = sampled(spacing)
     return found
 
 
-def _frame(transform: Transform, box: Grid) -> tuple[LinearTransform, np.ndarray, np.ndarray, float]:
-    """The affine part, the box along LPS, low and high, and over which distance what is left fades beyond it, mm."""
+def _frame(transform: Transform, box: Grid) -> tuple[LinearTransform, Grid, float]:
+    """The affine part, the box along LPS, and over which distance what is left fades beyond it, mm."""
+    linear = nearest_affine(transform, box)
     lengths = (np.array(box.size) - 1) * box.spacing
-    coarse = Grid(box.origin, lengths / (AFFINE_NODES - 1), box.direction, (AFFINE_NODES,) * 3).points()
-    moved = transform(coarse)
-    linear = fit_affine(coarse, moved, np.ones(len(coarse)))
-    left = np.linalg.norm(linear.inverted()(moved) - coarse, axis=1).max()
-    return linear, coarse.min(0), coarse.max(0), FADE * float(left)
+    places = Grid(box.origin, lengths / (CHECKED_NODES - 1), box.direction, (CHECKED_NODES,) * 3).points()
+    left = np.linalg.norm(linear.inverted()(transform(places)) - places, axis=1).max()
+    low, high = places.min(0), places.max(0)
+    return linear, Grid(low, high - low, np.eye(3), (2, 2, 2)), FADE * float(left)
 
 
 def _interpolated(
-    transform: Transform, back: LinearTransform, low: np.ndarray, high: np.ndarray, reach: float, spacing: float
+    transform: Transform, back: LinearTransform, frame: Grid, reach: float, spacing: float
 ) -> BSplineTransform:
     """The B-spline through what is left at the nodes of a lattice."""
     margin = np.ceil(reach / spacing) + EMPTY
-    origin = low - margin * spacing
-    size = np.ceil((high - origin) / spacing + margin).astype(int) + 1
+    origin = frame.origin - margin * spacing
+    size = np.ceil((frame.origin + frame.spacing - origin) / spacing + margin).astype(int) + 1
     nodes = Grid(origin, np.full(3, spacing), np.eye(3), tuple(size.tolist())).points()
-    beyond = np.linalg.norm(np.maximum(0, np.maximum(low - nodes, nodes - high)), axis=1) / reach
+    beyond = frame.distances(nodes) / reach
     counts = np.flatnonzero(beyond < 1)
     left = np.zeros_like(nodes)
-    share = 1 - beyond[counts, None] ** 2 * (3 - 2 * beyond[counts, None])
-    left[counts] = (back(transform(nodes[counts])) - nodes[counts]) * share
+    left[counts] = (back(transform(nodes[counts])) - nodes[counts]) * faded(beyond[counts, None])
     coefficients = left.T.reshape(3, *size[::-1])
     for axis in (1, 2, 3):
         coefficients = _coefficients(coefficients, axis)

@@ -65,6 +65,20 @@ def sample_by_centres(
     return F.grid_sample(volumes, grid, mode=interpolation, padding_mode=padding, align_corners=True)
 
 
+def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Trilinear values of `image` `(C, D, H, W)` at `points` `(..., 3)`: shape `(..., C)`; borders are replicated."""
+    values = sample_by_centres(image[None], centre_units(points, image.shape).reshape(1, 1, 1, -1, 3))
+    return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
+
+
+def voxel_coordinates(
+    shape: tuple[int, ...], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """The `(x, y, z)` coordinates of each voxel of a `(D, H, W)` grid: shape `(D, H, W, 3)`."""
+    z, y, x = torch.meshgrid(*(torch.arange(n, device=device, dtype=dtype) for n in shape), indexing="ij")
+    return torch.stack((x, y, z), -1)
+
+
 def face_units(index: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
     """Voxel indices `(..., 3)`, x, y, z, of a grid `(..., D, H, W)` in units of `sample_by_faces`."""
     return 2 * (index + 0.5) / _sizes(index, shape) - 1

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.geometry.cross_correlation import cross_correlate
-from deepfeatures.matching.geometry.sampling import extract_windows, sample
+from deepfeatures.matching.geometry.sampling import extract_windows
+from deepfeatures.transforms.samplers import sample
 
 # What lies beyond the target weighs so much in a block, as if it were as unlike as the point's blocks are on average:
 # lest the little that is covered decide.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.geometry.local_affine import LocalAffineModel, gaussian_weights, predict, robust_weights
-from deepfeatures.matching.geometry.sampling import sample, voxel_coordinates
+from deepfeatures.transforms.samplers import sample, voxel_coordinates
 
 STEP = 4  # voxels between the nodes where the field is fitted; linear between them
 ENTRIES = 4 << 20  # of a table of nodes and points that is held at a time

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.transforms.inverse_compositional import after_inverse
+from deepfeatures.transforms.samplers import sample
 
 ROUNDS = 6
 SLOPE_STEP = 0.5  # voxels to either side, for gradients

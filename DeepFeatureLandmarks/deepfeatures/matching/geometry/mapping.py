@@ -15,9 +15,11 @@ from deepfeatures.matching.geometry.displacement_field import (
     node_counts,
 )
 from deepfeatures.matching.geometry.pyramid import Image
-from deepfeatures.matching.geometry.sampling import apply_affine, voxel_coordinates
+from deepfeatures.matching.geometry.sampling import apply_affine
 from deepfeatures.transforms.grid import Grid
+from deepfeatures.transforms.linear import LinearTransform
 from deepfeatures.transforms.sampled_bspline import sample_bspline_within
+from deepfeatures.transforms.samplers import voxel_coordinates
 from deepfeatures.transforms.transform import CompositeTransform, Transform, as_points
 
 TOLERANCE_MM, MOST_NODES = 0.05, 100_000  # by which, and with how many nodes at most, a mapping becomes a B-spline
@@ -55,17 +57,23 @@ class PointMapping(Transform):
         moved = apply_affine(self.pose.cpu().double(), known + self.displacements.on_cpu().at(known))
         return apply_affine(self.to_world, moved.numpy())
 
-    def matches(self, first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What was matched, from the given point on; landmarks come before keypoints.
+    @property
+    def world_pose(self) -> LinearTransform:
+        """The pose alone, LPS mm."""
+        return LinearTransform(self.to_world @ self.pose.double().cpu().numpy() @ self.from_world)
+
+    def settled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What was matched; landmarks come before keypoints.
 
         Returns:
-            Template points and target points, LPS mm, `(N, 3)` each, and how far each agrees with its neighbours,
-            `(N,)`, 0 to 1.
+            Template points, their places before the pose, LPS mm, `(N, 3)` each, and how far each agrees with its
+            neighbours, `(N,)`, 0 to 1.
         """
-        known = self.displacements.on_cpu()
-        moved = apply_affine(self.pose.cpu().double(), known.points + known.displacements).numpy()
-        points = apply_affine(np.linalg.inv(self.from_world), known.points.numpy())
-        return points[first:], apply_affine(self.to_world, moved)[first:], known.weights.numpy()[first:]
+        known, to_world = self.displacements.on_cpu(), np.linalg.inv(self.from_world)
+        points, moved = (
+            apply_affine(to_world, one.numpy()) for one in (known.points, known.points + known.displacements)
+        )
+        return points, moved, known.weights.numpy()
 
     def displacements_on(self, volume: Volume) -> np.ndarray:
         """From each voxel centre of a volume in the template's space to its place in the target.

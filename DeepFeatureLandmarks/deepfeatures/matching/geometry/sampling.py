@@ -7,8 +7,6 @@ import math
 import torch
 import torch.nn.functional as F
 
-from deepfeatures.transforms.samplers import centre_units, sample_by_centres
-
 IN_CACHE = 1 << 18  # voxels that a processor smooths at a time on the way from memory and back
 
 
@@ -56,12 +54,6 @@ def edge_strength(image: torch.Tensor, sigma: float) -> torch.Tensor:
     return sum(slope.square() for slope in torch.gradient(smooth(image[None], sigma)[0], dim=axes)).sqrt()
 
 
-def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Trilinear values of `image` `(C, D, H, W)` at `points` `(..., 3)`: shape `(..., C)`; borders are replicated."""
-    values = sample_by_centres(image[None], centre_units(points, image.shape).reshape(1, 1, 1, -1, 3))
-    return values.reshape(image.shape[0], -1).T.reshape(*points.shape[:-1], image.shape[0])
-
-
 def extract_windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> torch.Tensor:
     """What `sample` finds on the cubes of whole voxels around points, from rows that are read whole: much faster.
 
@@ -86,13 +78,6 @@ def extract_windows(image: torch.Tensor, middles: torch.Tensor, radius: int) -> 
         lower, upper = found.narrow(axis, 0, side - 1), found.narrow(axis, 1, side - 1)
         found = torch.lerp(lower, upper, share[:, None, None, None, None])
     return found
-
-
-def voxel_coordinates(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
-    """The `(x, y, z)` coordinates of each voxel of a `(D, H, W)` grid: shape `(D, H, W, 3)`."""
-    axes = [torch.arange(n, device=device, dtype=torch.float32) for n in shape]
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack((x, y, z), -1)
 
 
 def box_corners(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

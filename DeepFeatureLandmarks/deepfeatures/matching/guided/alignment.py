@@ -20,11 +20,11 @@ from deepfeatures.matching.geometry.inverse_compositional import (
     align,
     rotations,
 )
-from deepfeatures.matching.geometry.sampling import sample
 from deepfeatures.matching.guided.level import RegistrationLevel
 from deepfeatures.matching.guided.regularization import RegularizedMatch
 from deepfeatures.matching.guided.settings import GuidedSettings
 from deepfeatures.matching.pose.image_similarity import ImagePair
+from deepfeatures.transforms.samplers import sample
 
 # Chosen on hippocampus 033 in targets of odd numbers and brain 1000; multiples of the match's feature distance.
 MATCH_WEIGHT, NEIGHBOURS_WEIGHT, STRAIN_WEIGHT = 0.07, 0.07, 0.025  # that a voxel away costs

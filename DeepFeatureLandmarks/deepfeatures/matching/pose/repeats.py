@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from deepfeatures.matching.geometry.pyramid import Encode, ImagePyramid, SamplingGrid
-from deepfeatures.matching.geometry.sampling import voxel_coordinates
 from deepfeatures.matching.pose.rotations import structured
 from deepfeatures.matching.pose.translation_correlation import correlate_all_translations
+from deepfeatures.transforms.samplers import voxel_coordinates
 
 LEAST_SIMILARITY = 0.25  # of the anatomy around the landmarks to what lies one repeat away; brains have 0.17 at most
 LEAST_SHARE = 0.5  # of that anatomy, for which the template shows what lies one repeat away

@@ -7,12 +7,13 @@ from dataclasses import replace
 import torch
 
 from deepfeatures.matching.geometry.pyramid import Image, ImagePyramid, SamplingGrid
-from deepfeatures.matching.geometry.sampling import translation, voxel_coordinates
+from deepfeatures.matching.geometry.sampling import translation
 from deepfeatures.matching.pose.image_similarity import ImagePair
 from deepfeatures.matching.pose.initialization import centres_aligned, with_centres_aligned
 from deepfeatures.matching.pose.refinement import refine_pose
 from deepfeatures.matching.pose.rotations import candidate_rotations, correlated_poses, structure
 from deepfeatures.matching.pose.settings import PoseSettings
+from deepfeatures.transforms.samplers import voxel_coordinates
 
 
 def scales(pair: ImagePair, spacing: float, sizes: tuple[float, float]) -> tuple[float, ...]:

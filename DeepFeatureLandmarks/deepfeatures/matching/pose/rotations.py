@@ -7,8 +7,8 @@ import math
 import torch
 
 from deepfeatures.matching.geometry.pyramid import SamplingGrid
-from deepfeatures.matching.geometry.sampling import edge_strength, voxel_coordinates
-from deepfeatures.transforms.samplers import sample_by_faces
+from deepfeatures.matching.geometry.sampling import edge_strength
+from deepfeatures.transforms.samplers import sample_by_faces, voxel_coordinates
 
 TOGETHER = 32  # rotations whose correlations are held in memory at a time
 ROOM = 1.2  # edge of the box of the correlation, in that of the larger volume; what wraps around meets air

@@ -14,7 +14,8 @@ import torch
 from deepfeatures.matching.geometry.block_matching import ball, cube, distances_of_blocks
 from deepfeatures.matching.geometry.displacement_field import ScatteredDisplacements
 from deepfeatures.matching.geometry.robust_affine import robust_affine
-from deepfeatures.matching.geometry.sampling import apply_affine, sample, smooth
+from deepfeatures.matching.geometry.sampling import apply_affine, smooth
+from deepfeatures.transforms.samplers import sample
 
 SCALES = (1, 2, 4)  # voxels, standard deviations by which the template is smoothed to see its form
 NAMES = (
