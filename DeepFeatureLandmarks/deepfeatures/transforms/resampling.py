@@ -151,7 +151,7 @@ class _Places:
         return found
 
     def _bent_voxels(self, first: int, last: int) -> torch.Tensor:
-        """Those within bent cells of slices, or all of a single slice: `(N, 3)`, z, y, x from the first of the slices."""
+        """Those within bent cells of slices, or all of a single slice, `(N, 3)`: z, y, x from the first of them."""
         _, height, width = self.like.voxels.shape
         if not self.is_bent.numel():
             return torch.ones(last - first, height, width).nonzero()
