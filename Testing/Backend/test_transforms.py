@@ -316,6 +316,7 @@ def test_pairs_are_those_of_one_name_with_a_place_in_both():
     np.testing.assert_array_equal(pairs.targets, [(5, 5, 5), (5, 6, 5)])
     np.testing.assert_array_equal(pairs.expected_errors_mm, [2, 0])  # c was placed by a person
     assert "'A ' as 'a'" in pairs.notes[0].text
+    assert pairs.notes[-1].text.endswith("are left out: b")  # "only here" has a note of names
 
 
 def test_landmarks_at_one_place_of_the_template_count_as_one():

@@ -93,6 +93,12 @@ def test_points_without_an_exact_inverse_are_noted(tmp_path):
     assert "no exact inverse at 1 of 2 points" in note.text and "3 mm" in note.text
 
 
+def test_a_file_without_points_says_so(tmp_path):
+    write_landmarks(LandmarkSet((Landmark("PC", None, "missing"),)), tmp_path / "a.mrk.json")
+    carried = write_warped_points(TURN, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
+    assert "holds no point" in carried.notes[0].text
+
+
 @pytest.mark.parametrize("transform", [Folding(), Folding().inverted()], ids=["forward", "inverse"])
 def test_a_region_where_space_is_flattened_is_refused(transform, tmp_path):
     roi = {"type": "ROI", "center": [1, 2, 3], "orientation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "size": [20, 20, 20]}
@@ -119,6 +125,13 @@ def test_markups_that_cannot_be_used_are_refused(text, told, tmp_path):
     with pytest.raises(InputError, match=told):
         write_warped_points(TURN, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
     assert not (tmp_path / "b.mrk.json").exists()
+
+
+def test_numbers_too_large_for_a_float_are_refused(tmp_path):
+    roi = {"type": "ROI", "center": [10**400, 0, 0], "orientation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "size": [1, 1, 1]}
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [roi | {"controlPoints": []}]}))
+    with pytest.raises(InputError, match="save it from 3D Slicer again"):
+        write_warped_points(TURN, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json")
 
 
 def test_a_model_that_states_no_system_is_lps_and_says_so(tmp_path):

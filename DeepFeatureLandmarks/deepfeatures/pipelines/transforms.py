@@ -19,8 +19,8 @@ from deepfeatures.io.image_names import image_stem
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.io.transform_files import read_transform, write_transform
 from deepfeatures.io.volume_files import read_volume, write_volume
-from deepfeatures.transforms.fitting import TransformKind, fit_transform
-from deepfeatures.transforms.folding import folded_share, jacobian_map, share_text
+from deepfeatures.transforms.fitting import Fit, TransformKind, compare_with_pairs, fit_transform
+from deepfeatures.transforms.folding import jacobian_map, share_text
 from deepfeatures.transforms.grid import Grid
 from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
 from deepfeatures.transforms.transform import Transform
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from deepfeatures.matching.geometry.mapping import PointMapping
     from deepfeatures.pipelines.place import LandmarkMatcher, LandmarkResult
 
-FIELD = "field"  # the kind that a search finds
 # Expected of a keypoint that agrees with its neighbours, as of a landmark that is found; and the least agreement.
 KEYPOINT_ERROR_MM, LEAST_WEIGHT = 2.0, 0.01
 MOST_OUTSIDE = 0.5  # of the landmarks: where more lie outside their volume, something is confused
@@ -58,6 +57,13 @@ class TransformResult:
     folded_share: float
     output: Path
     notes: tuple[Note, ...] = ()
+
+    @classmethod
+    def of(cls, fit: Fit, pairs: LandmarkPairs, output: Path, notes: tuple[Note, ...]) -> TransformResult:
+        """Of a fit, whose first pairs these are."""
+        residuals, weights = fit.residuals_mm[: len(pairs)], fit.weights[: len(pairs)]
+        notes = (*notes, *fit.notes)
+        return cls(fit.transform, fit.kind, pairs.names, residuals, weights, fit.folded_share, output, notes)
 
     def report(self) -> dict:
         """As JSON takes it."""
@@ -107,13 +113,8 @@ def fit_transform_files(
         searched = LandmarkSet(tuple(one for one in points if one.is_defined), points.name)
         fitted = with_keypoints(pairs, matcher.match(volume, searched, other, progress=progress), len(searched))
     fit = fit_transform(kind, fitted, Grid.of(volume))
-    residuals, weights = fit.residuals_mm[: len(pairs)], fit.weights[: len(pairs)]
-    notes = (*notes_of(volume, other), *points.notes, *places.notes, *doubts, *fit.notes)
-    return _written(
-        TransformResult(fit.transform, fit.kind, pairs.names, residuals, weights, fit.folded_share, output, notes),
-        volume,
-        target,
-    )
+    notes = (*notes_of(volume, other), *points.notes, *places.notes, *doubts)
+    return _written(TransformResult.of(fit, pairs, output, notes), volume, target)
 
 
 def find_transform_files(
@@ -146,13 +147,8 @@ def find_transform_files(
     found = found_transform(result, volume)
     places = _named(to) if to else result.landmarks
     pairs = pair_by_name(points, places) if len(places.missing) < len(places) else _no_pairs()
-    residuals = np.linalg.norm(found(pairs.points) - pairs.targets, axis=1)
-    folded = folded_share(found, Grid.of(volume))
-    notes = (*result.notes, *points.notes, *pairs.notes)
-    weights = np.ones(len(residuals))
-    return _written(
-        TransformResult(found, FIELD, pairs.names, residuals, weights, folded, output, notes), volume, target
-    )
+    fit = compare_with_pairs(found, pairs, Grid.of(volume))
+    return _written(TransformResult.of(fit, pairs, output, (*result.notes, *points.notes)), volume, target)
 
 
 def found_transform(result: object, template: Volume) -> Transform:

@@ -67,12 +67,16 @@ def write_warped_points(transform: Transform, source: Path, output: Path, like: 
         places = np.concatenate([control_points(markup, source) for markup in content["markups"]])
         carried = carry(transform, places[~np.isnan(places).any(1)], source, like)
         warped, notes = warped_markups(content, transform, source)
+        if not len(carried.places) and not any("center" in markup for markup in content["markups"]):
+            notes = (*notes, _empty(source))
         write_text(output, json.dumps(warped, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return replace(carried, notes=(*carried.notes, *notes))
     landmarks = read_landmarks(source)
     known = [index for index, landmark in enumerate(landmarks) if landmark.position is not None]
     carried = carry(transform, np.array([landmarks[index].position for index in known]), source, like)
     notes = write_landmarks(_moved(landmarks, known, carried.places), output)
+    if not known:
+        notes = (*notes, _empty(source))
     return replace(carried, notes=(*landmarks.notes, *carried.notes, *notes))
 
 
@@ -105,6 +109,10 @@ def carry(transform: Transform, points: np.ndarray, source: Path, like: Volume |
     if outside:
         notes.append(Note(NoteKind.SHAPE, f"{outside} of {len(points)} points lie outside {like.name}"))
     return CarriedPoints(places, tuple(notes))
+
+
+def _empty(source: Path) -> Note:
+    return Note(NoteKind.SHAPE, f"{source} holds no point with a position")
 
 
 def _moved(landmarks: LandmarkSet, known: list[int], places: np.ndarray) -> LandmarkSet:

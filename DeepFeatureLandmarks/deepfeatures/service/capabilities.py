@@ -9,8 +9,7 @@ from deepfeatures.matching import devices
 from deepfeatures.matching.settings import BEST_GUIDED, DEVICES
 from deepfeatures.networks import catalog
 from deepfeatures.pipelines.run_report import versions
-from deepfeatures.pipelines.transforms import FIELD
-from deepfeatures.transforms.fitting import KINDS
+from deepfeatures.transforms.fitting import FIELD, KINDS
 
 
 def describe() -> dict[str, Any]:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from deepfeatures.data.landmark_checks import names_text
-from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.io.transform_files import read_transform, write_transform
 from deepfeatures.io.volume_files import write_volume
 from deepfeatures.pipelines import warp
-from deepfeatures.pipelines.transforms import FIELD, description_of
-from deepfeatures.transforms.fitting import KINDS, Fit, TransformKind, fit_transform
-from deepfeatures.transforms.folding import folded_share, jacobian_map
+from deepfeatures.pipelines.transforms import description_of
+from deepfeatures.transforms.fitting import FIELD, KINDS, TransformKind, compare_with_pairs, fit_transform
+from deepfeatures.transforms.folding import jacobian_map
 from deepfeatures.transforms.grid import Grid
-from deepfeatures.transforms.pairing import LandmarkPairs, pair_by_name
+from deepfeatures.transforms.pairing import pair_by_name
 from deepfeatures.transforms.resampling import Resampled, resample
 
 if TYPE_CHECKING:
     from deepfeatures.data.landmarks import LandmarkSet
     from deepfeatures.data.volume import Volume
     from deepfeatures.transforms.transform import Transform
-
-NAMES_SHOWN = 3  # in one sentence
-MISSED_MM, ODD = 5.0, 3.0  # a field passes a point that was moved since by more, and by more median residuals
 
 
 def find(
@@ -62,9 +54,9 @@ def find(
         raise InputError(f"There is no transform of the kind {kind}; choose one of {', '.join((*KINDS, FIELD))}.")
     pairs, box = pair_by_name(landmarks, points), Grid.of(template)
     if kind == FIELD:
-        found = _FoundTransform.by_search(mapping(), pairs, box)
+        found = compare_with_pairs(mapping(), pairs, box)
     else:
-        found = _FoundTransform.by_fit(fit_transform(cast(TransformKind, kind), pairs, box))
+        found = fit_transform(cast(TransformKind, kind), pairs, box)
     description = description_of(template.name, target.name)
     written = write_transform(found.transform, path, template, description)
     return {
@@ -103,36 +95,3 @@ def warp_file(transform: Path, path: Path, output: Path, like: Volume, *, invers
 def jacobian(transform: Path, template: Volume) -> Volume:
     """The Jacobian determinant at each voxel of the template."""
     return jacobian_map(read_transform(transform), template)
-
-
-@dataclass(frozen=True, eq=False)
-class _FoundTransform:
-    """See `Fit`; its kind may be `"field"`."""
-
-    transform: Transform
-    kind: str
-    residuals_mm: np.ndarray
-    folded_share: float
-    notes: tuple[Note, ...]
-
-    @classmethod
-    def by_fit(cls, fit: Fit) -> _FoundTransform:
-        return cls(fit.transform, fit.kind, fit.residuals_mm, fit.folded_share, fit.notes)
-
-    @classmethod
-    def by_search(cls, mapping: Transform, pairs: LandmarkPairs, box: Grid) -> _FoundTransform:
-        residuals = np.linalg.norm(mapping(pairs.points) - pairs.targets, axis=1)
-        notes = (*pairs.notes, *_missed(pairs.names, residuals))
-        return cls(mapping, FIELD, residuals, folded_share(mapping, box), notes)
-
-
-def _missed(names: Sequence[str], residuals: np.ndarray) -> tuple[Note, ...]:
-    """A note of the points that a field passes far away, farther than it passes the others."""
-    missed = np.flatnonzero((residuals > MISSED_MM) & (residuals > ODD * np.median(residuals))).tolist()
-    if not missed:
-        return ()
-    text = (
-        f"the field of the search passes {names_text([names[index] for index in missed], NAMES_SHOWN)} by up to"
-        f" {residuals[missed].max():.0f} mm: moved since, they count in the other kinds only"
-    )
-    return (Note(NoteKind.TRANSFORM, text),)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.data.notes import Note, NoteKind
 from deepfeatures.errors import InputError
 from deepfeatures.transforms.anchoring import folds_beside_anchors
@@ -23,6 +24,7 @@ from deepfeatures.transforms.transform import Transform
 TransformKind = Literal["rigid", "similarity", "affine", "tps", "bspline", "cpab"]
 KINDS: tuple[str, ...] = get_args(TransformKind)
 ELASTIC = ("tps", "bspline", "cpab")
+FIELD = "field"  # the kind that a search finds
 
 FEWEST = 3  # pairs from which a rotation follows
 FLAT = 0.02  # of the longest extent: points that leave a line or a plane by less do not settle what lies across it
@@ -31,6 +33,7 @@ OUTLIER = 3.0  # median residuals beyond which a pair counts less
 MEAN_LENGTH = 1.596  # of a Gaussian error in 3D, in standard deviations along one axis
 MIRRORED = 0.5  # of the residual: a mirror image that leaves less is taken for the truth
 MIRRORED_FROM = 0.1  # of the points' extent: no residual below this is suspected
+MISSED_MM = 5.0  # by which a field must pass a point that it is said to miss
 MARGIN = 0.1  # of the longest edge by which the box around the points is larger
 
 
@@ -40,7 +43,8 @@ class Fit:
 
     Args:
         transform: LPS mm.
-        kind: What was fitted: a lower kind than asked for where the points do not settle that; a note says so.
+        kind: What was fitted: a lower kind than asked for where the points do not settle that; a note says so. `FIELD`
+            of what a search has found.
         residuals_mm: Distance of each carried point to its target, `(N,)`.
         weights: How much each pair counts beside the others, `(N,)`, at most 1; less where it contradicts them.
         folded_share: Of the box in which the Jacobian determinant is not positive, 0 to 1.
@@ -48,7 +52,7 @@ class Fit:
     """
 
     transform: Transform
-    kind: TransformKind
+    kind: str
     residuals_mm: np.ndarray
     weights: np.ndarray
     folded_share: float
@@ -84,6 +88,19 @@ def fit_transform(kind: TransformKind, pairs: LandmarkPairs, box: Grid | None = 
     folds = _folds(fitted, folded, _folded_names(transform, pairs))
     notes = (*pairs.notes, *notes, *_doubts(pairs, residuals, weights), *folds)
     return Fit(transform, fitted, residuals, weights, folded, notes)
+
+
+def compare_with_pairs(found: Transform, pairs: LandmarkPairs, box: Grid) -> Fit:
+    """What a search has found, beside pairs that had no part in it.
+
+    Args:
+        found: Template points to target points.
+        pairs: Any number, or none.
+        box: As of `fit_transform`.
+    """
+    residuals = np.linalg.norm(found(pairs.points) - pairs.targets, axis=1)
+    notes = (*pairs.notes, *_missed(pairs, residuals))
+    return Fit(found, FIELD, residuals, np.ones(len(pairs)), folded_share(found, box), notes)
 
 
 def _elastic(kind: str, pairs: LandmarkPairs, linear: LinearTransform, box: Grid) -> tuple[Transform, np.ndarray]:
@@ -185,6 +202,20 @@ def _doubts(pairs: LandmarkPairs, residuals: np.ndarray, weights: np.ndarray) ->
 def _folded_names(transform: Transform, pairs: LandmarkPairs) -> str:
     """Of landmarks beside which a thin plate spline folds."""
     return ", ".join(pairs.names[index] for index in np.flatnonzero(folds_beside_anchors(transform))[:3])
+
+
+def _missed(pairs: LandmarkPairs, residuals: np.ndarray) -> tuple[Note, ...]:
+    """A note of the pairs that a field passes far away, farther than it passes the others."""
+    if not len(pairs):
+        return ()
+    missed = np.flatnonzero((residuals > MISSED_MM) & (residuals > OUTLIER * np.median(residuals))).tolist()
+    if not missed:
+        return ()
+    text = (
+        f"the field of the search passes {names_text([pairs.names[index] for index in missed])} by up to"
+        f" {residuals[missed].max():.0f} mm: points that a person moves or gives count in the other kinds only"
+    )
+    return (Note(NoteKind.TRANSFORM, text),)
 
 
 def _folds(kind: str, folded: float, beside: str) -> tuple[Note, ...]:

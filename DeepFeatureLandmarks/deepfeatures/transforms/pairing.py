@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepfeatures.data.landmark_checks import names_text
 from deepfeatures.data.landmark_names import match_names
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.notes import Note, NoteKind
@@ -72,12 +73,18 @@ def pair_by_name(template: LandmarkSet, target: LandmarkSet) -> LandmarkPairs:
             f"No landmark of {template.name} has a place in {target.name}; give the same landmarks the same names."
         )
     found = [places[one.name] for one in both]
+    paired = {one.name for one in both}
+    unplaced = [one.name for one in template if one.name not in paired and one.name not in match.lacking]
+    notes = match.notes(template.name)
+    if unplaced:
+        text = f"landmarks without a place in one of the two volumes are left out: {names_text(unplaced)}"
+        notes = (*notes, Note(NoteKind.TRANSFORM, text))
     pairs = LandmarkPairs(
         tuple(one.name for one in both),
         np.array([one.position for one in both], float),
         np.array([one.position for one in found], float),
         np.array([0.0 if one.is_of_a_person else one.expected_error_mm or 0.0 for one in found]),
-        match.notes(template.name),
+        notes,
     )
     return _without_doubles(pairs)
 
