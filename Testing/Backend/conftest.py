@@ -27,7 +27,16 @@ from deepfeatures.io.volume_files import write_volume
 from deepfeatures.matching.geometry.sampling import smooth
 from deepfeatures.matching.result import MatchResult
 from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.client import WorkerClient
 from deepfeatures.transforms.samplers import sample, voxel_coordinates
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A client with a worker of its own, for the tests of one file."""
+    client = WorkerClient()
+    yield client
+    client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -14,19 +14,11 @@ from deepfeatures.matching.learning.protocol import Definition
 from deepfeatures.matching.learning.protocol_file import read_protocol, write_protocol
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.phantom import make_pair
-from deepfeatures.service.client import WorkerClient
 
 PATIENCE_S = 240
 VOXELS = 48  # of a head from front to back
 SETTINGS = MatchSettings(device="cpu")
 PICTURE = b"\x89PNG\r\n\x1a\n of an eye"
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,19 +13,11 @@ from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.io.landmark_files import read_landmarks, write_landmarks
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.phantom import make_pair
-from deepfeatures.service.client import WorkerClient
 
 PATIENCE_S = 240
 VOXELS = 48  # of a head from front to back
 SETTINGS = MatchSettings(device="cpu")
 APART_MM = np.array([40.0, -15.0, 8.0])  # from the template's frame to the target's
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from scene_helpers import through_mrb, through_mrml
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.data.missing_reason import OUTSIDE
 from deepfeatures.matching.settings import MatchSettings
+from deepfeatures.service.client import WorkerClient
 from deepfeatures.service.protocol import AlternativePlacement, Event
 
 LOGICS = (
@@ -24,6 +25,14 @@ LOGICS = (
 )
 SETTINGS = {"network": "mind", "layer": "ssc_r1_d2", "patch_size": 13, "search": "guided", "seed": 0}
 VERSIONS = {"deepfeatures": "0.1.0", "torch": "2.13.0"}
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """A client with a worker of its own, for the tests of one file."""
+    client = WorkerClient()
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -20,18 +20,11 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.cli.main import main
 from deepfeatures.io.landmark_files import read_landmarks
 from deepfeatures.matching.settings import MatchSettings
-from deepfeatures.service.client import CANCELLED, KILLED, WorkerClient
+from deepfeatures.service.client import CANCELLED, KILLED
 
 PATIENCE_S = 120
 QUICK = MatchSettings(network="mind", layer="ssc_r1_d2", patch_size=7, search="dense", search_radius_mm=6, device="cpu")
 SLOW = MatchSettings(network="vgg19-3d-random", layer="conv4_2", patch_size=12, search="patch", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def worker():
-    client = WorkerClient()
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -16,18 +16,10 @@ from DeepFeatureLandmarksLib.scene.place_request import PlaceRequest
 from deepfeatures.data.landmarks import LandmarkSet
 from deepfeatures.matching.settings import MatchSettings
 from deepfeatures.phantom import make_pair
-from deepfeatures.service.client import WorkerClient
 
 PATIENCE_S = 240
 VOXELS = 48
 APART = np.array([[1, 0, 0, -40.0], [0, 1, 0, 15.0], [0, 0, 1, 8.0], [0, 0, 0, 1]])  # RAS
-
-
-@pytest.fixture(scope="module")
-def worker():
-    client = WorkerClient()
-    yield client
-    client.close()
 
 
 @pytest.fixture
